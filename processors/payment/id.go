@@ -1,0 +1,107 @@
+// Package payment holds the words every stage shares: ids, commands, records, reasons.
+// It refuses to do I/O, to read a clock and to know any wire format.
+package payment
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
+	"errors"
+	"strings"
+)
+
+// AccountID is "acc_" and 20 base32 characters: the record key of everything that happens to the account.
+type AccountID string
+
+// CustomerKey is "cus_" and 20 base32 characters: the key under which a customer's one account is claimed.
+type CustomerKey string
+
+// ID names a payment: a prefix by kind, the account's 20 characters, 20 characters of the idempotency key's digest.
+// The prefix is for people; identity is the 40 characters behind it.
+type ID string
+
+const (
+	accountPrefix  = "acc_"
+	customerPrefix = "cus_"
+	commandPrefix  = "cmd_"
+	digestLen      = 20
+)
+
+// ErrID marks a malformed id.
+var ErrID = errors.New("malformed id")
+
+var idEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+// digest is 20 base32 characters (100 bits) of SHA-256 over the length-prefixed parts, so that no two lists collide by concatenation.
+func digest(parts ...string) string {
+	h := sha256.New()
+	var n [4]byte
+	for _, p := range parts {
+		binary.BigEndian.PutUint32(n[:], uint32(len(p)))
+		h.Write(n[:])
+		h.Write([]byte(p))
+	}
+	return idEncoding.EncodeToString(h.Sum(nil))[:digestLen]
+}
+
+// AccountIDFrom derives an account's id, so that creating an account twice gives the same account without an index.
+func AccountIDFrom(tenant, merchant, externalID string) AccountID {
+	return AccountID(accountPrefix + digest("account", tenant, merchant, externalID))
+}
+
+// CustomerKeyFrom derives the key of a merchant's customer.
+func CustomerKeyFrom(tenant, merchant, customer string) CustomerKey {
+	return CustomerKey(customerPrefix + digest("customer", tenant, merchant, customer))
+}
+
+// IDFrom derives a payment's id from its account and idempotency key; a repeat has the same id whatever its kind.
+func IDFrom(kind Kind, account AccountID, merchant, idempotencyKey string) ID {
+	return ID(kind.Prefix() + strings.TrimPrefix(string(account), accountPrefix) + digest("payment", merchant, idempotencyKey))
+}
+
+// CommandIDFrom derives the id of a request that is not a payment (opening, verdict, KYC level).
+func CommandIDFrom(key, merchant, idempotencyKey string) string {
+	return commandPrefix + strings.TrimLeft(key[4:], "_") + digest("command", merchant, idempotencyKey)
+}
+
+// ParseAccountID checks the form of an account id.
+func ParseAccountID(s string) (AccountID, error) {
+	if !strings.HasPrefix(s, accountPrefix) || !isDigest(s[len(accountPrefix):], digestLen) {
+		return "", ErrID
+	}
+	return AccountID(s), nil
+}
+
+// IsCustomerKey tells whether a record key is a customer's.
+func IsCustomerKey(key string) bool {
+	return strings.HasPrefix(key, customerPrefix) && isDigest(key[len(customerPrefix):], digestLen)
+}
+
+// ParseID checks the form of a payment id.
+func ParseID(s string) (ID, error) {
+	if len(s) != 3+2*digestLen || kindByPrefix(s[:3]) == KindUnknown || !isDigest(s[3:], 2*digestLen) {
+		return "", ErrID
+	}
+	return ID(s), nil
+}
+
+// Account is the account whose key the payment lives under.
+func (id ID) Account() AccountID { return AccountID(accountPrefix + string(id[3:3+digestLen])) }
+
+// Identity is the id without its kind: what makes two requests the same.
+func (id ID) Identity() string { return string(id[3:]) }
+
+// Kind is what the prefix says.
+func (id ID) Kind() Kind { return kindByPrefix(string(id[:3])) }
+
+func isDigest(s string, n int) bool {
+	if len(s) != n {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < '2' || c > '7') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,81 @@
+package payment
+
+// Kind says what a command asks for. The numbers are those of the wire format and never reused.
+type Kind uint8
+
+// The kinds of commands.
+const (
+	KindUnknown     Kind = 0
+	KindOpenAccount Kind = 1
+	KindSetKYCLevel Kind = 2
+	KindPayIn       Kind = 10
+	KindPayOut      Kind = 11
+	KindTransfer    Kind = 12
+	KindRefund      Kind = 13
+	KindApprove     Kind = 20
+	KindDecline     Kind = 21
+	KindExpire      Kind = 30
+	KindTick        Kind = 31
+	KindCounterLeg  Kind = 40
+	KindLegResult   Kind = 41
+	KindRailAnswer  Kind = 50
+)
+
+// Prefix is the three characters before a payment id's digests, empty for kinds that make no payment.
+func (k Kind) Prefix() string {
+	switch k {
+	case KindPayIn:
+		return "pi_"
+	case KindPayOut:
+		return "po_"
+	case KindTransfer:
+		return "tr_"
+	case KindRefund:
+		return "re_"
+	default:
+		return ""
+	}
+}
+
+func kindByPrefix(p string) Kind {
+	for _, k := range []Kind{KindPayIn, KindPayOut, KindTransfer, KindRefund} {
+		if p == k.Prefix() {
+			return k
+		}
+	}
+	return KindUnknown
+}
+
+// String is the word used in the API, in tables and in files.
+func (k Kind) String() string {
+	switch k {
+	case KindOpenAccount:
+		return "open_account"
+	case KindSetKYCLevel:
+		return "set_kyc_level"
+	case KindPayIn:
+		return "payin"
+	case KindPayOut:
+		return "payout"
+	case KindTransfer:
+		return "transfer"
+	case KindRefund:
+		return "refund"
+	case KindApprove:
+		return "approve"
+	case KindDecline:
+		return "decline"
+	case KindExpire:
+		return "expire"
+	case KindTick:
+		return "tick"
+	case KindCounterLeg:
+		return "counter_leg"
+	case KindLegResult:
+		return "leg_result"
+	case KindRailAnswer:
+		return "rail_answer"
+	default:
+		return "unknown"
+	}
+}
