@@ -1,0 +1,135 @@
+package payment
+
+// Command is one request, answer or tick, as the stages see it. All times are Unix microseconds, all amounts minor units.
+type Command struct {
+	Kind         Kind
+	Tenant       string
+	Merchant     string
+	Customer     string
+	Account      AccountID
+	CommandID    string
+	PaymentID    ID
+	AcceptedAtUS int64
+	BodyHash     [32]byte
+	Pins         Pins
+
+	// Exactly one of these is set, by Kind.
+	Open        *OpenAccount
+	KYCLevel    *SetKYCLevel
+	Instruction *Instruction
+	Refund      *RefundInstruction
+	Verdict     *Verdict
+	Expire      *Expire
+	Tick        *Tick
+	CounterLeg  *CounterLeg
+	LegResult   *LegResult
+	RailAnswer  *RailAnswer
+}
+
+// Meta says where a command stands in the log.
+type Meta struct {
+	Key       string // record key: an account's, a customer's, or anything for a tick
+	Topic     string
+	Partition int32
+	Offset    int64
+}
+
+// Pins name, as id@version, the reference data a command is decided with.
+type Pins struct {
+	Policy, Fees, Rates, Rules, Blocklist string
+}
+
+// AccountKind is person or merchant.
+type AccountKind uint8
+
+// The kinds of accounts.
+const (
+	AccountKindUnknown  AccountKind = 0
+	AccountKindPerson   AccountKind = 1
+	AccountKindMerchant AccountKind = 2
+)
+
+// OpenAccount asks for an account.
+type OpenAccount struct {
+	ExternalID          string
+	Kind                AccountKind
+	Currencies          []string
+	KYCLevel            uint8
+	OverdraftLimitMinor int64 // in the first currency
+	Policy              string
+}
+
+// SetKYCLevel asks for another KYC level, 0 to 3.
+type SetKYCLevel struct{ KYCLevel uint8 }
+
+// Instruction moves money: PAY_IN raises the account, PAY_OUT and TRANSFER lower it.
+type Instruction struct {
+	AmountMinor    int64
+	Currency       string
+	TargetCurrency string // empty: Currency
+	Method         string
+	ToAccount      AccountID
+	Instrument     string
+	Counterparty   Counterparty
+	EffectiveDate  int32 // days since 1970-01-01; 0: day of acceptance
+}
+
+// Counterparty is the other side, without personal data.
+type Counterparty struct {
+	Country        string
+	Digest         []byte
+	NameDigest     []byte
+	DocumentDigest []byte
+	AccountDigest  []byte
+}
+
+// RefundInstruction gives money of a pay-in back.
+type RefundInstruction struct {
+	AmountMinor int64 // 0: all that is left
+}
+
+// Verdict decides a payment in review.
+type Verdict struct{ Actor string }
+
+// ExpirePurpose says which deadline came.
+type ExpirePurpose uint8
+
+// The deadlines.
+const (
+	ExpireUnknown   ExpirePurpose = 0
+	ExpireReview    ExpirePurpose = 1
+	ExpireRetention ExpirePurpose = 2
+)
+
+// Expire says that a deadline of a payment has come.
+type Expire struct {
+	Purpose ExpirePurpose
+	DueAtUS int64
+}
+
+// Tick is the passing of a minute.
+type Tick struct{ Minute int64 }
+
+// CounterLeg asks the payee to take what the payer posted to transit.
+type CounterLeg struct {
+	TransferID    ID
+	PayerAccount  AccountID
+	AmountMinor   int64
+	Currency      string
+	EffectiveDate int32
+}
+
+// LegResult tells the payer what the payee decided.
+type LegResult struct {
+	TransferID   ID
+	PayeeAccount AccountID
+	Accepted     bool
+	Reason       Reason
+}
+
+// RailAnswer is what a rail said about an order.
+type RailAnswer struct {
+	OrderID string
+	Result  uint8
+	Code    string
+}
