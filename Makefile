@@ -1,0 +1,43 @@
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export CGO_ENABLED := 0
+
+BUF           := go run github.com/bufbuild/buf/cmd/buf@v1.75.0
+GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+DATA ?= ./caudal-data
+HTTP ?= 127.0.0.1:8080
+SEED ?= 1
+
+.PHONY: help build run test lint gen bench verify kill-test clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+build: ## build bin/caudal (static, no cgo)
+	@go build -trimpath -o bin/caudal ./cmd/caudal
+
+run: build ## start everything, load a sample day, show that the books balance (Ctrl-C stops all of it)
+	@bin/caudal up --data $(DATA) --http $(HTTP) --sample --seed $(SEED)
+
+test: build ## every test, with the real broker protocol, a real Postgres and the real ClickHouse engine
+	@bin/caudal fetch
+	@go test -timeout 14m -p 2 ./...
+
+lint: ## golangci-lint
+	@$(GOLANGCI_LINT) run --timeout 15m ./...
+
+gen: ## generate code from schemas/
+	@$(BUF) generate
+
+bench: build ## measure against the targets, in pairs; writes docs/bench/
+	@bin/caudal bench --report docs/bench
+
+verify: build ## prove the books of DATA: every balance recomputed from the log, both stores equal to it
+	@bin/caudal verify --data $(DATA)
+
+kill-test: build ## kill -9 `caudal up` twenty times in mid-load, then verify
+	@go test -count=1 -timeout 30m -run TestKillUp ./cmd/caudal -kills 20 -v
+
+clean: ## remove what was built and the sample data
+	@rm -rf bin $(DATA)
