@@ -1,0 +1,105 @@
+package http
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/caudalpay/caudal/processors/payment"
+	directoryv1 "github.com/caudalpay/caudal/schemas/directory/v1"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+)
+
+// What the ports answer when they cannot do what was asked. Implementations wrap these, callers test with errors.Is.
+var (
+	// ErrBusy: the bounded buffer is full, or no room will come in time. Nothing was handed to the broker.
+	ErrBusy = errors.New("the buffer of commands is full")
+	// ErrUnavailable: the broker did not acknowledge in time. The command may or may not be in the log; the same
+	// idempotency key makes a retry safe.
+	ErrUnavailable = errors.New("the broker does not acknowledge")
+	// ErrPending: acknowledged, and not decided before the wait was over.
+	ErrPending = errors.New("accepted and not yet decided")
+	// ErrNotFound: the store has no such object of this owner.
+	ErrNotFound = errors.New("not found")
+	// ErrPolicyUnknown: no policy of this id for this tenant.
+	ErrPolicyUnknown = errors.New("unknown policy")
+)
+
+// Item is a command on its way to the log, with its record key.
+type Item struct {
+	Key     string
+	Command *paymentsv1.Command
+}
+
+// Result is what became of an Item whose caller waits: a decision, or an error.
+type Result struct {
+	Decision *paymentsv1.Decision
+	Err      error
+}
+
+// Commands takes commands to the log.
+// Invariant: a nil error (and ErrPending) means that the broker has acknowledged the command with acks=all.
+// Items of one key reach the log in the order they were given. Commands own what they are given until they return.
+type Commands interface {
+	// Submit returns after the broker's acknowledgement. ErrBusy, ErrUnavailable.
+	Submit(ctx context.Context, key string, cmd *paymentsv1.Command) error
+	// SubmitAndWait returns the decision. ErrBusy, ErrUnavailable, ErrPending. It sets the command's reply address.
+	SubmitAndWait(ctx context.Context, key string, cmd *paymentsv1.Command, wait time.Duration) (*paymentsv1.Decision, error)
+	// SubmitBatch hands all items over at once and returns after the last acknowledgement, one error (or nil) per item, in order.
+	SubmitBatch(ctx context.Context, items []Item) []error
+	// SubmitBatchAndWait does the same and waits for the decisions, one deadline for all.
+	SubmitBatchAndWait(ctx context.Context, items []Item, wait time.Duration) []Result
+}
+
+// Accounts is the directory of accounts, followed in memory.
+type Accounts interface {
+	Account(id payment.AccountID) (*directoryv1.AccountEntry, bool)
+	CustomerAccount(tenant, merchant, customer string) (payment.AccountID, bool)
+	// WaitAccount returns when the directory has the account, or with ctx's error.
+	WaitAccount(ctx context.Context, id payment.AccountID) error
+}
+
+// Pins names the newest versions of what a policy refers to.
+type Pins interface {
+	// Pin returns a value that the caller does not change. ErrPolicyUnknown where tenant has no such policy.
+	Pin(tenant, policyID string) (*paymentsv1.Pins, error)
+}
+
+// Sealer keeps personal data unreadable in the log.
+type Sealer interface {
+	Seal(p *paymentsv1.Personal) (*paymentsv1.Sealed, error)
+	Open(s *paymentsv1.Sealed) (*paymentsv1.Personal, error)
+	// BodyHash is a keyed SHA-256 (32 bytes), so that a log's reader cannot guess bodies.
+	BodyHash(canonical []byte) []byte
+	// PartyDigest is an HMAC-SHA-256 of normalised text, under a key of its own.
+	PartyDigest(normalised string) []byte
+}
+
+// Owner is whose objects a caller sees and moves.
+type Owner struct {
+	Tenant   string
+	Merchant string
+}
+
+// StatementCursor stands behind the last line of a page; the zero value stands before the first line.
+type StatementCursor struct {
+	AccountSeq uint64
+	Line       int32
+}
+
+// StatementQuery asks for the lines behind a cursor, oldest first.
+type StatementQuery struct {
+	Account payment.AccountID
+	After   StatementCursor
+	Limit   int // 1 to 500
+}
+
+// Store reads what the decisions became. Every read is bound to its owner: another owner's object is ErrNotFound.
+type Store interface {
+	Payment(ctx context.Context, owner Owner, id payment.ID) (*PaymentView, error)
+	Account(ctx context.Context, owner Owner, id payment.AccountID) (*AccountView, error)
+	Balances(ctx context.Context, owner Owner, id payment.AccountID) (*BalancesView, error)
+	Statement(ctx context.Context, owner Owner, query StatementQuery) (*StatementPage, error)
+	// WaitSeq returns when the store holds the account up to seq, or with ctx's error.
+	WaitSeq(ctx context.Context, account payment.AccountID, seq uint64) error
+}

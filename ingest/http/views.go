@@ -1,0 +1,176 @@
+package http
+
+import (
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+)
+
+// PaymentView is GET /transactions/{id}: the latest state of a payment. Amounts are minor units.
+// A store fills everything apart from the members that come out of Sealed, which the HTTP layer opens.
+type PaymentView struct {
+	PaymentID         string            `json:"payment_id"`
+	AccountID         string            `json:"account_id"`
+	Kind              string            `json:"kind"`     // payin payout transfer refund
+	Decision          string            `json:"decision"` // the first one: approved declined review
+	Status            string            `json:"status"`   // in_review processing succeeded failed partially_refunded refunded expired
+	Reasons           []string          `json:"reasons"`  // by precedence, the main one first; never null
+	Amount            int64             `json:"amount"`
+	Currency          string            `json:"currency"`
+	TargetAmount      int64             `json:"target_amount"` // what the other side gets or the account is credited
+	TargetCurrency    string            `json:"target_currency"`
+	Fee               int64             `json:"fee"` // in currency
+	FX                *FXView           `json:"fx,omitzero"`
+	Method            string            `json:"method,omitzero"`
+	ToAccountID       string            `json:"to_account_id,omitzero"`
+	RefundedPaymentID string            `json:"refunded_payment_id,omitzero"` // refunds: the payment whose money goes back
+	RefundedAmount    int64             `json:"refunded_amount,omitzero"`     // pay-ins: given back so far, in currency
+	Instrument        string            `json:"instrument,omitzero"`
+	FraudScore        uint32            `json:"fraud_score"`
+	EffectiveDate     string            `json:"effective_date"` // YYYY-MM-DD
+	CreatedAt         time.Time         `json:"created_at"`
+	UpdatedAt         time.Time         `json:"updated_at"`
+	ReviewDeadline    time.Time         `json:"review_deadline,omitzero"` // in_review only
+	AccountSeq        uint64            `json:"account_seq"`              // of the last decision about this payment
+	Reference         string            `json:"reference,omitzero"`
+	Reason            string            `json:"reason,omitzero"` // a refund's free text
+	Counterparty      *CounterpartyView `json:"counterparty,omitzero"`
+	Metadata          jsontext.Value    `json:"metadata,omitzero"`
+
+	CounterpartyCountry string             `json:"-"` // filled by the store
+	Sealed              *paymentsv1.Sealed `json:"-"` // filled by the store
+}
+
+// FXView is a conversion. A rate is between major units, target per source, as an exact decimal.
+type FXView struct {
+	Rate     string `json:"rate"`
+	Mid      string `json:"mid"`
+	SpreadBP int32  `json:"spread_bp"`
+}
+
+// CounterpartyView is the other side of a pay-in or payout.
+type CounterpartyView struct {
+	Name     string `json:"name,omitzero"`
+	Country  string `json:"country,omitzero"`
+	Document string `json:"document,omitzero"`
+	Account  string `json:"account,omitzero"`
+}
+
+// AccountView is GET /accounts/{id}.
+type AccountView struct {
+	AccountID      string    `json:"account_id"`
+	ExternalID     string    `json:"external_id"`
+	CustomerID     string    `json:"customer_id"`
+	Kind           string    `json:"kind"`   // person merchant
+	Status         string    `json:"status"` // open blocked closed
+	Currencies     []string  `json:"currencies"`
+	KYCLevel       uint32    `json:"kyc_level"`
+	OverdraftLimit int64     `json:"overdraft_limit"` // in the first currency
+	Policy         string    `json:"policy"`
+	OpenedAt       time.Time `json:"opened_at"`
+	AccountSeq     uint64    `json:"account_seq"`
+}
+
+// BalancesView is GET /accounts/{id}/balances: one row per currency of the account, in the account's order.
+type BalancesView struct {
+	Balances   []BalanceView `json:"balances"`
+	AccountSeq uint64        `json:"account_seq"`
+}
+
+// BalanceView is one currency. Invariant: available = posted - held; an overdraft is not in it.
+type BalanceView struct {
+	Currency  string `json:"currency"`
+	Posted    int64  `json:"posted"`
+	Held      int64  `json:"held"`
+	Available int64  `json:"available"`
+}
+
+// StatementPage is GET /accounts/{id}/statement: posted lines of one account, oldest first.
+type StatementPage struct {
+	Lines      []StatementLine `json:"lines"`
+	HasMore    bool            `json:"has_more"`
+	Cursor     string          `json:"cursor,omitzero"` // behind the last line; made by the HTTP layer
+	AccountSeq uint64          `json:"account_seq"`
+}
+
+// StatementLine is one posted posting of the account. (account_seq, line) orders and names it.
+type StatementLine struct {
+	AccountSeq    uint64    `json:"account_seq"` // of the decision
+	Line          int32     `json:"line"`        // of the posting within the decision
+	PaymentID     string    `json:"payment_id"`
+	Kind          string    `json:"kind"`    // of the command: payin payout transfer refund counter_leg leg_result approve ...
+	Journal       string    `json:"journal"` // post compensation refund
+	Currency      string    `json:"currency"`
+	Amount        int64     `json:"amount"` // credit > 0, debit < 0
+	EffectiveDate string    `json:"effective_date"`
+	DecidedAt     time.Time `json:"decided_at"` // accepted_at of the command, as clamped
+}
+
+// PaymentAnswer answers a write that was decided. Everything in it is the same in the first decision and in each
+// repetition of it, so that a repeat gets the first body byte for byte; the number of the decision is a header.
+type PaymentAnswer struct {
+	PaymentID         string    `json:"payment_id"`
+	AccountID         string    `json:"account_id"`
+	Kind              string    `json:"kind"`
+	Decision          string    `json:"decision"`
+	Status            string    `json:"status"`
+	Reasons           []string  `json:"reasons"`
+	Amount            int64     `json:"amount"`
+	Currency          string    `json:"currency"`
+	TargetAmount      int64     `json:"target_amount"`
+	TargetCurrency    string    `json:"target_currency"`
+	Fee               int64     `json:"fee"`
+	FX                *FXView   `json:"fx,omitzero"`
+	Method            string    `json:"method,omitzero"`
+	ToAccountID       string    `json:"to_account_id,omitzero"`
+	RefundedPaymentID string    `json:"refunded_payment_id,omitzero"`
+	FraudScore        uint32    `json:"fraud_score"`
+	CreatedAt         time.Time `json:"created_at"`
+}
+
+// PendingAnswer answers a write that is acknowledged and not decided yet (or whose caller does not wait).
+type PendingAnswer struct {
+	PaymentID string `json:"payment_id"`
+	AccountID string `json:"account_id"`
+	Kind      string `json:"kind"`
+	Status    string `json:"status"` // pending
+}
+
+// RequestAnswer answers a request that is not a payment: a verdict or a KYC level.
+type RequestAnswer struct {
+	AccountID  string  `json:"account_id"`
+	Kind       string  `json:"kind"`
+	Status     string  `json:"status"` // of the payment after a verdict; applied for a KYC level; pending
+	PaymentID  string  `json:"payment_id,omitzero"`
+	CustomerID string  `json:"customer_id,omitzero"`
+	KYCLevel   *uint32 `json:"kyc_level,omitzero"`
+}
+
+// OpenedAnswer answers POST /accounts, from the request alone, so that a repeat gets the same.
+type OpenedAnswer struct {
+	AccountID      string   `json:"account_id"`
+	ExternalID     string   `json:"external_id"`
+	CustomerID     string   `json:"customer_id"`
+	Kind           string   `json:"kind"`
+	Status         string   `json:"status"` // open, or pending
+	Currencies     []string `json:"currencies"`
+	KYCLevel       uint32   `json:"kyc_level"`
+	OverdraftLimit int64    `json:"overdraft_limit"`
+	Policy         string   `json:"policy"`
+}
+
+// BatchAnswer answers POST /payments:batch in the order of its items; for NDJSON each item is a line of its own.
+type BatchAnswer struct {
+	Items []BatchItemAnswer `json:"items"`
+}
+
+// BatchItemAnswer is what a single write would have answered.
+type BatchItemAnswer struct {
+	Index      int            `json:"index"`
+	Status     int            `json:"status"` // HTTP status of this item
+	Replayed   bool           `json:"replayed,omitzero"`
+	AccountSeq uint64         `json:"account_seq,omitzero"`
+	Body       jsontext.Value `json:"body"` // PaymentAnswer, PendingAnswer or Problem
+}
