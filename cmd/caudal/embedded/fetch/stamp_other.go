@@ -1,0 +1,7 @@
+//go:build !linux
+
+package fetch
+
+import "io/fs"
+
+func changeStamp(fs.FileInfo) string { return "" }
