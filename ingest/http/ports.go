@@ -61,8 +61,8 @@ type Accounts interface {
 
 // Pins names the newest versions of what a policy refers to.
 type Pins interface {
-	// Pin returns a value that the caller does not change. ErrPolicyUnknown where tenant has no such policy.
-	Pin(tenant, policyID string) (*paymentsv1.Pins, error)
+	// Pin returns a value that the caller does not change. ErrPolicyUnknown where there is no such policy.
+	Pin(policyID string) (*paymentsv1.Pins, error)
 }
 
 // Sealer keeps personal data unreadable in the log.
