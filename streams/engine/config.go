@@ -1,0 +1,123 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"hash"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Config describes one group. Durations and counts that are zero get the defaults named beside them.
+type Config struct {
+	Brokers []string
+	Group   string // the Kafka consumer group and Goka group
+	Input   string
+	Outputs []string // topics that callbacks may emit to; the input may be among them
+
+	Table       string // the group table; Goka fixes its name: Group + "-table"
+	Side        string // changelog of the side records, compacted
+	DeadLetters string
+	Lookups     []string // compacted topics, followed read_committed and held in memory once per process
+
+	// Partitions is the count that Input, Outputs, Table, Side and DeadLetters must have.
+	Partitions int32
+
+	// TransactionalID and InstanceID must be the same at every start of the process: they fence and replace the predecessor.
+	TransactionalID string
+	InstanceID      string
+
+	// Hasher must agree with Kafka's default partitioner (murmur2, top bit masked), which is used for producing.
+	Hasher func() hash.Hash32
+
+	CommitInterval     time.Duration // 50 ms: a ceiling; when no more input waits, the transaction commits at once
+	RecordsMax         int           // 10,000 input records in a transaction
+	TransactionTimeout time.Duration // 2 s; must be below SessionTimeout
+	SessionTimeout     time.Duration // 6 s
+	CallbackTimeout    time.Duration // 5 s; a callback that runs longer ends the process
+
+	// Attributable tells whether a key names something that can be parked. Records of other keys (ticks) that fail become
+	// dead letters. An attributable key is only accepted on the partition it hashes to: elsewhere it would grow a second state.
+	Attributable func(key []byte) bool
+
+	Logger     *slog.Logger          // slog.Default()
+	Registerer prometheus.Registerer // none: metrics are kept but not registered
+	Options    []kgo.Opt             // appended to every client's options: TLS, SASL, dialer
+}
+
+// withDefaults fills what may be left out.
+func (c Config) withDefaults() Config {
+	duration := func(d *time.Duration, fallback time.Duration) {
+		if *d == 0 {
+			*d = fallback
+		}
+	}
+	duration(&c.CommitInterval, 50*time.Millisecond)
+	duration(&c.TransactionTimeout, 2*time.Second)
+	duration(&c.SessionTimeout, 6*time.Second)
+	duration(&c.CallbackTimeout, 5*time.Second)
+	if c.RecordsMax == 0 {
+		c.RecordsMax = 10_000
+	}
+	if c.Attributable == nil {
+		c.Attributable = func([]byte) bool { return false }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// Validate says what is missing or contradictory; it asks no broker.
+func (c Config) Validate() error {
+	var errs []error
+	for name, value := range map[string]string{
+		"Group": c.Group, "Input": c.Input, "Table": c.Table, "Side": c.Side, "DeadLetters": c.DeadLetters,
+		"TransactionalID": c.TransactionalID, "InstanceID": c.InstanceID,
+	} {
+		if value == "" {
+			errs = append(errs, fmt.Errorf("%s is empty", name))
+		}
+	}
+	if len(c.Brokers) == 0 {
+		errs = append(errs, errors.New("Brokers is empty"))
+	}
+	if c.Hasher == nil {
+		errs = append(errs, errors.New("Hasher is missing"))
+	}
+	if c.Partitions < 1 {
+		errs = append(errs, fmt.Errorf("Partitions is %d", c.Partitions))
+	}
+	if c.Table != c.Group+"-table" {
+		errs = append(errs, fmt.Errorf("Table is %q, but Goka names it %q", c.Table, c.Group+"-table"))
+	}
+	for _, own := range []string{c.Table, c.Side, c.DeadLetters} {
+		if own == c.Input || slices.Contains(c.Outputs, own) || slices.Contains(c.Lookups, own) {
+			errs = append(errs, fmt.Errorf("topic %q belongs to the engine and cannot be input, output or lookup", own))
+		}
+	}
+	if c.Table == c.Side || c.Table == c.DeadLetters || c.Side == c.DeadLetters {
+		errs = append(errs, errors.New("Table, Side and DeadLetters must be three topics"))
+	}
+	if c.RecordsMax < 1 {
+		errs = append(errs, fmt.Errorf("RecordsMax is %d", c.RecordsMax))
+	}
+	for name, d := range map[string]time.Duration{
+		"CommitInterval": c.CommitInterval, "TransactionTimeout": c.TransactionTimeout, "CallbackTimeout": c.CallbackTimeout,
+	} {
+		if d <= 0 {
+			errs = append(errs, fmt.Errorf("%s is %v", name, d))
+		}
+	}
+	if c.TransactionTimeout >= c.SessionTimeout {
+		errs = append(errs, fmt.Errorf("TransactionTimeout %v is not below SessionTimeout %v", c.TransactionTimeout, c.SessionTimeout))
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("validating engine config: %w", errors.Join(errs...))
+	}
+	return nil
+}

@@ -1,0 +1,36 @@
+// Package engine runs one Goka group exactly once, on franz-go.
+//
+// One process owns all partitions. Everything a callback does (its cell in the group table, its side records, what it
+// emits) and the input offset commit in one Kafka transaction, or none of it does. Stock Goka cannot do this: it commits
+// past outputs that were never acknowledged, keeps local writes of work it will do again, and stops on one bad record.
+// So Goka keeps what it is good at (graph, partition goroutines, context, tables) and franz-go stands under every hook;
+// no network code of sarama runs.
+//
+// # State
+//
+// A key has one cell (the group table) and any number of side records, by kind and id. Side records have two scopes: the
+// record's key, or the partition. Both live in memory, are restored from their changelogs at the start, and are read
+// through an overlay of what the open transaction wrote.
+//
+// # What may go wrong in a callback
+//
+//   - It returns an error or panics: nothing it did takes effect. If the key is attributable the key is parked: the
+//     record is stored beside the key's state and every later record of the key queues behind it, uncalled, in order.
+//     Otherwise the record goes to the dead letters.
+//   - It returns Retry(err): the trouble is transient. The transaction is dropped and Run returns, so the process starts
+//     again and the record is tried again.
+//   - It runs longer than Config.CallbackTimeout: Run returns ErrCallbackDeadline and the process must end, because a
+//     goroutine that does not return cannot be stopped.
+//
+// # When Run returns
+//
+// Run returns nil only after its context ended and the last transaction is committed. Every error means: end the process
+// and start it again with the same TransactionalID and InstanceID; the start fences what is left of the predecessor,
+// restores, and compares the offsets applied to the state with the group's committed ones. A TornError then says that the
+// broker lost part of a transaction; it needs a repair, not another start.
+//
+// # What it refuses
+//
+// Brokers without transaction.version 2 (Kafka 4.0), topics with another partition count, Goka's visits, joins, loop topic
+// and DeferCommit, records without a key (they are dead letters), and cell writes under a key of another partition.
+package engine

@@ -1,0 +1,281 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"log/slog"
+	"runtime/debug"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Headers of a dead letter, before the record's own ones.
+const (
+	DeadReason    = "dead.reason"
+	DeadTopic     = "dead.topic"
+	DeadPartition = "dead.partition"
+	DeadOffset    = "dead.offset"
+	// DeadValueLeft is there when the value was too large to be copied: it is still in the input topic.
+	DeadValueLeft = "dead.value_left"
+)
+
+// recordBytesMax bounds what a callback may write in one record. Above it the broker would refuse the whole transaction at
+// every attempt, so one record would stop the partition for ever.
+const recordBytesMax = 900 << 10
+
+// partition is the state of one partition and the work on its records. It belongs to the engine and outlives Goka's
+// generations. While records are handed to Goka only the partition's goroutine touches it; otherwise only the engine's.
+type partition struct {
+	id, count    int32
+	input        string
+	outputs      []string
+	deadLetters  string
+	attributable func([]byte) bool
+	callback     Callback
+	hasher       hash.Hash32
+	lookups      *lookups
+	log          *slog.Logger
+
+	cells, side *store
+	appliedKey  string
+	applied     int64 // next input offset by the committed state, -1 if none
+	next        int64 // the same with the open transaction
+	parked      map[string]struct{}
+	parkedNew   []string // keys parked in the open transaction
+	deadNew     int      // dead letters of the open transaction
+
+	context Context
+	produce func(*kgo.Record)
+	slab    []kgo.Record // records are cut from it, so that an emission costs no allocation of its own
+	scratch []byte
+
+	handling atomic.Int64 // offset + 1 of the record in work, 0 when idle: the watchdog looks at it
+}
+
+func newPartition(id int32, cfg *Config, cb Callback, lk *lookups) *partition {
+	p := &partition{
+		id: id, count: cfg.Partitions, input: cfg.Input, outputs: cfg.Outputs, deadLetters: cfg.DeadLetters,
+		attributable: cfg.Attributable, callback: cb, hasher: cfg.Hasher(), lookups: lk,
+		log:        cfg.Logger.With("group", cfg.Group, "partition", id),
+		appliedKey: string(SideKey{Scope: ScopePartition, Kind: AppliedKind, ID: cfg.Input}.Encode()),
+	}
+	p.reset()
+	return p
+}
+
+// reset forgets all state, before a restore.
+func (p *partition) reset() {
+	p.cells = newStore(func(string) string { return "" })
+	p.side = newStore(sideGroup)
+	p.parked = map[string]struct{}{}
+	p.applied, p.next = -1, -1
+	p.parkedNew, p.deadNew = p.parkedNew[:0], 0
+}
+
+// bind readies the partition for a session's transactions.
+func (p *partition) bind(run context.Context, produce func(*kgo.Record)) {
+	p.context = Context{run: run, part: p, log: p.log}
+	p.produce = produce
+	p.handling.Store(0)
+}
+
+// home is the partition a key hashes to.
+func (p *partition) home(key []byte) int32 {
+	p.hasher.Reset()
+	_, _ = p.hasher.Write(key) // a hash never fails
+	return int32(p.hasher.Sum32() & 0x7fffffff % uint32(p.count)) //nolint:gosec // masked, and count is positive
+}
+
+// handle works on one record; an error stops the engine.
+func (p *partition) handle(r *kgo.Record, key string) error {
+	if r.Offset < p.next {
+		return fmt.Errorf("record %d of partition %d was already applied, the next is %d", r.Offset, p.id, p.next)
+	}
+	p.next = r.Offset + 1
+	if r.Key == nil {
+		p.bury(r, "the record has no key")
+		return nil
+	}
+	canPark := p.attributable(r.Key)
+	if canPark {
+		if home := p.home(r.Key); home != p.id {
+			p.bury(r, fmt.Sprintf("the key belongs to partition %d", home))
+			return nil
+		}
+		if len(p.parked) > 0 {
+			if _, ok := p.parked[key]; ok {
+				p.park(r, key, "")
+				return nil
+			}
+		}
+	}
+	err := p.call(r, key)
+	if err == nil {
+		p.keep(r)
+		return nil
+	}
+	p.cells.revert()
+	p.side.revert()
+	var retry *RetryError
+	if errors.As(err, &retry) {
+		return fmt.Errorf("handling record %d of partition %d: %w", r.Offset, p.id, err)
+	}
+	if canPark {
+		p.log.Warn("key parked", "key", key, "offset", r.Offset, "error", err)
+		p.park(r, key, err.Error())
+	} else {
+		p.bury(r, err.Error())
+	}
+	return nil
+}
+
+// call runs the callback. Only here a panic is caught: anywhere else it is the engine's own and must end the process.
+func (p *partition) call(r *kgo.Record, key string) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.log.Error("callback panicked", "offset", r.Offset, "panic", v, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", v)
+		}
+	}()
+	p.context.record, p.context.key = r, key
+	p.context.emits = p.context.emits[:0]
+	return p.callback(&p.context, r.Value)
+}
+
+// keep makes the callback's work part of the transaction.
+func (p *partition) keep(r *kgo.Record) {
+	p.cells.keep()
+	p.side.keep()
+	for i := range p.context.emits {
+		e := &p.context.emits[i]
+		out := p.record()
+		out.Topic, out.Partition, out.Key, out.Value = e.topic, e.partition, []byte(e.key), e.value
+		out.Headers = e.headers
+		p.produce(out)
+		*e = emission{}
+	}
+}
+
+// park stores the record beside the key's state. reason is empty when it only queues.
+func (p *partition) park(r *kgo.Record, key, reason string) {
+	parked := Parked{
+		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp,
+		Reason: reason, Headers: r.Headers, Value: r.Value,
+	}
+	if r.Value != nil && len(r.Value) > recordBytesMax {
+		parked.Value, parked.ValueLeft = nil, true
+	}
+	k := SideKey{Scope: ScopeKey, Key: key, Kind: ParkedKind, ID: ParkedID(r.Offset)}
+	p.side.put(string(k.Encode()), EncodeParked(parked))
+	p.side.keep()
+	if _, ok := p.parked[key]; !ok {
+		p.parked[key] = struct{}{}
+		p.parkedNew = append(p.parkedNew, key)
+	}
+}
+
+// bury sends the record to the dead letters.
+func (p *partition) bury(r *kgo.Record, reason string) {
+	p.log.Warn("dead letter", "offset", r.Offset, "error", reason)
+	out := p.record()
+	out.Topic, out.Partition, out.Key, out.Value, out.Timestamp = p.deadLetters, p.id, r.Key, r.Value, r.Timestamp
+	out.Headers = append([]kgo.RecordHeader{
+		{Key: DeadReason, Value: []byte(reason)},
+		{Key: DeadTopic, Value: []byte(r.Topic)},
+		{Key: DeadPartition, Value: strconv.AppendInt(nil, int64(r.Partition), 10)},
+		{Key: DeadOffset, Value: strconv.AppendInt(nil, r.Offset, 10)},
+	}, r.Headers...)
+	if len(r.Value) > recordBytesMax {
+		out.Value = nil
+		out.Headers = append(out.Headers, kgo.RecordHeader{Key: DeadValueLeft})
+	}
+	p.deadNew++
+	p.produce(out)
+}
+
+func (p *partition) record() *kgo.Record {
+	if len(p.slab) == 0 {
+		p.slab = make([]kgo.Record, 64)
+	}
+	r := &p.slab[0]
+	p.slab = p.slab[1:]
+	return r
+}
+
+// dirty tells whether the open transaction handled records of this partition.
+func (p *partition) dirty() bool { return p.next != p.applied }
+
+// changelog produces what the transaction changed, each key once, to this partition whatever the key hashes to.
+func (p *partition) changelog(table, side string) {
+	p.side.put(p.appliedKey, binary.BigEndian.AppendUint64(nil, uint64(p.next))) //nolint:gosec // not negative
+	p.side.keep()
+	for _, log := range []struct {
+		topic string
+		store *store
+	}{{table, p.cells}, {side, p.side}} {
+		for k, v := range log.store.overlay {
+			r := p.record()
+			r.Topic, r.Partition, r.Key, r.Value = log.topic, p.id, []byte(k), v
+			p.produce(r)
+		}
+	}
+}
+
+func (p *partition) commit() {
+	p.cells.commit()
+	p.side.commit()
+	p.applied = p.next
+	p.parkedNew, p.deadNew = p.parkedNew[:0], 0
+}
+
+func (p *partition) rollback() {
+	p.cells.rollback()
+	p.side.rollback()
+	for _, key := range p.parkedNew {
+		delete(p.parked, key)
+	}
+	p.next = p.applied
+	p.parkedNew, p.deadNew = p.parkedNew[:0], 0
+}
+
+// restoreCell applies one record of the table's changelog.
+func (p *partition) restoreCell(r *kgo.Record) error {
+	restoreInto(p.cells, r)
+	return nil
+}
+
+// restoreSide applies one record of the side changelog.
+func (p *partition) restoreSide(r *kgo.Record) error {
+	k, err := DecodeSideKey(r.Key)
+	if err != nil {
+		return fmt.Errorf("restoring partition %d, offset %d of %s: %w", p.id, r.Offset, r.Topic, err)
+	}
+	restoreInto(p.side, r)
+	switch {
+	case k.Scope == ScopePartition && k.Kind == AppliedKind && k.ID == p.input:
+		if len(r.Value) != 8 {
+			return fmt.Errorf("restoring partition %d, offset %d of %s: applied offset has %d bytes", p.id, r.Offset, r.Topic, len(r.Value))
+		}
+		p.applied = int64(binary.BigEndian.Uint64(r.Value)) //nolint:gosec // written from an int64
+		p.next = p.applied
+	case k.Scope == ScopeKey && k.Kind == ParkedKind:
+		p.parked[k.Key] = struct{}{}
+	}
+	return nil
+}
+
+// restoreInto copies, because a fetched record shares its memory with the whole batch it came in.
+func restoreInto(s *store, r *kgo.Record) {
+	if r.Value == nil {
+		delete(s.base, string(r.Key))
+		return
+	}
+	v := make([]byte, len(r.Value))
+	copy(v, r.Value)
+	s.base[string(r.Key)] = v
+}
