@@ -49,6 +49,18 @@ const (
 	AccountKindMerchant AccountKind = 2
 )
 
+// String is the word used in the API, in tables and in files.
+func (k AccountKind) String() string {
+	switch k {
+	case AccountKindPerson:
+		return "person"
+	case AccountKindMerchant:
+		return "merchant"
+	default:
+		return "unknown"
+	}
+}
+
 // OpenAccount asks for an account.
 type OpenAccount struct {
 	ExternalID          string
@@ -100,6 +112,18 @@ const (
 	ExpireReview    ExpirePurpose = 1
 	ExpireRetention ExpirePurpose = 2
 )
+
+// String is the word used in tables and in files.
+func (p ExpirePurpose) String() string {
+	switch p {
+	case ExpireReview:
+		return "review"
+	case ExpireRetention:
+		return "retention"
+	default:
+		return "unknown"
+	}
+}
 
 // Expire says that a deadline of a payment has come.
 type Expire struct {

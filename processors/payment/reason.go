@@ -35,3 +35,67 @@ const (
 	ReasonReviewExpired        Reason = 91
 	ReasonRailRefused          Reason = 92
 )
+
+// String is the word used in the API, in tables and in files.
+func (r Reason) String() string { //nolint:funlen // one line per reason
+	switch r {
+	case ReasonNone:
+		return "unspecified"
+	case ReasonIdempotencyConflict:
+		return "idempotency_conflict"
+	case ReasonAccountUnknown:
+		return "account_unknown"
+	case ReasonOwnerMismatch:
+		return "owner_mismatch"
+	case ReasonAccountClosed:
+		return "account_closed"
+	case ReasonAccountBlocked:
+		return "account_blocked"
+	case ReasonCustomerHasAccount:
+		return "customer_has_account"
+	case ReasonPolicyMismatch:
+		return "policy_mismatch"
+	case ReasonPaymentUnknown:
+		return "payment_unknown"
+	case ReasonPaymentTooOld:
+		return "payment_too_old"
+	case ReasonPaymentState:
+		return "payment_state"
+	case ReasonRefundExceedsPayment:
+		return "refund_exceeds_payment"
+	case ReasonSameAccount:
+		return "same_account"
+	case ReasonMethodUnavailable:
+		return "method_unavailable"
+	case ReasonCurrencyNotHeld:
+		return "currency_not_held"
+	case ReasonAmountOverflow:
+		return "amount_overflow"
+	case ReasonAmountTooSmall:
+		return "amount_too_small"
+	case ReasonRateMissing:
+		return "rate_missing"
+	case ReasonRateStale:
+		return "rate_stale"
+	case ReasonBlockedParty:
+		return "blocked_party"
+	case ReasonBlockedCountry:
+		return "blocked_country"
+	case ReasonFraudScore:
+		return "fraud_score"
+	case ReasonLimitDay:
+		return "limit_day"
+	case ReasonLimitMonth:
+		return "limit_month"
+	case ReasonInsufficientFunds:
+		return "insufficient_funds"
+	case ReasonReviewDeclined:
+		return "review_declined"
+	case ReasonReviewExpired:
+		return "review_expired"
+	case ReasonRailRefused:
+		return "rail_refused"
+	default:
+		return "unknown"
+	}
+}

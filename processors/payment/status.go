@@ -1,0 +1,41 @@
+package payment
+
+// Status is where a payment stands; what was decided about a command is an Outcome. The numbers are those of the wire
+// format and never reused.
+type Status uint8
+
+// The statuses.
+const (
+	StatusNone              Status = 0
+	StatusInReview          Status = 1 // held until a verdict or the deadline
+	StatusProcessing        Status = 2 // waits for the other leg or a rail
+	StatusSucceeded         Status = 3 // may still be refunded
+	StatusFailed            Status = 4 // final: declined, or refused by the other leg or the rail
+	StatusPartiallyRefunded Status = 5
+	StatusRefunded          Status = 6 // final
+	StatusExpired           Status = 7 // final: nobody decided the review in time
+)
+
+// String is the word used in the API, in tables and in files.
+func (s Status) String() string {
+	switch s {
+	case StatusNone:
+		return "unspecified"
+	case StatusInReview:
+		return "in_review"
+	case StatusProcessing:
+		return "processing"
+	case StatusSucceeded:
+		return "succeeded"
+	case StatusFailed:
+		return "failed"
+	case StatusPartiallyRefunded:
+		return "partially_refunded"
+	case StatusRefunded:
+		return "refunded"
+	case StatusExpired:
+		return "expired"
+	default:
+		return "unknown"
+	}
+}

@@ -1,0 +1,50 @@
+// Package policy is a tenant's rules of decision as the stages see them: which limits bind, how fraud acts, when a day
+// begins, how long things are kept. It is data only: it decides nothing.
+package policy
+
+import "github.com/caudalpay/caudal/processors/calendar"
+
+// Policy is one version of a tenant's policy.
+type Policy struct {
+	ID              string
+	Version         uint32
+	Tenant          string // empty: any
+	LimitCurrency   string
+	Limits          []KYCLimit // empty: no limits
+	FraudMode       FraudMode
+	ReviewScore     uint32               // score >= this: review; 0: never
+	DeclineScore    uint32               // score >= this: declined; 0: never
+	UTCOffsets      []calendar.UTCOffset // ascending by FromUS; empty: UTC
+	ReviewTimeoutUS int64
+	RetentionDays   int32 // of payment records after creation
+}
+
+// KYCLimit is what an account of a KYC level may send per day and per month, inclusive, in the limit currency.
+type KYCLimit struct {
+	Level                uint8
+	DayMinor, MonthMinor int64
+}
+
+// FraudMode says what a fraud score may do. The numbers are those of the wire format.
+type FraudMode uint8
+
+// The fraud modes.
+const (
+	FraudModeOff     FraudMode = 0 // no score
+	FraudModeMonitor FraudMode = 1 // scores, never acts
+	FraudModeEnforce FraudMode = 2
+)
+
+// String is the word used in tables and in files.
+func (m FraudMode) String() string {
+	switch m {
+	case FraudModeOff:
+		return "off"
+	case FraudModeMonitor:
+		return "monitor"
+	case FraudModeEnforce:
+		return "enforce"
+	default:
+		return "unknown"
+	}
+}
