@@ -150,3 +150,15 @@ func (l *lookups) catchUp(ctx context.Context, table string) error {
 		}
 	}
 }
+
+// start waits until every table is known up to its end.
+func (l *lookups) start(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for name := range l.tables {
+		if err := l.catchUp(ctx, name); err != nil {
+			return fmt.Errorf("following %s to its end: %w", name, err)
+		}
+	}
+	return nil
+}

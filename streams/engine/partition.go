@@ -54,6 +54,8 @@ type partition struct {
 	slab    []kgo.Record // records are cut from it, so that an emission costs no allocation of its own
 	scratch []byte
 
+	highWatermark int64 // end of the input as the last poll saw it
+
 	handling atomic.Int64 // offset + 1 of the record in work, 0 when idle: the watchdog looks at it
 }
 
@@ -87,7 +89,7 @@ func (p *partition) bind(run context.Context, produce func(*kgo.Record)) {
 // home is the partition a key hashes to.
 func (p *partition) home(key []byte) int32 {
 	p.hasher.Reset()
-	_, _ = p.hasher.Write(key) // a hash never fails
+	_, _ = p.hasher.Write(key)                                    // a hash never fails
 	return int32(p.hasher.Sum32() & 0x7fffffff % uint32(p.count)) //nolint:gosec // masked, and count is positive
 }
 
@@ -244,10 +246,7 @@ func (p *partition) rollback() {
 }
 
 // restoreCell applies one record of the table's changelog.
-func (p *partition) restoreCell(r *kgo.Record) error {
-	restoreInto(p.cells, r)
-	return nil
-}
+func (p *partition) restoreCell(r *kgo.Record) { restoreInto(p.cells, r) }
 
 // restoreSide applies one record of the side changelog.
 func (p *partition) restoreSide(r *kgo.Record) error {

@@ -1,0 +1,58 @@
+package engine
+
+import (
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+type metrics struct {
+	lag         *prometheus.GaugeVec
+	records     prometheus.Counter
+	commits     prometheus.Counter
+	commitCount atomic.Int64 // as commits, readable
+	commitTime  prometheus.Histogram
+	aborts      prometheus.Counter
+	parkedKeys  prometheus.Gauge
+	deadLetters prometheus.Counter
+	restored    prometheus.Counter
+	restoreTime prometheus.Gauge
+}
+
+func newMetrics(reg prometheus.Registerer, group string) *metrics {
+	if reg != nil {
+		reg = prometheus.WrapRegistererWith(prometheus.Labels{"group": group}, reg)
+	}
+	f := promauto.With(reg)
+	return &metrics{
+		lag: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "caudal_streams_lag_records", Help: "Input records behind the end of the partition, as of its last commit.",
+		}, []string{"partition"}),
+		records: f.NewCounter(prometheus.CounterOpts{
+			Name: "caudal_streams_records_total", Help: "Input records whose transaction committed.",
+		}),
+		commits: f.NewCounter(prometheus.CounterOpts{
+			Name: "caudal_streams_commits_total", Help: "Committed transactions.",
+		}),
+		commitTime: f.NewHistogram(prometheus.HistogramOpts{
+			Name: "caudal_streams_commit_seconds", Help: "From the last callback of a transaction to its confirmed commit.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
+		}),
+		aborts: f.NewCounter(prometheus.CounterOpts{
+			Name: "caudal_streams_aborts_total", Help: "Transactions that did not commit.",
+		}),
+		parkedKeys: f.NewGauge(prometheus.GaugeOpts{
+			Name: "caudal_streams_parked_keys", Help: "Keys whose records queue behind one that failed.",
+		}),
+		deadLetters: f.NewCounter(prometheus.CounterOpts{
+			Name: "caudal_streams_dead_letters_total", Help: "Records sent to the dead letters.",
+		}),
+		restored: f.NewCounter(prometheus.CounterOpts{
+			Name: "caudal_streams_restored_records_total", Help: "Changelog records read at starts.",
+		}),
+		restoreTime: f.NewGauge(prometheus.GaugeOpts{
+			Name: "caudal_streams_restore_seconds", Help: "Duration of the last restore.",
+		}),
+	}
+}

@@ -1,0 +1,522 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/lovoo/goka"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	startTimeout  = 30 * time.Second // for what a start asks of the broker
+	commitTimeout = 15 * time.Second // then the outcome is unknown and the process ends
+	claimBuffer   = 1024             // records on their way into Goka, per partition
+)
+
+// errAborted means that the transaction is known not to have committed; a new session may start on the retained state.
+var errAborted = errors.New("transaction aborted")
+
+// session is one life of the transactional client: from fencing the predecessor to the first thing that goes wrong.
+type session struct {
+	cfg     *Config
+	parts   []*partition
+	metrics *metrics
+	ready   func()
+
+	tx     *kgo.GroupTransactSession
+	client *kgo.Client
+	claims []*claim
+
+	// assignment
+	mu       sync.Mutex
+	owned    map[int32]bool
+	assigned chan struct{} // closed once all partitions are ours
+	running  bool
+	polling  context.Context         //nolint:containedctx // ends with the session's context or when partitions are lost
+	lost     context.CancelCauseFunc // ends polling
+
+	// records handed to Goka and not done yet
+	pending  atomic.Int64
+	idle     chan struct{}
+	fatal    chan error // the first failure outside the loop
+	stopping atomic.Bool
+	watchdog watchdog
+
+	produceFailed atomic.Pointer[error]
+	open          bool // a transaction is open
+	abandoned     chan error // something hangs that cannot be stopped
+	err           error      // why consume ended
+}
+
+func newSession(cfg *Config, parts []*partition, m *metrics, ready func()) *session {
+	s := &session{
+		cfg: cfg, parts: parts, metrics: m, ready: ready,
+		owned: map[int32]bool{}, assigned: make(chan struct{}),
+		idle: make(chan struct{}, 1), fatal: make(chan error, 1), abandoned: make(chan error, 1),
+	}
+	for range parts {
+		s.claims = append(s.claims, newClaim(cfg.Input, int32(len(s.claims)))) //nolint:gosec // a partition count
+	}
+	return s
+}
+
+// run starts in the order that safety asks for: fence the predecessor, rebuild the state behind it, check it, consume.
+func (s *session) run(ctx context.Context, retained bool) error {
+	s.polling, s.lost = context.WithCancelCause(ctx)
+	defer s.lost(nil)
+	if err := s.connect(); err != nil {
+		return err
+	}
+	defer s.tx.CloseAllowingRebalance()
+	if err := s.start(ctx, retained); err != nil {
+		return err
+	}
+	for _, p := range s.parts {
+		p.bind(ctx, s.produce)
+	}
+	processor, err := goka.NewProcessor(s.cfg.Brokers, s.graph(), s.options()...)
+	if err != nil {
+		return fmt.Errorf("building goka processor: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- processor.Run(ctx) }()
+	select {
+	case err = <-ended:
+	case err := <-s.abandoned:
+		return err
+	}
+	if s.err != nil {
+		return s.err
+	}
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("running goka: %w", err)
+	}
+	return nil
+}
+
+func (s *session) connect() error {
+	tx, err := kgo.NewGroupTransactSession(append(s.cfg.clientOptions(),
+		kgo.ConsumerGroup(s.cfg.Group), kgo.ConsumeTopics(s.cfg.Input), kgo.InstanceID(s.cfg.InstanceID),
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.SessionTimeout(s.cfg.SessionTimeout), kgo.HeartbeatInterval(s.cfg.SessionTimeout/10),
+		kgo.TransactionalID(s.cfg.TransactionalID), kgo.TransactionTimeout(s.cfg.TransactionTimeout),
+		kgo.RecordPartitioner(newPartitioner()), kgo.MaxBufferedRecords(1<<20),
+		kgo.BlockRebalanceOnPoll(),
+		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { s.gain(m[s.cfg.Input]) }),
+		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { s.lose("revoked", m[s.cfg.Input]) }),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { s.lose("lost", m[s.cfg.Input]) }),
+	)...)
+	if err != nil {
+		return fmt.Errorf("opening transactional client: %w", err)
+	}
+	s.tx, s.client = tx, tx.Client()
+	return nil
+}
+
+func (s *session) gain(partitions []int32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := len(s.owned)
+	for _, p := range partitions {
+		s.owned[p] = true
+	}
+	if before < len(s.parts) && len(s.owned) == len(s.parts) {
+		close(s.assigned)
+		s.assigned = nil
+	}
+}
+
+// lose: this form owns all partitions or none. What is in work finishes (or aborts, at the broker's word), then Run ends.
+func (s *session) lose(how string, partitions []int32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running && !s.stopping.Load() {
+		s.lost(fmt.Errorf("partitions %v of %s were %s: another member is in group %s", partitions, s.cfg.Input, how, s.cfg.Group))
+		return
+	}
+	if len(s.owned) == len(s.parts) {
+		s.assigned = make(chan struct{})
+	}
+	for _, p := range partitions {
+		delete(s.owned, p)
+	}
+}
+
+func (s *session) start(ctx context.Context, retained bool) error {
+	initCtx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if _, _, err := s.client.ProducerID(initCtx); err != nil {
+		return fmt.Errorf("fencing the predecessor: %w", err)
+	}
+	if !retained {
+		if err := s.restore(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.awaitAssignment(ctx); err != nil {
+		return err
+	}
+	err := s.compare(ctx)
+	var torn *TornError
+	if retained && errors.As(err, &torn) {
+		// The abort was a commit after all, or somebody else worked meanwhile: what is in memory does not count.
+		if err := s.restore(ctx); err != nil {
+			return err
+		}
+		err = s.compare(ctx)
+	}
+	return err
+}
+
+// awaitAssignment waits out a dead member's session; a living one is an error.
+func (s *session) awaitAssignment(ctx context.Context) error {
+	deadline := time.NewTimer(2*s.cfg.SessionTimeout + startTimeout)
+	defer deadline.Stop()
+	for {
+		s.mu.Lock()
+		waiting, have := s.assigned, len(s.owned)
+		if have == len(s.parts) {
+			s.running = true
+			s.mu.Unlock()
+			return nil
+		}
+		s.mu.Unlock()
+		select {
+		case <-waiting:
+		case <-deadline.C:
+			return fmt.Errorf("only %d of %d partitions of %s were assigned: end the other members of group %s", have, len(s.parts), s.cfg.Input, s.cfg.Group)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// consume is the one generation Goka sees, from inside its group hook.
+func (s *session) consume(ctx context.Context, h sarama.ConsumerGroupHandler) error {
+	// Goka's partition goroutines must outlive ctx until the last commit: ended early, they would drop records that count as pending.
+	gokaCtx, stopGoka := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopGoka()
+	g := &generation{session: s, ctx: gokaCtx}
+	if err := h.Setup(g); err != nil {
+		s.err = fmt.Errorf("setting up goka: %w", err)
+		return s.err
+	}
+	var claims sync.WaitGroup
+	for _, c := range s.claims {
+		claims.Go(func() {
+			err := h.ConsumeClaim(g, c)
+			if !s.stopping.Load() {
+				s.fail(fmt.Errorf("goka left partition %d: %w", c.partition, errors.Join(err, errors.New("claim ended early"))))
+			}
+		})
+	}
+	s.watchdog = newWatchdog(s.cfg.CallbackTimeout, len(s.parts))
+	defer s.watchdog.stop()
+	s.ready()
+	s.err = s.loop(ctx)
+	s.stopping.Store(true)
+	if errors.Is(s.err, ErrCallbackDeadline) {
+		s.abandon(s.err)
+		return s.err
+	}
+	hung := time.AfterFunc(commitTimeout, func() { s.abandon(errors.New("goka does not stop")) })
+	for _, c := range s.claims {
+		close(c.messages)
+	}
+	claims.Wait()
+	stopGoka()
+	cleanupErr := h.Cleanup(g)
+	hung.Stop()
+	if s.err == nil && cleanupErr != nil {
+		s.err = fmt.Errorf("cleaning up goka: %w", cleanupErr)
+	}
+	s.dropOpen(ctx)
+	return s.err
+}
+
+// abandon makes run return although a goroutine hangs.
+func (s *session) abandon(err error) {
+	select {
+	case s.abandoned <- err:
+	default:
+	}
+}
+
+// dropOpen ends a transaction that a failure left open, so that readers behind it need not wait for its timeout.
+func (s *session) dropOpen(ctx context.Context) {
+	if !s.open {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.TransactionTimeout)
+	defer cancel()
+	if _, err := s.tx.End(ctx, kgo.TryAbort); err != nil {
+		s.cfg.Logger.Warn("transaction left open; it ends by its timeout or at the next start", "error", err)
+	}
+	s.open = false
+	s.metrics.aborts.Inc()
+}
+
+func (s *session) loop(ctx context.Context) error {
+	for {
+		fetches := s.tx.PollRecords(s.polling, s.cfg.RecordsMax)
+		if ctx.Err() != nil {
+			return nil // what was polled is not committed: the next start reads it again
+		}
+		if err := context.Cause(s.polling); err != nil {
+			return err
+		}
+		if err := pollError(fetches); err != nil {
+			return err
+		}
+		if fetches.NumRecords() > 0 {
+			if err := s.transaction(ctx, fetches); err != nil {
+				return err
+			}
+		}
+		s.tx.AllowRebalance()
+		select {
+		case err := <-s.fatal:
+			return err
+		default:
+		}
+	}
+}
+
+func pollError(f kgo.Fetches) (failed error) {
+	f.EachError(func(topic string, p int32, err error) {
+		failed = errors.Join(failed, fmt.Errorf("polling %s partition %d: %w", topic, p, err))
+	})
+	return failed
+}
+
+// transaction handles what was polled, and what more arrives while it is at it, and commits. It commits as soon as no
+// input waits, so that a lone record is not held for the interval.
+func (s *session) transaction(ctx context.Context, fetches kgo.Fetches) error {
+	if err := s.tx.Begin(); err != nil {
+		return fmt.Errorf("beginning transaction: %w", err)
+	}
+	s.open = true
+	began := time.Now()
+	records := fetches.NumRecords()
+	if err := s.dispatch(fetches); err != nil {
+		return err
+	}
+	var pollFailed error
+	for records < s.cfg.RecordsMax && time.Since(began) < s.cfg.CommitInterval && pollFailed == nil && ctx.Err() == nil {
+		more := s.tx.PollRecords(nil, s.cfg.RecordsMax-records) //nolint:staticcheck // nil means: only what is buffered
+		pollFailed = pollError(more)
+		n := more.NumRecords()
+		if n > 0 {
+			records += n
+			if err := s.dispatch(more); err != nil {
+				return err
+			}
+			continue
+		}
+		if s.pending.Load() == 0 {
+			break
+		}
+		if err := s.await(); err != nil {
+			return err
+		}
+	}
+	if err := s.await(); err != nil {
+		return err
+	}
+	if err := s.commit(ctx, records); err != nil {
+		return err
+	}
+	return pollFailed
+}
+
+// dispatch hands records to their partitions' claims.
+func (s *session) dispatch(fetches kgo.Fetches) (err error) {
+	s.pending.Add(int64(fetches.NumRecords()))
+	fetches.EachPartition(func(fp kgo.FetchTopicPartition) {
+		if err != nil || len(fp.Records) == 0 {
+			return
+		}
+		c := s.claims[fp.Partition]
+		s.parts[fp.Partition].highWatermark = fp.HighWatermark
+		if err = await(s, c.batches, fp.Records); err != nil {
+			return
+		}
+		messages := make([]sarama.ConsumerMessage, len(fp.Records))
+		for i, r := range fp.Records {
+			m := &messages[i]
+			m.Topic, m.Partition, m.Offset, m.Timestamp, m.Key, m.Value = r.Topic, r.Partition, r.Offset, r.Timestamp, r.Key, r.Value
+			select {
+			case c.messages <- m:
+			default:
+				if err = await(s, c.messages, m); err != nil {
+					return
+				}
+			}
+		}
+	})
+	return err
+}
+
+// await sends v, but not past a failure or a callback that hangs.
+func await[T any](s *session, to chan<- T, v T) error {
+	for {
+		select {
+		case to <- v:
+			return nil
+		case err := <-s.fatal:
+			return err
+		case <-s.watchdog.tick():
+			if err := s.watchdog.check(s.parts); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// await returns when everything handed over is done.
+func (s *session) await() error {
+	for s.pending.Load() != 0 {
+		select {
+		case <-s.idle:
+		case err := <-s.fatal:
+			return err
+		case <-s.watchdog.tick():
+			if err := s.watchdog.check(s.parts); err != nil {
+				return err
+			}
+		}
+	}
+	select {
+	case err := <-s.fatal: // the last record may have failed
+		return err
+	default:
+		return nil
+	}
+}
+
+// done is called by Goka once per record.
+func (s *session) done() {
+	if s.pending.Add(-1) == 0 {
+		select {
+		case s.idle <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// fail stops the session from another goroutine; the first failure counts.
+func (s *session) fail(err error) {
+	s.stopping.Store(true)
+	select {
+	case s.fatal <- err:
+	default:
+	}
+}
+
+func (s *session) produce(r *kgo.Record) { s.client.Produce(context.Background(), r, s.produced) }
+
+func (s *session) produced(r *kgo.Record, err error) {
+	if err != nil {
+		err = fmt.Errorf("producing to %s partition %d: %w", r.Topic, r.Partition, err)
+		s.produceFailed.CompareAndSwap(nil, &err)
+	}
+}
+
+// commit writes the changelogs and ends the transaction. Invariant: the overlay becomes the base only after the broker
+// confirmed the commit.
+func (s *session) commit(ctx context.Context, records int) error {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	// Some waits in the client do not end with their context.
+	hung := time.AfterFunc(commitTimeout+time.Second, func() { s.abandon(fmt.Errorf("%w: the client does not answer", ErrUnknownCommit)) })
+	defer hung.Stop()
+	for _, p := range s.parts {
+		if p.dirty() {
+			p.changelog(s.cfg.Table, s.cfg.Side)
+		}
+	}
+	if err := s.client.Flush(ctx); err != nil {
+		return fmt.Errorf("flushing transaction: %w", err)
+	}
+	try := kgo.TryCommit
+	failed := s.produceFailed.Load()
+	if failed != nil {
+		try = kgo.TryAbort
+	}
+	committed, err := s.tx.End(ctx, try)
+	s.open = false
+	switch {
+	case err != nil && failed != nil:
+		return fmt.Errorf("aborting after %w: %w", *failed, err)
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrUnknownCommit, err)
+	case failed != nil:
+		s.metrics.aborts.Inc()
+		return fmt.Errorf("%w: %w", errAborted, *failed)
+	case !committed:
+		s.metrics.aborts.Inc()
+		return errAborted
+	}
+	s.committed(records, time.Since(began))
+	return nil
+}
+
+func (s *session) committed(records int, took time.Duration) {
+	parked := 0
+	for _, p := range s.parts {
+		parked += len(p.parked)
+		if !p.dirty() {
+			continue
+		}
+		s.metrics.deadLetters.Add(float64(p.deadNew))
+		p.commit()
+		s.metrics.lag.WithLabelValues(strconv.Itoa(int(p.id))).Set(float64(max(0, p.highWatermark-p.applied)))
+	}
+	s.metrics.parkedKeys.Set(float64(parked))
+	s.metrics.records.Add(float64(records))
+	s.metrics.commits.Inc()
+	s.metrics.commitCount.Add(1)
+	s.metrics.commitTime.Observe(took.Seconds())
+}
+
+// claim carries one partition's records into Goka: messages for Goka's way, batches beside them for the callback, in the
+// same order, so that headers, null keys and null values need no translation.
+type claim struct {
+	topic     string
+	partition int32
+	messages  chan *sarama.ConsumerMessage
+	batches   chan []*kgo.Record
+	current   []*kgo.Record // read by the partition's goroutine only
+}
+
+func newClaim(topic string, partition int32) *claim {
+	return &claim{
+		topic: topic, partition: partition,
+		messages: make(chan *sarama.ConsumerMessage, claimBuffer),
+		batches:  make(chan []*kgo.Record, claimBuffer),
+	}
+}
+
+func (c *claim) Topic() string                            { return c.topic }
+func (c *claim) Partition() int32                         { return c.partition }
+func (c *claim) InitialOffset() int64                     { return 0 }
+func (c *claim) HighWaterMarkOffset() int64               { return 0 }
+func (c *claim) Messages() <-chan *sarama.ConsumerMessage { return c.messages }
+
+func (c *claim) nextRecord() *kgo.Record {
+	if len(c.current) == 0 {
+		c.current = <-c.batches // sent before its first message
+	}
+	r := c.current[0]
+	c.current = c.current[1:]
+	return r
+}
