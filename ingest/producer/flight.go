@@ -1,0 +1,86 @@
+package producer
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/caudalpay/caudal/ingest/http"
+)
+
+// flight is one submission on its way: it lands when the broker has answered for every record.
+type flight struct {
+	landed chan struct{}
+
+	mu       sync.Mutex
+	open     int
+	answered []bool
+	errs     []error
+}
+
+func newFlight(n int) *flight {
+	f := &flight{landed: make(chan struct{}), open: n, answered: make([]bool, n), errs: make([]error, n)}
+	if n == 0 {
+		close(f.landed)
+	}
+	return f
+}
+
+// answer notes what became of record i, once.
+func (f *flight) answer(i int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answered[i], f.errs[i] = true, err
+	if f.open--; f.open == 0 {
+		close(f.landed)
+	}
+}
+
+// wait returns one error or nil per record. A record without an answer at the end is unavailable, and may still arrive
+// in the log: the client library does not take back what may have been written.
+func (f *flight) wait(ctx context.Context, timeout time.Duration) []error {
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	why := "no answer in time"
+	select {
+	case <-f.landed:
+		return f.errs
+	case <-timer.C:
+	case <-ctx.Done():
+		why = "the caller left"
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	errs := make([]error, len(f.errs))
+	for i := range errs {
+		if errs[i] = f.errs[i]; !f.answered[i] {
+			errs[i] = fmt.Errorf("producing command: %w: %s", http.ErrUnavailable, why)
+		}
+	}
+	return errs
+}
+
+// launch hands encoded records to the client in order; room for them is reserved already and given back one by one.
+func (p *Producer) launch(records []*kgo.Record) *flight {
+	f, start := newFlight(len(records)), time.Now()
+	for i, r := range records {
+		size := weight(r)
+		p.client.TryProduce(p.lifetime, r, func(_ *kgo.Record, err error) {
+			p.buffer.release(1, size)
+			if err == nil {
+				p.metrics.acked.Inc()
+				p.metrics.ackSeconds.Observe(time.Since(start).Seconds())
+			} else {
+				p.metrics.failed.Inc()
+				err = fmt.Errorf("producing command: %w: %w", http.ErrUnavailable, err)
+			}
+			f.answer(i, err)
+		})
+	}
+	return f
+}
+
+func weight(r *kgo.Record) int64 { return int64(len(r.Key) + len(r.Value) + recordOverhead) }

@@ -1,0 +1,369 @@
+package producer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/caudalpay/caudal/ingest/http"
+	"github.com/caudalpay/caudal/ingest/producer"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	"github.com/caudalpay/caudal/schemas/topics"
+)
+
+const partitions = 4
+
+func cluster(t *testing.T) *kfake.Cluster {
+	t.Helper()
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, topics.Commands, topics.Replies))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func start(t *testing.T, brokers []string, change func(*producer.Config)) *producer.Producer {
+	t.Helper()
+	cfg := producer.DefaultConfig()
+	cfg.Brokers, cfg.ReplyPartition, cfg.Log = brokers, 2, slog.New(slog.DiscardHandler)
+	if change != nil {
+		change(&cfg)
+	}
+	p, err := producer.New(cfg, prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return p
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+func ready(t *testing.T, p *producer.Producer) *producer.Producer {
+	t.Helper()
+	eventually(t, "ready", func() bool { return p.Ready() == nil })
+	return p
+}
+
+func command(id string) *paymentsv1.Command {
+	return &paymentsv1.Command{Version: 1, Kind: paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, CommandId: id}
+}
+
+// read returns every record of a topic, in the order of each partition.
+func read(t *testing.T, brokers []string, topic string, n int) []*kgo.Record {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var records []*kgo.Record
+	for len(records) < n {
+		fetches := client.PollFetches(ctx)
+		if ctx.Err() != nil {
+			t.Fatalf("read %d of %d records", len(records), n)
+		}
+		records = append(records, fetches.Records()...)
+	}
+	return records
+}
+
+func TestSubmitPutsTheCommandWhereItsKeyBelongs(t *testing.T) {
+	c := cluster(t)
+	p := ready(t, start(t, c.ListenAddrs(), nil))
+	for i := range 100 {
+		key := fmt.Sprintf("acc_%d", i)
+		if err := p.Submit(t.Context(), key, command(key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, r := range read(t, c.ListenAddrs(), topics.Commands, 100) {
+		got := &paymentsv1.Command{}
+		if err := proto.Unmarshal(r.Value, got); err != nil || got.GetCommandId() != string(r.Key) {
+			t.Fatalf("read %v under %s, %v", got, r.Key, err)
+		}
+		if want := topics.Partition(r.Key, partitions); r.Partition != want {
+			t.Fatalf("%s in partition %d, want %d", r.Key, r.Partition, want)
+		}
+	}
+}
+
+func TestBatchKeepsTheOrderOfEachKey(t *testing.T) {
+	c := cluster(t)
+	p := ready(t, start(t, c.ListenAddrs(), nil))
+	if errs := p.SubmitBatch(t.Context(), nil); len(errs) != 0 {
+		t.Fatalf("empty batch: %v", errs)
+	}
+	const batches, size, keys = 20, 1000, 7
+	for b := range batches {
+		items := make([]http.Item, size)
+		for i := range items {
+			n := b*size + i
+			items[i] = http.Item{Key: fmt.Sprintf("acc_%d", n%keys), Command: command(fmt.Sprintf("%08d", n))}
+		}
+		for i, err := range p.SubmitBatch(t.Context(), items) {
+			if err != nil {
+				t.Fatalf("item %d: %v", i, err)
+			}
+		}
+	}
+	last := map[string]string{}
+	for _, r := range read(t, c.ListenAddrs(), topics.Commands, batches*size) {
+		got := &paymentsv1.Command{}
+		if err := proto.Unmarshal(r.Value, got); err != nil {
+			t.Fatal(err)
+		}
+		if got.GetCommandId() <= last[string(r.Key)] {
+			t.Fatalf("%s after %s", got.GetCommandId(), last[string(r.Key)])
+		}
+		last[string(r.Key)] = got.GetCommandId()
+	}
+}
+
+// decide stands in for the engine: each command gets a reply inside a transaction; those whose id is odd first one in
+// a transaction that is aborted.
+func decide(t *testing.T, brokers []string, mute *atomic.Bool) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topics.Commands),
+		kgo.TransactionalID("engine"), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(100*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	reply := func(cmd *paymentsv1.Command, outcome paymentsv1.Outcome, commit kgo.TransactionEndTry) {
+		value, err := proto.Marshal(&paymentsv1.Reply{Version: 1, ReplyId: cmd.GetReplyId(), Decision: &paymentsv1.Decision{
+			Outcome: outcome, CommandId: cmd.GetCommandId(),
+		}})
+		if err == nil {
+			err = client.BeginTransaction()
+		}
+		if err == nil {
+			err = client.ProduceSync(ctx, &kgo.Record{Topic: topics.Replies, Partition: cmd.GetReplyPartition(), Value: value}).FirstErr()
+		}
+		if err == nil {
+			err = client.EndTransaction(ctx, commit)
+		}
+		if err != nil && ctx.Err() == nil {
+			t.Errorf("replying: %v", err)
+		}
+	}
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			client.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
+				cmd := &paymentsv1.Command{}
+				if err := proto.Unmarshal(r.Value, cmd); err != nil {
+					t.Error(err)
+				}
+				if cmd.ReplyPartition == nil || mute.Load() {
+					return
+				}
+				if cmd.GetReplyId()%2 == 1 {
+					reply(cmd, paymentsv1.Outcome_OUTCOME_DECLINED, kgo.TryAbort)
+				}
+				reply(cmd, paymentsv1.Outcome_OUTCOME_APPROVED, kgo.TryCommit)
+			})
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done; client.Close() })
+}
+
+func TestWaitersGetTheCommittedDecision(t *testing.T) {
+	c := cluster(t)
+	var mute atomic.Bool
+	decide(t, c.ListenAddrs(), &mute)
+	p := ready(t, start(t, c.ListenAddrs(), nil))
+	for i := range 10 {
+		id := fmt.Sprintf("acc_%d", i)
+		decision, err := p.SubmitAndWait(t.Context(), id, command(id), 5*time.Second)
+		if err != nil || decision.GetCommandId() != id || decision.GetOutcome() != paymentsv1.Outcome_OUTCOME_APPROVED {
+			t.Fatalf("%s: %v, %v", id, decision, err)
+		}
+	}
+	items := make([]http.Item, 50)
+	for i := range items {
+		items[i] = http.Item{Key: fmt.Sprintf("acc_%d", i%5), Command: command(fmt.Sprintf("b%d", i))}
+	}
+	for i, r := range p.SubmitBatchAndWait(t.Context(), items, 10*time.Second) {
+		if r.Err != nil || r.Decision.GetCommandId() != fmt.Sprintf("b%d", i) {
+			t.Fatalf("item %d: %v, %v", i, r.Decision, r.Err)
+		}
+	}
+	mute.Store(true)
+	if _, err := p.SubmitAndWait(t.Context(), "acc_0", command("late"), 50*time.Millisecond); !errors.Is(err, http.ErrPending) {
+		t.Fatalf("undecided: %v", err)
+	}
+}
+
+func TestRepliesToAnEarlierProcessWakeNobody(t *testing.T) {
+	c := cluster(t)
+	var mute atomic.Bool
+	decide(t, c.ListenAddrs(), &mute)
+	first := ready(t, start(t, c.ListenAddrs(), nil))
+	if _, err := first.SubmitAndWait(t.Context(), "acc_1", command("one"), 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	mute.Store(true)
+	second := ready(t, start(t, c.ListenAddrs(), nil))
+	if d, err := second.SubmitAndWait(t.Context(), "acc_1", command("two"), 200*time.Millisecond); !errors.Is(err, http.ErrPending) {
+		t.Fatalf("got %v, %v", d, err)
+	}
+}
+
+func TestFullBufferIsBusyAtOnceAndNothingAcknowledgedIsLost(t *testing.T) {
+	c := cluster(t)
+	p := ready(t, start(t, c.ListenAddrs(), func(cfg *producer.Config) { cfg.RecordsMax = 1000 }))
+	hold, held := make(chan struct{}), make(chan struct{}, 100)
+	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		held <- struct{}{}
+		c.KeepControl()
+		c.SleepControl(func() { <-hold })
+		return nil, nil, false
+	})
+	batch := func(name string, n int) []http.Item {
+		items := make([]http.Item, n)
+		for i := range items {
+			items[i] = http.Item{Key: fmt.Sprintf("acc_%d", i), Command: command(fmt.Sprintf("%s-%d", name, i))}
+		}
+		return items
+	}
+	first := make(chan []error, 1)
+	go func() { first <- p.SubmitBatch(context.Background(), batch("first", 900)) }()
+	<-held
+	begun := time.Now()
+	if errs := p.SubmitBatch(t.Context(), batch("second", 101)); !errors.Is(errs[0], http.ErrBusy) || !errors.Is(errs[100], http.ErrBusy) {
+		t.Fatalf("not refused whole: %v, %v", errs[0], errs[100])
+	}
+	if took := time.Since(begun); took > 100*time.Millisecond {
+		t.Fatalf("busy after %v", took)
+	}
+	close(hold)
+	if errs := <-first; slices.ContainsFunc(errs, func(err error) bool { return err != nil }) {
+		t.Fatal(errors.Join(errs...))
+	}
+	c.DropControl()
+	if err := p.Submit(t.Context(), "acc_0", command("after")); err != nil {
+		t.Fatalf("room was not given back: %v", err)
+	}
+	seen := map[string]int{}
+	for _, r := range read(t, c.ListenAddrs(), topics.Commands, 901) {
+		cmd := &paymentsv1.Command{}
+		if err := proto.Unmarshal(r.Value, cmd); err != nil {
+			t.Fatal(err)
+		}
+		seen[cmd.GetCommandId()]++
+	}
+	if len(seen) != 901 || seen["after"] != 1 || seen["first-899"] != 1 {
+		t.Fatalf("%d commands in the log", len(seen))
+	}
+}
+
+func TestBrokerAwayIsUnavailableThenRecovers(t *testing.T) {
+	dir := t.TempDir()
+	open := func(opts ...kfake.Opt) *kfake.Cluster {
+		c, err := kfake.NewCluster(append(opts, kfake.NumBrokers(1), kfake.DataDir(dir),
+			kfake.SeedTopics(partitions, topics.Commands, topics.Replies))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	c := open()
+	addrs := c.ListenAddrs()
+	p := ready(t, start(t, addrs, func(cfg *producer.Config) { cfg.DeliveryTimeout = time.Second }))
+	if err := p.Submit(t.Context(), "acc_1", command("before")); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	begun := time.Now()
+	if err := p.Submit(t.Context(), "acc_1", command("during")); !errors.Is(err, http.ErrUnavailable) {
+		t.Fatalf("broker away: %v", err)
+	}
+	if took := time.Since(begun); took > 3*time.Second {
+		t.Fatalf("unavailable only after %v", took)
+	}
+	eventually(t, "not ready", func() bool { return p.Ready() != nil })
+	var port int
+	if _, err := fmt.Sscanf(addrs[0], "127.0.0.1:%d", &port); err != nil {
+		t.Fatal(err)
+	}
+	again := open(kfake.Ports(port))
+	t.Cleanup(again.Close)
+	eventually(t, "acknowledged again", func() bool { return p.Submit(t.Context(), "acc_1", command("after")) == nil })
+	eventually(t, "ready again", func() bool { return p.Ready() == nil })
+	var ids []string
+	for _, r := range read(t, addrs, topics.Commands, 2) {
+		cmd := &paymentsv1.Command{}
+		if err := proto.Unmarshal(r.Value, cmd); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, cmd.GetCommandId())
+	}
+	if ids[0] != "before" || !slices.Contains(ids, "after") {
+		t.Fatalf("log holds %v", ids)
+	}
+}
+
+func TestCallerMayLeave(t *testing.T) {
+	c := cluster(t)
+	p := ready(t, start(t, c.ListenAddrs(), nil))
+	hold := make(chan struct{})
+	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.SleepControl(func() { <-hold })
+		return nil, nil, false
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := p.Submit(ctx, "acc_1", command("left")); !errors.Is(err, http.ErrUnavailable) {
+		t.Fatalf("got %v", err)
+	}
+	close(hold)
+	if got := read(t, c.ListenAddrs(), topics.Commands, 1); len(got) != 1 {
+		t.Fatal("the record was taken back")
+	}
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	good := producer.DefaultConfig()
+	good.Brokers, good.Log = []string{"127.0.0.1:1"}, slog.New(slog.DiscardHandler)
+	if err := good.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func(*producer.Config){
+		"brokers": func(c *producer.Config) { c.Brokers = nil }, "reply": func(c *producer.Config) { c.ReplyPartition = -1 },
+		"records": func(c *producer.Config) { c.RecordsMax = 999 }, "bytes": func(c *producer.Config) { c.BytesMax = 1 },
+		"linger": func(c *producer.Config) { c.Linger = time.Minute }, "timeout": func(c *producer.Config) { c.DeliveryTimeout = 0 },
+		"log": func(c *producer.Config) { c.Log = nil },
+	} {
+		bad := good
+		spoil(&bad)
+		if bad.Validate() == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
