@@ -1,0 +1,360 @@
+package accounts
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/caudalpay/caudal/processors/calendar"
+	"github.com/caudalpay/caudal/processors/intake"
+	"github.com/caudalpay/caudal/processors/ledger"
+	"github.com/caudalpay/caudal/processors/payment"
+)
+
+// reducer is the work on one command. It owns what it writes; the snapshot stays as it was.
+type reducer struct {
+	s    *Snapshot
+	cmd  *payment.Command
+	key  string
+	cell Cell
+	d    *Decision
+	w    Writes
+	out  []Emission
+	err  error
+
+	// rec is the record that a creating command makes, created tells that it is kept.
+	rec     *payment.Record
+	created bool
+}
+
+// Apply decides a command. It is a function of its arguments; the error is ErrMalformed or ErrInvariant.
+func Apply(s Snapshot, cmd payment.Command, m payment.Meta) (Writes, []Emission, error) {
+	r := reducer{s: &s, cmd: &cmd, key: m.Key}
+	if err := r.wellFormed(); err != nil {
+		return Writes{}, nil, err
+	}
+	r.begin(m)
+	switch {
+	case cmd.Kind == payment.KindTick:
+		r.tick()
+	case payment.IsCustomerKey(m.Key):
+		r.customer()
+	default:
+		r.account()
+	}
+	if cmd.Kind != payment.KindTick && r.err == nil {
+		r.end()
+		r.err = check(&s, &r.w)
+	}
+	if r.err != nil {
+		return Writes{}, nil, fmt.Errorf("deciding %s %s: %w", cmd.Kind, cmd.CommandID, r.err)
+	}
+	return r.w, r.out, nil
+}
+
+// begin numbers the decision and clamps its time.
+func (r *reducer) begin(m payment.Meta) {
+	cmd := r.cmd
+	r.w.Decision = Decision{
+		Kind: cmd.Kind, Outcome: payment.OutcomeApplied,
+		Tenant: cmd.Tenant, Merchant: cmd.Merchant, Customer: cmd.Customer,
+		CommandID: cmd.CommandID, PaymentID: cmd.PaymentID,
+		CommandTopic: m.Topic, CommandPartition: m.Partition, CommandOffset: m.Offset,
+		AcceptedAtUS: cmd.AcceptedAtUS, Pins: cmd.Pins, BodyHash: cmd.BodyHash,
+	}
+	r.d = &r.w.Decision
+	if cmd.Kind != payment.KindTick {
+		if r.s.Cell != nil {
+			r.cell = *r.s.Cell
+		}
+		r.cell.Seq++
+		r.cell.LastAcceptedAtUS = max(r.cell.LastAcceptedAtUS, cmd.AcceptedAtUS)
+		r.d.Account, r.d.AccountSeq, r.d.AcceptedAtUS = m.Key, r.cell.Seq, r.cell.LastAcceptedAtUS
+	}
+	r.d.EffectiveDate = calendar.DayOf(r.d.AcceptedAtUS, nil)
+	switch {
+	case cmd.Instruction != nil && cmd.Instruction.EffectiveDate != 0:
+		r.d.EffectiveDate = cmd.Instruction.EffectiveDate
+	case cmd.CounterLeg != nil && cmd.CounterLeg.EffectiveDate != 0:
+		r.d.EffectiveDate = cmd.CounterLeg.EffectiveDate
+	}
+}
+
+// account runs the first checks in their order, then what the kind asks for.
+func (r *reducer) account() {
+	if r.cmd.Kind == payment.KindOpenAccount {
+		r.open()
+		return
+	}
+	if creates(r.cmd.Kind) {
+		r.newRecord()
+	}
+	if r.cell.State == nil {
+		r.decline(payment.ReasonAccountUnknown)
+		return
+	}
+	if reason := r.owner(); reason != payment.ReasonNone {
+		r.decline(reason)
+		return
+	}
+	if r.repeated() {
+		return
+	}
+	r.created = r.rec != nil
+	if reason := r.standing(); reason != payment.ReasonNone {
+		r.decline(reason)
+		return
+	}
+	switch r.cmd.Kind {
+	case payment.KindPayIn, payment.KindPayOut, payment.KindTransfer:
+		r.instruct()
+	case payment.KindRefund:
+		r.refund()
+	case payment.KindApprove, payment.KindDecline:
+		r.verdict()
+	case payment.KindSetKYCLevel:
+		r.setKYCLevel()
+	case payment.KindExpire:
+		r.expire()
+	case payment.KindCounterLeg:
+		r.counterLeg()
+	case payment.KindLegResult:
+		r.legResult()
+	case payment.KindRailAnswer:
+		r.decline(payment.ReasonPaymentState)
+	case payment.KindUnknown, payment.KindOpenAccount, payment.KindTick:
+		r.fail("kind %s under an account's key", r.cmd.Kind)
+	}
+}
+
+// creates tells the kinds that make a payment.
+func creates(k payment.Kind) bool { return k.Prefix() != "" }
+
+// emitted tells the kinds that the engine makes itself: they act on state, whoever owns it.
+func emitted(k payment.Kind) bool {
+	return k == payment.KindExpire || k == payment.KindCounterLeg || k == payment.KindLegResult
+}
+
+func (r *reducer) owner() payment.Reason {
+	c := &r.cell
+	switch {
+	case r.cmd.Kind == payment.KindCounterLeg && r.cmd.Tenant != c.Tenant:
+		return payment.ReasonOwnerMismatch
+	case emitted(r.cmd.Kind):
+		// The decision belongs to the account's owner, not to the other side that caused it.
+		r.d.Tenant, r.d.Merchant, r.d.Customer = c.Tenant, c.Merchant, c.Customer
+		return payment.ReasonNone
+	case r.cmd.Tenant != c.Tenant || r.cmd.Merchant != c.Merchant:
+		return payment.ReasonOwnerMismatch
+	default:
+		r.d.Customer = c.Customer
+		return payment.ReasonNone
+	}
+}
+
+// standing checks what an account may do at all. What only gives back or takes back is never refused.
+func (r *reducer) standing() payment.Reason {
+	if r.cmd.Kind == payment.KindExpire || r.cmd.Kind == payment.KindLegResult {
+		return payment.ReasonNone
+	}
+	switch r.cell.State.Status {
+	case AccountStatusClosed:
+		return payment.ReasonAccountClosed
+	case AccountStatusBlocked:
+		return payment.ReasonAccountBlocked
+	case AccountStatusNone, AccountStatusOpen:
+	}
+	if r.cmd.Kind == payment.KindCounterLeg {
+		return payment.ReasonNone // it carries the payer's policy
+	}
+	pinned, _, _ := strings.Cut(r.cmd.Pins.Policy, "@")
+	// A verdict or a KYC level uses no policy: none is pinned to it by need.
+	if pinned != r.cell.State.Policy && (pinned != "" || creates(r.cmd.Kind)) {
+		return payment.ReasonPolicyMismatch
+	}
+	return payment.ReasonNone
+}
+
+// repeated answers what was decided before, and a conflicting use of the same id.
+func (r *reducer) repeated() bool {
+	var hash [32]byte
+	switch {
+	case creates(r.cmd.Kind) && r.s.Payment != nil:
+		hash = r.s.Payment.BodyHash
+	case r.s.Command != nil:
+		hash = r.s.Command.BodyHash
+	case r.cmd.Kind == payment.KindCounterLeg && r.s.LegSeen:
+		r.d.Related = r.cmd.CounterLeg.TransferID
+		return true
+	default:
+		return false
+	}
+	if hash != r.cmd.BodyHash {
+		r.conflict()
+		return true
+	}
+	r.d.Outcome = payment.OutcomeRepeated
+	if first := r.s.Payment; first != nil {
+		r.rec = nil
+		r.d.tell(r.d.PaymentID, first)
+		r.d.tellStatus(first.FirstStatus, first.DeadlineUS)
+		r.d.Reasons = first.FirstReasons
+		return true
+	}
+	first := r.s.Command
+	if r.s.Related != nil {
+		r.d.tell(first.PaymentID, r.s.Related)
+	}
+	r.d.Reasons = first.FirstReasons
+	r.d.tellStatus(first.Status, 0)
+	if r.cmd.Kind == payment.KindSetKYCLevel {
+		r.tellAccount()
+	}
+	return true
+}
+
+// conflict refuses another request under a used id. It says what was asked and nothing of what stands.
+func (r *reducer) conflict() {
+	r.d.Outcome = payment.OutcomeConflict
+	r.d.Reasons = []payment.Reason{payment.ReasonIdempotencyConflict}
+}
+
+// decline refuses with reasons, ordered. A payment that is refused is a failed payment; a counter-leg that is refused goes back.
+func (r *reducer) decline(reasons ...payment.Reason) {
+	slices.Sort(reasons)
+	r.d.Outcome, r.d.Reasons = payment.OutcomeDeclined, slices.Compact(reasons)
+	switch {
+	case r.rec != nil:
+		r.rec.Status = payment.StatusFailed
+	case r.cmd.Kind == payment.KindCounterLeg:
+		r.answerLeg(false)
+	}
+}
+
+// fail records a broken invariant: nothing is written and the account is parked.
+func (r *reducer) fail(format string, args ...any) {
+	if r.err == nil {
+		r.err = fmt.Errorf(format+": %w", append(args, ErrInvariant)...)
+	}
+}
+
+// newRecord starts the record of a creating command with what was asked for.
+func (r *reducer) newRecord() {
+	r.rec = &payment.Record{
+		Kind: r.cmd.Kind, BodyHash: r.cmd.BodyHash, FirstSeq: r.cell.Seq,
+		CreatedAtUS: r.d.AcceptedAtUS, EffectiveDate: r.d.EffectiveDate, Pins: r.cmd.Pins,
+	}
+	if r.cmd.Kind == payment.KindRefund {
+		r.d.PaymentID = payment.ID(r.cmd.CommandID)
+		r.rec.AmountMinor, r.rec.Related = r.cmd.Refund.AmountMinor, r.cmd.PaymentID
+		return
+	}
+	in := r.cmd.Instruction
+	r.rec.AmountMinor, r.rec.Currency, r.rec.TargetCurrency = in.AmountMinor, in.Currency, in.TargetCurrency
+	if in.TargetCurrency == "" {
+		r.rec.TargetCurrency = in.Currency
+	}
+	r.rec.Method, r.rec.ToAccount, r.rec.Instrument = in.Method, in.ToAccount, in.Instrument
+	r.rec.CounterpartyCountry, r.rec.CounterpartyDigest = in.Counterparty.Country, in.Counterparty.Digest
+}
+
+// move takes a payment to another status, by the state machine.
+func (r *reducer) move(rec *payment.Record, to payment.Status) {
+	if !intake.CanMove(rec.Status, to) {
+		r.fail("payment from %s to %s", rec.Status, to)
+	}
+	rec.Status = to
+}
+
+// book applies a journal to the balances; false is an overflow.
+func (r *reducer) book(j ledger.Journal) bool {
+	balances, ok := ledger.Apply(r.cell.Balances, r.key, j)
+	if ok {
+		r.cell.Balances = balances
+		r.d.Journals = append(r.d.Journals, j)
+	}
+	return ok
+}
+
+// end writes the record of a creating or remembered command, the touched balances and the cell.
+func (r *reducer) end() {
+	d := r.d
+	if r.rec != nil {
+		seen := d.LimitAmountMinor // by limits and fraud; the record has only what is reserved
+		d.tell(d.PaymentID, r.rec)
+		d.LimitAmountMinor = max(seen, d.LimitAmountMinor)
+	}
+	if r.created && r.rec != nil && d.Outcome != payment.OutcomeConflict {
+		r.rec.FirstOutcome, r.rec.FirstStatus, r.rec.FirstReasons = d.Outcome, r.rec.Status, d.Reasons
+		r.keepUntil(d.PaymentID, &r.rec.ExpiresAtUS)
+		r.w.Payments = append(r.w.Payments, PaymentWrite{d.PaymentID.Identity(), r.rec})
+	}
+	if r.remembers() {
+		r.w.Command = &CommandWrite{r.cmd.CommandID, CommandRecord{
+			BodyHash: r.cmd.BodyHash, FirstOutcome: d.Outcome, FirstReasons: d.Reasons, FirstSeq: d.AccountSeq,
+			Status: d.Status, PaymentID: d.PaymentID, AcceptedAtUS: d.AcceptedAtUS,
+		}}
+	}
+	if d.AccountState == nil {
+		d.Balances = r.touched()
+	}
+	if !(payment.IsCustomerKey(r.key) && d.Outcome == payment.OutcomeApplied) && !emitted(r.cmd.Kind) {
+		r.out = append(r.out, Emission{Reply: true})
+	}
+	r.w.Cell = &r.cell
+}
+
+// remembers tells whether this decision is the first answer to a request that is not a payment.
+func (r *reducer) remembers() bool {
+	switch r.cmd.Kind {
+	case payment.KindApprove, payment.KindDecline, payment.KindSetKYCLevel:
+	default:
+		return false
+	}
+	if r.s.Command != nil || r.cell.State == nil {
+		return false
+	}
+	return !slices.Equal(r.d.Reasons, []payment.Reason{payment.ReasonOwnerMismatch})
+}
+
+// keepUntil enters the day on which a record leaves. A policy without retention keeps it for ever.
+func (r *reducer) keepUntil(id payment.ID, expiresAtUS *int64) {
+	if r.s.Policy == nil || r.s.Policy.RetentionDays <= 0 {
+		return
+	}
+	at := r.d.AcceptedAtUS + int64(r.s.Policy.RetentionDays)*dayUS
+	if expiresAtUS != nil {
+		*expiresAtUS = at
+	}
+	r.w.DueAdd = append(r.w.DueAdd, Due{at, payment.AccountID(r.key), id, payment.ExpireRetention})
+}
+
+// touched lists the balances of the currencies that this decision posted to.
+func (r *reducer) touched() []ledger.Balance {
+	var out []ledger.Balance
+	for _, b := range r.cell.Balances {
+		if r.touches(b.Currency) {
+			if out == nil {
+				out = make([]ledger.Balance, 0, 2)
+			}
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+func (r *reducer) touches(currency string) bool {
+	for _, j := range r.d.Journals {
+		for _, p := range j.Postings {
+			if p.Account == r.key && p.Currency == currency {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// tellAccount puts the account after the decision into it.
+func (r *reducer) tellAccount() {
+	r.d.AccountState, r.d.Balances = r.cell.State, r.cell.Balances
+}

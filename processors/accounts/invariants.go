@@ -1,0 +1,111 @@
+package accounts
+
+import (
+	"fmt"
+
+	"github.com/caudalpay/caudal/processors/payment"
+)
+
+func malformed(format string, args ...any) error {
+	return fmt.Errorf(format+": %w", append(args, ErrMalformed)...)
+}
+
+// wellFormed checks that a command has the body of its kind and belongs to its key, so that the stages need not.
+func (r *reducer) wellFormed() error {
+	cmd := r.cmd
+	var body bool
+	switch cmd.Kind {
+	case payment.KindOpenAccount:
+		body = cmd.Open != nil && len(cmd.Open.Currencies) > 0
+	case payment.KindSetKYCLevel:
+		body = cmd.KYCLevel != nil
+	case payment.KindPayIn, payment.KindPayOut, payment.KindTransfer:
+		body = cmd.Instruction != nil && cmd.Instruction.AmountMinor > 0
+	case payment.KindRefund:
+		body = cmd.Refund != nil && cmd.Refund.AmountMinor >= 0
+	case payment.KindApprove, payment.KindDecline:
+		body = cmd.Verdict != nil
+	case payment.KindExpire:
+		body = cmd.Expire != nil
+	case payment.KindTick:
+		body = cmd.Tick != nil
+	case payment.KindCounterLeg:
+		body = cmd.CounterLeg != nil && cmd.CounterLeg.AmountMinor > 0
+	case payment.KindLegResult:
+		body = cmd.LegResult != nil
+	case payment.KindRailAnswer:
+		body = cmd.RailAnswer != nil
+	case payment.KindUnknown:
+	}
+	switch {
+	case !body:
+		return malformed("body of %s", cmd.Kind)
+	case cmd.Kind == payment.KindTick || payment.IsCustomerKey(r.key):
+		return nil
+	case string(cmd.Account) != r.key:
+		return malformed("account %s under key %s", cmd.Account, r.key)
+	}
+	return r.namesPayment()
+}
+
+// namesPayment checks the payment ids of a command on an account's key.
+func (r *reducer) namesPayment() error {
+	cmd := r.cmd
+	own := cmd.PaymentID
+	switch cmd.Kind {
+	case payment.KindOpenAccount, payment.KindSetKYCLevel, payment.KindRailAnswer:
+		return nil
+	case payment.KindRefund:
+		own = payment.ID(cmd.CommandID)
+	case payment.KindCounterLeg:
+		if cmd.CounterLeg.TransferID != cmd.PaymentID || cmd.CounterLeg.PayerAccount != cmd.PaymentID.Account() {
+			return malformed("counter-leg of %s", cmd.PaymentID)
+		}
+	case payment.KindLegResult:
+		if cmd.LegResult.TransferID != cmd.PaymentID {
+			return malformed("leg result of %s", cmd.PaymentID)
+		}
+	default:
+	}
+	if _, err := payment.ParseID(string(cmd.PaymentID)); err != nil {
+		return malformed("payment id %q", cmd.PaymentID)
+	}
+	if !creates(cmd.Kind) {
+		return nil
+	}
+	if _, err := payment.ParseID(string(own)); err != nil || own.Kind() != cmd.Kind || string(own.Account()) != r.key {
+		return malformed("id %q of a %s under key %s", own, cmd.Kind, r.key)
+	}
+	return nil
+}
+
+// check holds what must be true of every decision before anything is written.
+func check(s *Snapshot, w *Writes) error {
+	before := uint64(0)
+	if s.Cell != nil {
+		before = s.Cell.Seq
+	}
+	// Invariant: account_seq counts every decision of a key.
+	if w.Cell.Seq != before+1 || w.Decision.AccountSeq != w.Cell.Seq {
+		return fmt.Errorf("account_seq %d after %d: %w", w.Decision.AccountSeq, before, ErrInvariant)
+	}
+	// Invariant: a journal balances.
+	for _, j := range w.Decision.Journals {
+		if err := j.Check(); err != nil {
+			return fmt.Errorf("checking journal: %w: %w", err, ErrInvariant)
+		}
+	}
+	// Invariant: what is held or incoming is never negative.
+	for _, b := range w.Cell.Balances {
+		if b.HeldMinor < 0 || b.IncomingMinor < 0 {
+			return fmt.Errorf("held %d, incoming %d %s: %w", b.HeldMinor, b.IncomingMinor, b.Currency, ErrInvariant)
+		}
+	}
+	// Invariant: no payment gives back more than it brought.
+	for _, p := range w.Payments {
+		if p.Record != nil && (p.Record.RefundedMinor < 0 || p.Record.RefundedMinor > p.Record.AmountMinor) {
+			return fmt.Errorf("refunded %d of %d: %w", p.Record.RefundedMinor, p.Record.AmountMinor, ErrInvariant)
+		}
+	}
+	return nil
+}

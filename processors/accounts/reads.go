@@ -1,0 +1,81 @@
+package accounts
+
+import "github.com/caudalpay/caudal/processors/payment"
+
+// KeyKind says where a Key leads and which field of the Snapshot it fills.
+type KeyKind uint8
+
+// The kinds of keys.
+const (
+	KeyPayment KeyKind = iota + 1 // side record of the account: Snapshot.Payment
+	KeyRelated                    // side record of the account: Snapshot.Related
+	KeyCommand                    // side record of the account: Snapshot.Command
+	KeyLeg                        // side record of the account: Snapshot.LegSeen
+	KeyParty                      // side record of the account: Snapshot.PartySeen
+	KeyDue                        // side records of the partition: Snapshot.LastMinute and Due
+
+	// Reference documents, by id@version.
+	KeyPolicy
+	KeyFees
+	KeyRates
+	KeyRules
+	KeyBlocklist
+)
+
+// Key names one thing that a command is decided on.
+type Key struct {
+	Kind KeyKind
+	ID   string
+}
+
+// Reads names the side records and reference documents that the stages need for a command; the cell is always read.
+func Reads(cmd payment.Command, key string) []Key {
+	if cmd.Kind == payment.KindTick {
+		return []Key{{KeyDue, ""}}
+	}
+	if payment.IsCustomerKey(key) {
+		return nil
+	}
+	keys := make([]Key, 0, 8)
+	add := func(kind KeyKind, id string) {
+		if id != "" {
+			keys = append(keys, Key{kind, id})
+		}
+	}
+	switch cmd.Kind {
+	case payment.KindPayIn, payment.KindPayOut, payment.KindTransfer:
+		add(KeyPayment, identity(cmd.PaymentID))
+		if cmd.Instruction != nil {
+			add(KeyParty, string(cmd.Instruction.Counterparty.Digest))
+		}
+		add(KeyPolicy, cmd.Pins.Policy)
+		add(KeyFees, cmd.Pins.Fees)
+		add(KeyRates, cmd.Pins.Rates)
+		add(KeyRules, cmd.Pins.Rules)
+		add(KeyBlocklist, cmd.Pins.Blocklist)
+	case payment.KindRefund:
+		add(KeyPayment, identity(payment.ID(cmd.CommandID)))
+		add(KeyRelated, identity(cmd.PaymentID))
+		add(KeyPolicy, cmd.Pins.Policy)
+	case payment.KindApprove, payment.KindDecline:
+		add(KeyCommand, cmd.CommandID)
+		add(KeyRelated, identity(cmd.PaymentID))
+	case payment.KindSetKYCLevel:
+		add(KeyCommand, cmd.CommandID)
+	case payment.KindExpire, payment.KindLegResult:
+		add(KeyRelated, identity(cmd.PaymentID))
+	case payment.KindCounterLeg:
+		add(KeyLeg, identity(cmd.PaymentID))
+		add(KeyPolicy, cmd.Pins.Policy)
+	case payment.KindUnknown, payment.KindOpenAccount, payment.KindTick, payment.KindRailAnswer:
+	}
+	return keys
+}
+
+// identity is empty for an id too short to have one; such a command is refused by Apply.
+func identity(id payment.ID) string {
+	if len(id) <= 3 {
+		return ""
+	}
+	return id.Identity()
+}
