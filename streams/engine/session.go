@@ -50,7 +50,7 @@ type session struct {
 	watchdog watchdog
 
 	produceFailed atomic.Pointer[error]
-	open          bool // a transaction is open
+	open          bool       // a transaction is open
 	abandoned     chan error // something hangs that cannot be stopped
 	err           error      // why consume ended
 }

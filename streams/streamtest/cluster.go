@@ -4,10 +4,12 @@ package streamtest
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -124,4 +126,32 @@ func (p topicPartitioner) Partition(r *kgo.Record, n int) int {
 		return int(r.Partition)
 	}
 	return p.TopicPartitioner.Partition(r, n)
+}
+
+// Lag is how many offsets a group has not committed of a topic, up to its last stable offset. Control records at the end
+// of a partition count: a group never commits past the last record it was given.
+func (c *Cluster) Lag(group, topic string) int64 {
+	c.tb.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.tb.Context()), 10*time.Second)
+	defer cancel()
+	client := c.Client()
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	ends, err := admin.ListCommittedOffsets(ctx, topic)
+	if err != nil {
+		c.tb.Fatalf("listing the end of %s: %v", topic, err)
+	}
+	committed, err := admin.FetchOffsets(ctx, group)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // a group that never joined has committed nothing
+		c.tb.Fatalf("fetching offsets of %s: %v", group, err)
+	}
+	lag := int64(0)
+	ends.Each(func(end kadm.ListedOffset) {
+		at := int64(0)
+		if o, ok := committed.Lookup(topic, end.Partition); ok {
+			at = max(0, o.At)
+		}
+		lag += max(0, end.Offset-at)
+	})
+	return lag
 }
