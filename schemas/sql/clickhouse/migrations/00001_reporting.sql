@@ -161,9 +161,9 @@ HAVING kind != '';
 -- account_balances: posted and held per account and currency, as the journals say.
 CREATE VIEW account_balances AS
 SELECT account, currency,
-       sumIf(amount_minor, layer = 'posted') AS posted_minor,
-       -sumIf(amount_minor, layer = 'pending' AND ((journal_kind = 'hold' AND amount_minor < 0) OR (journal_kind = 'release' AND amount_minor > 0))) AS held_minor,
-       sumIf(amount_minor, layer = 'pending' AND ((journal_kind = 'hold' AND amount_minor > 0) OR (journal_kind = 'release' AND amount_minor < 0))) AS incoming_minor
+       sumIf(toInt128(amount_minor), layer = 'posted') AS posted_minor,
+       -sumIf(toInt128(amount_minor), layer = 'pending' AND ((journal_kind = 'hold' AND amount_minor < 0) OR (journal_kind = 'release' AND amount_minor > 0))) AS held_minor,
+       sumIf(toInt128(amount_minor), layer = 'pending' AND ((journal_kind = 'hold' AND amount_minor > 0) OR (journal_kind = 'release' AND amount_minor < 0))) AS incoming_minor
 FROM postings FINAL
 GROUP BY account, currency;
 

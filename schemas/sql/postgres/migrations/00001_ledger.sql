@@ -88,7 +88,7 @@ CREATE TABLE payments.payments (
     log_partition       integer     NOT NULL,
     fx_spread_bp        integer,
     kind                smallint    NOT NULL,
-    outcome             smallint    NOT NULL, -- of the payment: a verdict or an expiry turns review into approved or declined
+    outcome             smallint    NOT NULL, -- the first decision; what became of it is status
     status              smallint    NOT NULL,
     fraud_score         smallint    NOT NULL,
     currency            text        NOT NULL,
@@ -102,6 +102,7 @@ CREATE TABLE payments.payments (
     to_account          text COLLATE "C" NOT NULL,
     related_payment_id  text COLLATE "C" NOT NULL,
     instrument          text        NOT NULL,
+    counterparty_country text       NOT NULL,
     sealed_key_id       text        NOT NULL,
     sealed              bytea       NOT NULL,
     fx_rate             numeric,
@@ -155,22 +156,35 @@ CREATE TABLE ledger.postings (
 ) PARTITION BY RANGE (booking_month);
 CREATE TABLE ledger.postings_default PARTITION OF ledger.postings DEFAULT;
 
--- ledger.balances: sums of postings. System accounts have one row per writing sink, so that several sinks never wait
--- for each other on sys_fees; the view adds them up.
+-- ledger.balances: customer accounts, as sums of postings. The stages keep each within bigint.
 CREATE TABLE ledger.balances (
     account        text COLLATE "C" NOT NULL,
     currency       text COLLATE "C" NOT NULL,
-    shard          integer NOT NULL,
-    posted_minor   bigint  NOT NULL,
-    held_minor     bigint  NOT NULL,
-    incoming_minor bigint  NOT NULL,
-    PRIMARY KEY (account, currency, shard)
+    posted_minor   bigint NOT NULL,
+    held_minor     bigint NOT NULL,
+    incoming_minor bigint NOT NULL,
+    PRIMARY KEY (account, currency)
 ) WITH (fillfactor = 60);
 
+-- ledger.system_balances: the house's own accounts. No decision reads them, so nothing keeps them within bigint; and
+-- each writing sink has rows of its own (shard = its lowest partition), so that sinks never wait for each other.
+CREATE TABLE ledger.system_balances (
+    account        text COLLATE "C" NOT NULL,
+    currency       text COLLATE "C" NOT NULL,
+    shard          integer NOT NULL,
+    posted_minor   numeric NOT NULL,
+    held_minor     numeric NOT NULL,
+    incoming_minor numeric NOT NULL,
+    PRIMARY KEY (account, currency, shard)
+) WITH (fillfactor = 30);
+
 CREATE VIEW ledger.account_balances AS
-SELECT account, currency, sum(posted_minor)::bigint AS posted_minor, sum(held_minor)::bigint AS held_minor,
-       sum(incoming_minor)::bigint AS incoming_minor, (sum(posted_minor) - sum(held_minor))::bigint AS available_minor
-FROM ledger.balances GROUP BY account, currency;
+SELECT account, currency, posted_minor::numeric, held_minor::numeric, incoming_minor::numeric,
+       posted_minor::numeric - held_minor AS available_minor
+FROM ledger.balances
+UNION ALL
+SELECT account, currency, sum(posted_minor), sum(held_minor), sum(incoming_minor), sum(posted_minor) - sum(held_minor)
+FROM ledger.system_balances GROUP BY account, currency;
 
 -- sink.ensure_months makes the partitions of the months given. Dates no business has (before 1970, from 2100 on) share
 -- the default partition, so that a stream of odd dates cannot make tables without end.

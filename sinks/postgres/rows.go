@@ -1,0 +1,549 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	"github.com/caudalpay/caudal/sinks/decisionlog"
+)
+
+// errBatch says that decisions contradict what a decision is: the run ends.
+var errBatch = errors.New("a decision that cannot be booked")
+
+const decisionsTopic = 1 // in sink.topics
+
+// rows is one batch on its way to SQL: decisions in, columns out. It nets whatever a batch touches more than once: one
+// row per payment, per account and currency, and per account.
+type rows struct {
+	shard int32 // of the system accounts this sink writes
+
+	payments map[string]*paymentRow
+	order    []*paymentRow
+	states   map[string]*stateRow
+	balances map[balanceKey]*balanceDelta
+	system   map[balanceKey]*balanceDelta
+	spilled  []spill
+	accounts map[string]*accountRow
+
+	bookingMonths, createdMonths map[int32]struct{}
+
+	statements      []*statement // in the order in which they run
+	payment, state  *statement
+	refunded        *statement
+	journal, line   *statement
+	balance, house  *statement
+	sequence, cells *statement
+}
+
+type paymentRow struct {
+	decisionlog.Entry
+	status     paymentsv1.PaymentStatus
+	reasons    []paymentsv1.Reason
+	refunded   int64
+	accountSeq uint64
+	offset     int64
+	decidedUS  int64
+	deadlineUS int64
+}
+
+// stateRow is a change of a payment that an earlier batch wrote.
+type stateRow struct {
+	createdMonth int32 // days since 1970 of the month's first; unknown where monthKnown is false
+	monthKnown   bool
+	status       paymentsv1.PaymentStatus
+	reasons      []paymentsv1.Reason
+	reasonsSet   bool
+	refunded     int64
+	refundedSet  bool
+	accountSeq   uint64
+	offset       int64
+	decidedUS    int64
+}
+
+type balanceKey struct{ account, currency string }
+
+type balanceDelta struct{ posted, held, incoming int64 }
+
+type spill struct {
+	balanceKey
+	balanceDelta
+}
+
+type accountRow struct {
+	seq   uint64
+	state *paymentsv1.Decision // the last with an account state, or nil
+}
+
+func newRows(shard int32) *rows {
+	r := &rows{
+		shard: shard, payments: map[string]*paymentRow{}, states: map[string]*stateRow{},
+		balances: map[balanceKey]*balanceDelta{}, system: map[balanceKey]*balanceDelta{}, accounts: map[string]*accountRow{},
+		bookingMonths: map[int32]struct{}{}, createdMonths: map[int32]struct{}{},
+		payment: newPaymentsStatement(), state: newStatesStatement(), refunded: newRefundedStatement(),
+		journal: newJournalsStatement(), line: newPostingsStatement(), balance: newBalancesStatement(),
+		house: newSystemBalancesStatement(), sequence: newSequencesStatement(), cells: newAccountsStatement(),
+	}
+	r.statements = []*statement{r.payment, r.state, r.refunded, r.journal, r.line, r.balance, r.house, r.sequence, r.cells}
+	r.reset()
+	return r
+}
+
+func (r *rows) reset() {
+	clear(r.payments)
+	clear(r.states)
+	clear(r.balances)
+	clear(r.system)
+	clear(r.accounts)
+	clear(r.bookingMonths)
+	clear(r.createdMonths)
+	r.order, r.spilled = r.order[:0], r.spilled[:0]
+	for _, s := range r.statements {
+		s.reset()
+	}
+}
+
+// fill turns the batch's entries into columns and says how many it took: fewer than all where the sum of a customer's
+// movements could leave int64, which their balance itself never does.
+func (r *rows) fill(b *decisionlog.Batch) (int, error) {
+	r.reset()
+	taken := 0
+	for _, e := range b.Entries {
+		if taken > 0 && !r.fits(e) {
+			break
+		}
+		if err := r.add(e); err != nil {
+			return 0, fmt.Errorf("booking partition %d offset %d: %w", e.Partition, e.Offset, err)
+		}
+		taken++
+	}
+	for _, p := range r.order {
+		r.writePayment(p)
+	}
+	for id, s := range r.states {
+		r.writeState(id, s)
+	}
+	r.writeBalances()
+	r.writeAccounts()
+	return taken, nil
+}
+
+// fits leaves a wide margin: four lines on top of what is there stay within int64.
+func (r *rows) fits(e decisionlog.Entry) bool {
+	const wide = 1 << 60
+	small := func(v int64) bool { return -wide < v && v < wide }
+	for _, j := range e.GetJournals() {
+		for _, p := range j.GetPostings() {
+			if strings.HasPrefix(p.GetAccount(), "sys_") {
+				continue
+			}
+			d := r.balances[balanceKey{p.GetAccount(), p.GetCurrency()}]
+			if !small(p.GetAmountMinor()) || d != nil && !(small(d.posted) && small(d.held) && small(d.incoming)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (r *rows) count() int {
+	n := 0
+	for _, s := range r.statements {
+		n += s.rows()
+	}
+	return n
+}
+
+func (r *rows) add(e decisionlog.Entry) error {
+	if e.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_TICK || strings.HasPrefix(e.GetAccount(), "cus_") {
+		return nil // no account's state and no money in it: the offset alone is recorded
+	}
+	a := r.accounts[e.GetAccount()]
+	if a == nil {
+		a = &accountRow{}
+		r.accounts[e.GetAccount()] = a
+	}
+	a.seq = max(a.seq, e.GetAccountSeq())
+	if e.GetAccountState() != nil {
+		a.state = e.Decision
+	}
+	r.addPayment(e)
+	if len(e.GetJournals()) == 0 {
+		return nil
+	}
+	return r.addJournals(e)
+}
+
+func (r *rows) addPayment(e decisionlog.Entry) {
+	switch e.GetKind() {
+	case paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, paymentsv1.CommandKind_COMMAND_KIND_PAY_OUT,
+		paymentsv1.CommandKind_COMMAND_KIND_TRANSFER, paymentsv1.CommandKind_COMMAND_KIND_REFUND:
+		r.addCreated(e)
+	case paymentsv1.CommandKind_COMMAND_KIND_APPROVE, paymentsv1.CommandKind_COMMAND_KIND_DECLINE,
+		paymentsv1.CommandKind_COMMAND_KIND_EXPIRE, paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT,
+		paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER:
+		granted := e.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED || e.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPLIED
+		if granted && e.GetPaymentId() != "" && e.GetStatus() != paymentsv1.PaymentStatus_PAYMENT_STATUS_UNSPECIFIED {
+			r.change(e, e.GetPaymentId(), stateRow{
+				createdMonth: monthOfUS(e.GetCreatedAtUs()), monthKnown: true, status: e.GetStatus(),
+				reasons: e.GetReasons(), reasonsSet: true,
+			})
+		}
+	default: // a counter-leg is the payee's side and no state of the payer's payment; the rest has no payment
+	}
+}
+
+// addCreated takes a decision that makes a payment. Repeats and conflicts make none.
+func (r *rows) addCreated(e decisionlog.Entry) {
+	switch e.GetOutcome() {
+	case paymentsv1.Outcome_OUTCOME_APPROVED, paymentsv1.Outcome_OUTCOME_DECLINED, paymentsv1.Outcome_OUTCOME_REVIEW:
+	default:
+		return
+	}
+	p := &paymentRow{
+		Entry: e, status: e.GetStatus(), reasons: e.GetReasons(), accountSeq: e.GetAccountSeq(), offset: e.Offset,
+		decidedUS: e.GetAcceptedAtUs(), deadlineUS: e.GetDeadlineUs(),
+	}
+	month := monthOfUS(createdUS(e.Decision))
+	r.createdMonths[month] = struct{}{}
+	if old := r.payments[e.GetPaymentId()]; old != nil && monthOfUS(createdUS(old.Decision)) == month {
+		*old = *p // declined without a record, and now decided anew
+	} else {
+		r.payments[e.GetPaymentId()] = p
+		r.order = append(r.order, p)
+	}
+	if e.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_REFUND && e.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED {
+		r.change(e, e.GetRelatedPaymentId(), stateRow{
+			status: e.GetRelatedStatus(), refunded: e.GetRefundedMinor(), refundedSet: true,
+		})
+	}
+}
+
+// change applies a new state to the payment's row in this batch, or remembers it for the row of an earlier one.
+func (r *rows) change(e decisionlog.Entry, id string, s stateRow) {
+	s.accountSeq, s.offset, s.decidedUS = e.GetAccountSeq(), e.Offset, e.GetAcceptedAtUs()
+	if p := r.payments[id]; p != nil {
+		p.status, p.accountSeq, p.offset, p.decidedUS, p.deadlineUS = s.status, s.accountSeq, s.offset, s.decidedUS, 0
+		if s.reasonsSet {
+			p.reasons = s.reasons
+		}
+		if s.refundedSet {
+			p.refunded = s.refunded
+		}
+		return
+	}
+	if old := r.states[id]; old != nil {
+		if !s.monthKnown {
+			s.createdMonth, s.monthKnown = old.createdMonth, old.monthKnown
+		}
+		if !s.reasonsSet {
+			s.reasons, s.reasonsSet = old.reasons, old.reasonsSet
+		}
+		if !s.refundedSet {
+			s.refunded, s.refundedSet = old.refunded, old.refundedSet
+		}
+	}
+	r.states[id] = &s
+}
+
+func (r *rows) addJournals(e decisionlog.Entry) error {
+	month := monthOfDay(e.GetEffectiveDate())
+	r.bookingMonths[month] = struct{}{}
+	line, own := 0, ""
+	for _, j := range e.GetJournals() {
+		for _, p := range j.GetPostings() {
+			c := r.line.columns
+			c[0].int8(e.Offset)
+			c[1].int8(p.GetAmountMinor())
+			c[2].int4(e.Partition)
+			c[3].day(month)
+			c[4].int2(decisionsTopic)
+			c[5].int2(int16(line))
+			c[6].int2(int16(j.GetKind()))
+			c[7].int2(int16(p.GetLayer()))
+			c[8].text(p.GetAccount())
+			c[9].text(p.GetCurrency())
+			line++
+			if p.GetAccount() == e.GetAccount() {
+				own = p.GetCurrency()
+			}
+			if err := r.addDelta(j.GetKind(), p); err != nil {
+				return err
+			}
+		}
+	}
+	r.writeJournal(e, month, line, own)
+	return nil
+}
+
+func (r *rows) addDelta(kind paymentsv1.JournalKind, p *paymentsv1.Posting) error {
+	key, table := balanceKey{p.GetAccount(), p.GetCurrency()}, r.balances
+	house := strings.HasPrefix(key.account, "sys_")
+	if house {
+		table = r.system
+	}
+	d := table[key]
+	if d == nil {
+		d = &balanceDelta{}
+		table[key] = d
+	}
+	next := *d
+	var ok bool
+	amount := p.GetAmountMinor()
+	switch {
+	case p.GetLayer() == paymentsv1.Layer_LAYER_POSTED:
+		next.posted, ok = add(d.posted, amount)
+	case p.GetLayer() != paymentsv1.Layer_LAYER_PENDING:
+		return fmt.Errorf("%w: layer %d", errBatch, p.GetLayer())
+	case kind == paymentsv1.JournalKind_JOURNAL_KIND_HOLD && amount < 0, kind == paymentsv1.JournalKind_JOURNAL_KIND_RELEASE && amount > 0:
+		next.held, ok = sub(d.held, amount) // a pending debit holds, its reverse sets free
+	case kind == paymentsv1.JournalKind_JOURNAL_KIND_HOLD, kind == paymentsv1.JournalKind_JOURNAL_KIND_RELEASE:
+		next.incoming, ok = add(d.incoming, amount)
+	default:
+		return fmt.Errorf("%w: pending line in a journal of kind %d", errBatch, kind)
+	}
+	switch {
+	case ok:
+		*d = next
+		return nil
+	case house: // the sum of a batch leaves int64: Postgres adds the parts up as numeric
+		r.spilled = append(r.spilled, spill{key, *d})
+		*d = balanceDelta{}
+		return r.addDelta(kind, p)
+	default:
+		return fmt.Errorf("%w: the balance of %s leaves int64", errBatch, key.account)
+	}
+}
+
+func (r *rows) writeJournal(e decisionlog.Entry, month int32, lines int, currency string) {
+	balance := &paymentsv1.Balance{}
+	for _, b := range e.GetBalances() {
+		if b.GetCurrency() == currency {
+			balance = b
+		}
+	}
+	c := r.journal.columns
+	c[0].int8(e.Offset)
+	c[1].int8(int64(e.GetAccountSeq()))
+	c[2].int8(e.GetCommandOffset())
+	c[3].time(e.GetAcceptedAtUs())
+	c[4].int8(balance.GetPostedMinor())
+	c[5].int8(balance.GetHeldMinor())
+	c[6].int8(balance.GetIncomingMinor())
+	c[7].int4(e.Partition)
+	c[8].int4(e.GetCommandPartition())
+	c[9].day(month)
+	c[10].day(e.GetEffectiveDate())
+	c[11].int2(decisionsTopic)
+	c[12].int2(int16(e.GetKind()))
+	c[13].int2(int16(len(e.GetJournals())))
+	c[14].int2(int16(lines))
+	c[15].text(e.GetAccount())
+	c[16].text(e.GetPaymentId())
+	c[17].text(currency)
+}
+
+func (r *rows) writePayment(p *paymentRow) {
+	d, c := p.Decision, r.payment.columns
+	created := createdUS(d)
+	c[0].text(d.GetPaymentId())
+	c[1].day(monthOfUS(created))
+	c[2].day(d.GetEffectiveDate())
+	c[3].time(created)
+	c[4].time(p.decidedUS)
+	if p.deadlineUS == 0 {
+		c[5].null()
+	} else {
+		c[5].time(p.deadlineUS)
+	}
+	c[6].int8(int64(d.GetAccountSeq()))
+	c[7].int8(int64(p.accountSeq))
+	c[8].int8(p.offset)
+	c[9].int8(d.GetAmountMinor())
+	c[10].int8(d.GetTargetAmountMinor())
+	c[11].int8(d.GetFeeMinor())
+	c[12].int8(d.GetLimitAmountMinor())
+	c[13].int8(p.refunded)
+	c[14].int4(p.Partition)
+	c[16].int2(int16(d.GetKind()))
+	c[17].int2(int16(d.GetOutcome()))
+	c[18].int2(int16(p.status))
+	c[19].int2(int16(d.GetFraudScore()))
+	c[20].text(d.GetCurrency())
+	c[21].text(d.GetTargetCurrency())
+	c[22].text(d.GetLimitCurrency())
+	c[23].text(d.GetMethod())
+	c[24].text(d.GetTenant())
+	c[25].text(d.GetMerchant())
+	c[26].text(d.GetCustomer())
+	c[27].text(d.GetAccount())
+	c[28].text(d.GetToAccount())
+	c[29].text(d.GetRelatedPaymentId())
+	c[30].text(d.GetInstrument())
+	c[31].text(d.GetCounterpartyCountry())
+	c[32].text(d.GetSealed().GetKeyId())
+	c[33].bytes(d.GetSealed().GetCiphertext())
+	if fx := d.GetFx(); fx == nil {
+		c[15].null()
+		c[34].null()
+		c[35].null()
+	} else {
+		c[15].int4(fx.GetSpreadBp())
+		c[34].text(decimal(fx.GetRateUnscaled(), fx.GetRateScale()))
+		c[35].text(decimal(fx.GetMidUnscaled(), fx.GetMidScale()))
+	}
+	c[36].text(reasonsText(p.reasons))
+}
+
+func (r *rows) writeState(id string, s *stateRow) {
+	c := r.refunded.columns
+	if s.monthKnown {
+		c = r.state.columns
+	}
+	c[0].text(id)
+	if s.monthKnown {
+		c[1].day(s.createdMonth)
+	} else {
+		c[1].null()
+	}
+	c[2].time(s.decidedUS)
+	c[3].int8(int64(s.accountSeq))
+	c[4].int8(s.offset)
+	if s.refundedSet {
+		c[5].int8(s.refunded)
+	} else {
+		c[5].null()
+	}
+	c[6].int2(int16(s.status))
+	if s.reasonsSet {
+		c[7].text(reasonsText(s.reasons))
+	} else {
+		c[7].null()
+	}
+}
+
+func (r *rows) writeBalances() {
+	for key, d := range r.balances {
+		c := r.balance.columns
+		c[0].text(key.account)
+		c[1].text(key.currency)
+		c[2].int8(d.posted)
+		c[3].int8(d.held)
+		c[4].int8(d.incoming)
+	}
+	for key, d := range r.system {
+		r.spilled = append(r.spilled, spill{key, *d})
+	}
+	for _, s := range r.spilled {
+		c := r.house.columns
+		c[0].text(s.account)
+		c[1].text(s.currency)
+		c[2].int4(r.shard)
+		c[3].int8(s.posted)
+		c[4].int8(s.held)
+		c[5].int8(s.incoming)
+	}
+}
+
+func (r *rows) writeAccounts() {
+	for account, a := range r.accounts {
+		r.sequence.columns[0].text(account)
+		r.sequence.columns[1].int8(int64(a.seq))
+		if a.state == nil {
+			continue
+		}
+		state, c := a.state.GetAccountState(), r.cells.columns
+		c[0].text(account)
+		c[1].time(state.GetOpenedAtUs())
+		c[2].int8(state.GetOverdraftLimitMinor())
+		c[3].int2(int16(state.GetKind()))
+		c[4].int2(int16(state.GetStatus()))
+		c[5].int2(int16(state.GetKycLevel()))
+		c[6].text(a.state.GetTenant())
+		c[7].text(a.state.GetMerchant())
+		c[8].text(a.state.GetCustomer())
+		c[9].text(state.GetExternalId())
+		c[10].text(state.GetPolicy())
+		c[11].text(strings.Join(state.GetCurrencies(), ","))
+	}
+}
+
+func months(set map[int32]struct{}) []int32 {
+	list := make([]int32, 0, len(set))
+	for m := range set {
+		list = append(list, m)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// createdUS is when the payment was made; for the decision that makes it, its own time.
+func createdUS(d *paymentsv1.Decision) int64 {
+	if d.GetCreatedAtUs() != 0 {
+		return d.GetCreatedAtUs()
+	}
+	return d.GetAcceptedAtUs()
+}
+
+const dayUS = 86_400_000_000
+
+// monthOfUS is the first day, since 1970, of the UTC month.
+func monthOfUS(us int64) int32 {
+	days := us / dayUS
+	if us%dayUS < 0 {
+		days--
+	}
+	return monthOfDay(int32(min(max(days, dayMin), dayMax)))
+}
+
+func monthOfDay(days int32) int32 {
+	t := time.Unix(int64(clampDay(days))*86_400, 0).UTC()
+	return int32(time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC).Unix() / 86_400)
+}
+
+// decimal writes unscaled x 10^-scale exactly.
+func decimal(unscaled int64, scale uint32) string {
+	digits := strconv.FormatInt(unscaled, 10)
+	sign := ""
+	if digits[0] == '-' {
+		sign, digits = "-", digits[1:]
+	}
+	if n := int(scale) + 1 - len(digits); n > 0 {
+		digits = strings.Repeat("0", n) + digits
+	}
+	if scale == 0 {
+		return sign + digits
+	}
+	point := len(digits) - int(scale)
+	return sign + digits[:point] + "." + digits[point:]
+}
+
+// reasonsText is a smallint[] as Postgres reads it.
+func reasonsText(reasons []paymentsv1.Reason) string {
+	if len(reasons) == 0 {
+		return "{}"
+	}
+	b := make([]byte, 0, 16)
+	b = append(b, '{')
+	for i, r := range reasons {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, int64(r), 10)
+	}
+	return string(append(b, '}'))
+}
+
+func add(a, b int64) (int64, bool) {
+	c := a + b
+	return c, (c > a) == (b > 0)
+}
+
+func sub(a, b int64) (int64, bool) {
+	c := a - b
+	return c, (c < a) == (b > 0)
+}

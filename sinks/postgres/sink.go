@@ -1,0 +1,325 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	schema "github.com/caudalpay/caudal/schemas/sql/postgres"
+	"github.com/caudalpay/caudal/schemas/topics"
+	"github.com/caudalpay/caudal/sinks/decisionlog"
+)
+
+// ErrNotOwner says that another sink has moved the offsets of a partition this one holds.
+var ErrNotOwner = errors.New("another sink writes these partitions")
+
+// Sink is the sink. Run it once.
+type Sink struct {
+	cfg      Config
+	metrics  *decisionlog.Metrics
+	progress *decisionlog.Progress
+	rows     *rows
+}
+
+// New checks the configuration.
+func New(cfg Config) (*Sink, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("configuring the postgres sink: %w", err)
+	}
+	cfg.Partitions = slices.Sorted(slices.Values(cfg.Partitions))
+	metrics := decisionlog.NewMetrics(cfg.Registry, "postgres")
+	return &Sink{
+		cfg: cfg, metrics: metrics, progress: decisionlog.NewProgress(metrics), rows: newRows(cfg.Partitions[0]),
+	}, nil
+}
+
+// Ready is nil while Postgres and the broker answer.
+func (s *Sink) Ready() error { return s.progress.Ready() }
+
+// Position is, per partition, the next offset Postgres does not hold.
+func (s *Sink) Position() map[int32]int64 { return s.progress.Position() }
+
+// Drained returns when Postgres holds everything below the ends given.
+func (s *Sink) Drained(ctx context.Context, ends map[int32]int64) error {
+	return s.progress.Drained(ctx, ends)
+}
+
+const (
+	retryFirst = 100 * time.Millisecond
+	retryMost  = 5 * time.Second
+)
+
+// Run takes decisions until ctx ends, beginning again from what the database says whenever store or broker fail.
+// It returns an error only for what waiting does not mend.
+func (s *Sink) Run(ctx context.Context) error {
+	wait := retryFirst
+	for {
+		worked, err := s.session(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if final(err) {
+			s.progress.StoreLost(err)
+			return fmt.Errorf("running the postgres sink: %w", err)
+		}
+		if worked {
+			wait = retryFirst
+		}
+		s.progress.StoreLost(err)
+		s.metrics.Retries.Inc()
+		s.cfg.Logger.Warn("postgres sink begins again", "error", err, "after", wait)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait/2 + rand.N(wait)):
+		}
+		wait = min(2*wait, retryMost)
+	}
+}
+
+func final(err error) bool {
+	for _, e := range []error{ErrNotOwner, errBatch, schema.ErrNewer, decisionlog.ErrUndecodable, decisionlog.ErrLogShort} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// session is one life of the connection: the database says where to begin, then batches follow each other until
+// something fails. It tells whether at least one batch was taken.
+func (s *Sink) session(ctx context.Context) (worked bool, err error) {
+	if err := schema.Migrate(ctx, s.cfg.DSN, s.cfg.Logger); err != nil {
+		return false, err
+	}
+	w, err := openWriter(ctx, s.cfg, s.rows)
+	if err != nil {
+		return false, err
+	}
+	defer w.close()
+	at, err := w.positions(ctx)
+	if err != nil {
+		return false, err
+	}
+	reader, err := decisionlog.Open(s.cfg.log(), at, s.progress)
+	if err != nil {
+		return false, err
+	}
+	defer reader.Close()
+	s.progress.Start(at)
+	for {
+		batch, err := reader.Next(ctx)
+		if err != nil {
+			return worked, err
+		}
+		for batch != nil {
+			began := time.Now()
+			taken, rest, err := w.write(ctx, batch)
+			if err != nil {
+				return worked, err
+			}
+			worked = true
+			s.metrics.BatchSeconds.Observe(time.Since(began).Seconds())
+			s.metrics.Decisions.Add(float64(len(taken.Entries)))
+			s.metrics.Rows.Add(float64(s.rows.count()))
+			s.progress.Done(taken)
+			batch = rest
+		}
+	}
+}
+
+// writer holds the one connection and what is prepared on it.
+type writer struct {
+	cfg  Config
+	conn *pgconn.PgConn
+	rows *rows
+	// booked and created are the months whose partitions are known to exist.
+	booked, created map[int32]struct{}
+}
+
+func openWriter(ctx context.Context, cfg Config, r *rows) (*writer, error) {
+	conn, err := pgconn.Connect(ctx, cfg.DSN)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to postgres: %w", err)
+	}
+	w := &writer{cfg: cfg, conn: conn, rows: r, booked: map[int32]struct{}{}, created: map[int32]struct{}{}}
+	if err := w.prepare(ctx); err != nil {
+		w.close()
+		return nil, err
+	}
+	return w, nil
+}
+
+const (
+	advanceSQL = `SELECT sink.advance($1::text, $2::integer[], $3::bigint[], $4::bigint[])`
+	monthsSQL  = `SELECT sink.ensure_months($1::text, $2::text, $3::date[])`
+	// plans of set-based inserts never depend on the values, so a generic plan saves planning each batch
+	sessionSQL = `SET application_name = 'caudal-sink'; SET plan_cache_mode = force_generic_plan; SET jit = off; SET TimeZone = 'UTC'`
+)
+
+func (w *writer) prepare(ctx context.Context) error {
+	if _, err := w.conn.Exec(ctx, sessionSQL).ReadAll(); err != nil {
+		return fmt.Errorf("setting up the session: %w", err)
+	}
+	statements := map[string]string{"advance": advanceSQL, "months": monthsSQL}
+	for _, s := range w.rows.statements {
+		statements[s.name] = s.sql
+	}
+	for name, sql := range statements {
+		if _, err := w.conn.Prepare(ctx, name, sql, nil); err != nil {
+			return fmt.Errorf("preparing %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (w *writer) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = w.conn.Close(ctx)
+}
+
+// positions reads where to begin; a partition the database has not seen begins at 0.
+func (w *writer) positions(ctx context.Context) (map[int32]int64, error) {
+	partitions := column{oid: oidInt4}
+	partitions.reset()
+	for _, p := range w.cfg.Partitions {
+		partitions.int4(p)
+	}
+	topic := []byte(topics.Decisions)
+	insert := w.conn.ExecParams(ctx, `INSERT INTO sink.offsets (topic, partition, next_offset)
+SELECT $1::text, p, 0 FROM unnest($2::integer[]) p ON CONFLICT DO NOTHING`,
+		[][]byte{topic, partitions.encoded()}, nil, []int16{0, 1}, nil).Read()
+	if insert.Err != nil {
+		return nil, fmt.Errorf("making offsets: %w", insert.Err)
+	}
+	read := w.conn.ExecParams(ctx, `SELECT partition, next_offset FROM sink.offsets
+WHERE topic = $1::text AND partition = ANY ($2::integer[])`, [][]byte{topic, partitions.encoded()}, nil, []int16{0, 1}, nil).Read()
+	if read.Err != nil {
+		return nil, fmt.Errorf("reading offsets: %w", read.Err)
+	}
+	at := make(map[int32]int64, len(read.Rows))
+	for _, row := range read.Rows {
+		var partition int32
+		var next int64
+		if _, err := fmt.Sscan(string(row[0])+" "+string(row[1]), &partition, &next); err != nil {
+			return nil, fmt.Errorf("reading offsets: %w", err)
+		}
+		at[partition] = next
+	}
+	return at, nil
+}
+
+// write makes the batch durable, or a first part of it; the rest is to be written next.
+func (w *writer) write(ctx context.Context, batch *decisionlog.Batch) (taken, rest *decisionlog.Batch, err error) {
+	n, err := w.rows.fill(batch)
+	if err != nil {
+		return nil, nil, err
+	}
+	taken, rest = batch.Split(n)
+	p := w.conn.StartPipeline(ctx)
+	w.send(p, taken)
+	err = w.receive(p)
+	if err = errors.Join(err, p.Close()); err != nil {
+		return nil, nil, err
+	}
+	for m := range w.rows.bookingMonths {
+		w.booked[m] = struct{}{}
+	}
+	for m := range w.rows.createdMonths {
+		w.created[m] = struct{}{}
+	}
+	return taken, rest, nil
+}
+
+// send queues the whole transaction in one flight. The offsets go first: their row locks keep a second owner out before
+// anything else is touched.
+func (w *writer) send(p *pgconn.Pipeline, b *decisionlog.Batch) {
+	p.SendQueryParams("BEGIN", nil, nil, nil, nil)
+	partitions, first, next := column{oid: oidInt4}, column{oid: oidInt8}, column{oid: oidInt8}
+	for _, c := range []*column{&partitions, &first, &next} {
+		c.reset()
+	}
+	for partition := range b.Next {
+		partitions.int4(partition)
+		first.int8(b.First[partition])
+		next.int8(b.Next[partition])
+	}
+	p.SendQueryPrepared("advance", [][]byte{[]byte(topics.Decisions), partitions.encoded(), first.encoded(), next.encoded()},
+		[]int16{0, 1, 1, 1}, nil)
+	w.sendMonths(p, "payments", "payments", w.rows.createdMonths, w.created)
+	w.sendMonths(p, "ledger", "journals", w.rows.bookingMonths, w.booked)
+	w.sendMonths(p, "ledger", "postings", w.rows.bookingMonths, w.booked)
+	for _, s := range w.rows.statements {
+		if s.rows() > 0 {
+			p.SendQueryPrepared(s.name, s.parameters(), []int16{1}, nil)
+		}
+	}
+	p.SendQueryParams("COMMIT", nil, nil, nil, nil)
+}
+
+func (w *writer) sendMonths(p *pgconn.Pipeline, schemaName, table string, wanted, known map[int32]struct{}) {
+	list := column{oid: oidDate}
+	list.reset()
+	for _, m := range months(wanted) {
+		if _, ok := known[m]; !ok {
+			list.day(m)
+		}
+	}
+	if list.rows > 0 {
+		p.SendQueryPrepared("months", [][]byte{[]byte(schemaName), []byte(table), list.encoded()}, []int16{0, 0, 1}, nil)
+	}
+}
+
+const (
+	stateNotOwner      = "CA001"
+	classDataException = "22"
+	classIntegrity     = "23"
+)
+
+// receive reads every answer. Only a COMMIT that says so is one.
+func (w *writer) receive(p *pgconn.Pipeline) error {
+	if err := p.Sync(); err != nil {
+		return fmt.Errorf("sending a batch: %w", err)
+	}
+	tag := pgconn.CommandTag{}
+	for {
+		results, err := p.GetResults()
+		if err != nil {
+			return classified(err)
+		}
+		switch answer := results.(type) {
+		case *pgconn.ResultReader:
+			if tag, err = answer.Close(); err != nil {
+				return classified(err)
+			}
+		case *pgconn.PipelineSync:
+			if tag.String() != "COMMIT" {
+				return fmt.Errorf("committing a batch: answered %q", tag)
+			}
+			return nil
+		default:
+			return fmt.Errorf("committing a batch: unexpected answer %T", results)
+		}
+	}
+}
+
+func classified(err error) error {
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		return fmt.Errorf("writing a batch: %w", err)
+	}
+	switch {
+	case e.Code == stateNotOwner:
+		return fmt.Errorf("%w: %s", ErrNotOwner, e.Message)
+	case len(e.Code) == 5 && (e.Code[:2] == classDataException || e.Code[:2] == classIntegrity):
+		return fmt.Errorf("%w: %s (%s)", errBatch, e.Message, e.Code)
+	default:
+		return fmt.Errorf("writing a batch: %w", err)
+	}
+}

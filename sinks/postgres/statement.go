@@ -1,0 +1,194 @@
+package postgres
+
+import (
+	"fmt"
+	"strings"
+)
+
+// field is one column of a statement: its name and the SQL type of one element.
+type field struct {
+	name string
+	kind string
+	cast string // applied in the SELECT, where the wire type is not the column's
+}
+
+// statement is one set-based write of a batch.
+type statement struct {
+	name    string
+	sql     string
+	fields  []field
+	columns []column
+}
+
+func newStatement(name, sqlFormat string, fields []field) *statement {
+	s := &statement{name: name, fields: fields, columns: make([]column, len(fields))}
+	names, arrays, selects := make([]string, len(fields)), make([]string, len(fields)), make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.name
+		arrays[i] = fmt.Sprintf("$%d::%s[]", i+1, f.kind)
+		selects[i] = "u." + f.name + f.cast
+		s.columns[i].oid = oidOf(f.kind)
+	}
+	s.sql = strings.NewReplacer(
+		"{names}", strings.Join(names, ", "),
+		"{values}", strings.Join(selects, ", "),
+		"{rows}", "unnest("+strings.Join(arrays, ", ")+") AS u("+strings.Join(names, ", ")+")",
+		"{set}", setExcluded(names),
+	).Replace(sqlFormat)
+	return s
+}
+
+func setExcluded(names []string) string {
+	sets := make([]string, len(names))
+	for i, n := range names {
+		sets[i] = n + " = EXCLUDED." + n
+	}
+	return strings.Join(sets, ", ")
+}
+
+func oidOf(kind string) uint32 {
+	switch kind {
+	case "bytea":
+		return oidBytea
+	case "bigint":
+		return oidInt8
+	case "integer":
+		return oidInt4
+	case "smallint":
+		return oidInt2
+	case "date":
+		return oidDate
+	case "timestamptz":
+		return oidTimestamptz
+	default:
+		return oidText
+	}
+}
+
+func (s *statement) reset() {
+	for i := range s.columns {
+		s.columns[i].reset()
+	}
+}
+
+func (s *statement) rows() int { return int(s.columns[0].rows) }
+
+func (s *statement) parameters() [][]byte {
+	values := make([][]byte, len(s.columns))
+	for i := range s.columns {
+		values[i] = s.columns[i].encoded()
+	}
+	return values
+}
+
+// The statements. Field order is the order in which rows.go writes.
+func newPaymentsStatement() *statement {
+	return newStatement("payments", `
+INSERT INTO payments.payments AS p ({names}) SELECT {values} FROM {rows}
+ON CONFLICT (payment_id, created_month) DO UPDATE SET {set} WHERE p.account_seq < EXCLUDED.account_seq`, []field{
+		{"payment_id", "text", ""}, {"created_month", "date", ""}, {"effective_date", "date", ""},
+		{"created_at", "timestamptz", ""}, {"decided_at", "timestamptz", ""}, {"deadline_at", "timestamptz", ""},
+		{"created_seq", "bigint", ""}, {"account_seq", "bigint", ""}, {"log_offset", "bigint", ""},
+		{"amount_minor", "bigint", ""}, {"target_amount_minor", "bigint", ""}, {"fee_minor", "bigint", ""},
+		{"limit_amount_minor", "bigint", ""}, {"refunded_minor", "bigint", ""}, {"log_partition", "integer", ""},
+		{"fx_spread_bp", "integer", ""}, {"kind", "smallint", ""}, {"outcome", "smallint", ""}, {"status", "smallint", ""},
+		{"fraud_score", "smallint", ""}, {"currency", "text", ""}, {"target_currency", "text", ""},
+		{"limit_currency", "text", ""}, {"method", "text", ""}, {"tenant", "text", ""}, {"merchant", "text", ""},
+		{"customer", "text", ""}, {"account", "text", ""}, {"to_account", "text", ""}, {"related_payment_id", "text", ""},
+		{"instrument", "text", ""}, {"counterparty_country", "text", ""}, {"sealed_key_id", "text", ""}, {"sealed", "bytea", ""},
+		{"fx_rate", "text", "::numeric"}, {"fx_mid", "text", "::numeric"}, {"reasons", "text", "::smallint[]"},
+	})
+}
+
+// newStatesStatement changes payments that earlier batches wrote. A null month or reason leaves that open: the decision
+// on a refund does not say when the payment it refunds was created, nor does it change why that one was decided so.
+func newStatesStatement() *statement {
+	return newStatement("states", `
+UPDATE payments.payments p SET status = u.status, reasons = coalesce(u.reasons::smallint[], p.reasons),
+    refunded_minor = coalesce(u.refunded_minor, p.refunded_minor), account_seq = u.account_seq, log_offset = u.log_offset,
+    decided_at = u.decided_at, deadline_at = NULL
+FROM {rows}
+WHERE p.payment_id = u.payment_id AND p.account_seq < u.account_seq AND p.created_month = u.created_month`, stateFields())
+}
+
+func newRefundedStatement() *statement {
+	return newStatement("refunded", `
+UPDATE payments.payments p SET status = u.status, reasons = coalesce(u.reasons::smallint[], p.reasons),
+    refunded_minor = coalesce(u.refunded_minor, p.refunded_minor), account_seq = u.account_seq, log_offset = u.log_offset,
+    decided_at = u.decided_at, deadline_at = NULL
+FROM {rows}
+WHERE p.payment_id = u.payment_id AND p.account_seq < u.account_seq
+  AND p.created_month = (SELECT max(q.created_month) FROM payments.payments q WHERE q.payment_id = u.payment_id)`, stateFields())
+}
+
+func stateFields() []field {
+	return []field{
+		{"payment_id", "text", ""}, {"created_month", "date", ""}, {"decided_at", "timestamptz", ""},
+		{"account_seq", "bigint", ""}, {"log_offset", "bigint", ""}, {"refunded_minor", "bigint", ""},
+		{"status", "smallint", ""}, {"reasons", "text", ""},
+	}
+}
+
+func newJournalsStatement() *statement {
+	return newStatement("journals", `INSERT INTO ledger.journals ({names}) SELECT {values} FROM {rows} ON CONFLICT DO NOTHING`, []field{
+		{"log_offset", "bigint", ""}, {"account_seq", "bigint", ""}, {"command_offset", "bigint", ""},
+		{"accepted_at", "timestamptz", ""}, {"posted_minor", "bigint", ""}, {"held_minor", "bigint", ""},
+		{"incoming_minor", "bigint", ""}, {"log_partition", "integer", ""}, {"command_partition", "integer", ""},
+		{"booking_month", "date", ""}, {"booking_date", "date", ""}, {"topic", "smallint", ""}, {"kind", "smallint", ""},
+		{"journals", "smallint", ""}, {"postings", "smallint", ""}, {"account", "text", ""}, {"payment_id", "text", ""},
+		{"currency", "text", ""},
+	})
+}
+
+func newPostingsStatement() *statement {
+	return newStatement("postings", `INSERT INTO ledger.postings ({names}) SELECT {values} FROM {rows} ON CONFLICT DO NOTHING`, []field{
+		{"log_offset", "bigint", ""}, {"amount_minor", "bigint", ""}, {"log_partition", "integer", ""},
+		{"booking_month", "date", ""}, {"topic", "smallint", ""}, {"line", "smallint", ""},
+		{"journal_kind", "smallint", ""}, {"layer", "smallint", ""}, {"account", "text", ""}, {"currency", "text", ""},
+	})
+}
+
+func newBalancesStatement() *statement {
+	return newStatement("balances", `
+INSERT INTO ledger.balances AS b ({names}) SELECT {values} FROM {rows}
+ON CONFLICT (account, currency) DO UPDATE SET posted_minor = b.posted_minor + EXCLUDED.posted_minor,
+    held_minor = b.held_minor + EXCLUDED.held_minor, incoming_minor = b.incoming_minor + EXCLUDED.incoming_minor`, []field{
+		{"account", "text", ""}, {"currency", "text", ""}, {"posted_minor", "bigint", ""}, {"held_minor", "bigint", ""},
+		{"incoming_minor", "bigint", ""},
+	})
+}
+
+// newSystemBalancesStatement takes several rows per account, because a batch's sum may leave bigint.
+func newSystemBalancesStatement() *statement {
+	return newStatement("system_balances", `
+INSERT INTO ledger.system_balances AS b (account, currency, shard, posted_minor, held_minor, incoming_minor)
+SELECT u.account, u.currency, u.shard, sum(u.posted_minor), sum(u.held_minor), sum(u.incoming_minor)
+FROM {rows} GROUP BY 1, 2, 3
+ON CONFLICT (account, currency, shard) DO UPDATE SET posted_minor = b.posted_minor + EXCLUDED.posted_minor,
+    held_minor = b.held_minor + EXCLUDED.held_minor, incoming_minor = b.incoming_minor + EXCLUDED.incoming_minor`, []field{
+		{"account", "text", ""}, {"currency", "text", ""}, {"shard", "integer", ""}, {"posted_minor", "bigint", ""},
+		{"held_minor", "bigint", ""}, {"incoming_minor", "bigint", ""},
+	})
+}
+
+func newSequencesStatement() *statement {
+	return newStatement("sequences", `
+INSERT INTO accounts.accounts AS a (account, account_seq) SELECT {values} FROM {rows}
+ON CONFLICT (account) DO UPDATE SET account_seq = EXCLUDED.account_seq WHERE a.account_seq < EXCLUDED.account_seq`, []field{
+		{"account", "text", ""}, {"account_seq", "bigint", ""},
+	})
+}
+
+// newAccountsStatement runs behind the sequences, so every account has a row.
+func newAccountsStatement() *statement {
+	return newStatement("accounts", `
+UPDATE accounts.accounts a SET opened_at = u.opened_at, overdraft_limit_minor = u.overdraft_limit_minor, kind = u.kind,
+    status = u.status, kyc_level = u.kyc_level, tenant = u.tenant, merchant = u.merchant, customer = u.customer,
+    external_id = u.external_id, policy = u.policy, currencies = string_to_array(u.currencies, ',')
+FROM {rows} WHERE a.account = u.account`, []field{
+		{"account", "text", ""}, {"opened_at", "timestamptz", ""}, {"overdraft_limit_minor", "bigint", ""},
+		{"kind", "smallint", ""}, {"status", "smallint", ""}, {"kyc_level", "smallint", ""}, {"tenant", "text", ""},
+		{"merchant", "text", ""}, {"customer", "text", ""}, {"external_id", "text", ""}, {"policy", "text", ""},
+		{"currencies", "text", ""},
+	})
+}
