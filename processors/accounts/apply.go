@@ -22,9 +22,7 @@ type reducer struct {
 	out  []Emission
 	err  error
 
-	// rec is the record that a creating command makes, created tells that it is kept.
-	rec     *payment.Record
-	created bool
+	rec *payment.Record // what a creating command makes, once it is neither a stranger's nor a repeat
 }
 
 // Apply decides a command. It is a function of its arguments; the error is ErrMalformed or ErrInvariant.
@@ -86,9 +84,6 @@ func (r *reducer) account() {
 		r.open()
 		return
 	}
-	if creates(r.cmd.Kind) {
-		r.newRecord()
-	}
 	if r.cell.State == nil {
 		r.decline(payment.ReasonAccountUnknown)
 		return
@@ -97,10 +92,15 @@ func (r *reducer) account() {
 		r.decline(reason)
 		return
 	}
+	if creates(r.cmd.Kind) {
+		r.d.PaymentID = payment.ID(r.cmd.CommandID)
+	}
 	if r.repeated() {
 		return
 	}
-	r.created = r.rec != nil
+	if creates(r.cmd.Kind) {
+		r.newRecord()
+	}
 	if reason := r.standing(); reason != payment.ReasonNone {
 		r.decline(reason)
 		return
@@ -167,9 +167,7 @@ func (r *reducer) standing() payment.Reason {
 	if r.cmd.Kind == payment.KindCounterLeg {
 		return payment.ReasonNone // it carries the payer's policy
 	}
-	pinned, _, _ := strings.Cut(r.cmd.Pins.Policy, "@")
-	// A verdict or a KYC level uses no policy: none is pinned to it by need.
-	if pinned != r.cell.State.Policy && (pinned != "" || creates(r.cmd.Kind)) {
+	if pinned, _, _ := strings.Cut(r.cmd.Pins.Policy, "@"); pinned != r.cell.State.Policy {
 		return payment.ReasonPolicyMismatch
 	}
 	return payment.ReasonNone
@@ -195,25 +193,15 @@ func (r *reducer) repeated() bool {
 	}
 	r.d.Outcome = payment.OutcomeRepeated
 	if first := r.s.Payment; first != nil {
-		r.rec = nil
 		r.d.tell(r.d.PaymentID, first)
-		r.d.tellStatus(first.FirstStatus, first.DeadlineUS)
-		r.d.Reasons = first.FirstReasons
+		r.d.Status, r.d.Reasons, r.d.FraudScore = first.FirstStatus, first.FirstReasons, first.FraudScore
 		return true
 	}
-	first := r.s.Command
-	if r.s.Related != nil {
-		r.d.tell(first.PaymentID, r.s.Related)
-	}
-	r.d.Reasons = first.FirstReasons
-	r.d.tellStatus(first.Status, 0)
-	if r.cmd.Kind == payment.KindSetKYCLevel {
-		r.tellAccount()
-	}
+	r.d.Status, r.d.Reasons = r.s.Command.Status, r.s.Command.FirstReasons
 	return true
 }
 
-// conflict refuses another request under a used id. It says what was asked and nothing of what stands.
+// conflict refuses another request under a used id, and tells nothing of what stands.
 func (r *reducer) conflict() {
 	r.d.Outcome = payment.OutcomeConflict
 	r.d.Reasons = []payment.Reason{payment.ReasonIdempotencyConflict}
@@ -245,8 +233,7 @@ func (r *reducer) newRecord() {
 		CreatedAtUS: r.d.AcceptedAtUS, EffectiveDate: r.d.EffectiveDate, Pins: r.cmd.Pins,
 	}
 	if r.cmd.Kind == payment.KindRefund {
-		r.d.PaymentID = payment.ID(r.cmd.CommandID)
-		r.rec.AmountMinor, r.rec.Related = r.cmd.Refund.AmountMinor, r.cmd.PaymentID
+		r.rec.Related = r.cmd.PaymentID
 		return
 	}
 	in := r.cmd.Instruction
@@ -280,13 +267,13 @@ func (r *reducer) book(j ledger.Journal) bool {
 func (r *reducer) end() {
 	d := r.d
 	if r.rec != nil {
-		seen := d.LimitAmountMinor // by limits and fraud; the record has only what is reserved
 		d.tell(d.PaymentID, r.rec)
-		d.LimitAmountMinor = max(seen, d.LimitAmountMinor)
-	}
-	if r.created && r.rec != nil && d.Outcome != payment.OutcomeConflict {
+		d.FraudScore = r.rec.FraudScore
+		if r.rec.Status == payment.StatusInReview {
+			d.DeadlineUS = r.rec.DeadlineUS
+		}
 		r.rec.FirstOutcome, r.rec.FirstStatus, r.rec.FirstReasons = d.Outcome, r.rec.Status, d.Reasons
-		r.keepUntil(d.PaymentID, &r.rec.ExpiresAtUS)
+		r.keep()
 		r.w.Payments = append(r.w.Payments, PaymentWrite{d.PaymentID.Identity(), r.rec})
 	}
 	if r.remembers() {
@@ -317,16 +304,13 @@ func (r *reducer) remembers() bool {
 	return !slices.Equal(r.d.Reasons, []payment.Reason{payment.ReasonOwnerMismatch})
 }
 
-// keepUntil enters the day on which a record leaves. A policy without retention keeps it for ever.
-func (r *reducer) keepUntil(id payment.ID, expiresAtUS *int64) {
+// keep enters the day on which a new record leaves. A policy without retention keeps it for ever.
+func (r *reducer) keep() {
 	if r.s.Policy == nil || r.s.Policy.RetentionDays <= 0 {
 		return
 	}
-	at := r.d.AcceptedAtUS + int64(r.s.Policy.RetentionDays)*dayUS
-	if expiresAtUS != nil {
-		*expiresAtUS = at
-	}
-	r.w.DueAdd = append(r.w.DueAdd, Due{at, payment.AccountID(r.key), id, payment.ExpireRetention})
+	r.rec.ExpiresAtUS = r.d.AcceptedAtUS + int64(r.s.Policy.RetentionDays)*dayUS
+	r.w.DueAdd = append(r.w.DueAdd, Due{r.rec.ExpiresAtUS, payment.AccountID(r.key), r.d.PaymentID, payment.ExpireRetention})
 }
 
 // touched lists the balances of the currencies that this decision posted to.
@@ -352,9 +336,4 @@ func (r *reducer) touches(currency string) bool {
 		}
 	}
 	return false
-}
-
-// tellAccount puts the account after the decision into it.
-func (r *reducer) tellAccount() {
-	r.d.AccountState, r.d.Balances = r.cell.State, r.cell.Balances
 }

@@ -58,17 +58,11 @@ func (d *Decision) tell(id payment.ID, r *payment.Record) {
 	d.AmountMinor, d.Currency = r.AmountMinor, r.Currency
 	d.TargetAmountMinor, d.TargetCurrency = r.TargetAmountMinor, r.TargetCurrency
 	d.FeeMinor, d.FX = r.FeeMinor, r.FX
-	d.LimitAmountMinor, d.LimitCurrency = r.LimitAmountMinor, r.LimitCurrency
 	d.Method, d.ToAccount, d.Related = r.Method, r.ToAccount, r.Related
-	d.FraudScore = r.FraudScore
 	d.CounterpartyCountry, d.CounterpartyDigest = r.CounterpartyCountry, r.CounterpartyDigest
-	d.CreatedAtUS, d.Instrument = r.CreatedAtUS, r.Instrument
-	d.tellStatus(r.Status, r.DeadlineUS)
+	d.Instrument = r.Instrument
+	d.tellStatus(r)
 }
 
-func (d *Decision) tellStatus(s payment.Status, deadlineUS int64) {
-	d.Status, d.DeadlineUS = s, 0
-	if s == payment.StatusInReview {
-		d.DeadlineUS = deadlineUS
-	}
-}
+// tellStatus is all that a decision without effect says of a payment.
+func (d *Decision) tellStatus(r *payment.Record) { d.Status, d.CreatedAtUS = r.Status, r.CreatedAtUS }

@@ -60,7 +60,7 @@ type Writes struct {
 	Cell      *Cell // nil for ticks
 	Payments  []PaymentWrite
 	Command   *CommandWrite
-	Leg       *LegWrite
+	Leg       string // identity of a transfer whose counter-leg is now decided
 	Party     []byte // digest of a counterparty now seen
 	DueAdd    []Due
 	DueRemove []Due
@@ -89,12 +89,6 @@ type CommandRecord struct {
 type CommandWrite struct {
 	CommandID string
 	Record    CommandRecord
-}
-
-// LegWrite remembers that a counter-leg was decided, or forgets it.
-type LegWrite struct {
-	Identity string // of the transfer
-	Delete   bool
 }
 
 // Due is an entry of a partition's due index.

@@ -33,6 +33,7 @@ func (r *reducer) instruct() {
 		})
 	rec.TargetCurrency, rec.TargetAmountMinor = p.TargetCurrency, p.TargetAmountMinor
 	rec.FeeMinor, rec.FX, rec.LimitCurrency = p.FeeMinor, p.FX, p.LimitCurrency
+	r.d.LimitAmountMinor, r.d.LimitCurrency = p.LimitAmountMinor, p.LimitCurrency
 	if len(p.Reasons) > 0 {
 		r.decline(p.Reasons...)
 		return
@@ -74,7 +75,6 @@ func (r *reducer) assess(before fraud.Features, limitAmountMinor int64) fraud.Ve
 // reserve proposes the limit windows after the payment. Limits bind what leaves.
 func (r *reducer) reserve(limitAmountMinor int64) (limits.Windows, []payment.Reason) {
 	pol, at := r.s.Policy, r.d.AcceptedAtUS
-	r.d.LimitAmountMinor = limitAmountMinor
 	if r.cmd.Kind == payment.KindPayIn || len(pol.Limits) == 0 {
 		return r.cell.Limits, nil
 	}
@@ -87,18 +87,19 @@ func (r *reducer) reserve(limitAmountMinor int64) (limits.Windows, []payment.Rea
 // fund proposes the journal: a hold where a review comes, else the posting.
 func (r *reducer) fund(verdict fraud.Verdict) []payment.Reason {
 	rec := r.rec
+	var reasons []payment.Reason
 	if rec.Kind != payment.KindPayIn &&
 		!ledger.Covers(r.cell.balance(rec.Currency), r.cell.overdraft(rec.Currency), rec.AmountMinor, rec.FeeMinor) {
-		return []payment.Reason{payment.ReasonInsufficientFunds}
+		reasons = append(reasons, payment.ReasonInsufficientFunds)
 	}
 	journal := post(r.key, rec)
 	if verdict == fraud.Review {
 		journal = hold(r.key, rec)
 	}
 	if !r.book(journal) {
-		return []payment.Reason{payment.ReasonAmountOverflow}
+		reasons = append(reasons, payment.ReasonAmountOverflow)
 	}
-	return nil
+	return reasons
 }
 
 // grant sets the status that follows from approval or review.
@@ -106,6 +107,9 @@ func (r *reducer) grant(verdict fraud.Verdict) {
 	if verdict == fraud.Review {
 		r.d.Outcome = payment.OutcomeReview
 		r.move(r.rec, payment.StatusInReview)
+		if r.s.Policy.ReviewTimeoutUS <= 0 {
+			return // it waits for a verdict for ever
+		}
 		r.rec.DeadlineUS = r.d.AcceptedAtUS + r.s.Policy.ReviewTimeoutUS
 		r.w.DueAdd = append(r.w.DueAdd, Due{r.rec.DeadlineUS, payment.AccountID(r.key), r.d.PaymentID, payment.ExpireReview})
 		return

@@ -21,7 +21,7 @@ func (r *reducer) askPayee(id payment.ID, rec *payment.Record) {
 		AcceptedAtUS: r.d.AcceptedAtUS, Pins: rec.Pins,
 		CounterLeg: &payment.CounterLeg{
 			TransferID: id, PayerAccount: payment.AccountID(r.key), AmountMinor: rec.TargetAmountMinor, Currency: rec.TargetCurrency,
-			EffectiveDate: r.d.EffectiveDate,
+			EffectiveDate: rec.EffectiveDate,
 		},
 	}, false)
 }
@@ -54,19 +54,16 @@ func (c *Cell) holds(currency string) bool {
 	return false
 }
 
-// answerLeg remembers the leg and tells the payer. A leg under the key of no account is answered too, and not remembered:
-// a record of an unknown account would never leave.
+// answerLeg remembers the leg and tells the payer. The key of no account answers too, and has nothing to remember.
 func (r *reducer) answerLeg(accepted bool) {
 	leg := r.cmd.CounterLeg
 	r.d.Related = leg.TransferID
-	r.d.AmountMinor, r.d.Currency = leg.AmountMinor, leg.Currency
 	result := &payment.LegResult{TransferID: leg.TransferID, PayeeAccount: payment.AccountID(r.key), Accepted: accepted}
 	if !accepted {
 		result.Reason = r.d.Reasons[0]
 	}
 	if r.cell.State != nil {
-		r.w.Leg = &LegWrite{Identity: leg.TransferID.Identity()}
-		r.keepUntil(leg.TransferID, nil)
+		r.w.Leg = leg.TransferID.Identity()
 	}
 	key := string(leg.PayerAccount)
 	r.emit(key, payment.Command{
@@ -84,8 +81,7 @@ func (r *reducer) legResult() {
 		return
 	}
 	rec := *r.s.Related
-	r.d.tell(result.TransferID, &rec)
-	r.d.Related, r.d.RelatedStatus = result.TransferID, rec.Status
+	r.d.tellStatus(&rec)
 	if rec.Status != payment.StatusProcessing || rec.Kind != payment.KindTransfer {
 		return // it was taken in before
 	}
@@ -101,5 +97,5 @@ func (r *reducer) legResult() {
 		r.move(&rec, payment.StatusFailed)
 	}
 	r.store(result.TransferID, &rec)
-	r.d.RelatedStatus = rec.Status
+	r.d.Related = result.TransferID
 }

@@ -23,7 +23,7 @@ func (r *reducer) customer() {
 		}
 		cmd.Account = r.cell.CustomerAccount
 	default:
-		r.err = malformed("kind %s under a customer's key", cmd.Kind)
+		r.decline(payment.ReasonAccountUnknown)
 		return
 	}
 	cmd.AcceptedAtUS = r.d.AcceptedAtUS
@@ -41,7 +41,6 @@ func (r *reducer) open() {
 			r.conflict()
 		default:
 			r.d.Outcome = payment.OutcomeRepeated
-			r.tellAccount()
 		}
 		return
 	}
@@ -69,7 +68,7 @@ func (r *reducer) setKYCLevel() {
 
 // publish tells every ingress what the account is now.
 func (r *reducer) publish() {
-	r.tellAccount()
+	r.d.AccountState, r.d.Balances = r.cell.State, r.cell.Balances
 	r.out = append(r.out, Emission{Directory: &DirectoryEntry{
 		Account: payment.AccountID(r.key), Tenant: r.cell.Tenant, Merchant: r.cell.Merchant, Customer: r.cell.Customer,
 		State: *r.cell.State, AccountSeq: r.cell.Seq,

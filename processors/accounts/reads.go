@@ -66,7 +66,6 @@ func Reads(cmd payment.Command, key string) []Key {
 		add(KeyRelated, identity(cmd.PaymentID))
 	case payment.KindCounterLeg:
 		add(KeyLeg, identity(cmd.PaymentID))
-		add(KeyPolicy, cmd.Pins.Policy)
 	case payment.KindUnknown, payment.KindOpenAccount, payment.KindTick, payment.KindRailAnswer:
 	}
 	return keys

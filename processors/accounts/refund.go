@@ -8,6 +8,7 @@ import (
 
 // refund gives money of a pay-in back, at the original rate. The fee of the original is kept.
 func (r *reducer) refund() {
+	r.rec.AmountMinor = r.cmd.Refund.AmountMinor
 	if r.s.Related == nil {
 		r.decline(payment.ReasonPaymentUnknown)
 		return
@@ -15,7 +16,6 @@ func (r *reducer) refund() {
 	paid := *r.s.Related
 	rec, id := r.rec, r.cmd.PaymentID
 	rec.Currency, rec.TargetCurrency, rec.Method, rec.FX = paid.Currency, paid.TargetCurrency, paid.Method, paid.FX
-	r.d.RelatedStatus, r.d.RefundedMinor = paid.Status, paid.RefundedMinor
 	if paid.Kind != payment.KindPayIn || (paid.Status != payment.StatusSucceeded && paid.Status != payment.StatusPartiallyRefunded) {
 		r.decline(payment.ReasonPaymentState)
 		return

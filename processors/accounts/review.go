@@ -14,7 +14,7 @@ func (r *reducer) verdict() {
 	}
 	rec := *r.s.Related
 	id := r.cmd.PaymentID
-	r.d.tell(id, &rec)
+	r.d.tellStatus(&rec)
 	if rec.Status != payment.StatusInReview {
 		r.decline(payment.ReasonPaymentState)
 		return
@@ -42,13 +42,15 @@ func (r *reducer) verdict() {
 
 // judged stores a payment that left review before its deadline.
 func (r *reducer) judged(id payment.ID, rec *payment.Record) {
-	r.w.DueRemove = append(r.w.DueRemove, Due{rec.DeadlineUS, payment.AccountID(r.key), id, payment.ExpireReview})
+	if rec.DeadlineUS != 0 {
+		r.w.DueRemove = append(r.w.DueRemove, Due{rec.DeadlineUS, payment.AccountID(r.key), id, payment.ExpireReview})
+	}
 	r.store(id, rec)
 }
 
-// store writes a changed record and tells its new status.
+// store writes a changed record and tells it.
 func (r *reducer) store(id payment.ID, rec *payment.Record) {
-	r.d.tellStatus(rec.Status, rec.DeadlineUS)
+	r.d.tell(id, rec)
 	r.w.Payments = append(r.w.Payments, PaymentWrite{id.Identity(), rec})
 }
 
