@@ -23,6 +23,26 @@ const (
 	RuleNight           RuleKind = 6 // inside [FromMinute, ToMinute), which may cross midnight, amount >= Threshold
 )
 
+// String is the word used in tables and in files.
+func (k RuleKind) String() string {
+	switch k {
+	case RuleVelocityMinute:
+		return "velocity_minute"
+	case RuleVelocityHour:
+		return "velocity_hour"
+	case RuleVelocityDay:
+		return "velocity_day"
+	case RuleAmountHistory:
+		return "amount_history"
+	case RuleNewCounterparty:
+		return "new_counterparty"
+	case RuleNight:
+		return "night"
+	default:
+		return "unknown"
+	}
+}
+
 // RuleSet is one version of the rules.
 type RuleSet struct {
 	Ref   string // id@version
