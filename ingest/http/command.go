@@ -1,0 +1,220 @@
+package http
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/caudalpay/caudal/processors/payment"
+	directoryv1 "github.com/caudalpay/caudal/schemas/directory/v1"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+)
+
+const commandVersion = 1
+
+// prepared is a request that may go to the log.
+type prepared struct {
+	item     Item
+	kind     payment.Kind
+	account  payment.AccountID
+	id       payment.ID // payments: its own id
+	identity string     // what makes two requests the same
+}
+
+// pay turns a request into a command, or says why it can never be granted. What the reducer decides from its state
+// (funds, limits, a closed account) is not asked here.
+func (s *Server) pay(caller *Caller, r *paymentRequest) (prepared, *Problem, error) {
+	if r.noRail {
+		return prepared{}, s.problems.make(ErrorMethodUnavailable, "No rail exists for this method yet."), nil
+	}
+	entry, ok := s.owned(caller, r.account)
+	if !ok {
+		if r.kind == payment.KindRefund {
+			return prepared{}, s.problems.make(ErrorPaymentUnknown, "", violation("/payment_id", codeUnknown, "no such payment of yours")), nil
+		}
+		return prepared{}, s.problems.make(ErrorAccountUnknown, "", violation("/account_id", codeUnknown, "no such account of yours")), nil
+	}
+	if p := s.reachable(caller, entry, r); p != nil {
+		return prepared{}, p, nil
+	}
+	pins, err := s.ports.Pins.Pin(entry.GetState().GetPolicy())
+	if err != nil {
+		return prepared{}, nil, fmt.Errorf("pinning reference data: %w", err)
+	}
+	id := payment.IDFrom(r.kind, r.account, caller.Merchant, r.key)
+	cmd := s.command(caller, r.kind, r.account)
+	cmd.Customer = entry.GetCustomer()
+	cmd.CommandId = string(id)
+	cmd.PaymentId = string(id)
+	cmd.BodyHash = s.ports.Sealer.BodyHash(r.canonical(make(canonical, 0, 256)))
+	cmd.Pins = pins
+	if cmd.Sealed, err = s.seal(r); err != nil {
+		return prepared{}, nil, err
+	}
+	if r.kind == payment.KindRefund {
+		cmd.PaymentId = string(r.paymentID) // the payment concerned; the refund's own id is the command's
+		cmd.Body = &paymentsv1.Command_Refund{Refund: &paymentsv1.RefundInstruction{AmountMinor: r.amount}}
+	} else {
+		cmd.Body = &paymentsv1.Command_Instruction{Instruction: s.instruction(r)}
+	}
+	return prepared{
+		item: Item{Key: string(r.account), Command: cmd},
+		kind: r.kind, account: r.account, id: id, identity: id.Identity(),
+	}, nil, nil
+}
+
+// owned finds an account of the caller. Somebody else's account looks like none.
+func (s *Server) owned(caller *Caller, id payment.AccountID) (*directoryv1.AccountEntry, bool) {
+	entry, ok := s.ports.Accounts.Account(id)
+	if !ok || entry.GetTenant() != caller.Tenant || entry.GetMerchant() != caller.Merchant {
+		return nil, false
+	}
+	return entry, true
+}
+
+// reachable checks the payee and the currencies. The payee's currencies are its owner's business: what it does not
+// hold comes back as the leg's reason, and not as an answer to a probe.
+func (s *Server) reachable(caller *Caller, entry *directoryv1.AccountEntry, r *paymentRequest) *Problem {
+	pointer, currency := "/currency", r.currency
+	switch r.kind {
+	case payment.KindTransfer:
+		payee, ok := s.ports.Accounts.Account(r.toAccount)
+		if !ok || payee.GetTenant() != caller.Tenant {
+			return s.problems.make(ErrorAccountUnknown, "", violation("/to_account_id", codeUnknown, "no such account"))
+		}
+	case payment.KindPayIn:
+		if r.targetCurrency != "" {
+			pointer, currency = "/target_currency", r.targetCurrency
+		}
+	case payment.KindRefund:
+		return nil
+	}
+	if !slices.Contains(entry.GetState().GetCurrencies(), currency) {
+		return s.problems.make(ErrorInvalidRequest, "", violation(pointer, codeNotHeld, "the account does not hold this currency"))
+	}
+	return nil
+}
+
+func violation(pointer, code, detail string) Violation {
+	return Violation{Pointer: &pointer, Code: code, Detail: detail}
+}
+
+func (s *Server) command(caller *Caller, kind payment.Kind, account payment.AccountID) *paymentsv1.Command {
+	return &paymentsv1.Command{
+		Version: commandVersion, Kind: paymentsv1.CommandKind(kind), Tenant: caller.Tenant, Merchant: caller.Merchant,
+		Account: string(account), AcceptedAtUs: s.ports.Now().UnixMicro(),
+	}
+}
+
+func (s *Server) instruction(r *paymentRequest) *paymentsv1.Instruction {
+	return &paymentsv1.Instruction{
+		AmountMinor: r.amount, Currency: r.currency, TargetCurrency: r.targetCurrency, Method: r.method,
+		ToAccount: string(r.toAccount), Instrument: r.instrument, EffectiveDate: r.effectiveDay,
+		Counterparty: s.party(&r.counterparty),
+	}
+}
+
+// party keeps of a counterparty what may stand on a log for ever: the country and keyed digests.
+func (s *Server) party(c *counterparty) *paymentsv1.Counterparty {
+	if *c == (counterparty{}) {
+		return nil
+	}
+	digest := func(normalised string) []byte {
+		if normalised == "" {
+			return nil
+		}
+		return s.ports.Sealer.PartyDigest(normalised)
+	}
+	p := &paymentsv1.Counterparty{
+		Country:        c.country,
+		NameDigest:     digest(NormaliseName(c.name)),
+		DocumentDigest: digest(NormaliseCode(c.document)),
+		AccountDigest:  digest(NormaliseCode(c.account)),
+	}
+	for _, d := range [][]byte{p.GetDocumentDigest(), p.GetAccountDigest(), p.GetNameDigest()} {
+		if d != nil {
+			p.Digest = d
+			break
+		}
+	}
+	return p
+}
+
+func (s *Server) seal(r *paymentRequest) (*paymentsv1.Sealed, error) {
+	c := &r.counterparty
+	if r.reference == "" && r.reason == "" && len(r.metadata) == 0 && c.name == "" && c.document == "" && c.account == "" {
+		return nil, nil //nolint:nilnil // nothing to seal
+	}
+	sealed, err := s.ports.Sealer.Seal(&paymentsv1.Personal{
+		Reference: r.reference, CounterpartyName: c.name, CounterpartyDocument: c.document,
+		CounterpartyAccount: c.account, MetadataJson: string(r.metadata), Reason: r.reason,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("sealing request: %w", err)
+	}
+	return sealed, nil
+}
+
+// open turns POST /accounts into a command to the customer's key.
+func (s *Server) open(caller *Caller, r *accountRequest, key string) (prepared, *Problem, error) {
+	pins, err := s.ports.Pins.Pin(r.policy)
+	if errors.Is(err, ErrPolicyUnknown) {
+		return prepared{}, s.problems.make(ErrorInvalidRequest, "", violation("/policy", codeUnknownPolicy, "no such policy")), nil
+	}
+	if err != nil {
+		return prepared{}, nil, fmt.Errorf("pinning reference data: %w", err)
+	}
+	account := payment.AccountIDFrom(caller.Tenant, caller.Merchant, r.externalID)
+	customer := string(payment.CustomerKeyFrom(caller.Tenant, caller.Merchant, r.customerID))
+	cmd := s.command(caller, payment.KindOpenAccount, account)
+	cmd.Customer = r.customerID
+	cmd.CommandId = payment.CommandIDFrom(customer, caller.Merchant, key)
+	cmd.BodyHash = s.ports.Sealer.BodyHash(r.canonical(nil))
+	cmd.Pins = pins
+	cmd.Body = &paymentsv1.Command_OpenAccount{OpenAccount: &paymentsv1.OpenAccount{
+		ExternalId: r.externalID, Kind: r.kind, Currencies: r.currencies, KycLevel: uint32(r.kycLevel), //nolint:gosec // 0 to 3
+		OverdraftLimitMinor: r.overdraft, Policy: r.policy,
+	}}
+	return prepared{item: Item{Key: customer, Command: cmd}, kind: payment.KindOpenAccount, account: account, identity: cmd.GetCommandId()}, nil, nil
+}
+
+// level turns PUT /customers/{id}/kyc-level into a command to the customer's key.
+func (s *Server) level(caller *Caller, customerID string, account payment.AccountID, level int64, key string) (prepared, error) {
+	entry, ok := s.owned(caller, account)
+	if !ok {
+		return prepared{}, fmt.Errorf("finding account %s of its customer: %w", account, ErrNotFound)
+	}
+	pins, err := s.ports.Pins.Pin(entry.GetState().GetPolicy())
+	if err != nil {
+		return prepared{}, fmt.Errorf("pinning reference data: %w", err)
+	}
+	customer := string(payment.CustomerKeyFrom(caller.Tenant, caller.Merchant, customerID))
+	cmd := s.command(caller, payment.KindSetKYCLevel, account)
+	cmd.Customer = customerID
+	cmd.CommandId = payment.CommandIDFrom(customer, caller.Merchant, key)
+	cmd.BodyHash = s.ports.Sealer.BodyHash(canonical(nil).text("set_kyc_level").text(customerID).number(level))
+	cmd.Pins = pins
+	cmd.Body = &paymentsv1.Command_SetKycLevel{SetKycLevel: &paymentsv1.SetKycLevel{KycLevel: uint32(level)}} //nolint:gosec // 0 to 3
+	return prepared{item: Item{Key: customer, Command: cmd}, kind: payment.KindSetKYCLevel, account: account, identity: cmd.GetCommandId()}, nil
+}
+
+// verdict turns approve and decline into a command to the payment's account.
+func (s *Server) verdict(caller *Caller, kind payment.Kind, id payment.ID, key string) (prepared, *Problem, error) {
+	account := id.Account()
+	entry, ok := s.owned(caller, account)
+	if !ok {
+		return prepared{}, s.problems.make(ErrorPaymentUnknown, "No such payment of yours."), nil
+	}
+	pins, err := s.ports.Pins.Pin(entry.GetState().GetPolicy())
+	if err != nil {
+		return prepared{}, nil, fmt.Errorf("pinning reference data: %w", err)
+	}
+	cmd := s.command(caller, kind, account)
+	cmd.Customer = entry.GetCustomer()
+	cmd.CommandId = payment.CommandIDFrom(string(account), caller.Merchant, key)
+	cmd.PaymentId = string(id)
+	cmd.BodyHash = s.ports.Sealer.BodyHash(canonical(nil).text(kind.String()).text(string(id)))
+	cmd.Pins = pins
+	cmd.Body = &paymentsv1.Command_Verdict{Verdict: &paymentsv1.Verdict{Actor: caller.Name}}
+	return prepared{item: Item{Key: string(account), Command: cmd}, kind: kind, account: account, id: id, identity: cmd.GetCommandId()}, nil, nil
+}

@@ -1,0 +1,362 @@
+package http
+
+import (
+	"math"
+	"math/bits"
+	"strconv"
+
+	"github.com/caudalpay/caudal/processors/payment"
+)
+
+// field is one member of a payment's body; fields is a set of them.
+type field = fields
+
+type fields uint32
+
+const (
+	fieldKind field = 1 << iota
+	fieldKey
+	fieldAccount
+	fieldToAccount
+	fieldPayment
+	fieldAmount
+	fieldCurrency
+	fieldTargetCurrency
+	fieldMethod
+	fieldReference
+	fieldReason
+	fieldCounterparty
+	fieldInstrument
+	fieldEffectiveDate
+	fieldMetadata
+)
+
+// fieldNames are in the order of the bits.
+func fieldNames() []string {
+	return []string{
+		"kind", "idempotency_key", "account_id", "to_account_id", "payment_id", "amount", "currency", "target_currency",
+		"method", "reference", "reason", "counterparty", "instrument", "effective_date", "metadata",
+	}
+}
+
+// taken says which fields a kind takes, and which of them it needs.
+func taken(kind payment.Kind) (all, needed fields) {
+	const moved = fieldAccount | fieldAmount | fieldCurrency | fieldReference
+	switch kind {
+	case payment.KindPayIn, payment.KindPayOut:
+		needed = moved | fieldMethod
+		return needed | fieldTargetCurrency | fieldCounterparty | fieldInstrument | fieldEffectiveDate | fieldMetadata, needed
+	case payment.KindTransfer:
+		needed = moved | fieldToAccount
+		return needed | fieldTargetCurrency | fieldMetadata, needed
+	case payment.KindRefund:
+		return fieldPayment | fieldAmount | fieldReason, fieldPayment
+	default:
+		return 0, 0
+	}
+}
+
+// The methods that need no outside.
+const (
+	methodBook = "book"
+	methodCash = "cash"
+)
+
+// paymentRequest is the body of a pay-in, payout, transfer or refund, normalised.
+type paymentRequest struct {
+	kind           payment.Kind
+	key            string // idempotency key
+	account        payment.AccountID
+	toAccount      payment.AccountID
+	paymentID      payment.ID // REFUND: of the payment to give back
+	amount         int64
+	currency       string
+	targetCurrency string // empty where it is the currency
+	method         string
+	reference      string
+	reason         string
+	instrument     string
+	counterparty   counterparty
+	effectiveDay   int32
+	metadata       []byte // canonical JSON object
+	seen           fields
+	noRail         bool // the method has no rail yet
+}
+
+type counterparty struct{ name, country, document, account string }
+
+// payment reads one body. kind is the route's, or KindUnknown where the body says it (a batch item).
+// The error is a syntaxError; what breaks a rule is in d.violations.
+func (d *decoder) payment(r *paymentRequest, kind payment.Kind) error {
+	r.kind = kind
+	batched := kind == payment.KindUnknown
+	known := false
+	err := d.object(func(name []byte) error {
+		known = true
+		f := fieldOf(name)
+		if f == 0 || !batched && f&(fieldKind|fieldKey) != 0 {
+			return d.unknown()
+		}
+		r.seen |= f
+		return d.paymentField(r, f)
+	})
+	if err != nil {
+		return err
+	}
+	if !known && len(d.violations) > 0 {
+		return nil // not an object
+	}
+	d.complete(r, batched)
+	return nil
+}
+
+func fieldOf(name []byte) field {
+	switch string(name) {
+	case "kind":
+		return fieldKind
+	case "idempotency_key":
+		return fieldKey
+	case "account_id":
+		return fieldAccount
+	case "to_account_id":
+		return fieldToAccount
+	case "payment_id":
+		return fieldPayment
+	case "amount":
+		return fieldAmount
+	case "currency":
+		return fieldCurrency
+	case "target_currency":
+		return fieldTargetCurrency
+	case "method":
+		return fieldMethod
+	case "reference":
+		return fieldReference
+	case "reason":
+		return fieldReason
+	case "counterparty":
+		return fieldCounterparty
+	case "instrument":
+		return fieldInstrument
+	case "effective_date":
+		return fieldEffectiveDate
+	case "metadata":
+		return fieldMetadata
+	default:
+		return 0
+	}
+}
+
+func (d *decoder) paymentField(r *paymentRequest, f field) error {
+	switch f {
+	case fieldKind:
+		return d.kind(&r.kind)
+	case fieldKey:
+		return d.idempotencyKey(&r.key)
+	case fieldAccount:
+		return d.accountID(&r.account)
+	case fieldToAccount:
+		return d.accountID(&r.toAccount)
+	case fieldPayment:
+		return d.paymentID(&r.paymentID)
+	case fieldAmount:
+		return d.integer(&r.amount, 1, math.MaxInt64)
+	case fieldCurrency:
+		return d.currency(&r.currency)
+	case fieldTargetCurrency:
+		return d.currency(&r.targetCurrency)
+	case fieldMethod:
+		return d.method(r)
+	case fieldReference:
+		return d.free(&r.reference, referenceMaxRunes)
+	case fieldReason:
+		return d.free(&r.reason, referenceMaxRunes)
+	case fieldCounterparty:
+		return d.counterparty(&r.counterparty)
+	case fieldInstrument:
+		return d.instrument(&r.instrument)
+	case fieldEffectiveDate:
+		return d.day(&r.effectiveDay)
+	case fieldMetadata:
+		return d.metadata(&r.metadata)
+	default:
+		return d.unknown()
+	}
+}
+
+// complete checks what only the whole body shows, and normalises.
+func (d *decoder) complete(r *paymentRequest, batched bool) {
+	var extra fields
+	if batched {
+		extra = fieldKind | fieldKey
+	}
+	if r.kind == payment.KindUnknown {
+		if r.seen&fieldKind == 0 {
+			d.addAt("/kind", codeRequired, "payin, payout, transfer or refund")
+		}
+		return // without a kind nothing else can be judged
+	}
+	all, needed := taken(r.kind)
+	names := fieldNames()
+	for missing := (needed | extra) &^ r.seen; missing != 0; missing &= missing - 1 {
+		d.addAt("/"+names[bits.TrailingZeros32(uint32(missing))], codeRequired, "it is missing")
+	}
+	for odd := r.seen &^ (all | extra); odd != 0; odd &= odd - 1 {
+		d.addAt("/"+names[bits.TrailingZeros32(uint32(odd))], codeUnknownField, "a "+r.kind.String()+" has no such field")
+	}
+	if r.kind == payment.KindTransfer {
+		r.method = methodBook
+		if r.toAccount != "" && r.toAccount == r.account {
+			d.addAt("/to_account_id", codeSameAccount, "a transfer goes to another account")
+		}
+	}
+	if r.targetCurrency == r.currency {
+		r.targetCurrency = ""
+	}
+	if r.kind == payment.KindRefund && r.paymentID != "" {
+		r.account = r.paymentID.Account()
+	}
+}
+
+func (d *decoder) kind(into *payment.Kind) error {
+	text, ok, err := d.text()
+	if err != nil || !ok {
+		return err
+	}
+	for _, k := range []payment.Kind{payment.KindPayIn, payment.KindPayOut, payment.KindTransfer, payment.KindRefund} {
+		if string(text) == k.String() {
+			*into = k
+			return nil
+		}
+	}
+	d.add(codeMalformed, "payin, payout, transfer or refund")
+	return nil
+}
+
+const idempotencyKeyMax = 255
+
+func isIdempotencyKey[T string | []byte](s T) bool {
+	if len(s) == 0 || len(s) > idempotencyKeyMax {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+func (d *decoder) idempotencyKey(into *string) error {
+	text, ok, err := d.text()
+	if err != nil || !ok {
+		return err
+	}
+	if !isIdempotencyKey(text) {
+		d.add(codeMalformed, "1 to "+strconv.Itoa(idempotencyKeyMax)+" visible ASCII characters")
+		return nil
+	}
+	*into = string(text)
+	return nil
+}
+
+func (d *decoder) accountID(into *payment.AccountID) error {
+	text, ok, err := d.text()
+	if err != nil || !ok {
+		return err
+	}
+	id, perr := payment.ParseAccountID(string(text))
+	if perr != nil {
+		d.add(codeMalformed, "an account id is expected: acc_ and 20 characters")
+		return nil
+	}
+	*into = id
+	return nil
+}
+
+func (d *decoder) paymentID(into *payment.ID) error {
+	text, ok, err := d.text()
+	if err != nil || !ok {
+		return err
+	}
+	id, perr := payment.ParseID(string(text))
+	if perr != nil || id.Kind() != payment.KindPayIn {
+		d.add(codeMalformed, "the id of a pay-in is expected: pi_ and 40 characters")
+		return nil
+	}
+	*into = id
+	return nil
+}
+
+// method reads {"type": ...}. Methods without a rail may carry whatever they like: they are refused as a whole.
+func (d *decoder) method(r *paymentRequest) error {
+	before := len(d.violations)
+	typed := false
+	object := false
+	err := d.object(func(name []byte) error {
+		object = true
+		if string(name) != "type" {
+			return d.unknown()
+		}
+		typed = true
+		return d.name(&r.method)
+	})
+	if err != nil {
+		return err
+	}
+	switch {
+	case r.method != "" && r.method != methodBook && r.method != methodCash:
+		d.violations = d.violations[:before]
+		d.addAt("/type", string(ErrorMethodUnavailable), "no rail exists for this method yet; book and cash settle at once")
+		r.noRail = true
+	case !typed && (object || len(d.violations) == before):
+		d.addAt("/type", codeRequired, "it is missing")
+	}
+	return nil
+}
+
+func (d *decoder) counterparty(into *counterparty) error {
+	return d.object(func(name []byte) error {
+		switch string(name) {
+		case "name":
+			return d.free(&into.name, partyMaxRunes)
+		case "country":
+			return d.country(&into.country)
+		case "document":
+			return d.free(&into.document, partyMaxRunes)
+		case "account":
+			return d.free(&into.account, partyMaxRunes)
+		default:
+			return d.unknown()
+		}
+	})
+}
+
+func (d *decoder) country(into *string) error {
+	text, ok, err := d.text()
+	if err != nil || !ok {
+		return err
+	}
+	if len(text) != 2 || text[0] < 'A' || text[0] > 'Z' || text[1] < 'A' || text[1] > 'Z' {
+		d.add(codeMalformed, "an ISO 3166-1 alpha-2 code is expected, two capital letters")
+		return nil
+	}
+	*into = string(text)
+	return nil
+}
+
+// instrument reads a token. A row of digits is refused: it may be a card number, which has no business here.
+func (d *decoder) instrument(into *string) error {
+	before := len(d.violations)
+	if err := d.name(into); err != nil || len(d.violations) > before {
+		return err
+	}
+	for _, c := range []byte(*into) {
+		if (c < '0' || c > '9') && c != '-' {
+			return nil
+		}
+	}
+	*into = ""
+	d.add(codeMalformed, "the token of a stored instrument is expected, never its number")
+	return nil
+}
