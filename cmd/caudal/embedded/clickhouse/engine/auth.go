@@ -31,6 +31,9 @@ func authenticate(r *http.Request, password string) (role, error) {
 	case (user == AnalystUser || user == "" || user == "default") && key == "" && local(r):
 		return analyst, nil
 	}
+	if user == "" {
+		user = "default"
+	}
 	return analyst, exceptionf(codeAuthentication, "%s: Authentication failed: password is incorrect, or there is no user with such name. (AUTHENTICATION_FAILED)", user)
 }
 

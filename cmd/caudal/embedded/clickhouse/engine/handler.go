@@ -95,8 +95,22 @@ func (h *handler) serve(out *output, r *http.Request) error {
 		return exceptionf(codeReadonly, "Cannot execute query in readonly mode. For queries over HTTP, method GET implies readonly. "+
 			"You should use method POST for modifying queries. (READONLY)")
 	}
-	if who == analyst && !reads(req.keyword) {
-		return exceptionf(codeReadonly, "%s: Cannot execute query in readonly mode: only reading statements. (READONLY)", AnalystUser)
+	insertsBody := req.keyword == "INSERT" && !req.inBody
+	if !insertsBody {
+		if err := req.join(); err != nil {
+			return err
+		}
+	}
+	if who == analyst {
+		text := req.statement
+		for name, values := range query {
+			if strings.HasPrefix(name, "param_") { // it may become a name in the statement
+				text += "\n" + values[0]
+			}
+		}
+		if err := checkAnalyst(req.keyword, text); err != nil {
+			return err
+		}
 	}
 	s, err := h.pool.lend(r.Context(), who)
 	if err != nil {
@@ -109,11 +123,8 @@ func (h *handler) serve(out *output, r *http.Request) error {
 		return err
 	}
 	defer h.pool.killWhenGone(r.Context(), s)()
-	if req.keyword == "INSERT" && !req.inBody {
+	if insertsBody {
 		return s.insertBody(out, req)
-	}
-	if err := req.join(); err != nil {
-		return err
 	}
 	return s.execute(out, req, params, r)
 }
