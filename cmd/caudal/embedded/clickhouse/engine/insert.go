@@ -24,6 +24,7 @@ func (s *session) insertBody(out *output, req *request) error {
 	}
 	if err := copyInto(ins, req.body); err != nil {
 		ins.abort()
+		s.stale = true // the engine holds on to the table until the connection closes
 		return err
 	}
 	st, err := ins.finish()
