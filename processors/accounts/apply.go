@@ -285,7 +285,7 @@ func (r *reducer) end() {
 	if d.AccountState == nil {
 		d.Balances = r.touched()
 	}
-	if !(payment.IsCustomerKey(r.key) && d.Outcome == payment.OutcomeApplied) && !emitted(r.cmd.Kind) {
+	if (!payment.IsCustomerKey(r.key) || d.Outcome != payment.OutcomeApplied) && !emitted(r.cmd.Kind) {
 		r.out = append(r.out, Emission{Reply: true})
 	}
 	r.w.Cell = &r.cell

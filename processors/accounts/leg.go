@@ -1,6 +1,8 @@
 package accounts
 
 import (
+	"slices"
+
 	"github.com/caudalpay/caudal/processors/ledger"
 	"github.com/caudalpay/caudal/processors/payment"
 )
@@ -46,12 +48,7 @@ func (r *reducer) counterLeg() {
 
 // holds tells whether the account has the currency.
 func (c *Cell) holds(currency string) bool {
-	for _, own := range c.State.Currencies {
-		if own == currency {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(c.State.Currencies, currency)
 }
 
 // answerLeg remembers the leg and tells the payer. The key of no account answers too, and has nothing to remember.

@@ -2,7 +2,10 @@
 // from UTC are data of the tenant's policy, so that the same log gives the same days on every host for ever.
 package calendar
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	daySeconds    = 86_400
@@ -38,9 +41,9 @@ func MinuteOfDay(us int64, offsets []UTCOffset) int32 {
 // localSeconds is whole seconds, so that adding the offset cannot overflow.
 func localSeconds(us int64, offsets []UTCOffset) int64 {
 	s := floorDiv(us, microseconds)
-	for i := len(offsets) - 1; i >= 0; i-- { // from the newest: the offset wanted is nearly always one of the last
-		if offsets[i].FromUS <= us {
-			return s + int64(offsets[i].OffsetS)
+	for _, o := range slices.Backward(offsets) { // the offset wanted is nearly always one of the last
+		if o.FromUS <= us {
+			return s + int64(o.OffsetS)
 		}
 	}
 	return s

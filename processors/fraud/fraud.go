@@ -169,7 +169,7 @@ func (f *Features) above(amountMinor, percent int64) bool {
 }
 
 // natural reads a negative number as zero.
-func natural(a int64) uint64 { return uint64(max(a, 0)) } //nolint:gosec // not negative
+func natural(a int64) uint64 { return uint64(max(a, 0)) }
 
 // within tells whether a minute lies in [from, to); from > to crosses midnight, from = to is empty.
 func within(minute, from, to int32) bool {

@@ -37,7 +37,7 @@ const (
 )
 
 // String is the word used in the API, in tables and in files.
-func (r Reason) String() string { //nolint:funlen // one line per reason
+func (r Reason) String() string {
 	switch r {
 	case ReasonNone:
 		return "unspecified"

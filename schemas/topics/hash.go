@@ -1,6 +1,9 @@
 package topics
 
-import "hash"
+import (
+	"encoding/binary"
+	"hash"
+)
 
 // Partition is where Kafka's default partitioner puts a key: murmur2 with the top bit masked, modulo the count.
 func Partition(key []byte, partitions int32) int32 {
@@ -18,8 +21,7 @@ func (h *hasher) Reset()                      { h.b = h.b[:0] }
 func (h *hasher) Size() int                   { return 4 }
 func (h *hasher) BlockSize() int              { return 4 }
 func (h *hasher) Sum(b []byte) []byte {
-	s := h.Sum32()
-	return append(b, byte(s>>24), byte(s>>16), byte(s>>8), byte(s))
+	return binary.BigEndian.AppendUint32(b, h.Sum32())
 }
 
 // murmur2 is the variant of Kafka's Java client (seed 0x9747b28c).
