@@ -25,6 +25,8 @@ type Counts struct {
 	Reasons                                                 map[string]int64 // main reason of declines
 	// Final counts payments that reached a status nothing will change by itself; a transfer counts once.
 	Final int64
+	// InTransit counts transfers that left the payer and are not answered yet.
+	InTransit int64
 	// First and Last are the acceptance of the first and the commit of the last decision counted.
 	First, Last time.Time
 }
@@ -114,6 +116,12 @@ func (o *Observer) count(d *paymentsv1.Decision, now time.Time) {
 		o.counts.Final++
 		o.counts.Last = now
 	}
+	switch {
+	case d.GetStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_PROCESSING && posted(d):
+		o.counts.InTransit++
+	case d.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT:
+		o.counts.InTransit--
+	}
 	if !request(d) {
 		return
 	}
@@ -142,6 +150,9 @@ func (o *Observer) count(d *paymentsv1.Decision, now time.Time) {
 	case paymentsv1.Outcome_OUTCOME_UNSPECIFIED:
 	}
 }
+
+// posted tells whether this decision moved money.
+func posted(d *paymentsv1.Decision) bool { return len(d.GetJournals()) > 0 }
 
 // request tells whether the decision is the answer to something a caller sent.
 func request(d *paymentsv1.Decision) bool {

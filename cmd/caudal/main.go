@@ -1,0 +1,38 @@
+// Command caudal is the one binary of the payments processor: its subcommands are its roles and its tools.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caudalpay/caudal/cmd/caudal/embedded"
+)
+
+func main() {
+	if embedded.RunChild(os.Args) {
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := root().ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "caudal:", err)
+		os.Exit(1)
+	}
+}
+
+func root() *cobra.Command {
+	c := &cobra.Command{
+		Use:           "caudal",
+		Short:         "A Kafka-native payments processor",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	c.AddCommand(upCommand(), workerCommand(), fetchCommand(), verifyCommand(), importCommand(), accountsCommand())
+	return c
+}

@@ -1,0 +1,87 @@
+// Package up is the composition of one installation: the embedded parts as child processes, every role, the HTTP API.
+// It decides nothing about money; it starts things in order, keeps them running and ends them in reverse.
+package up
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Options of `caudal up`.
+type Options struct {
+	Data           string   // folder of everything that is kept
+	HTTP           string   // address of the API
+	ClickHouseHTTP string   // address of the embedded ClickHouse's HTTP interface, for people and their tools
+	Brokers        []string // external brokers; empty: embedded
+	Postgres       string   // external DSN; empty: embedded
+	ClickHouse     string   // external DSN; empty: embedded
+	Partitions     int32
+	LogLevel       slog.Level
+
+	Sample  bool // load the sample day
+	Seed    uint64
+	Once    bool   // load, wait until both stores hold everything, prove, end
+	Import  string // CSV to load instead of the sample day
+	Mapping string
+	Output  string // table or json
+}
+
+// The roles of an installation.
+const (
+	roleIngress = "ingress"
+	roleStreams = "streams"
+	roleSinks   = "sinks"
+)
+
+func roles() []string { return []string{roleIngress, roleStreams, roleSinks} }
+
+func (o *Options) runs(role string) bool { return len(o.Roles) == 0 || slices.Contains(o.Roles, role) }
+
+// Validate says what contradicts itself and makes the data folder absolute.
+func (o *Options) Validate() error {
+	var errs []error
+	if o.Data == "" {
+		errs = append(errs, errors.New("--data is empty: name the folder to keep everything in"))
+	}
+	if _, _, err := net.SplitHostPort(o.HTTP); err != nil {
+		errs = append(errs, fmt.Errorf("--http %q is not HOST:PORT: %w", o.HTTP, err))
+	}
+	if o.Partitions < 1 || o.Partitions > 64 {
+		errs = append(errs, fmt.Errorf("--partitions is %d: choose 1 to 64", o.Partitions))
+	}
+	if (o.Import == "") != (o.Mapping == "") {
+		errs = append(errs, errors.New("--import and --mapping go together"))
+	}
+	if o.Import != "" && o.Sample {
+		errs = append(errs, errors.New("--import and --sample exclude each other"))
+	}
+	for _, file := range []string{o.Import, o.Mapping} {
+		if file == "" {
+			continue
+		}
+		if _, err := os.Stat(file); err != nil {
+			errs = append(errs, fmt.Errorf("reading %s: %w", file, err))
+		}
+	}
+	for _, r := range o.Roles {
+		if !slices.Contains(roles(), r) {
+			errs = append(errs, fmt.Errorf("--roles %s: choose from %s", r, strings.Join(roles(), ", ")))
+		}
+	}
+	if o.Output != "table" && o.Output != "json" {
+		errs = append(errs, fmt.Errorf("-o %q: choose table or json", o.Output))
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	var err error
+	if o.Data, err = filepath.Abs(o.Data); err != nil {
+		return fmt.Errorf("resolving --data: %w", err)
+	}
+	return nil
+}

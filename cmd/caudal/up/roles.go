@@ -1,0 +1,230 @@
+package up
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
+	"github.com/caudalpay/caudal/ingest/directory"
+	"github.com/caudalpay/caudal/ingest/http"
+	"github.com/caudalpay/caudal/ingest/producer"
+	"github.com/caudalpay/caudal/ingest/reference"
+	"github.com/caudalpay/caudal/ingest/ticker"
+	"github.com/caudalpay/caudal/schemas/seal"
+	"github.com/caudalpay/caudal/sinks/clickhouse"
+	"github.com/caudalpay/caudal/sinks/postgres"
+)
+
+// running is an installation that is up.
+type running struct {
+	options  Options
+	log      *slog.Logger
+	registry *prometheus.Registry
+	token    string
+	parts    *Parts
+	worker   *child.Process
+
+	postgres   *postgres.Sink
+	clickhouse *clickhouse.Sink
+	sinks      stage
+	ingress    stage
+	checks     []http.Check
+	failed     chan error // the first role that ended by itself
+}
+
+// component is what every role looks like.
+type component interface {
+	Run(ctx context.Context) error
+}
+
+// stage is a group of roles that start and stop together.
+type stage struct {
+	cancel context.CancelFunc
+	wait   sync.WaitGroup
+}
+
+// launch runs components until the stage stops. One that ends by itself ends the installation: it has retried all that
+// waiting can mend.
+func (in *running) launch(s *stage, components map[string]component) {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	for name, c := range components {
+		s.wait.Go(func() {
+			err := c.Run(ctx)
+			if ctx.Err() != nil && err == nil {
+				return
+			}
+			if err == nil {
+				err = errors.New("ended by itself")
+			}
+			in.log.Error("role ended", "role", name, "error", err)
+			select {
+			case in.failed <- fmt.Errorf("running %s: %w", name, err):
+			default: // another one was first
+			}
+		})
+	}
+}
+
+func (s *stage) stop() {
+	if s.cancel != nil {
+		s.cancel()
+		s.wait.Wait()
+	}
+}
+
+func newRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+func (in *running) partitions() []int32 {
+	all := make([]int32, in.options.Partitions)
+	for i := range all {
+		all[i] = int32(i) //nolint:gosec // at most 64
+	}
+	return all
+}
+
+func (in *running) startSinks(context.Context) (err error) {
+	in.postgres, err = postgres.New(postgres.Config{
+		DSN: in.parts.Postgres, Brokers: in.parts.Brokers, Partitions: in.partitions(),
+		RecordsMax: postgres.DefaultRecordsMax, Linger: postgres.DefaultLinger, Logger: in.log, Registry: in.registry,
+	})
+	if err != nil {
+		return err
+	}
+	in.clickhouse, err = clickhouse.New(clickhouse.Config{
+		Options: in.parts.ClickHouseOptions, Brokers: in.parts.Brokers, Partitions: in.partitions(),
+		RecordsMax: clickhouse.DefaultRecordsMax, Linger: clickhouse.DefaultLinger, Logger: in.log, Registry: in.registry,
+	})
+	if err != nil {
+		return err
+	}
+	in.checks = append(in.checks, http.Check{Name: "postgres", Ready: in.postgres.Ready}, http.Check{Name: "clickhouse", Ready: in.clickhouse.Ready})
+	in.launch(&in.sinks, map[string]component{"postgres sink": in.postgres, "clickhouse sink": in.clickhouse})
+	return nil
+}
+
+func (in *running) startIngress(ctx context.Context) error {
+	brokers := in.parts.Brokers
+	config := producer.DefaultConfig()
+	config.Brokers, config.Log = brokers, in.log
+	commands, err := producer.New(config, in.registry)
+	if err != nil {
+		return err
+	}
+	accounts, err := directory.New(directory.Config{Brokers: brokers, Log: in.log}, in.registry)
+	if err != nil {
+		return err
+	}
+	pins, err := reference.NewFollower(reference.Config{Brokers: brokers, Log: in.log}, in.registry)
+	if err != nil {
+		return err
+	}
+	ticks, err := ticker.New(ticker.Config{Brokers: brokers, Partitions: in.options.Partitions, Log: in.log}, in.registry)
+	if err != nil {
+		return err
+	}
+	sealer, err := seal.Open(filepath.Join(in.options.Data, sealFile))
+	if err != nil {
+		return err
+	}
+	keys, err := http.LoadKeys(filepath.Join(in.options.Data, keysFile))
+	if err != nil {
+		return err
+	}
+	store, err := http.OpenStore(ctx, in.parts.Postgres)
+	if err != nil {
+		return err
+	}
+	in.checks = append(in.checks, http.Check{Name: "broker", Ready: commands.Ready}, http.Check{Name: "directory", Ready: accounts.Ready},
+		http.Check{Name: "reference data", Ready: pins.Ready})
+	if in.worker != nil {
+		in.checks = append(in.checks, http.Check{Name: "streams", Ready: in.worker.Ready})
+	}
+	server, err := http.New(http.Config{Address: in.options.HTTP}, http.Ports{
+		Commands: commands, Accounts: accounts, Pins: pins, Sealer: sealer, Store: store, Keys: keys, Checks: in.checks,
+		Now: time.Now, Log: in.log, Metrics: in.registry, Gatherer: in.gatherer(),
+	})
+	if err != nil {
+		return err
+	}
+	in.launch(&in.ingress, map[string]component{
+		"producer": commands, "directory": accounts, "reference data": pins, "ticker": ticks, "api": server,
+	})
+	return nil
+}
+
+// waitReady returns when every role can do its work.
+func (in *running) waitReady(ctx context.Context) error {
+	limit := time.After(2 * time.Minute)
+	for {
+		var waiting error
+		for _, c := range in.checks {
+			if err := c.Ready(); err != nil {
+				waiting = errors.Join(waiting, fmt.Errorf("%s: %w", c.Name, err))
+			}
+		}
+		if waiting == nil {
+			return nil
+		}
+		select {
+		case err := <-in.failed:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-limit:
+			return fmt.Errorf("not ready after two minutes: %w", waiting)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// stop ends everything in reverse: nothing new comes in, what is in flight is decided, the stores take what they can.
+func (in *running) stop(ctx context.Context) error {
+	in.ingress.stop()
+	var errs []error
+	if in.worker != nil {
+		stopping, cancel := context.WithTimeout(ctx, stopGrace+5*time.Second)
+		defer cancel()
+		errs = append(errs, in.worker.Stop(stopping))
+	}
+	in.sinks.stop()
+	if in.parts != nil {
+		errs = append(errs, in.parts.Stop(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+func (in *running) welcome(w io.Writer) {
+	clickhouse := in.parts.analyst()
+	fmt.Fprintf(w, `
+Up. Ctrl-C stops all of it; the next start goes on with the same data.
+
+  API          http://%[1]s        (openapi.json, readyz, metrics)
+  token        %[2]s
+  Postgres     psql '%[3]s'
+  ClickHouse   %[4]s
+  data, logs   %[5]s
+
+Try it:
+
+  TOKEN=$(cat %[6]s)
+  curl -s http://%[1]s/accounts -H "Authorization: Bearer $TOKEN" -H "Idempotency-Key: open-maria" \
+    -d '{"external_id":"maria-1","customer_id":"maria","kind":"person","currencies":["BRL"],"kyc_level":1,"policy":"standard"}'
+  curl -s http://%[1]s/payins -H "Authorization: Bearer $TOKEN" -H "Idempotency-Key: in-1" \
+    -d '{"account_id":"ACCOUNT_ID","amount":15000,"currency":"BRL","method":{"type":"cash"},"reference":"first deposit"}'
+  curl -s '%[4]s' --data-binary "SELECT kind, outcome, count() FROM payment_facts GROUP BY ALL ORDER BY ALL FORMAT PrettyCompact"
+`, in.options.HTTP, in.token, in.parts.Postgres, clickhouse, in.options.Data, filepath.Join(in.options.Data, tokenFile))
+}

@@ -1,0 +1,93 @@
+package up
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
+	"github.com/caudalpay/caudal/schemas/topics"
+	"github.com/caudalpay/caudal/streams/engine"
+	"github.com/caudalpay/caudal/streams/topology"
+)
+
+// WorkerOptions of the streams worker.
+type WorkerOptions struct {
+	Brokers    []string
+	Partitions int32
+	Instance   string
+	Admin      string
+}
+
+// stopGrace is what the open transaction gets to finish in order.
+const stopGrace = 10 * time.Second
+
+// RunWorker runs the accounts group in this process until told to end, or until its parent is gone. It logs to standard
+// error; its first line on standard output names the address of its metrics. It returns an error in every case of doubt:
+// who supervises it starts it again.
+func RunWorker(o WorkerOptions) error {
+	ctx := child.Lifeline(stopGrace)
+	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	e, err := topology.NewAccounts(engine.Config{
+		Brokers: o.Brokers, Partitions: o.Partitions,
+		TransactionalID: topics.AccountsGroup + "-" + o.Instance, InstanceID: topics.AccountsGroup + "-" + o.Instance,
+		Logger: log, Registerer: registry,
+	})
+	if err != nil {
+		return fmt.Errorf("building the accounts topology: %w", err)
+	}
+	listener, err := child.Listen(ctx, o.Admin)
+	if err != nil {
+		return fmt.Errorf("listening for metrics: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := e.Ready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		}
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	child.Announce(listener.Addr().String())
+	err = e.Run(ctx)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	err = errors.Join(err, server.Shutdown(closing))
+	if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+		err = errors.Join(err, e)
+	}
+	var torn *engine.TornError
+	if errors.As(err, &torn) {
+		fmt.Fprintln(os.Stderr, "caudal worker:", err)
+		os.Exit(child.ExitRefused) // starting again would find the same
+	}
+	return err
+}
+
+// startWorker runs the worker as a supervised child with fixed ids: when it exits in doubt, its successor fences it.
+func startWorker(ctx context.Context, o Options, brokers []string, log *slog.Logger) (*child.Process, error) {
+	p, err := child.Supervise(ctx, child.Spec{
+		Name:    "streams",
+		Args:    []string{"worker", "--brokers", strings.Join(brokers, ","), "--partitions", fmt.Sprint(o.Partitions)},
+		LogFile: logFile(o, "streams"), StopTimeout: stopGrace + 2*time.Second, PauseMin: 50 * time.Millisecond, PauseMax: 2 * time.Second,
+		Logger: log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("starting the streams worker: %w", err)
+	}
+	return p, nil
+}

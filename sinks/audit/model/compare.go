@@ -1,0 +1,199 @@
+package model
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+)
+
+// Differ names the first field in which a decision is not what it must be; empty: none.
+//
+// It looks at everything that the page fixes. Texts that a decision merely carries along (sealed data, customer,
+// instrument) are not compared, nor is the order of postings in a journal.
+func Differ(want, got *paymentsv1.Decision) string {
+	type field struct {
+		name      string
+		want, got any
+	}
+	fields := []field{
+		{"kind", want.GetKind(), got.GetKind()},
+		{"account", want.GetAccount(), got.GetAccount()},
+		{"account_seq", want.GetAccountSeq(), got.GetAccountSeq()},
+		{"outcome", want.GetOutcome(), got.GetOutcome()},
+		{"reasons", fmt.Sprint(want.GetReasons()), fmt.Sprint(got.GetReasons())},
+		{"command_id", want.GetCommandId(), got.GetCommandId()},
+		{"payment_id", want.GetPaymentId(), got.GetPaymentId()},
+		{"accepted_at_us", want.GetAcceptedAtUs(), got.GetAcceptedAtUs()},
+		{"effective_date", want.GetEffectiveDate(), got.GetEffectiveDate()},
+		{"status", want.GetStatus(), got.GetStatus()},
+		{"amount_minor", want.GetAmountMinor(), got.GetAmountMinor()},
+		{"target_amount_minor", want.GetTargetAmountMinor(), got.GetTargetAmountMinor()},
+		{"fee_minor", want.GetFeeMinor(), got.GetFeeMinor()},
+		{"fx", fxText(want.GetFx()), fxText(got.GetFx())},
+		{"fraud_score", want.GetFraudScore(), got.GetFraudScore()},
+		{"rule_hits", hitsText(want.GetRuleHits()), hitsText(got.GetRuleHits())},
+		{"related_payment_id", want.GetRelatedPaymentId(), got.GetRelatedPaymentId()},
+		{"currencies", want.GetCurrency() + " " + want.GetTargetCurrency(), got.GetCurrency() + " " + got.GetTargetCurrency()},
+		{"refunded_minor", want.GetRefundedMinor(), got.GetRefundedMinor()},
+		{"related_status", want.GetRelatedStatus(), got.GetRelatedStatus()},
+		{"deadline_us", want.GetDeadlineUs(), got.GetDeadlineUs()},
+		{"account_state", stateText(want.GetAccountState()), stateText(got.GetAccountState())},
+		{"journals", Journals(want), Journals(got)},
+		{"balances", Balances(want.GetBalances()), Balances(got.GetBalances())},
+	}
+	for _, f := range fields {
+		if f.want != f.got {
+			return fmt.Sprintf("%s: want %v, got %v", f.name, f.want, f.got)
+		}
+	}
+	return ""
+}
+
+// Journals writes the journals as text, the postings of each sorted.
+func Journals(d *paymentsv1.Decision) string {
+	var journals []string
+	for _, j := range d.GetJournals() {
+		var lines []string
+		for _, p := range j.GetPostings() {
+			lines = append(lines, fmt.Sprintf("%s %+d %s %s", p.GetAccount(), p.GetAmountMinor(), p.GetCurrency(), word(p.GetLayer(), "LAYER_")))
+		}
+		slices.Sort(lines)
+		journals = append(journals, word(j.GetKind(), "JOURNAL_KIND_")+"{"+strings.Join(lines, ", ")+"}")
+	}
+	return strings.Join(journals, " ")
+}
+
+// Balances writes balances as text, by currency.
+func Balances(list []*paymentsv1.Balance) string {
+	var texts []string
+	for _, b := range list {
+		texts = append(texts, fmt.Sprintf("%s posted %d held %d incoming %d", b.GetCurrency(), b.GetPostedMinor(), b.GetHeldMinor(), b.GetIncomingMinor()))
+	}
+	slices.Sort(texts)
+	return strings.Join(texts, ", ")
+}
+
+func word(v fmt.Stringer, prefix string) string {
+	return strings.ToLower(strings.TrimPrefix(v.String(), prefix))
+}
+
+func fxText(f *paymentsv1.Fx) string {
+	if f == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%d e-%d (mid %d e-%d, spread %d bp)", f.GetRateUnscaled(), f.GetRateScale(), f.GetMidUnscaled(), f.GetMidScale(), f.GetSpreadBp())
+}
+
+func hitsText(hits []*paymentsv1.RuleHit) string {
+	var texts []string
+	for _, h := range hits {
+		texts = append(texts, fmt.Sprintf("%s %d", h.GetRule(), h.GetWeight()))
+	}
+	return strings.Join(texts, ", ")
+}
+
+func stateText(s *paymentsv1.AccountState) string {
+	if s == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%s %s %s %v level %d overdraft %d policy %s opened %d", s.GetExternalId(), s.GetKind(), s.GetStatus(),
+		s.GetCurrencies(), s.GetKycLevel(), s.GetOverdraftLimitMinor(), s.GetPolicy(), s.GetOpenedAtUs())
+}
+
+// DifferCell compares the engine's cell of a key with the model's state of it; empty: none.
+func (p *Partition) DifferCell(key string, cell *paymentsv1.AccountCell) string {
+	a := p.accounts[key]
+	if a == nil {
+		return "no command of this key was decided, yet it has a cell"
+	}
+	switch {
+	case cell == nil:
+		return "there is no cell"
+	case cell.GetAccountSeq() != a.seq:
+		return fmt.Sprintf("account_seq: want %d, got %d", a.seq, cell.GetAccountSeq())
+	case cell.GetLastAcceptedAtUs() != a.last:
+		return fmt.Sprintf("last_accepted_at_us: want %d, got %d", a.last, cell.GetLastAcceptedAtUs())
+	case stateText(cell.GetState()) != stateText(a.state):
+		return fmt.Sprintf("state: want %s, got %s", stateText(a.state), stateText(cell.GetState()))
+	case a.state != nil && !bytes.Equal(cell.GetOpenHash(), a.openHash):
+		return "open_hash is another"
+	case a.state != nil && (cell.GetTenant() != a.tenant || cell.GetMerchant() != a.merchant || cell.GetCustomer() != a.customer):
+		return fmt.Sprintf("owner: want %s/%s/%s", a.tenant, a.merchant, a.customer)
+	case cell.GetCustomerAccount() != a.claimed:
+		return fmt.Sprintf("customer_account: want %q, got %q", a.claimed, cell.GetCustomerAccount())
+	}
+	if want, got := Balances(nonZero(a.allBalances())), Balances(nonZero(cell.GetBalances())); want != got {
+		return fmt.Sprintf("balances: want %s, got %s", want, got)
+	}
+	l := cell.GetLimits()
+	if got := (window{l.GetDay(), l.GetMonth(), l.GetDayUsedMinor(), l.GetMonthUsedMinor()}); got != a.window {
+		return fmt.Sprintf("limits: want %+v, got %+v", a.window, got)
+	}
+	return ""
+}
+
+// nonZero leaves out currencies in which nothing stands: whether they are listed says nothing.
+func nonZero(list []*paymentsv1.Balance) []*paymentsv1.Balance {
+	return slices.DeleteFunc(slices.Clone(list), func(b *paymentsv1.Balance) bool {
+		return b.GetPostedMinor() == 0 && b.GetHeldMinor() == 0 && b.GetIncomingMinor() == 0
+	})
+}
+
+// Keys lists every key that was decided.
+func (p *Partition) Keys() []string {
+	keys := make([]string, 0, len(p.accounts))
+	for k := range p.accounts {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// Opened tells whether a key is that of an account that was opened.
+func (p *Partition) Opened(key string) bool {
+	return p.accounts[key] != nil && p.accounts[key].state != nil
+}
+
+// Balances gives the balances of a key, by currency.
+func (p *Partition) Balances(key string) []*paymentsv1.Balance {
+	if a := p.accounts[key]; a != nil {
+		return a.allBalances()
+	}
+	return nil
+}
+
+// TransferTarget is what a transfer took from its payer into transit, in the payee's currency.
+func (p *Partition) TransferTarget(payer, transfer string) (currency string, amountMinor int64) {
+	if a := p.accounts[payer]; a != nil {
+		if t := a.payments[identity(transfer)]; t != nil {
+			return t.targetCurrency, t.target
+		}
+	}
+	return "", 0
+}
+
+// Fingerprint is what makes two emitted commands the same: where it goes, what it asks, of which payment. Commands that
+// come from outside have none.
+func Fingerprint(key string, cmd *paymentsv1.Command) string {
+	switch kind := cmd.GetKind(); kind {
+	case paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT, paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL:
+		if !strings.HasPrefix(key, "acc_") {
+			return ""
+		}
+		return fmt.Sprintf("%s %s %s %x", word(kind, "COMMAND_KIND_"), key, cmd.GetCommandId(), cmd.GetBodyHash())
+	case paymentsv1.CommandKind_COMMAND_KIND_COUNTER_LEG:
+		l := cmd.GetCounterLeg()
+		return fmt.Sprintf("counter_leg %s %s from %s %d %s on %d", key, l.GetTransferId(), l.GetPayerAccount(), l.GetAmountMinor(), l.GetCurrency(), l.GetEffectiveDate())
+	case paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT:
+		r := cmd.GetLegResult()
+		return fmt.Sprintf("leg_result %s %s of %s %v %s", key, r.GetTransferId(), r.GetPayeeAccount(), r.GetAccepted(), r.GetReason())
+	case paymentsv1.CommandKind_COMMAND_KIND_EXPIRE:
+		e := cmd.GetExpire()
+		return fmt.Sprintf("expire %s %s %s at %d", key, cmd.GetPaymentId(), word(e.GetPurpose(), "EXPIRE_PURPOSE_"), e.GetDueAtUs())
+	default:
+		return ""
+	}
+}
