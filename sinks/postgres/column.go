@@ -69,6 +69,15 @@ func (c *column) int8(v int64) {
 	c.rows++
 }
 
+// nullable takes a bigint or, where there is none, nothing.
+func (c *column) nullable(v int64, there bool) {
+	if there {
+		c.int8(v)
+	} else {
+		c.null()
+	}
+}
+
 // day takes days since 1970. Dates Postgres cannot hold become the nearest it can: the log keeps the exact one.
 func (c *column) day(days int32) { c.int4(clampDay(days) - epochDays) }
 

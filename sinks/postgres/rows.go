@@ -56,13 +56,13 @@ type stateRow struct {
 	createdMonth int32 // days since 1970 of the month's first; unknown where monthKnown is false
 	monthKnown   bool
 	status       paymentsv1.PaymentStatus
-	reasons      []paymentsv1.Reason
-	reasonsSet   bool
+	reasons      []paymentsv1.Reason // none: the earlier ones stay
 	refunded     int64
 	refundedSet  bool
 	accountSeq   uint64
 	offset       int64
 	decidedUS    int64
+	deadlineUS   int64
 }
 
 type balanceKey struct{ account, currency string }
@@ -190,7 +190,7 @@ func (r *rows) addPayment(e decisionlog.Entry) {
 		if granted && e.GetPaymentId() != "" && e.GetStatus() != paymentsv1.PaymentStatus_PAYMENT_STATUS_UNSPECIFIED {
 			r.change(e, e.GetPaymentId(), stateRow{
 				createdMonth: monthOfUS(e.GetCreatedAtUs()), monthKnown: true, status: e.GetStatus(),
-				reasons: e.GetReasons(), reasonsSet: true,
+				reasons: e.GetReasons(), deadlineUS: e.GetDeadlineUs(),
 			})
 		}
 	default: // a counter-leg is the payee's side and no state of the payer's payment; the rest has no payment
@@ -227,8 +227,8 @@ func (r *rows) addCreated(e decisionlog.Entry) {
 func (r *rows) change(e decisionlog.Entry, id string, s stateRow) {
 	s.accountSeq, s.offset, s.decidedUS = e.GetAccountSeq(), e.Offset, e.GetAcceptedAtUs()
 	if p := r.payments[id]; p != nil {
-		p.status, p.accountSeq, p.offset, p.decidedUS, p.deadlineUS = s.status, s.accountSeq, s.offset, s.decidedUS, 0
-		if s.reasonsSet {
+		p.status, p.accountSeq, p.offset, p.decidedUS, p.deadlineUS = s.status, s.accountSeq, s.offset, s.decidedUS, s.deadlineUS
+		if len(s.reasons) > 0 {
 			p.reasons = s.reasons
 		}
 		if s.refundedSet {
@@ -240,8 +240,8 @@ func (r *rows) change(e decisionlog.Entry, id string, s stateRow) {
 		if !s.monthKnown {
 			s.createdMonth, s.monthKnown = old.createdMonth, old.monthKnown
 		}
-		if !s.reasonsSet {
-			s.reasons, s.reasonsSet = old.reasons, old.reasonsSet
+		if len(s.reasons) == 0 {
+			s.reasons = old.reasons
 		}
 		if !s.refundedSet {
 			s.refunded, s.refundedSet = old.refunded, old.refundedSet
@@ -355,11 +355,7 @@ func (r *rows) writePayment(p *paymentRow) {
 	c[2].day(d.GetEffectiveDate())
 	c[3].time(created)
 	c[4].time(p.decidedUS)
-	if p.deadlineUS == 0 {
-		c[5].null()
-	} else {
-		c[5].time(p.deadlineUS)
-	}
+	c[5].nullable(p.deadlineUS-epochUS, p.deadlineUS != 0)
 	c[6].int8(int64(d.GetAccountSeq()))
 	c[7].int8(int64(p.accountSeq))
 	c[8].int8(p.offset)
@@ -403,27 +399,22 @@ func (r *rows) writeState(id string, s *stateRow) {
 	c := r.refunded.columns
 	if s.monthKnown {
 		c = r.state.columns
-	}
-	c[0].text(id)
-	if s.monthKnown {
 		c[1].day(s.createdMonth)
 	} else {
 		c[1].null()
 	}
+	c[0].text(id)
 	c[2].time(s.decidedUS)
 	c[3].int8(int64(s.accountSeq))
 	c[4].int8(s.offset)
-	if s.refundedSet {
-		c[5].int8(s.refunded)
-	} else {
-		c[5].null()
-	}
+	c[5].nullable(s.refunded, s.refundedSet)
 	c[6].int2(int16(s.status))
-	if s.reasonsSet {
+	if len(s.reasons) > 0 {
 		c[7].text(reasonsText(s.reasons))
 	} else {
 		c[7].null()
 	}
+	c[8].nullable(s.deadlineUS-epochUS, s.deadlineUS != 0)
 }
 
 func (r *rows) writeBalances() {

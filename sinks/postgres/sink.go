@@ -278,6 +278,7 @@ func (w *writer) sendMonths(p *pgconn.Pipeline, schemaName, table string, wanted
 
 const (
 	stateNotOwner      = "CA001"
+	stateMissing       = "CA003"
 	classDataException = "22"
 	classIntegrity     = "23"
 )
@@ -317,7 +318,7 @@ func classified(err error) error {
 	switch {
 	case e.Code == stateNotOwner:
 		return fmt.Errorf("%w: %s", ErrNotOwner, e.Message)
-	case len(e.Code) == 5 && (e.Code[:2] == classDataException || e.Code[:2] == classIntegrity):
+	case e.Code == stateMissing, len(e.Code) == 5 && (e.Code[:2] == classDataException || e.Code[:2] == classIntegrity):
 		return fmt.Errorf("%w: %s (%s)", errBatch, e.Message, e.Code)
 	default:
 		return fmt.Errorf("writing a batch: %w", err)

@@ -16,12 +16,11 @@ type field struct {
 type statement struct {
 	name    string
 	sql     string
-	fields  []field
 	columns []column
 }
 
 func newStatement(name, sqlFormat string, fields []field) *statement {
-	s := &statement{name: name, fields: fields, columns: make([]column, len(fields))}
+	s := &statement{name: name, columns: make([]column, len(fields))}
 	names, arrays, selects := make([]string, len(fields)), make([]string, len(fields)), make([]string, len(fields))
 	for i, f := range fields {
 		names[i] = f.name
@@ -100,32 +99,31 @@ ON CONFLICT (payment_id, created_month) DO UPDATE SET {set} WHERE p.account_seq 
 	})
 }
 
-// newStatesStatement changes payments that earlier batches wrote. A null month or reason leaves that open: the decision
-// on a refund does not say when the payment it refunds was created, nor does it change why that one was decided so.
-func newStatesStatement() *statement {
-	return newStatement("states", `
-UPDATE payments.payments p SET status = u.status, reasons = coalesce(u.reasons::smallint[], p.reasons),
+// changeState ends the transaction where a payment is not there: the log and the database would differ.
+const changeState = `
+WITH changed AS (UPDATE payments.payments p SET status = u.status, reasons = coalesce(u.reasons::smallint[], p.reasons),
     refunded_minor = coalesce(u.refunded_minor, p.refunded_minor), account_seq = u.account_seq, log_offset = u.log_offset,
-    decided_at = u.decided_at, deadline_at = NULL
-FROM {rows}
-WHERE p.payment_id = u.payment_id AND p.account_seq < u.account_seq AND p.created_month = u.created_month`, stateFields())
+    decided_at = u.decided_at, deadline_at = u.deadline_at
+FROM {rows} WHERE p.payment_id = u.payment_id AND p.account_seq < u.account_seq AND p.created_month = {month} RETURNING 1)
+SELECT sink.expect(count(*), cardinality($1), 'payments') FROM changed`
+
+// newStatesStatement changes payments that earlier batches wrote.
+func newStatesStatement() *statement {
+	return newStatement("states", strings.Replace(changeState, "{month}", "u.created_month", 1), stateFields())
 }
 
+// newRefundedStatement does so where the month of creation is not known: the decision on a refund does not say when the
+// payment it refunds was created.
 func newRefundedStatement() *statement {
-	return newStatement("refunded", `
-UPDATE payments.payments p SET status = u.status, reasons = coalesce(u.reasons::smallint[], p.reasons),
-    refunded_minor = coalesce(u.refunded_minor, p.refunded_minor), account_seq = u.account_seq, log_offset = u.log_offset,
-    decided_at = u.decided_at, deadline_at = NULL
-FROM {rows}
-WHERE p.payment_id = u.payment_id AND p.account_seq < u.account_seq
-  AND p.created_month = (SELECT max(q.created_month) FROM payments.payments q WHERE q.payment_id = u.payment_id)`, stateFields())
+	return newStatement("refunded", strings.Replace(changeState, "{month}",
+		"(SELECT max(q.created_month) FROM payments.payments q WHERE q.payment_id = u.payment_id)", 1), stateFields())
 }
 
 func stateFields() []field {
 	return []field{
 		{"payment_id", "text", ""}, {"created_month", "date", ""}, {"decided_at", "timestamptz", ""},
 		{"account_seq", "bigint", ""}, {"log_offset", "bigint", ""}, {"refunded_minor", "bigint", ""},
-		{"status", "smallint", ""}, {"reasons", "text", ""},
+		{"status", "smallint", ""}, {"reasons", "text", ""}, {"deadline_at", "timestamptz", ""},
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"strings"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/pressly/goose/v3"
@@ -18,27 +19,37 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Database is where everything lives. It is Atomic: the engine's own default is not on every server.
+// Database is where everything lives, unless the options name another. It is Atomic: the engine's own default is not
+// on every server.
 const Database = "caudal"
+
+// InDatabase is opts with the database filled in.
+func InDatabase(opts clickhouse.Options) clickhouse.Options {
+	if opts.Auth.Database == "" || opts.Auth.Database == "default" {
+		opts.Auth.Database = Database
+	}
+	return opts
+}
 
 // ErrNewer says that the database was written by a newer program.
 var ErrNewer = errors.New("the database has a newer schema than this program")
 
-// Migrate brings the server behind opts to this program's schema. opts.Auth.Database is ignored.
+// Migrate brings the server behind opts to this program's schema.
 func Migrate(ctx context.Context, opts clickhouse.Options, logger *slog.Logger) error {
+	opts = InDatabase(opts)
 	if err := createDatabase(ctx, opts); err != nil {
 		return err
 	}
-	opts.Auth.Database = Database
 	db := clickhouse.OpenDB(&opts)
 	err := migrate(ctx, db, logger)
 	return errors.Join(err, db.Close())
 }
 
 func createDatabase(ctx context.Context, opts clickhouse.Options) error {
+	name := opts.Auth.Database
 	opts.Auth.Database = "default"
 	db := clickhouse.OpenDB(&opts)
-	_, err := db.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS "+Database+" ENGINE = Atomic")
+	_, err := db.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS `"+strings.ReplaceAll(name, "`", "")+"` ENGINE = Atomic")
 	if err = errors.Join(err, db.Close()); err != nil {
 		return fmt.Errorf("creating the clickhouse database: %w", err)
 	}

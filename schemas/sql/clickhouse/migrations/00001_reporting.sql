@@ -137,7 +137,7 @@ SELECT payment_id,
        anyIf(target_amount_minor, creates) AS target_amount_minor, anyIf(target_currency, creates) AS target_currency,
        anyIf(fee_minor, creates) AS fee_minor, anyIf(fraud_score, creates) AS fraud_score,
        anyIf(created_at, creates) AS created_at, anyIf(effective_date, creates) AS effective_date,
-       argMax(state, log_offset) AS status, argMax(why, log_offset) AS reasons,
+       argMax(state, log_offset) AS status, argMaxIf(why, log_offset, notEmpty(why)) AS reasons,
        max(refunded) AS refunded_minor, max(seq) AS account_seq
 FROM
 (

@@ -50,6 +50,17 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
+-- sink.expect ends the transaction where a statement found fewer rows than it must.
+-- +goose StatementBegin
+CREATE FUNCTION sink.expect(p_found bigint, p_wanted bigint, p_what text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_found <> p_wanted THEN
+        RAISE EXCEPTION '% of % % are not there', p_wanted - p_found, p_wanted, p_what USING ERRCODE = 'CA003';
+    END IF;
+END $$;
+-- +goose StatementEnd
+
 -- accounts.accounts: the latest state of each account. account_seq counts every decision on the account, also those
 -- that moved nothing; a row with status 0 is a key that was addressed and never opened.
 CREATE TABLE accounts.accounts (

@@ -1,0 +1,205 @@
+package postgres_test
+
+import (
+	"fmt"
+	"maps"
+	"math/big"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	"github.com/caudalpay/caudal/sinks/decisionlog/logtest"
+)
+
+// books are what the stores must hold, each row as one line of text: made from the log decision by decision, without
+// batches and without netting.
+type books struct {
+	accounts, payments, journals, postings, balances map[string]string
+}
+
+func rowsOf(log []logtest.Logged) books {
+	b := books{map[string]string{}, map[string]string{}, map[string]string{}, map[string]string{}, map[string]string{}}
+	type pay struct {
+		d                              logtest.Logged
+		status, reasons                string
+		refunded, seq, offset, decided int64
+		deadline                       int64
+	}
+	payments := map[string]*pay{}
+	states := map[string]logtest.Logged{}
+	seqs := map[string]uint64{}
+	sums := map[string]*[3]big.Int{}
+	for _, d := range log {
+		kind := d.GetKind().String()[len("COMMAND_KIND_"):]
+		if kind == "TICK" || strings.HasPrefix(d.GetAccount(), "cus_") {
+			continue
+		}
+		seqs[d.GetAccount()] = max(seqs[d.GetAccount()], d.GetAccountSeq())
+		if d.GetAccountState() != nil {
+			states[d.GetAccount()] = d
+		}
+		moves := d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED || d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPLIED
+		change := func(id, status, reasons string) *pay {
+			p := payments[id]
+			p.status, p.seq, p.offset, p.decided, p.deadline = status, int64(d.GetAccountSeq()), d.Offset, d.GetAcceptedAtUs(), d.GetDeadlineUs()
+			if reasons != "" {
+				p.reasons = reasons
+			}
+			return p
+		}
+		reasons := ""
+		for _, r := range d.GetReasons() {
+			reasons += fmt.Sprintf("%d;", r)
+		}
+		status := fmt.Sprint(int(d.GetStatus()))
+		switch kind {
+		case "PAY_IN", "PAY_OUT", "TRANSFER", "REFUND":
+			if d.GetOutcome() > paymentsv1.Outcome_OUTCOME_REVIEW {
+				break
+			}
+			payments[d.GetPaymentId()] = &pay{d, status, reasons, 0, int64(d.GetAccountSeq()), d.Offset, d.GetAcceptedAtUs(), d.GetDeadlineUs()}
+			if kind == "REFUND" && moves {
+				change(d.GetRelatedPaymentId(), fmt.Sprint(int(d.GetRelatedStatus())), "").refunded = d.GetRefundedMinor()
+				payments[d.GetRelatedPaymentId()].deadline = 0
+			}
+		case "APPROVE", "DECLINE", "EXPIRE", "LEG_RESULT":
+			if moves && d.GetStatus() != 0 {
+				change(d.GetPaymentId(), status, reasons)
+			}
+		}
+		n := 0
+		for _, j := range d.GetJournals() {
+			for _, p := range j.GetPostings() {
+				key := fmt.Sprint(d.Partition, " ", d.Offset, " ", n)
+				b.postings[key] = fmt.Sprint(d.GetEffectiveDate(), int(j.GetKind()), int(p.GetLayer()), p.GetAccount(), p.GetCurrency(), p.GetAmountMinor())
+				n++
+				sum := sums[p.GetAccount()+" "+p.GetCurrency()]
+				if sum == nil {
+					sum = &[3]big.Int{}
+					sums[p.GetAccount()+" "+p.GetCurrency()] = sum
+				}
+				amount := big.NewInt(p.GetAmountMinor())
+				debit := (p.GetAmountMinor() < 0) == (j.GetKind() == paymentsv1.JournalKind_JOURNAL_KIND_HOLD)
+				switch {
+				case p.GetLayer() == paymentsv1.Layer_LAYER_POSTED:
+					sum[0].Add(&sum[0], amount)
+				case debit:
+					sum[1].Sub(&sum[1], amount)
+				default:
+					sum[2].Add(&sum[2], amount)
+				}
+			}
+		}
+		if n > 0 {
+			own := d.GetBalances()[0]
+			b.journals[fmt.Sprint(d.Partition, " ", d.Offset)] = fmt.Sprint(d.GetAccount(), d.GetAccountSeq(), d.GetEffectiveDate(), " ",
+				d.GetCommandPartition(), " ", d.GetCommandOffset(), len(d.GetJournals()), n, int(d.GetKind()), d.GetPaymentId(),
+				own.GetCurrency(), own.GetPostedMinor(), own.GetHeldMinor(), own.GetIncomingMinor())
+		}
+	}
+	for account, seq := range seqs {
+		d := states[account]
+		s := d.GetAccountState()
+		if d.Decision == nil {
+			b.accounts[account] = fmt.Sprint(seq, " 0")
+			continue
+		}
+		b.accounts[account] = fmt.Sprint(seq, int(s.GetStatus()), int(s.GetKind()), s.GetKycLevel(), s.GetOverdraftLimitMinor(),
+			d.GetTenant(), d.GetMerchant(), d.GetCustomer(), s.GetExternalId(), s.GetPolicy(), strings.Join(s.GetCurrencies(), ","))
+	}
+	for id, p := range payments {
+		d := p.d
+		rate := ""
+		if fx := d.GetFx(); fx != nil {
+			rate = "0.1980000 0.200 100"
+		}
+		b.payments[id] = fmt.Sprintf("%s %s %d %d %d %d %d %d %d %d %s %d %s %d %d %s %s %s %s %s %s %x %s %d", p.status, p.reasons, p.refunded, p.seq,
+			p.offset, p.decided, p.deadline, d.GetCreatedAtUs(), d.GetEffectiveDate(), d.GetAmountMinor(), d.GetCurrency(),
+			d.GetTargetAmountMinor(), d.GetTargetCurrency(), d.GetFeeMinor(), int(d.GetOutcome()), d.GetMethod(), d.GetTenant(),
+			d.GetMerchant(), d.GetAccount(), d.GetToAccount(), d.GetRelatedPaymentId(), d.GetSealed().GetCiphertext(), rate, d.GetFraudScore())
+	}
+	for key, sum := range sums {
+		b.balances[key] = fmt.Sprint(sum[0].String(), " ", sum[1].String(), " ", sum[2].String())
+	}
+	return b
+}
+
+// stored reads the same lines from the database.
+func stored(t testing.TB, dsn string) books {
+	t.Helper()
+	read := func(sql string) map[string]string {
+		conn, err := pgx.Connect(t.Context(), dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(t.Context())
+		rows, err := conn.Query(t.Context(), sql)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := map[string]string{}
+		for rows.Next() {
+			var key, value string
+			if err := rows.Scan(&key, &value); err != nil {
+				t.Fatal(err)
+			}
+			if _, ok := m[key]; ok {
+				t.Fatalf("two rows of %s", key)
+			}
+			m[key] = value
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	const us = `(extract(epoch FROM %s) * 1000000)::bigint`
+	return books{
+		accounts: read(`SELECT account, CASE WHEN status = 0 THEN account_seq || ' 0' ELSE account_seq || ' ' || status || ' ' || kind || ' ' || kyc_level
+			|| ' ' || overdraft_limit_minor || tenant || ' ' || merchant || ' ' || customer || ' ' || external_id || ' ' || policy || ' '
+			|| array_to_string(currencies, ',') END FROM accounts.accounts`),
+		payments: read(`SELECT payment_id, concat_ws(' ', status, (SELECT coalesce(string_agg(r || ';', '' ORDER BY n), '') FROM unnest(reasons) WITH ORDINALITY x(r, n)),
+			refunded_minor, account_seq, log_offset, ` + fmt.Sprintf(us, "decided_at") + `, coalesce(` + fmt.Sprintf(us, "deadline_at") + `, 0),
+			` + fmt.Sprintf(us, "created_at") + `, effective_date - DATE '1970-01-01', amount_minor, currency, target_amount_minor, target_currency,
+			fee_minor, outcome, method, tenant, merchant, account, to_account, related_payment_id, encode(sealed, 'hex'),
+			coalesce(fx_rate || ' ' || fx_mid || ' ' || fx_spread_bp, ''), fraud_score) FROM payments.payments`),
+		journals: read(`SELECT log_partition || ' ' || log_offset, account || account_seq || ' ' || (booking_date - DATE '1970-01-01') || ' ' || command_partition || ' ' || command_offset
+			|| ' ' || journals || ' ' || postings || ' ' || kind || payment_id || currency || posted_minor || ' ' || held_minor || ' ' || incoming_minor
+			FROM ledger.journals WHERE booking_month = date_trunc('month', booking_date)::date`),
+		postings: read(`SELECT p.log_partition || ' ' || p.log_offset || ' ' || p.line, (j.booking_date - DATE '1970-01-01') || ' ' || p.journal_kind || ' ' || p.layer
+			|| p.account || ' ' || p.currency || p.amount_minor FROM ledger.postings p JOIN ledger.journals j USING (topic, log_partition, log_offset, booking_month)`),
+		balances: read(`SELECT account || ' ' || currency, posted_minor || ' ' || held_minor || ' ' || incoming_minor FROM ledger.account_balances`),
+	}
+}
+
+// mustEqual compares row by row, up to blanks: fmt.Sprint and SQL put them differently.
+func mustEqual(t testing.TB, log []logtest.Logged, dsn string) {
+	t.Helper()
+	want, got := rowsOf(log), stored(t, dsn)
+	for _, table := range []struct {
+		name      string
+		want, got map[string]string
+	}{
+		{"accounts", want.accounts, got.accounts}, {"payments", want.payments, got.payments}, {"journals", want.journals, got.journals},
+		{"postings", want.postings, got.postings}, {"balances", want.balances, got.balances},
+	} {
+		if len(table.want) == 0 {
+			t.Fatalf("%s: the log has none", table.name)
+		}
+		shown := 0
+		for _, key := range slices.Sorted(maps.Keys(table.want)) {
+			if w, g := table.want[key], table.got[key]; squeeze(w) != squeeze(g) && shown < 3 {
+				t.Errorf("%s %s\nlog   %s\nstore %s", table.name, key, w, g)
+				shown++
+			}
+		}
+		if len(table.want) != len(table.got) {
+			t.Errorf("%s: log %d, store %d", table.name, len(table.want), len(table.got))
+		}
+	}
+}
+
+func squeeze(s string) string { return strings.ReplaceAll(s, " ", "") }
