@@ -104,6 +104,16 @@ func TestMoreEntriesBlockMore(t *testing.T) {
 	})
 }
 
+// Invariant: what is absent is never blocked, even by a list with an empty entry.
+func TestNobodyIsNeverBlocked(t *testing.T) {
+	l := &compliance.Blocklist{Countries: set([]string{""}), Parties: set([]string{""})}
+	for _, c := range []payment.Counterparty{{}, {Digest: []byte{}, NameDigest: []byte{}, DocumentDigest: []byte{}, AccountDigest: []byte{}}} {
+		if reasons := compliance.Screen(l, c); len(reasons) > 0 {
+			t.Errorf("nobody is blocked: %v", reasons)
+		}
+	}
+}
+
 func TestAClearPartyAllocatesNothing(t *testing.T) {
 	l := &compliance.Blocklist{Countries: set([]string{"KP"}), Parties: set([]string{"x"})}
 	c := payment.Counterparty{Country: "BR", Digest: make([]byte, 32), NameDigest: make([]byte, 32)}
