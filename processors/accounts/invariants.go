@@ -40,7 +40,12 @@ func (r *reducer) wellFormed() error {
 	switch {
 	case !body:
 		return malformed("body of %s", cmd.Kind)
-	case cmd.Kind == payment.KindTick || payment.IsCustomerKey(r.key):
+	case cmd.Kind == payment.KindTick:
+		if _, err := payment.ParseAccountID(r.key); err == nil || payment.IsCustomerKey(r.key) {
+			return malformed("tick under key %s", r.key)
+		}
+		return nil
+	case payment.IsCustomerKey(r.key):
 		return nil
 	case string(cmd.Account) != r.key:
 		return malformed("account %s under key %s", cmd.Account, r.key)

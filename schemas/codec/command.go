@@ -128,7 +128,7 @@ func commandBody(m *paymentsv1.Command, c *payment.Command) (err error) {
 		c.Expire, err = expireFrom(b.Expire)
 	case *paymentsv1.Command_Tick:
 		fits = c.Kind == payment.KindTick
-		c.Tick, err = &payment.Tick{Minute: b.Tick.GetMinute()}, known(b.Tick)
+		c.Tick, err = tickFrom(b.Tick)
 	case *paymentsv1.Command_CounterLeg:
 		fits = c.Kind == payment.KindCounterLeg
 		c.CounterLeg, err = counterLegFrom(b.CounterLeg)
@@ -247,6 +247,13 @@ func expireFrom(b *paymentsv1.Expire) (*payment.Expire, error) {
 		return nil, refuse("purpose %d", b.GetPurpose())
 	}
 	return &payment.Expire{Purpose: purpose, DueAtUS: b.GetDueAtUs()}, known(b)
+}
+
+func tickFrom(b *paymentsv1.Tick) (*payment.Tick, error) {
+	if b.GetMinute() < 0 || b.GetMinute() > timeMaxUS/60_000_000 {
+		return nil, refuse("minute %d", b.GetMinute())
+	}
+	return &payment.Tick{Minute: b.GetMinute()}, known(b)
 }
 
 func counterLegFrom(b *paymentsv1.CounterLeg) (*payment.CounterLeg, error) {
