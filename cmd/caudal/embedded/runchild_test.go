@@ -3,6 +3,7 @@ package embedded_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +15,9 @@ import (
 
 	chdriver "github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/broker"
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/clickhouse"
@@ -23,8 +27,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == "__parent" {
-		if err := parent(os.Args[2]); err != nil {
+	parents := map[string]func(string) error{"__inserter": insertForEver, "__transactor": commitForEver}
+	if len(os.Args) == 3 && parents[os.Args[1]] != nil {
+		if err := parents[os.Args[1]](os.Args[2]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -33,9 +38,9 @@ func TestMain(m *testing.M) {
 	embedtest.Main(m)
 }
 
-// parent starts all parts in one folder, says so, and inserts until it is killed. Each number is printed
+// insertForEver starts all parts in one folder, says so, and inserts until it is killed. Each number is printed
 // once both databases have acknowledged it.
-func parent(data string) error {
+func insertForEver(data string) error {
 	ctx := context.Background()
 	bins, err := fetch.Ensure(ctx, fetch.Options{})
 	if err != nil {
@@ -99,13 +104,14 @@ func TestKilledParentTakesAllWithIt(t *testing.T) {
 	}
 }
 
-func runAndKill(t *testing.T, data string, acknowledged int) int {
+// startParent runs this test binary as a parent of parts, up to its line that says that they are up.
+func startParent(t *testing.T, how, data string) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self, "__parent", data)
+	cmd := exec.Command(self, how, data)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -118,6 +124,12 @@ func runAndKill(t *testing.T, data string, acknowledged int) int {
 	if !lines.Scan() || !strings.HasPrefix(lines.Text(), "up ") {
 		t.Fatalf("the parts did not start: %q, %v", lines.Text(), cmd.Wait())
 	}
+	return cmd, lines
+}
+
+func runAndKill(t *testing.T, data string, acknowledged int) int {
+	t.Helper()
+	cmd, lines := startParent(t, "__inserter", data)
 	words := strings.Fields(lines.Text())[1:]
 	for i, engine := range []string{"Postgres", "ClickHouse"} {
 		if last, err := strconv.Atoi(words[3+i]); err != nil || last < acknowledged || last > acknowledged+1 {
@@ -166,4 +178,97 @@ func processesOf(t *testing.T, data string, pids []string) (left []int) {
 		}
 	}
 	return left
+}
+
+const transactionPartitions = 16
+
+// commitForEver starts a broker and commits transactions with one record in each partition until it is
+// killed, printing the number of each that was acknowledged.
+func commitForEver(data string) error {
+	ctx := context.Background()
+	kafka, err := broker.Start(ctx, broker.Config{Data: data})
+	if err != nil {
+		return err
+	}
+	// The same id each time: its first use ends what the killed one left open.
+	client, err := kgo.NewClient(kgo.SeedBrokers(kafka.Addrs()...), kgo.TransactionalID("x"),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(50*time.Millisecond))
+	if err != nil {
+		return err
+	}
+	created, err := kadm.NewClient(client).CreateTopics(ctx, transactionPartitions, 1, nil, "t")
+	if err == nil {
+		err = created.Error()
+	}
+	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+		return err
+	}
+	fmt.Println("up", kafka.PID())
+	for n := 0; ; n++ {
+		if err := client.BeginTransaction(); err != nil {
+			return err
+		}
+		for p := range int32(transactionPartitions) {
+			client.Produce(ctx, &kgo.Record{Topic: "t", Partition: p, Value: fmt.Append(nil, os.Getpid(), " ", n)}, nil)
+		}
+		if err := errors.Join(client.Flush(ctx), client.EndTransaction(ctx, kgo.TryCommit)); err != nil {
+			return err
+		}
+		fmt.Println("acknowledged", os.Getpid(), n)
+	}
+}
+
+// TestKilledParentTearsNoTransaction: the broker finishes the commit it is in when its parent is killed.
+func TestKilledParentTearsNoTransaction(t *testing.T) {
+	data := t.TempDir()
+	acknowledged := map[string]bool{}
+	for round := range 6 {
+		cmd, lines := startParent(t, "__transactor", data)
+		time.AfterFunc(time.Duration(150+37*round)*time.Millisecond, func() { _ = cmd.Process.Kill() })
+		for lines.Scan() {
+			acknowledged[strings.TrimPrefix(lines.Text(), "acknowledged ")] = true
+		}
+		_ = cmd.Wait() // killed
+	}
+	server := embedtest.StartBroker(t, data)
+	fence, err := kgo.NewClient(kgo.SeedBrokers(server.Addrs()...), kgo.TransactionalID("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fence.Close()
+	if _, _, err := fence.ProducerID(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(server.Addrs()...), kgo.ConsumeTopics("t"), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	seen := map[string]int{}
+	for quiet := 0; quiet < 3; {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		fetches := client.PollFetches(ctx)
+		cancel()
+		if fetches.NumRecords() == 0 {
+			quiet++
+			continue
+		}
+		quiet = 0
+		fetches.EachRecord(func(r *kgo.Record) { seen[string(r.Value)]++ })
+	}
+	for value, partitions := range seen {
+		if partitions != transactionPartitions {
+			t.Errorf("transaction %s is in %d of %d partitions", value, partitions, transactionPartitions)
+		}
+	}
+	for value := range acknowledged {
+		if seen[value] == 0 {
+			t.Errorf("acknowledged transaction %s is lost", value)
+		}
+	}
+	if len(acknowledged) < 6 {
+		t.Fatalf("only %d transactions", len(acknowledged))
+	}
+	t.Logf("%d transactions acknowledged, %d committed", len(acknowledged), len(seen))
 }
