@@ -17,6 +17,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -163,6 +164,12 @@ func (s *Server) Options(database string) *clickhouse.Options {
 		DialTimeout: 10 * time.Second, ReadTimeout: 5 * time.Minute,
 		MaxOpenConns: 6, MaxIdleConns: 6, ConnMaxLifetime: time.Hour,
 	}
+}
+
+// DSN for clickhouse-go in another process, over the HTTP address. It contains the password.
+func (s *Server) DSN(database string) string {
+	dsn := url.URL{Scheme: "http", User: url.UserPassword(engine.OwnerUser, s.password), Host: s.HTTPAddr(), Path: "/" + database}
+	return dsn.String()
 }
 
 // HTTPAddr is the address of the HTTP interface, with the port that was taken.

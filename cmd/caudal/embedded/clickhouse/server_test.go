@@ -274,6 +274,8 @@ func TestAuthentication(t *testing.T) {
 		"analyst":            {user: "analyst", status: 200},
 		"customary default":  {user: "default", status: 200},
 		"owner":              {user: "caudal", password: server.Password(), status: 200},
+		"default as owner":   {user: "default", password: server.Password(), status: 200},
+		"wrong default":      {user: "default", password: "x", status: 403},
 		"wrong password":     {user: "caudal", password: "x", status: 403},
 		"no password":        {user: "caudal", status: 403},
 		"analyst's password": {user: "analyst", password: "x", status: 403},
@@ -389,6 +391,15 @@ func insertUntilAcknowledged(t *testing.T, conn driver.Conn, id uint64) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+func TestDSNServesOtherProcesses(t *testing.T) {
+	server := embedtest.SharedClickHouse(t)
+	options, err := chdriver.ParseDSN(server.DSN(embedtest.ClickHouse(t).Auth.Database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec(t, open(t, options), "CREATE TABLE t (id UInt64) ENGINE = MergeTree ORDER BY id")
 }
 
 func TestSecondStartContinues(t *testing.T) {

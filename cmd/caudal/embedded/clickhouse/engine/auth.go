@@ -9,8 +9,8 @@ import (
 )
 
 // The users of the interface. The owner needs the password. The analyst needs none, may only read, and is
-// believed only from this machine. Callers that name nobody, or ClickHouse's customary "default", are
-// analysts, so that a plain curl works.
+// believed only from this machine. ClickHouse's customary "default", which clients send on their own, is
+// the owner with the password and an analyst without, like a caller that names nobody: so a plain curl works.
 const (
 	OwnerUser   = "caudal"
 	AnalystUser = "analyst"
@@ -26,7 +26,7 @@ func authenticate(r *http.Request, password string) (role, error) {
 		user, key = q.Get("user"), q.Get("password")
 	}
 	switch {
-	case user == OwnerUser && password != "" && subtle.ConstantTimeCompare([]byte(key), []byte(password)) == 1:
+	case (user == OwnerUser || user == "default") && password != "" && subtle.ConstantTimeCompare([]byte(key), []byte(password)) == 1:
 		return owner, nil
 	case (user == AnalystUser || user == "" || user == "default") && key == "" && local(r):
 		return analyst, nil
