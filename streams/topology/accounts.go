@@ -1,6 +1,8 @@
 package topology
 
 import (
+	"fmt"
+
 	"github.com/lovoo/goka"
 	"github.com/lovoo/goka/codec"
 
@@ -30,6 +32,15 @@ func Accounts(c engine.Config) (engine.Config, engine.Callback) {
 	c.Attributable = attributable
 	s := newAccountsShell(c.Partitions)
 	return c, func(ctx *engine.Context, value []byte) error { return s.handle(engineRecord{ctx}, value) }
+}
+
+// NewAccounts is the engine of the accounts group.
+func NewAccounts(c engine.Config) (*engine.Engine, error) {
+	e, err := engine.New(Accounts(c))
+	if err != nil {
+		return nil, fmt.Errorf("configuring the accounts group: %w", err)
+	}
+	return e, nil
 }
 
 // attributable tells the keys that can be parked: accounts and customers. Anything else is a tick, or nobody's.
