@@ -20,7 +20,6 @@ const (
 	CheckEmissions    = "emitted commands"
 	CheckZero         = "postings sum to zero"
 	CheckModel        = "decisions equal the model"
-	CheckFraud        = "fraud scores"
 	CheckBalances     = "balances equal the model"
 	CheckTable        = "accounts table"
 	CheckTransit      = "transit in flight or parked"

@@ -63,7 +63,7 @@ func (c *call) open() {
 
 // tellAccount: account requests are answered with the whole account.
 func (c *call) tellAccount() {
-	c.out.Decision.AccountState = proto.CloneOf(c.acct.state)
+	c.out.Decision.AccountState = clone(c.acct.state)
 	c.out.Decision.Balances = c.acct.allBalances()
 }
 
@@ -201,4 +201,12 @@ func (a *account) allBalances() []*paymentsv1.Balance {
 		return bytes.Compare([]byte(x.GetCurrency()), []byte(y.GetCurrency()))
 	})
 	return list
+}
+
+// clone keeps a state apart from what is changed later.
+func clone(s *paymentsv1.AccountState) *paymentsv1.AccountState {
+	if s == nil {
+		return nil
+	}
+	return proto.CloneOf(s)
 }

@@ -1,7 +1,6 @@
 package model
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -103,36 +102,59 @@ func stateText(s *paymentsv1.AccountState) string {
 		s.GetCurrencies(), s.GetKycLevel(), s.GetOverdraftLimitMinor(), s.GetPolicy(), s.GetOpenedAtUs())
 }
 
-// DifferCell compares the engine's cell of a key with the model's state of it; empty: none.
-func (p *Partition) DifferCell(key string, cell *paymentsv1.AccountCell) string {
+// Cell is what the engine's table must hold under a key, nil for a key that was never decided. Its fraud counters are
+// left out: every score that they lead to is compared instead.
+func (p *Partition) Cell(key string) *paymentsv1.AccountCell {
 	a := p.accounts[key]
 	if a == nil {
-		return "no command of this key was decided, yet it has a cell"
+		return nil
 	}
+	return &paymentsv1.AccountCell{
+		Version: 1, Tenant: a.tenant, Merchant: a.merchant, Customer: a.customer, State: clone(a.state), Balances: a.allBalances(),
+		AccountSeq: a.seq, LastAcceptedAtUs: a.last, OpenHash: a.openHash, CustomerAccount: a.claimed,
+		Limits: &paymentsv1.LimitWindows{Day: a.window.day, Month: a.window.month, DayUsedMinor: a.window.dayUsed, MonthUsedMinor: a.window.monthUsed},
+	}
+}
+
+// DifferCell names the first field in which the engine's cell of a key is not what it must be; empty: none.
+func (p *Partition) DifferCell(key string, got *paymentsv1.AccountCell) string {
+	want := p.Cell(key)
 	switch {
-	case cell == nil:
+	case want == nil && got == nil:
+		return ""
+	case want == nil:
+		return "no command of this key was decided, yet it has a cell"
+	case got == nil:
 		return "there is no cell"
-	case cell.GetAccountSeq() != a.seq:
-		return fmt.Sprintf("account_seq: want %d, got %d", a.seq, cell.GetAccountSeq())
-	case cell.GetLastAcceptedAtUs() != a.last:
-		return fmt.Sprintf("last_accepted_at_us: want %d, got %d", a.last, cell.GetLastAcceptedAtUs())
-	case stateText(cell.GetState()) != stateText(a.state):
-		return fmt.Sprintf("state: want %s, got %s", stateText(a.state), stateText(cell.GetState()))
-	case a.state != nil && !bytes.Equal(cell.GetOpenHash(), a.openHash):
-		return "open_hash is another"
-	case a.state != nil && (cell.GetTenant() != a.tenant || cell.GetMerchant() != a.merchant || cell.GetCustomer() != a.customer):
-		return fmt.Sprintf("owner: want %s/%s/%s", a.tenant, a.merchant, a.customer)
-	case cell.GetCustomerAccount() != a.claimed:
-		return fmt.Sprintf("customer_account: want %q, got %q", a.claimed, cell.GetCustomerAccount())
 	}
-	if want, got := Balances(nonZero(a.allBalances())), Balances(nonZero(cell.GetBalances())); want != got {
-		return fmt.Sprintf("balances: want %s, got %s", want, got)
+	fields := []struct{ name, want, got string }{
+		{"account_seq", fmt.Sprint(want.GetAccountSeq()), fmt.Sprint(got.GetAccountSeq())},
+		{"last_accepted_at_us", fmt.Sprint(want.GetLastAcceptedAtUs()), fmt.Sprint(got.GetLastAcceptedAtUs())},
+		{"state", stateText(want.GetState()), stateText(got.GetState())},
+		{"balances", Balances(nonZero(want.GetBalances())), Balances(nonZero(got.GetBalances()))},
+		{"limits", limitsText(want.GetLimits()), limitsText(got.GetLimits())},
+		{"customer_account", want.GetCustomerAccount(), got.GetCustomerAccount()},
 	}
-	l := cell.GetLimits()
-	if got := (window{l.GetDay(), l.GetMonth(), l.GetDayUsedMinor(), l.GetMonthUsedMinor()}); got != a.window {
-		return fmt.Sprintf("limits: want %+v, got %+v", a.window, got)
+	if want.GetState() != nil {
+		fields = append(fields, []struct{ name, want, got string }{
+			{"owner", ownerText(want), ownerText(got)},
+			{"open_hash", fmt.Sprintf("%x", want.GetOpenHash()), fmt.Sprintf("%x", got.GetOpenHash())},
+		}...)
+	}
+	for _, f := range fields {
+		if f.want != f.got {
+			return fmt.Sprintf("%s: want %s, got %s", f.name, f.want, f.got)
+		}
 	}
 	return ""
+}
+
+func ownerText(c *paymentsv1.AccountCell) string {
+	return c.GetTenant() + "/" + c.GetMerchant() + "/" + c.GetCustomer()
+}
+
+func limitsText(l *paymentsv1.LimitWindows) string {
+	return fmt.Sprintf("day %d %d, month %d %d", l.GetDay(), l.GetDayUsedMinor(), l.GetMonth(), l.GetMonthUsedMinor())
 }
 
 // nonZero leaves out currencies in which nothing stands: whether they are listed says nothing.

@@ -1,0 +1,14 @@
+// Package audit is the proof behind `caudal verify`: it reads the logs from their first record and recomputes, with a
+// second and simple model (sinks/audit/model), what every command must have led to. Then it compares: the decisions with
+// the model, the hash chain and numbering of the decisions, the engine's table, the money in transit, and both stores
+// row by row with the log. What differs is named by account, topic, partition and offset.
+//
+// It shares no code with the stages in processors/. It reads committed records only, and changes nothing anywhere.
+//
+// Nothing is taken on trust, fraud scores included: the model counts velocity from a full history in the buckets of the
+// specification (6 of 10 s, 12 of 5 min, 24 of 1 h) and halves the amounts' history where the specification does (1,024).
+// Not proven: that sealed data opens, and what no decision carries (names, references).
+//
+// A log that is still being written is read up to where it stood at the start; records whose decision comes later count
+// as undecided. It refuses logs that were cut: without the first command there is nothing to recompute from.
+package audit

@@ -1,0 +1,306 @@
+package model_test
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/caudalpay/caudal/processors/payment"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	referencev1 "github.com/caudalpay/caudal/schemas/reference/v1"
+	"github.com/caudalpay/caudal/schemas/topics"
+	"github.com/caudalpay/caudal/sinks/audit/model"
+)
+
+// TestHistories plays hand-written histories. Each line is a command; what it leads to was worked out from docs/domain.md.
+//
+//	open a BRL,USD kyc=1 policy=p overdraft=100
+//	payin a 1000 BRL [to=USD] [method=cash] [key=k] [body=b] [party=x] [country=XX] [policy=p]
+//	payout, transfer (with payee=b) alike; refund a of=k [amount=10]; approve a of=k; decline a of=k; kyc a level=2; tick
+//	clock 2026-03-01T10:00:00Z | +10m
+func TestHistories(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		t.Helper()
+		var w *world
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			t.Helper()
+			if w == nil || d.Cmd == "reset" {
+				w = newWorld(t)
+			}
+			var out strings.Builder
+			for line := range strings.Lines(d.Input) {
+				w.line(&out, strings.Fields(line))
+			}
+			return out.String()
+		})
+	})
+}
+
+const tenant, merchant = "t", "m"
+
+type world struct {
+	t      *testing.T
+	p      *model.Partition
+	now    time.Time
+	offset int64
+	names  map[string]string // ids and their names
+	queue  []model.Emission
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	refs := model.NewReferences()
+	for topic, docs := range documents() {
+		for key, doc := range docs {
+			b, err := proto.Marshal(doc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := refs.Add(topic, key, b); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return &world{t: t, p: model.NewPartition(refs), now: time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC), names: map[string]string{}}
+}
+
+func documents() map[string]map[string]proto.Message {
+	rules := []*referencev1.Rule{
+		{Id: "minute", Version: 1, Kind: referencev1.RuleKind_RULE_KIND_VELOCITY_MINUTE, Weight: 300, Threshold: 3, Reason: "many payments in a minute"},
+		{Id: "amount", Version: 2, Kind: referencev1.RuleKind_RULE_KIND_AMOUNT_HISTORY, Weight: 300, Threshold: 500, MinHistory: 3, Reason: "far above the mean"},
+		{Id: "new", Version: 1, Kind: referencev1.RuleKind_RULE_KIND_NEW_COUNTERPARTY, Weight: 600, Threshold: 30_000, Reason: "first payment, high amount"},
+		{Id: "night", Version: 1, Kind: referencev1.RuleKind_RULE_KIND_NIGHT, Weight: 400, Threshold: 20_000, FromMinute: 22 * 60, ToMinute: 6 * 60, Reason: "at night"},
+	}
+	offsets := []*referencev1.UtcOffset{{FromUs: 0, OffsetS: -3 * 3600}}
+	limits := []*referencev1.KycLimit{{Level: 1, DayMinor: 100_000, MonthMinor: 150_000}, {Level: 2, DayMinor: 1_000_000, MonthMinor: 2_000_000}}
+	return map[string]map[string]proto.Message{
+		topics.Policies: {
+			"plain@1": &referencev1.Policy{Id: "plain", Version: 1},
+			"full@1": &referencev1.Policy{
+				Id: "full", Version: 1, LimitCurrency: "BRL", Limits: limits, FraudMode: referencev1.FraudMode_FRAUD_MODE_ENFORCE, ReviewScore: 500,
+				DeclineScore: 900, UtcOffsets: offsets, ReviewTimeoutS: 3600, RetentionDays: 90,
+			},
+		},
+		topics.FeeSchedules: {"fees@1": &referencev1.FeeSchedule{Id: "fees", Version: 1, Fees: []*referencev1.Fee{
+			{Kind: paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, Currency: "BRL", FixedMinor: 10, RatePpm: 10_000, MinMinor: 15, MaxMinor: 500},
+			{Kind: paymentsv1.CommandKind_COMMAND_KIND_PAY_OUT, Currency: "BRL", FixedMinor: 100},
+			{Kind: paymentsv1.CommandKind_COMMAND_KIND_TRANSFER, RatePpm: 5_000},
+		}}},
+		topics.FXRates: {"fx@1": &referencev1.RateSheet{Id: "fx", Version: 1, ValidUntilUs: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC).UnixMicro(), Rates: []*referencev1.Rate{
+			{Source: "USD", Target: "BRL", MidUnscaled: 5_25, MidScale: 2, SpreadBp: 200},
+			{Source: "BRL", Target: "USD", MidUnscaled: 19, MidScale: 2, SpreadBp: 200},
+			{Source: "BRL", Target: "JPY", MidUnscaled: 285, MidScale: 1, SpreadBp: 0},
+		}}},
+		topics.Rules:      {"rules@1": &referencev1.RuleSet{Id: "rules", Version: 1, Rules: rules}},
+		topics.Blocklists: {"block@1": &referencev1.Blocklist{Id: "block", Version: 1, Countries: []string{"XX"}, PartyDigests: [][]byte{[]byte("villain")}}},
+	}
+}
+
+func pins(policy string) *paymentsv1.Pins {
+	switch policy {
+	case "full":
+		return &paymentsv1.Pins{Policy: "full@1", Fees: "fees@1", Rates: "fx@1", Rules: "rules@1", Blocklist: "block@1"}
+	case "fees":
+		return &paymentsv1.Pins{Policy: "plain@1", Fees: "fees@1", Rates: "fx@1"}
+	default:
+		return &paymentsv1.Pins{Policy: policy + "@1", Rates: "fx@1"}
+	}
+}
+
+func (w *world) account(name string) string {
+	id := string(payment.AccountIDFrom(tenant, merchant, name))
+	w.names[id] = name
+	return id
+}
+
+func (w *world) payment(kind payment.Kind, account, key string) string {
+	id := string(payment.IDFrom(kind, payment.AccountID(w.account(account)), merchant, key))
+	w.names[id[3:]] = "#" + key
+	return id
+}
+
+// line runs one command and everything that it emits.
+func (w *world) line(out *strings.Builder, words []string) {
+	args := map[string]string{}
+	var plain []string
+	for _, word := range words[1:] {
+		if name, value, ok := strings.Cut(word, "="); ok {
+			args[name] = value
+		} else {
+			plain = append(plain, word)
+		}
+	}
+	if words[0] == "clock" {
+		if d, err := time.ParseDuration(strings.TrimPrefix(plain[0], "+")); err == nil {
+			w.now = w.now.Add(d)
+		} else if w.now, err = time.Parse(time.RFC3339, plain[0]); err != nil {
+			w.t.Fatal(err)
+		}
+		return
+	}
+	key, cmd := w.command(words[0], plain, args)
+	w.queue = []model.Emission{{Key: key, Command: cmd}}
+	for len(w.queue) > 0 {
+		next := w.queue[0]
+		w.queue = w.queue[1:]
+		w.apply(out, next)
+	}
+}
+
+func (w *world) apply(out *strings.Builder, e model.Emission) {
+	if e.Command.GetAcceptedAtUs() == 0 {
+		e.Command.AcceptedAtUs = w.now.UnixMicro()
+	}
+	if e.Command.GetTenant() == "" {
+		e.Command.Tenant, e.Command.Merchant = tenant, merchant
+	}
+	r, err := w.p.Apply(model.Record{Key: e.Key, Offset: w.offset, Command: e.Command})
+	w.offset++
+	if err != nil {
+		fmt.Fprintf(out, "error: %v\n", err)
+		return
+	}
+	for _, next := range r.Emissions {
+		next.Command = proto.CloneOf(next.Command)
+		if next.Command.GetPins() == nil {
+			next.Command.Pins = e.Command.GetPins()
+		}
+		w.queue = append(w.queue, next)
+	}
+	w.print(out, e.Command, r.Decision)
+}
+
+func word(v fmt.Stringer, prefix string) string {
+	return strings.ToLower(strings.TrimPrefix(v.String(), prefix))
+}
+
+// print writes a decision with names in place of ids.
+func (w *world) print(out *strings.Builder, _ *paymentsv1.Command, d *paymentsv1.Decision) {
+	fmt.Fprintf(out, "%s %s", word(d.GetKind(), "COMMAND_KIND_"), word(d.GetOutcome(), "OUTCOME_"))
+	for _, r := range d.GetReasons() {
+		out.WriteString(" " + word(r, "REASON_"))
+	}
+	if d.GetAccount() != "" {
+		fmt.Fprintf(out, " [%s %d]", w.names[d.GetAccount()], d.GetAccountSeq())
+	}
+	if s := d.GetStatus(); s != 0 {
+		fmt.Fprintf(out, " %s", word(s, "PAYMENT_STATUS_"))
+	}
+	if s := d.GetFraudScore(); s != 0 {
+		fmt.Fprintf(out, " score=%d", s)
+	}
+	if s := d.GetRelatedStatus(); s != 0 {
+		fmt.Fprintf(out, " related=%s", word(s, "PAYMENT_STATUS_"))
+	}
+	out.WriteString("\n")
+	for _, j := range d.GetJournals() {
+		fmt.Fprintf(out, "  %s:", word(j.GetKind(), "JOURNAL_KIND_"))
+		for i, p := range j.GetPostings() {
+			if i > 0 {
+				out.WriteString(",")
+			}
+			name := p.GetAccount()
+			if n := w.names[name]; n != "" {
+				name = n
+			}
+			fmt.Fprintf(out, " %s %+d %s", name, p.GetAmountMinor(), p.GetCurrency())
+		}
+		out.WriteString("\n")
+	}
+	if len(d.GetJournals()) > 0 {
+		fmt.Fprintf(out, "  = %s\n", model.Balances(d.GetBalances()))
+	}
+}
+
+// command builds what a line asks for.
+func (w *world) command(verb string, plain []string, args map[string]string) (string, *paymentsv1.Command) {
+	policy := args["policy"]
+	if policy == "" {
+		policy = "plain"
+	}
+	if verb == "tick" {
+		return "0", &paymentsv1.Command{
+			Kind: paymentsv1.CommandKind_COMMAND_KIND_TICK,
+			Body: &paymentsv1.Command_Tick{Tick: &paymentsv1.Tick{Minute: w.now.Unix() / 60}},
+		}
+	}
+	name := plain[0]
+	account := w.account(name)
+	id := args["key"]
+	if id == "" {
+		id = fmt.Sprintf("line-%d", w.offset)
+	}
+	hash := sha256.Sum256([]byte(verb + args["body"] + strings.Join(plain, " ")))
+	cmd := &paymentsv1.Command{Account: account, CommandId: "cmd_" + id, BodyHash: hash[:], Pins: pins(policy)}
+	if args["merchant"] != "" {
+		cmd.Tenant, cmd.Merchant = tenant, args["merchant"]
+	}
+	switch verb {
+	case "open":
+		cmd.Kind, cmd.Customer = paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT, "customer of "+name
+		if args["customer"] != "" {
+			cmd.Customer = args["customer"]
+		}
+		cmd.Body = &paymentsv1.Command_OpenAccount{OpenAccount: &paymentsv1.OpenAccount{
+			ExternalId: name, Kind: paymentsv1.AccountKind_ACCOUNT_KIND_PERSON, Currencies: strings.Split(plain[1], ","),
+			KycLevel: uint32(w.number(args["kyc"])), OverdraftLimitMinor: w.number(args["overdraft"]), Policy: strings.Replace(policy, "fees", "plain", 1), //nolint:gosec // small
+		}}
+		key := string(payment.CustomerKeyFrom(tenant, merchant, cmd.GetCustomer()))
+		w.names[key] = cmd.GetCustomer()
+		return key, cmd
+	case "kyc":
+		cmd.Kind = paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL
+		cmd.Body = &paymentsv1.Command_SetKycLevel{SetKycLevel: &paymentsv1.SetKycLevel{KycLevel: uint32(w.number(args["level"]))}} //nolint:gosec // small
+		key := string(payment.CustomerKeyFrom(tenant, merchant, "customer of "+name))
+		w.names[key] = "customer of " + name
+		return key, cmd
+	case "approve", "decline":
+		cmd.Kind = paymentsv1.CommandKind(paymentsv1.CommandKind_value["COMMAND_KIND_"+strings.ToUpper(verb)])
+		cmd.PaymentId = w.payment(payment.KindPayIn, name, args["of"])
+		cmd.Body = &paymentsv1.Command_Verdict{Verdict: &paymentsv1.Verdict{Actor: "x"}}
+	case "refund":
+		cmd.Kind = paymentsv1.CommandKind_COMMAND_KIND_REFUND
+		cmd.CommandId, cmd.PaymentId = w.payment(payment.KindRefund, name, id), w.payment(payment.KindPayIn, name, args["of"])
+		cmd.Body = &paymentsv1.Command_Refund{Refund: &paymentsv1.RefundInstruction{AmountMinor: w.number(args["amount"])}}
+	case "payin", "payout", "transfer":
+		kinds := map[string]payment.Kind{"payin": payment.KindPayIn, "payout": payment.KindPayOut, "transfer": payment.KindTransfer}
+		cmd.Kind = paymentsv1.CommandKind(kinds[verb])
+		cmd.CommandId = w.payment(kinds[verb], name, id)
+		cmd.PaymentId = cmd.GetCommandId()
+		cmd.Body = &paymentsv1.Command_Instruction{Instruction: w.instruction(verb, plain, args)}
+	default:
+		w.t.Fatalf("unknown command %q", verb)
+	}
+	return account, cmd
+}
+
+func (w *world) instruction(verb string, plain []string, args map[string]string) *paymentsv1.Instruction {
+	in := &paymentsv1.Instruction{AmountMinor: w.number(plain[1]), Currency: plain[2], TargetCurrency: args["to"], Method: args["method"]}
+	if in.GetMethod() == "" {
+		in.Method = "book"
+	}
+	if verb == "transfer" {
+		in.ToAccount = w.account(args["payee"])
+	}
+	if args["party"] != "" || args["country"] != "" {
+		in.Counterparty = &paymentsv1.Counterparty{Country: args["country"], Digest: []byte(args["party"])}
+	}
+	return in
+}
+
+func (w *world) number(s string) int64 {
+	if s == "" {
+		return 0
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
