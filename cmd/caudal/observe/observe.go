@@ -25,6 +25,8 @@ type Counts struct {
 	Reasons                                                 map[string]int64 // main reason of declines
 	// Final counts payments that reached a status nothing will change by itself; a transfer counts once.
 	Final int64
+	// All counts every decision, those on ticks and legs too.
+	All int64
 	// InTransit counts transfers that left the payer and are not answered yet.
 	InTransit int64
 	// First and Last are the acceptance of the first and the commit of the last decision counted.
@@ -112,6 +114,7 @@ func (o *Observer) Quantile(q float64) time.Duration {
 func (o *Observer) count(d *paymentsv1.Decision, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.counts.All++
 	if final(d) {
 		o.counts.Final++
 		o.counts.Last = now

@@ -157,9 +157,11 @@ func decisionEnds(ctx context.Context, brokers []string) (map[int32]int64, error
 
 // prove audits while ticks go on: what is decided meanwhile may not be in the stores yet, so lag is allowed.
 func (in *running) prove(ctx context.Context, stderr io.Writer) (audit.Report, error) {
+	bar := progress(stderr, -1, "proving the books")
 	report, err := audit.Verify(ctx, audit.Config{
 		Brokers: in.parts.Brokers, Partitions: in.options.Partitions, PostgresDSN: in.parts.Postgres,
-		ClickHouse: in.parts.ClickHouseOptions, AllowLag: true, Progress: stderr,
+		ClickHouse: in.parts.ClickHouseOptions, AllowLag: true, Logger: in.log,
+		Progress: func(done, total int64) { bar.ChangeMax64(total); _ = bar.Set64(done) }, // drawing may fail, proving goes on
 	})
 	if err != nil {
 		return report, fmt.Errorf("proving the books: %w", err)

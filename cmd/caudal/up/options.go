@@ -21,7 +21,8 @@ type Options struct {
 	Postgres       string   // external DSN; empty: embedded
 	ClickHouse     string   // external DSN; empty: embedded
 	Partitions     int32
-	LogLevel       slog.Level
+	Replication    int16
+	Roles          []string // ingress, streams, sinks; empty: all
 
 	Sample  bool // load the sample day
 	Seed    uint64

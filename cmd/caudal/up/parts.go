@@ -102,7 +102,7 @@ func (p *Parts) startClickHouse(ctx context.Context, o Options, b fetch.Binaries
 		return fmt.Errorf("starting the embedded ClickHouse engine: %w", err)
 	}
 	p.ClickHouseOptions = p.clickhouse.Options(Database)
-	p.ClickHouse = fmt.Sprintf("http://default:%s@%s/%s", p.clickhouse.Password(), p.clickhouse.HTTPAddr(), Database)
+	p.ClickHouse = p.clickhouse.DSN(Database)
 	return nil
 }
 

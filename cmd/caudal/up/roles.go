@@ -105,7 +105,7 @@ func (in *running) startSinks(context.Context) (err error) {
 		return err
 	}
 	in.clickhouse, err = clickhouse.New(clickhouse.Config{
-		Options: in.parts.ClickHouseOptions, Brokers: in.parts.Brokers, Partitions: in.partitions(),
+		ClickHouse: *in.parts.ClickHouseOptions, Name: clickhouse.DefaultName, Brokers: in.parts.Brokers, Partitions: in.partitions(),
 		RecordsMax: clickhouse.DefaultRecordsMax, Linger: clickhouse.DefaultLinger, Logger: in.log, Registry: in.registry,
 	})
 	if err != nil {
@@ -128,7 +128,7 @@ func (in *running) startIngress(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pins, err := reference.NewFollower(reference.Config{Brokers: brokers, Log: in.log}, in.registry)
+	pins, err := reference.NewFollower(reference.Config{Brokers: brokers, Log: in.log})
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (in *running) startIngress(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sealer, err := seal.Open(filepath.Join(in.options.Data, sealFile))
+	sealer, err := seal.LoadOrCreate(filepath.Join(in.options.Data, sealFile))
 	if err != nil {
 		return err
 	}

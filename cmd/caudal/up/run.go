@@ -97,7 +97,7 @@ func start(ctx context.Context, o Options, stderr io.Writer, log *slog.Logger) (
 	if in.token, err = devToken(o.Data); err != nil {
 		return nil, err
 	}
-	if err := prepare(ctx, o, in.parts.Brokers); err != nil {
+	if err := prepare(ctx, o, in.parts.Brokers, log); err != nil {
 		return nil, err
 	}
 	if o.runs(roleSinks) {
@@ -123,20 +123,20 @@ func start(ctx context.Context, o Options, stderr io.Writer, log *slog.Logger) (
 }
 
 // prepare makes the topics and publishes the sample tenant's reference data.
-func prepare(ctx context.Context, o Options, brokers []string) error {
+func prepare(ctx context.Context, o Options, brokers []string, log *slog.Logger) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
 	if err != nil {
 		return fmt.Errorf("connecting to the broker: %w", err)
 	}
 	defer client.Close()
-	if err := installation.Ensure(ctx, kadm.NewClient(client), o.Partitions, o.Replication); err != nil {
+	if err := installation.Ensure(ctx, kadm.NewClient(client), installation.Size{Partitions: o.Partitions, Replication: o.Replication}, log); err != nil {
 		return fmt.Errorf("preparing topics: %w", err)
 	}
 	documents, err := sample.Sample()
 	if err != nil {
 		return fmt.Errorf("reading reference data: %w", err)
 	}
-	if err := reference.Publish(ctx, brokers, documents); err != nil {
+	if _, err := reference.Publish(ctx, reference.Config{Brokers: brokers, Log: log}, documents); err != nil {
 		return fmt.Errorf("publishing reference data: %w", err)
 	}
 	return nil

@@ -39,11 +39,11 @@ func RunWorker(o WorkerOptions) error {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	e, err := topology.NewAccounts(engine.Config{
+	e, err := engine.New(topology.Accounts(engine.Config{
 		Brokers: o.Brokers, Partitions: o.Partitions,
 		TransactionalID: topics.AccountsGroup + "-" + o.Instance, InstanceID: topics.AccountsGroup + "-" + o.Instance,
 		Logger: log, Registerer: registry,
-	})
+	}))
 	if err != nil {
 		return fmt.Errorf("building the accounts topology: %w", err)
 	}

@@ -1,0 +1,169 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/valyala/fasthttp"
+)
+
+// Topics of the baselines, beside those of the system.
+const (
+	passIn  = "bench.pass.in"
+	passOut = "bench.pass.out"
+	rawOut  = "bench.raw"
+)
+
+// recordBytes is the size of a baseline record: what streams benchmarks usually take.
+const recordBytes = 200
+
+// passThroughRecords are enough for a baseline of some seconds; they are read again and again.
+const passThroughRecords = 2_000_000
+
+func prepareBaseline(ctx context.Context, brokers []string, partitions int32) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	retention := "67108864" // baselines are not kept
+	for _, topic := range []string{passIn, passOut, rawOut} {
+		configs := map[string]*string{"retention.bytes": &retention}
+		if topic == passIn {
+			configs = nil
+		}
+		resp, err := admin.CreateTopic(ctx, partitions, 1, configs, topic)
+		if err == nil {
+			err = resp.Err
+		}
+		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+			return fmt.Errorf("making topic %s: %w", topic, err)
+		}
+	}
+	time.Sleep(300 * time.Millisecond) // leaders
+	_, err = produceFor(ctx, brokers, passIn, 30*time.Second, passThroughRecords)
+	return err
+}
+
+// produceFor sends recordBytes records, acks=all, idempotent, for a time or up to a count; it returns records a second.
+func produceFor(ctx context.Context, brokers []string, topic string, limit time.Duration, most int64) (float64, error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic(topic), kgo.MaxBufferedRecords(100_000), kgo.ProducerLinger(time.Millisecond))
+	if err != nil {
+		return 0, fmt.Errorf("connecting: %w", err)
+	}
+	defer client.Close()
+	var acked atomic.Int64
+	var failed atomic.Pointer[error]
+	payload := make([]byte, recordBytes)
+	for i := range payload {
+		payload[i] = "0123456789abcdef"[(i*7+i/16)%16]
+	}
+	began := time.Now()
+	for n := int64(0); n < most && time.Since(began) < limit; n++ {
+		key := fmt.Appendf(nil, "key-%d", n%10_000)
+		client.Produce(ctx, &kgo.Record{Key: key, Value: payload}, func(_ *kgo.Record, err error) {
+			if err != nil {
+				failed.Store(&err)
+				return
+			}
+			acked.Add(1)
+		})
+	}
+	if err := client.Flush(ctx); err != nil {
+		return 0, fmt.Errorf("flushing: %w", err)
+	}
+	if err := failed.Load(); err != nil {
+		return 0, fmt.Errorf("producing: %w", *err)
+	}
+	return float64(acked.Load()) / time.Since(began).Seconds(), nil
+}
+
+// passThrough is franz-go's best stateless form: consume, produce, at least once, flush and commit every 100 ms.
+func passThrough(ctx context.Context, brokers []string, partitions int32, limit time.Duration) (float64, error) {
+	from := map[int32]kgo.Offset{}
+	for p := range partitions {
+		from[p] = kgo.NewOffset().AtStart()
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{passIn: from}),
+		kgo.MaxBufferedRecords(200_000), kgo.FetchMaxBytes(16<<20))
+	if err != nil {
+		return 0, fmt.Errorf("connecting: %w", err)
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	var n int64
+	began, flushed := time.Now(), time.Now()
+	for time.Since(began) < limit && n < passThroughRecords {
+		fetches := client.PollRecords(ctx, 10_000)
+		if err := fetches.Err(); err != nil {
+			return 0, fmt.Errorf("consuming: %w", err)
+		}
+		offsets := kadm.Offsets{}
+		fetches.EachRecord(func(r *kgo.Record) {
+			client.Produce(ctx, &kgo.Record{Topic: passOut, Partition: r.Partition, Key: r.Key, Value: r.Value}, nil)
+			offsets.AddOffset(passIn, r.Partition, r.Offset+1, -1)
+			n++
+		})
+		if time.Since(flushed) > 100*time.Millisecond {
+			if err := client.Flush(ctx); err != nil {
+				return 0, fmt.Errorf("flushing: %w", err)
+			}
+			if _, err := admin.CommitOffsets(ctx, "bench-pass", offsets); err != nil {
+				return 0, fmt.Errorf("committing: %w", err)
+			}
+			flushed = time.Now()
+		}
+	}
+	if err := client.Flush(ctx); err != nil {
+		return 0, fmt.Errorf("flushing: %w", err)
+	}
+	return float64(n) / time.Since(began).Seconds(), nil
+}
+
+// Echo answers every request with its own body: fasthttp with nothing behind it. It serves until its parent ends.
+func Echo() error {
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // ends with the process
+	if err != nil {
+		return fmt.Errorf("listening: %w", err)
+	}
+	fmt.Println(l.Addr())
+	return fasthttp.Serve(l, func(c *fasthttp.RequestCtx) { c.SetBody(c.PostBody()) })
+}
+
+// startEcho runs Echo in a process of its own, as the system has one.
+func startEcho(ctx context.Context) (url string, stop func(), err error) {
+	binary, err := os.Executable()
+	if err != nil {
+		return "", nil, fmt.Errorf("finding the binary: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, binary, "bench", "--echo")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", nil, fmt.Errorf("starting the echo: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return "", nil, fmt.Errorf("starting the echo: %w", err)
+	}
+	buf := make([]byte, 64)
+	n, err := out.Read(buf)
+	if err != nil {
+		return "", nil, fmt.Errorf("starting the echo: %w", err)
+	}
+	return "http://" + strings.TrimSpace(string(buf[:n])), func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // it was killed
+	}, nil
+}
