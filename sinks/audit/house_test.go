@@ -1,0 +1,411 @@
+package audit_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/caudalpay/caudal/processors/payment"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	referencev1 "github.com/caudalpay/caudal/schemas/reference/v1"
+	"github.com/caudalpay/caudal/schemas/topics"
+	"github.com/caudalpay/caudal/sinks/audit/model"
+)
+
+const (
+	partitions = 4
+	tenant     = "t"
+	merchant   = "m"
+)
+
+// house is an installation played by the model: it writes commands, decides them in any order between partitions, and
+// keeps the log in memory until a test has spoiled it.
+type house struct {
+	t         *testing.T
+	rng       *rand.Rand
+	now       time.Time
+	refs      *model.References
+	models    [partitions]*model.Partition
+	commands  [partitions][]*kgo.Record
+	queue     [partitions][]model.Record // on the log, not decided
+	decisions [partitions][]*kgo.Record
+	previous  [partitions][]byte
+	accounts  []string
+	payins    []string // ids
+	instructs []*model.Emission
+	serial    int
+}
+
+func newHouse(t *testing.T, seed uint64) *house {
+	t.Helper()
+	h := &house{
+		t: t, rng: rand.New(rand.NewPCG(seed, 7)), now: time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC), refs: model.NewReferences(), //nolint:gosec // a seeded test
+	}
+	for topic, docs := range documents() {
+		for key, doc := range docs {
+			if err := h.refs.Add(topic, key, encode(t, doc)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for p := range h.models {
+		h.models[p] = model.NewPartition(h.refs)
+	}
+	return h
+}
+
+func encode(t *testing.T, m proto.Message) []byte {
+	t.Helper()
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func documents() map[string]map[string]proto.Message {
+	limits := []*referencev1.KycLimit{{Level: 1, DayMinor: 300_000, MonthMinor: 2_000_000}, {Level: 2, DayMinor: 3_000_000, MonthMinor: 9_000_000}}
+	return map[string]map[string]proto.Message{
+		topics.Policies: {"full@1": &referencev1.Policy{
+			Id: "full", Version: 1, LimitCurrency: "BRL", Limits: limits, FraudMode: referencev1.FraudMode_FRAUD_MODE_ENFORCE, ReviewScore: 500,
+			DeclineScore: 900, UtcOffsets: []*referencev1.UtcOffset{{OffsetS: -3 * 3600}}, ReviewTimeoutS: 1800, RetentionDays: 1,
+			FeesId: "fees", RatesId: "fx", RulesId: "rules", BlocklistId: "block",
+		}},
+		topics.FeeSchedules: {"fees@1": &referencev1.FeeSchedule{Id: "fees", Version: 1, Fees: []*referencev1.Fee{
+			{Kind: paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, Currency: "BRL", FixedMinor: 10, RatePpm: 10_000, MinMinor: 15, MaxMinor: 500},
+			{Kind: paymentsv1.CommandKind_COMMAND_KIND_PAY_OUT, RatePpm: 1_234},
+			{Kind: paymentsv1.CommandKind_COMMAND_KIND_TRANSFER, RatePpm: 5_000},
+		}}},
+		topics.FXRates: {"fx@1": &referencev1.RateSheet{
+			Id: "fx", Version: 1, ValidUntilUs: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC).UnixMicro(), Rates: []*referencev1.Rate{
+				{Source: "USD", Target: "BRL", MidUnscaled: 52_537, MidScale: 4, SpreadBp: 150},
+				{Source: "BRL", Target: "USD", MidUnscaled: 190_331, MidScale: 6, SpreadBp: 150},
+			},
+		}},
+		topics.Rules: {"rules@1": &referencev1.RuleSet{Id: "rules", Version: 1, Rules: []*referencev1.Rule{
+			{Id: "minute", Version: 1, Kind: referencev1.RuleKind_RULE_KIND_VELOCITY_MINUTE, Weight: 200, Threshold: 3},
+			{Id: "hour", Version: 1, Kind: referencev1.RuleKind_RULE_KIND_VELOCITY_HOUR, Weight: 100, Threshold: 20},
+			{Id: "day", Version: 1, Kind: referencev1.RuleKind_RULE_KIND_VELOCITY_DAY, Weight: 100, Threshold: 100},
+			{Id: "amount", Version: 1, Kind: referencev1.RuleKind_RULE_KIND_AMOUNT_HISTORY, Weight: 300, Threshold: 300, MinHistory: 5},
+			{Id: "new", Version: 1, Kind: referencev1.RuleKind_RULE_KIND_NEW_COUNTERPARTY, Weight: 500, Threshold: 60_000},
+			{Id: "night", Version: 1, Kind: referencev1.RuleKind_RULE_KIND_NIGHT, Weight: 300, Threshold: 30_000, FromMinute: 1320, ToMinute: 360},
+		}}},
+		topics.Blocklists: {"block@1": &referencev1.Blocklist{Id: "block", Version: 1, Countries: []string{"XX"}}},
+	}
+}
+
+func pins() *paymentsv1.Pins {
+	return &paymentsv1.Pins{Policy: "full@1", Fees: "fees@1", Rates: "fx@1", Rules: "rules@1", Blocklist: "block@1"}
+}
+
+// put writes a command on the log.
+func (h *house) put(key string, cmd *paymentsv1.Command) {
+	cmd.Version = 1
+	if cmd.GetAcceptedAtUs() == 0 {
+		cmd.AcceptedAtUs = h.now.UnixMicro()
+	}
+	p := topics.Partition([]byte(key), partitions)
+	if cmd.GetTick() != nil {
+		p = h.tickPartition(key)
+	}
+	h.commands[p] = append(h.commands[p], &kgo.Record{Topic: topics.Commands, Partition: p, Key: []byte(key), Value: encode(h.t, cmd)})
+	h.queue[p] = append(h.queue[p], model.Record{Key: key, Partition: p, Offset: int64(len(h.commands[p]) - 1), Command: cmd})
+}
+
+func (h *house) tickPartition(key string) int32 {
+	var p int32
+	if _, err := fmt.Sscan(key, &p); err != nil {
+		h.t.Fatal(err)
+	}
+	return p
+}
+
+// step decides the next command of a partition.
+func (h *house) step(p int32) {
+	rec := h.queue[p][0]
+	h.queue[p] = h.queue[p][1:]
+	r, err := h.models[p].Apply(rec)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	d := r.Decision
+	d.Version, d.Tenant, d.Merchant, d.Customer, d.Pins = 1, rec.Command.GetTenant(), rec.Command.GetMerchant(), rec.Command.GetCustomer(), rec.Command.GetPins()
+	d.BodyHash, d.Sealed = rec.Command.GetBodyHash(), rec.Command.GetSealed()
+	h.decide(p, d)
+	for _, e := range r.Emissions {
+		cmd := proto.CloneOf(e.Command)
+		cmd.AcceptedAtUs, cmd.Tenant, cmd.Merchant = d.GetAcceptedAtUs(), tenant, merchant
+		if cmd.GetPins() == nil {
+			cmd.Pins = rec.Command.GetPins()
+		}
+		if cmd.GetExpire() != nil {
+			cmd.CommandId = "cmd_expire_" + cmd.GetPaymentId()
+		}
+		h.put(e.Key, cmd)
+	}
+}
+
+// decide writes a decision behind the last one of its partition.
+func (h *house) decide(p int32, d *paymentsv1.Decision) {
+	d.PreviousHash = h.previous[p]
+	b := encode(h.t, d)
+	sum := sha256.Sum256(b)
+	h.previous[p] = sum[:]
+	h.decisions[p] = append(h.decisions[p], &kgo.Record{Topic: topics.Decisions, Partition: p, Key: []byte(d.GetAccount()), Value: b})
+}
+
+// drain decides everything, in any order between partitions.
+func (h *house) drain() {
+	for {
+		var open []int32
+		for p := range int32(partitions) {
+			if len(h.queue[p]) > 0 {
+				open = append(open, p)
+			}
+		}
+		if len(open) == 0 {
+			return
+		}
+		h.step(open[h.rng.IntN(len(open))])
+	}
+}
+
+func (h *house) hash(parts ...any) []byte {
+	sum := sha256.Sum256([]byte(fmt.Sprint(parts...)))
+	return sum[:]
+}
+
+// open makes the accounts.
+func (h *house) open(n int) {
+	for i := range n {
+		name := fmt.Sprintf("account-%d", i)
+		id := string(payment.AccountIDFrom(tenant, merchant, name))
+		h.accounts = append(h.accounts, id)
+		currencies := []string{"BRL"}
+		if i%3 > 0 {
+			currencies = append(currencies, "USD")
+		}
+		h.put(string(payment.CustomerKeyFrom(tenant, merchant, name)), &paymentsv1.Command{
+			Kind: paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT, Tenant: tenant, Merchant: merchant, Customer: name, Account: id,
+			CommandId: "cmd_open_" + name, BodyHash: h.hash("open", name), Pins: pins(),
+			Body: &paymentsv1.Command_OpenAccount{OpenAccount: &paymentsv1.OpenAccount{
+				ExternalId: name, Kind: paymentsv1.AccountKind_ACCOUNT_KIND_PERSON, Currencies: currencies, KycLevel: uint32(1 + i%2), //nolint:gosec // small
+				OverdraftLimitMinor: int64(i%5) * 1000, Policy: "full",
+			}},
+		})
+	}
+	h.drain()
+}
+
+// play writes n commands of all kinds and decides them, a few in flight at a time.
+func (h *house) play(n int) {
+	for range n {
+		h.now = h.now.Add(time.Duration(h.rng.IntN(40_000)) * time.Millisecond)
+		h.request()
+		if h.rng.IntN(3) == 0 {
+			h.drain()
+		}
+		if h.rng.IntN(20) == 0 {
+			h.tick()
+		}
+	}
+	h.drain()
+}
+
+func (h *house) tick() {
+	for p := range partitions {
+		h.put(fmt.Sprint(p), &paymentsv1.Command{
+			Kind: paymentsv1.CommandKind_COMMAND_KIND_TICK, Body: &paymentsv1.Command_Tick{Tick: &paymentsv1.Tick{Minute: h.now.Unix() / 60}},
+		})
+	}
+}
+
+func (h *house) request() {
+	h.serial++
+	account := h.accounts[h.rng.IntN(len(h.accounts))]
+	owner := payment.AccountID(account)
+	key := fmt.Sprintf("key-%d", h.serial)
+	if h.rng.IntN(20) == 0 {
+		key = fmt.Sprintf("key-%d", h.rng.IntN(h.serial)) // of something else: a conflict, or new under another account
+	}
+	cmd := &paymentsv1.Command{Tenant: tenant, Merchant: merchant, Account: account, BodyHash: h.hash(h.serial), Pins: pins(), Sealed: &paymentsv1.Sealed{KeyId: "k1", Ciphertext: h.hash("s", h.serial)}}
+	kinds := map[int]payment.Kind{0: payment.KindPayIn, 1: payment.KindPayIn, 2: payment.KindPayOut, 3: payment.KindTransfer}
+	switch roll := h.rng.IntN(16); {
+	case roll < 10:
+		kind := kinds[h.rng.IntN(4)]
+		cmd.Kind = paymentsv1.CommandKind(kind)
+		cmd.CommandId = string(payment.IDFrom(kind, owner, merchant, key))
+		cmd.PaymentId = cmd.GetCommandId()
+		cmd.Body = &paymentsv1.Command_Instruction{Instruction: h.instruction(kind)}
+		h.instructs = append(h.instructs, &model.Emission{Key: account, Command: cmd})
+		h.payins = append(h.payins, cmd.GetCommandId())
+	case roll < 12 && len(h.instructs) > 0: // an exact repeat
+		e := h.instructs[h.rng.IntN(len(h.instructs))]
+		account, cmd = e.Key, proto.CloneOf(e.Command)
+		cmd.AcceptedAtUs = 0
+		if roll == 11 {
+			cmd.BodyHash = h.hash("another body") // not quite
+		}
+	case roll < 13 && len(h.payins) > 0:
+		id := payment.ID(h.payins[h.rng.IntN(len(h.payins))])
+		account, cmd.Account = string(id.Account()), string(id.Account())
+		cmd.Kind, cmd.PaymentId = paymentsv1.CommandKind_COMMAND_KIND_REFUND, string(id)
+		cmd.CommandId = string(payment.IDFrom(payment.KindRefund, id.Account(), merchant, key))
+		cmd.Body = &paymentsv1.Command_Refund{Refund: &paymentsv1.RefundInstruction{AmountMinor: int64(h.rng.IntN(3) * h.rng.IntN(20_000))}}
+	case roll < 15 && len(h.payins) > 0:
+		id := payment.ID(h.payins[max(0, len(h.payins)-1-h.rng.IntN(8))])
+		account, cmd.Account = string(id.Account()), string(id.Account())
+		cmd.Kind, cmd.PaymentId, cmd.CommandId = paymentsv1.CommandKind_COMMAND_KIND_APPROVE, string(id), "cmd_"+key
+		if roll == 14 {
+			cmd.Kind = paymentsv1.CommandKind_COMMAND_KIND_DECLINE
+		}
+		cmd.Body = &paymentsv1.Command_Verdict{Verdict: &paymentsv1.Verdict{Actor: "op"}}
+	default:
+		name := fmt.Sprintf("account-%d", h.rng.IntN(len(h.accounts)))
+		account, cmd.Customer = string(payment.CustomerKeyFrom(tenant, merchant, name)), name
+		cmd.Kind, cmd.CommandId, cmd.Account = paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL, "cmd_"+key, ""
+		cmd.Body = &paymentsv1.Command_SetKycLevel{SetKycLevel: &paymentsv1.SetKycLevel{KycLevel: uint32(h.rng.IntN(3))}} //nolint:gosec // small
+	}
+	h.put(account, cmd)
+}
+
+func (h *house) instruction(kind payment.Kind) *paymentsv1.Instruction {
+	in := &paymentsv1.Instruction{AmountMinor: 1 + h.rng.Int64N(50_000), Currency: "BRL", Method: "book"}
+	if h.rng.IntN(10) == 0 {
+		in.AmountMinor *= 5
+	}
+	if h.rng.IntN(6) == 0 {
+		in.Currency = "USD"
+	}
+	if h.rng.IntN(6) == 0 {
+		in.TargetCurrency = "USD"
+	}
+	if h.rng.IntN(4) == 0 {
+		in.Method = "cash"
+	}
+	if h.rng.IntN(3) == 0 {
+		in.Counterparty = &paymentsv1.Counterparty{Country: "BR", Digest: h.hash("party", h.rng.IntN(50))}
+	}
+	if h.rng.IntN(10) == 0 {
+		in.EffectiveDate = 8401 + int32(h.rng.IntN(2000)) //nolint:gosec // 1993 and on
+	}
+	if kind == payment.KindTransfer {
+		in.Method, in.ToAccount = "book", h.accounts[h.rng.IntN(len(h.accounts))]
+		if h.rng.IntN(10) == 0 {
+			in.ToAccount = string(payment.AccountIDFrom(tenant, merchant, "ghost"))
+		}
+	}
+	return in
+}
+
+// edit changes a stored decision and closes the chain again behind it, so that only the change itself is wrong.
+func (h *house) edit(p int32, at int, change func(*paymentsv1.Decision)) {
+	h.rechain(p, func(i int, d *paymentsv1.Decision) {
+		if i == at {
+			change(d)
+		}
+	})
+}
+
+// rechain rewrites a partition's decisions with a chain that holds.
+func (h *house) rechain(p int32, change func(int, *paymentsv1.Decision)) {
+	old := h.decisions[p]
+	h.decisions[p], h.previous[p] = nil, nil
+	for i, r := range old {
+		d := &paymentsv1.Decision{}
+		if err := proto.Unmarshal(r.Value, d); err != nil {
+			h.t.Fatal(err)
+		}
+		change(i, d)
+		h.decide(p, d)
+	}
+}
+
+// find gives the place of the first decision that fits.
+func (h *house) find(fits func(*paymentsv1.Decision) bool) (int32, int) {
+	for p := range int32(partitions) {
+		for i, r := range h.decisions[p] {
+			d := &paymentsv1.Decision{}
+			if err := proto.Unmarshal(r.Value, d); err != nil {
+				h.t.Fatal(err)
+			}
+			if fits(d) {
+				return p, i
+			}
+		}
+	}
+	h.t.Fatal("the play has no such decision")
+	return 0, 0
+}
+
+// publish writes everything to a broker of its own.
+func (h *house) publish() []string {
+	h.t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(cluster.Close)
+	brokers := cluster.ListenAddrs()
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
+	defer cancel()
+	for _, topic := range topics.Catalogue() {
+		n := int32(1)
+		if topic.Partitioned {
+			n = partitions
+		}
+		if _, err := kadm.NewClient(client).CreateTopic(ctx, n, 1, nil, topic.Name); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	var records []*kgo.Record
+	for topic, docs := range documents() {
+		for key, doc := range docs {
+			records = append(records, &kgo.Record{Topic: topic, Key: []byte(key), Value: encode(h.t, doc)})
+		}
+	}
+	for p := range int32(partitions) {
+		records = append(append(records, h.commands[p]...), h.decisions[p]...)
+		for _, key := range h.models[p].Keys() {
+			records = append(records, &kgo.Record{Topic: topics.AccountsTable, Partition: p, Key: []byte(key), Value: encode(h.t, h.models[p].Cell(key))})
+		}
+	}
+	if err := client.ProduceSync(ctx, records...).FirstErr(); err != nil {
+		h.t.Fatal(err)
+	}
+	return brokers
+}
+
+// decision decodes what stands at a place.
+func (h *house) decision(p int32, i int) *paymentsv1.Decision {
+	d := &paymentsv1.Decision{}
+	if err := proto.Unmarshal(h.decisions[p][i].Value, d); err != nil {
+		h.t.Fatal(err)
+	}
+	return d
+}
+
+func produce(t *testing.T, brokers []string, records ...*kgo.Record) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+}
