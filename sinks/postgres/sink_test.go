@@ -81,8 +81,12 @@ func drain(t testing.TB, sink *postgres.Sink, brokers []string) {
 	if err := sink.Drained(ctx, logtest.Ends(t, brokers)); err != nil {
 		t.Fatal(err)
 	}
-	if err := sink.Ready(); err != nil {
-		t.Error(err)
+	for err := sink.Ready(); err != nil; err = sink.Ready() {
+		select {
+		case <-ctx.Done():
+			t.Fatal(err)
+		case <-time.After(time.Millisecond):
+		}
 	}
 }
 
@@ -114,7 +118,8 @@ func TestKilledSinkLosesAndDoublesNothing(t *testing.T) {
 	before := int64(0)
 	for kill := range 6 {
 		child := spawn(t, dsn, brokers)
-		logtest.Fill(t, w, g, 2000)
+		filled := make(chan error, 1)
+		go func() { filled <- logtest.Write(t.Context(), w, g, 4000) }()
 		// Not before it has taken something, and while there is more to take: in the middle of its work.
 		for held(t, dsn) <= before {
 			time.Sleep(time.Millisecond)
@@ -125,6 +130,9 @@ func TestKilledSinkLosesAndDoublesNothing(t *testing.T) {
 		}
 		_ = child.Wait()
 		before = held(t, dsn)
+		if err := <-filled; err != nil {
+			t.Fatal(err)
+		}
 		t.Logf("killed at %d of %d", before, total(logtest.Ends(t, brokers)))
 	}
 	sink, _ := start(t, config(dsn, brokers, 1000))

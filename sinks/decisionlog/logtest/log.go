@@ -95,18 +95,26 @@ func (w *Writer) transaction(ctx context.Context, ds []*paymentsv1.Decision, end
 	return nil
 }
 
-// Fill writes about n decisions in transactions of a few hundred.
-func Fill(t testing.TB, w *Writer, g *Generator, n int) {
-	t.Helper()
+// Write writes about n decisions in transactions of a few hundred.
+func Write(ctx context.Context, w *Writer, g *Generator, n int) error {
 	for done := 0; done < n; {
 		var ds []*paymentsv1.Decision
 		for len(ds) < min(400, n-done) {
 			ds = append(ds, g.Step()...)
 		}
-		if err := w.Write(t.Context(), ds); err != nil {
-			t.Fatal(err)
+		if err := w.Write(ctx, ds); err != nil {
+			return err
 		}
 		done += len(ds)
+	}
+	return nil
+}
+
+// Fill is Write for a test's own goroutine.
+func Fill(t testing.TB, w *Writer, g *Generator, n int) {
+	t.Helper()
+	if err := Write(t.Context(), w, g, n); err != nil {
+		t.Fatal(err)
 	}
 }
 

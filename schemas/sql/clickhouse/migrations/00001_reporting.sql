@@ -18,7 +18,7 @@ CREATE TABLE sink_ranges
     recorded_at DateTime64(3, 'UTC') DEFAULT now64(3)
 )
 ENGINE = ReplacingMergeTree(seq) ORDER BY (sink)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- payment_facts: one row per decision, ticks apart.
 CREATE TABLE payment_facts
@@ -72,7 +72,7 @@ CREATE TABLE payment_facts
 ENGINE = ReplacingMergeTree(log_offset)
 PARTITION BY toYYYYMM(accepted_at)
 ORDER BY (merchant, toDate(accepted_at), log_partition, log_offset)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- postings: one row per line of every journal.
 CREATE TABLE postings
@@ -95,7 +95,7 @@ CREATE TABLE postings
 ENGINE = ReplacingMergeTree(log_offset)
 PARTITION BY toYYYYMM(accepted_at)
 ORDER BY (account, log_partition, log_offset, line)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- payments_by_minute: counts and sums, added to by the view below at each insert. Read with GROUP BY and sum().
 CREATE TABLE payments_by_minute
@@ -114,7 +114,7 @@ CREATE TABLE payments_by_minute
 ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(minute)
 ORDER BY (minute, tenant, merchant, currency, kind, outcome)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 CREATE MATERIALIZED VIEW payments_by_minute_feed TO payments_by_minute AS
 SELECT toStartOfMinute(accepted_at) AS minute, tenant, merchant, currency, kind, outcome,

@@ -1,0 +1,64 @@
+// Package clickhouse takes decisions into the reporting store exactly once.
+//
+// The range of each batch is recorded in the store itself before the batch is inserted, and a restart repeats the
+// recorded range under the same insert token, which the store drops if it has it: also in the per-minute aggregates.
+// A range's number can be taken once only, so of two sinks one stops. ReplacingMergeTree by identity is the second net.
+// It refuses asynchronous inserts, and to skip a record.
+package clickhouse
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	chdriver "github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/caudalpay/caudal/sinks/decisionlog"
+)
+
+// Config says what to read and where to write.
+type Config struct {
+	// ClickHouse must speak HTTP. An empty database or "default" means schemas/sql/clickhouse.Database.
+	ClickHouse chdriver.Options
+	// Name tells sinks with different partitions apart. It is part of what the store remembers: it never changes.
+	Name       string
+	Brokers    []string
+	Client     []kgo.Opt // further Kafka client options
+	Partitions []int32
+	// RecordsMax and Linger bound a batch over all partitions. Each batch is one insert per table.
+	RecordsMax int
+	Linger     time.Duration
+	Logger     *slog.Logger
+	Registry   prometheus.Registerer
+}
+
+// The defaults. The store remembers 10,000 tokens per table: at one batch a second that is hours.
+const (
+	DefaultName       = "all"
+	DefaultRecordsMax = 20_000
+	DefaultLinger     = time.Second
+)
+
+// Validate refuses what cannot run.
+func (c Config) Validate() error {
+	switch {
+	case len(c.ClickHouse.Addr) == 0:
+		return errors.New("no clickhouse address")
+	case c.ClickHouse.Protocol != chdriver.HTTP:
+		return errors.New("clickhouse must be reached over http")
+	case c.Name == "":
+		return errors.New("no name")
+	case c.Logger == nil || c.Registry == nil:
+		return errors.New("no logger or metrics registry")
+	default:
+		return c.log().Validate()
+	}
+}
+
+func (c Config) log() decisionlog.Config {
+	return decisionlog.Config{
+		Brokers: c.Brokers, Client: c.Client, Partitions: c.Partitions, RecordsMax: c.RecordsMax, Linger: c.Linger,
+	}
+}

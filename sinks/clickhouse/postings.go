@@ -1,0 +1,90 @@
+package clickhouse
+
+import (
+	"github.com/ClickHouse/ch-go/proto"
+
+	"github.com/caudalpay/caudal/processors/payment"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	"github.com/caudalpay/caudal/sinks/decisionlog"
+)
+
+// lines is a block of postings.
+type lines struct {
+	block
+	acceptedAt                   *proto.ColDateTime64
+	logPartition                 proto.ColInt32
+	logOffset, amount            proto.ColInt64
+	line                         proto.ColUInt16
+	journalKind, layer, currency *word
+	account, paymentID           proto.ColStr
+	bookingDate                  proto.ColDate32
+	kind, tenant, merchant       *word
+}
+
+func newLines() *lines {
+	l := &lines{
+		block: block{table: "postings"}, acceptedAt: newMoment(), journalKind: newWord(), layer: newWord(), currency: newWord(),
+		kind: newWord(), tenant: newWord(), merchant: newWord(),
+	}
+	for _, c := range []proto.InputColumn{
+		{Name: "accepted_at", Data: l.acceptedAt}, {Name: "log_partition", Data: &l.logPartition},
+		{Name: "log_offset", Data: &l.logOffset}, {Name: "line", Data: &l.line}, {Name: "journal_kind", Data: l.journalKind},
+		{Name: "layer", Data: l.layer}, {Name: "account", Data: &l.account}, {Name: "currency", Data: l.currency},
+		{Name: "amount_minor", Data: &l.amount}, {Name: "booking_date", Data: &l.bookingDate}, {Name: "kind", Data: l.kind},
+		{Name: "tenant", Data: l.tenant}, {Name: "merchant", Data: l.merchant}, {Name: "payment_id", Data: &l.paymentID},
+	} {
+		l.add(c.Name, c.Data)
+	}
+	return l
+}
+
+func (l *lines) append(e decisionlog.Entry) {
+	n := uint16(0)
+	for _, j := range e.GetJournals() {
+		for _, p := range j.GetPostings() {
+			l.acceptedAt.AppendRaw(moment(e.GetAcceptedAtUs()))
+			l.logPartition.Append(e.Partition)
+			l.logOffset.Append(e.Offset)
+			l.line.Append(n)
+			l.journalKind.Append(journalWord(j.GetKind()))
+			l.layer.Append(layerWord(p.GetLayer()))
+			l.account.Append(p.GetAccount())
+			l.currency.Append(p.GetCurrency())
+			l.amount.Append(p.GetAmountMinor())
+			l.bookingDate = append(l.bookingDate, day(e.GetEffectiveDate()))
+			l.kind.Append(payment.Kind(e.GetKind()).String())
+			l.tenant.Append(e.GetTenant())
+			l.merchant.Append(e.GetMerchant())
+			l.paymentID.Append(e.GetPaymentId())
+			n++
+		}
+	}
+}
+
+func journalWord(k paymentsv1.JournalKind) string {
+	switch k {
+	case paymentsv1.JournalKind_JOURNAL_KIND_HOLD:
+		return "hold"
+	case paymentsv1.JournalKind_JOURNAL_KIND_POST:
+		return "post"
+	case paymentsv1.JournalKind_JOURNAL_KIND_RELEASE:
+		return "release"
+	case paymentsv1.JournalKind_JOURNAL_KIND_COMPENSATION:
+		return "compensation"
+	case paymentsv1.JournalKind_JOURNAL_KIND_REFUND:
+		return "refund"
+	default:
+		return "unknown"
+	}
+}
+
+func layerWord(l paymentsv1.Layer) string {
+	switch l {
+	case paymentsv1.Layer_LAYER_POSTED:
+		return "posted"
+	case paymentsv1.Layer_LAYER_PENDING:
+		return "pending"
+	default:
+		return "unknown"
+	}
+}

@@ -1,0 +1,101 @@
+package clickhouse
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	chdriver "github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// ErrNotOwner says that another sink has taken the next range.
+var ErrNotOwner = errors.New("another sink writes this store")
+
+// claim is a recorded range: what the insert with its number holds.
+type claim struct {
+	seq         uint64
+	owner       string
+	first, next map[int32]int64
+}
+
+// row is a claim as the store takes it.
+type row struct {
+	Sink       string  `json:"sink"`
+	Seq        uint64  `json:"seq"`
+	Owner      string  `json:"owner"`
+	Partitions []int32 `json:"partitions"`
+	First      []int64 `json:"first"`
+	Next       []int64 `json:"next"`
+}
+
+// lastClaim is the newest range of this sink, with seq 0 where there is none.
+func lastClaim(ctx context.Context, conn driver.Conn, sink string) (claim, error) {
+	return readClaim(conn.QueryRow(ctx, `SELECT seq, owner, partitions, first, next FROM sink_ranges
+WHERE sink = ? ORDER BY seq DESC LIMIT 1`, sink))
+}
+
+func readClaim(answer driver.Row) (claim, error) {
+	c := claim{first: map[int32]int64{}, next: map[int32]int64{}}
+	var partitions []int32
+	var first, next []int64
+	err := answer.Scan(&c.seq, &c.owner, &partitions, &first, &next)
+	if errors.Is(err, sql.ErrNoRows) {
+		return c, nil
+	}
+	if err != nil {
+		return c, fmt.Errorf("reading a recorded range: %w", err)
+	}
+	for i, p := range partitions {
+		c.first[p], c.next[p] = first[i], next[i]
+	}
+	return c, nil
+}
+
+// record takes the claim's number, durably, or ends with ErrNotOwner where another sink has it.
+// The insert's token is the number, so the store keeps the first of two and drops the second without a word: who has it
+// is read back. Our own earlier attempt, thought to be lost, can be the first as well: then this session ends and the
+// next one repeats what is recorded.
+func record(ctx context.Context, conn driver.Conn, sink string, c claim) error {
+	r := row{Sink: sink, Seq: c.seq, Owner: c.owner, Partitions: slices.Sorted(maps.Keys(c.next))}
+	for _, p := range r.Partitions {
+		r.First, r.Next = append(r.First, c.first[p]), append(r.Next, c.next[p])
+	}
+	body, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encoding a range: %w", err)
+	}
+	if err := conn.InsertFormat(exactlyOnce(ctx, token("range", sink, c.seq)), "JSONEachRow",
+		"INSERT INTO sink_ranges (sink, seq, owner, partitions, first, next)", bytes.NewReader(body)); err != nil {
+		return fmt.Errorf("recording a range: %w", err)
+	}
+	got, err := readClaim(conn.QueryRow(ctx, `SELECT seq, owner, partitions, first, next FROM sink_ranges
+WHERE sink = ? AND seq >= ? ORDER BY seq LIMIT 1`, sink, c.seq))
+	if err != nil {
+		return err
+	}
+	if got.seq != c.seq || got.owner != c.owner {
+		return fmt.Errorf("%w: range %d is %q's", ErrNotOwner, c.seq, got.owner)
+	}
+	if !maps.Equal(got.first, c.first) || !maps.Equal(got.next, c.next) {
+		return fmt.Errorf("recording range %d: an earlier attempt stands", c.seq)
+	}
+	return nil
+}
+
+func token(what, sink string, seq uint64) string { return fmt.Sprintf("%s/%s/%d", what, sink, seq) }
+
+// exactlyOnce makes an insert synchronous and drops it where its token is known, in the table and behind its views.
+func exactlyOnce(ctx context.Context, token string) context.Context {
+	return chdriver.Context(ctx, chdriver.WithSettings(chdriver.Settings{
+		"insert_deduplication_token":                         token,
+		"insert_deduplicate":                                 1,
+		"deduplicate_blocks_in_dependent_materialized_views": 1,
+		"async_insert":                                       0,
+	}))
+}

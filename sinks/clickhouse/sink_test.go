@@ -1,0 +1,384 @@
+package clickhouse_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	chdriver "github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/embedtest"
+	"github.com/caudalpay/caudal/processors/payment"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	"github.com/caudalpay/caudal/sinks/clickhouse"
+	"github.com/caudalpay/caudal/sinks/decisionlog/logtest"
+)
+
+const partitions = 4
+
+// The child of a kill test is this binary again.
+const childEnv = "CAUDAL_TEST_SINK_CHILD"
+
+type childConfig struct {
+	Socket, Database, Username, Password string
+	Brokers                              []string
+}
+
+func TestMain(m *testing.M) {
+	if text := os.Getenv(childEnv); text != "" {
+		fmt.Fprintln(os.Stderr, runChild(text))
+		os.Exit(1)
+	}
+	embedtest.Main(m)
+}
+
+func runChild(text string) error {
+	var c childConfig
+	if err := json.Unmarshal([]byte(text), &c); err != nil {
+		return err
+	}
+	opts := chdriver.Options{
+		Protocol: chdriver.HTTP, Addr: []string{"clickhouse:80"},
+		Auth: chdriver.Auth{Database: c.Database, Username: c.Username, Password: c.Password},
+		DialContext: func(ctx context.Context, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", c.Socket)
+		},
+	}
+	sink, err := clickhouse.New(config(opts, c.Brokers, 300))
+	if err != nil {
+		return err
+	}
+	return sink.Run(context.Background())
+}
+
+func config(opts chdriver.Options, brokers []string, recordsMax int) clickhouse.Config {
+	return clickhouse.Config{
+		ClickHouse: opts, Name: clickhouse.DefaultName, Brokers: brokers, Partitions: []int32{0, 1, 2, 3}, RecordsMax: recordsMax,
+		Linger: 20 * time.Millisecond, Registry: prometheus.NewRegistry(),
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+}
+
+func start(t testing.TB, cfg clickhouse.Config) (*clickhouse.Sink, func() error) {
+	t.Helper()
+	sink, err := clickhouse.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- sink.Run(ctx) }()
+	stop := func() error {
+		cancel()
+		select {
+		case err := <-ended:
+			ended <- err
+			return err
+		case <-time.After(20 * time.Second):
+			return errors.New("the sink does not stop")
+		}
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil && !errors.Is(err, clickhouse.ErrNotOwner) {
+			t.Error(err)
+		}
+	})
+	return sink, stop
+}
+
+func drain(t testing.TB, sink *clickhouse.Sink, brokers []string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := sink.Drained(ctx, logtest.Ends(t, brokers)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// lines runs a query whose rows are one key and one text.
+func lines(t testing.TB, opts chdriver.Options, query string) map[string]string {
+	t.Helper()
+	conn, err := chdriver.Open(&opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	rows, err := conn.Query(t.Context(), query)
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	defer rows.Close()
+	m := map[string]string{}
+	for rows.Next() {
+		var key, value string
+		if err := rows.Scan(&key, &value); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := m[key]; ok {
+			t.Fatalf("two rows of %s", key)
+		}
+		m[key] = value
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// mustEqual reads the tables themselves, not the views that drop doubles: the tokens alone must have kept them out.
+func mustEqual(t testing.TB, log []logtest.Logged, opts chdriver.Options) {
+	t.Helper()
+	facts, postings, minutes, statuses := map[string]string{}, map[string]string{}, map[string]string{}, map[string]string{}
+	type sum struct{ n, amount, fee int64 }
+	sums := map[string]sum{}
+	for _, d := range log {
+		if d.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_TICK {
+			continue
+		}
+		at := fmt.Sprint(d.Partition, " ", d.Offset)
+		kind, outcome := payment.Kind(d.GetKind()).String(), payment.Outcome(d.GetOutcome()).String()
+		var reasons, hits []string
+		for _, r := range d.GetReasons() {
+			reasons = append(reasons, payment.Reason(r).String())
+		}
+		for _, h := range d.GetRuleHits() {
+			hits = append(hits, fmt.Sprint(h.GetRule(), "=", h.GetWeight()))
+		}
+		n := 0
+		for _, j := range d.GetJournals() {
+			for _, p := range j.GetPostings() {
+				postings[fmt.Sprint(at, " ", n)] = strings.Join([]string{
+					strings.ToLower(strings.TrimPrefix(j.GetKind().String(), "JOURNAL_KIND_")),
+					strings.ToLower(strings.TrimPrefix(p.GetLayer().String(), "LAYER_")),
+					p.GetAccount(), p.GetCurrency(), fmt.Sprint(p.GetAmountMinor()), fmt.Sprint(d.GetEffectiveDate()), kind, d.GetMerchant(),
+					d.GetPaymentId(), fmt.Sprint(d.GetAcceptedAtUs()),
+				}, " ")
+				n++
+			}
+		}
+		status := ""
+		if d.GetStatus() != 0 {
+			status = payment.Status(d.GetStatus()).String()
+		}
+		facts[at] = fmt.Sprint(d.GetAcceptedAtUs(), " ", d.GetTenant(), " ", d.GetMerchant(), " ", d.GetCustomer(), " ", d.GetAccount(), " ", d.GetAccountSeq(),
+			" ", kind, " ", outcome, " ", status, " ", strings.Join(reasons, ","), " ", d.GetCommandId(), " ", d.GetPaymentId(), " ", d.GetCommandPartition(), " ",
+			d.GetCommandOffset(), " ", d.GetEffectiveDate(), " ", d.GetAmountMinor(), " ", d.GetCurrency(), " ", d.GetTargetAmountMinor(), " ", d.GetTargetCurrency(), " ",
+			d.GetFeeMinor(), " ", d.GetFx().GetRateUnscaled(), " ", d.GetFx().GetRateScale(), " ", d.GetFx().GetSpreadBp(), " ", d.GetMethod(), " ", d.GetToAccount(), " ",
+			d.GetRelatedPaymentId(), " ", d.GetRefundedMinor(), " ", d.GetFraudScore(), " ", strings.Join(hits, ","), " ", d.GetPins().GetPolicy(), " ", n)
+		key := fmt.Sprint(d.GetAcceptedAtUs()/60_000_000, " ", d.GetMerchant(), " ", d.GetCurrency(), " ", kind, " ", outcome)
+		s := sums[key]
+		sums[key] = sum{s.n + 1, s.amount + d.GetAmountMinor(), s.fee + d.GetFeeMinor()}
+		minutes[key] = fmt.Sprint(sums[key].n, " ", sums[key].amount, " ", sums[key].fee)
+		states(statuses, d, kind, outcome)
+	}
+	same(t, "payment_facts", facts, lines(t, opts, `SELECT concat(log_partition, ' ', log_offset), concat(toUnixTimestamp64Micro(accepted_at), ' ', tenant, ' ', merchant, ' ',
+		customer, ' ', account, ' ', account_seq, ' ', kind, ' ', outcome, ' ', status, ' ', arrayStringConcat(reasons, ','), ' ', command_id, ' ', payment_id, ' ',
+		command_partition, ' ', command_offset, ' ', toInt32(effective_date), ' ', amount_minor, ' ', currency, ' ', target_amount_minor, ' ', target_currency, ' ',
+		fee_minor, ' ', fx_rate_unscaled, ' ', fx_rate_scale, ' ', fx_spread_bp, ' ', method, ' ', to_account, ' ', related_payment_id, ' ', refunded_minor, ' ',
+		fraud_score, ' ', arrayStringConcat(arrayMap((r, w) -> concat(r, '=', w), rule_hits, rule_weights), ','), ' ', policy, ' ', postings) FROM payment_facts`))
+	same(t, "postings", postings, lines(t, opts, `SELECT concat(log_partition, ' ', log_offset, ' ', line), concat(journal_kind, ' ', layer, ' ', account, ' ', currency, ' ',
+		amount_minor, ' ', toInt32(booking_date), ' ', kind, ' ', merchant, ' ', payment_id, ' ', toUnixTimestamp64Micro(accepted_at)) FROM postings`))
+	same(t, "payments_by_minute", minutes, lines(t, opts, `SELECT concat(intDiv(toUnixTimestamp(minute), 60), ' ', merchant, ' ', currency, ' ', kind, ' ', outcome),
+		concat(sum(decisions), ' ', sum(amount_minor), ' ', sum(fee_minor)) FROM payments_by_minute GROUP BY minute, merchant, currency, kind, outcome`))
+	same(t, "payments", statuses, lines(t, opts, `SELECT payment_id, concat(status, ' ', arrayStringConcat(reasons, ','), ' ', refunded_minor) FROM payments`))
+}
+
+// states keeps the latest state of each payment.
+func states(all map[string]string, d logtest.Logged, kind, outcome string) {
+	put := func(id, status, reasons string, refunded int64) {
+		all[id] = fmt.Sprint(status, " ", reasons, " ", refunded)
+	}
+	var reasons []string
+	for _, r := range d.GetReasons() {
+		reasons = append(reasons, payment.Reason(r).String())
+	}
+	status := payment.Status(d.GetStatus()).String()
+	switch kind {
+	case "payin", "payout", "transfer", "refund":
+		if outcome == "repeated" || outcome == "conflict" {
+			return
+		}
+		put(d.GetPaymentId(), status, strings.Join(reasons, ","), 0)
+		if kind == "refund" && outcome == "approved" {
+			put(d.GetRelatedPaymentId(), payment.Status(d.GetRelatedStatus()).String(), "", d.GetRefundedMinor())
+		}
+	case "approve", "decline", "expire", "leg_result":
+		if outcome == "declined" || d.GetStatus() == 0 {
+			return
+		}
+		if len(reasons) == 0 {
+			reasons = []string{strings.Fields(all[d.GetPaymentId()] + " ")[1]}
+			if reasons[0] == "0" {
+				reasons[0] = ""
+			}
+		}
+		put(d.GetPaymentId(), status, strings.Join(reasons, ","), 0)
+	}
+}
+
+func same(t testing.TB, table string, want, got map[string]string) {
+	t.Helper()
+	if len(want) == 0 {
+		t.Fatalf("%s: the log has none", table)
+	}
+	shown := 0
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		if want[key] != got[key] && shown < 3 {
+			t.Errorf("%s %s\nlog   %s\nstore %s", table, key, want[key], got[key])
+			shown++
+		}
+	}
+	if len(want) != len(got) {
+		t.Errorf("%s: log %d, store %d", table, len(want), len(got))
+	}
+}
+
+func TestStoreEqualsLog(t *testing.T) {
+	brokers, opts := embedtest.Broker(t), *embedtest.ClickHouse(t)
+	logtest.Create(t, brokers, partitions)
+	w, g := logtest.NewWriter(t, brokers, partitions), logtest.New(1, 300)
+	g.Old = 5
+	sink, stop := start(t, config(opts, brokers, 500))
+	for range 4 {
+		logtest.Fill(t, w, g, 1500)
+		drain(t, sink, brokers)
+	}
+	mustEqual(t, logtest.Read(t, brokers), opts)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	// A restart repeats the last range, and the store drops it.
+	logtest.Fill(t, w, g, 1000)
+	again, _ := start(t, config(opts, brokers, 10_000))
+	drain(t, again, brokers)
+	mustEqual(t, logtest.Read(t, brokers), opts)
+}
+
+func TestKilledSinkLosesAndDoublesNothing(t *testing.T) {
+	brokers, opts := embedtest.Broker(t), *embedtest.ClickHouse(t)
+	logtest.Create(t, brokers, partitions)
+	w, g := logtest.NewWriter(t, brokers, partitions), logtest.New(2, 200)
+	logtest.Fill(t, w, g, 500)
+	before := int64(0)
+	for kill := range 6 {
+		child := spawn(t, opts, brokers)
+		filled := make(chan error, 1)
+		go func() { filled <- logtest.Write(t.Context(), w, g, 3000) }()
+		for held(t, opts) <= before {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(time.Duration(5*kill) * time.Millisecond)
+		if err := child.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = child.Wait()
+		before = held(t, opts)
+		if err := <-filled; err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("killed at %d of %d", before, total(logtest.Ends(t, brokers)))
+	}
+	sink, _ := start(t, config(opts, brokers, 1000))
+	drain(t, sink, brokers)
+	mustEqual(t, logtest.Read(t, brokers), opts)
+}
+
+func total(ends map[int32]int64) (sum int64) {
+	for _, end := range ends {
+		sum += end
+	}
+	return sum
+}
+
+// held is how much of the log the store has recorded, -1 before it has a schema.
+func held(t testing.TB, opts chdriver.Options) (sum int64) {
+	t.Helper()
+	conn, err := chdriver.Open(&opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.QueryRow(t.Context(), `SELECT arraySum(next) FROM sink_ranges ORDER BY seq DESC LIMIT 1`).Scan(&sum); err != nil {
+		return -1
+	}
+	return sum
+}
+
+func spawn(t testing.TB, opts chdriver.Options, brokers []string) *exec.Cmd {
+	t.Helper()
+	conn, err := opts.DialContext(t.Context(), opts.Addr[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := conn.RemoteAddr().String()
+	_ = conn.Close()
+	text, err := json.Marshal(childConfig{socket, opts.Auth.Database, opts.Auth.Username, opts.Auth.Password, brokers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), childEnv+"="+string(text))
+	child.Stderr = os.Stderr
+	child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return child
+}
+
+func TestSecondSinkIsShutOut(t *testing.T) {
+	brokers, opts := embedtest.Broker(t), *embedtest.ClickHouse(t)
+	logtest.Create(t, brokers, partitions)
+	w, g := logtest.NewWriter(t, brokers, partitions), logtest.New(3, 100)
+	one, _ := start(t, config(opts, brokers, 200))
+	logtest.Fill(t, w, g, 400)
+	drain(t, one, brokers)
+	two, _ := start(t, config(opts, brokers, 100))
+	deadline := time.Now().Add(30 * time.Second)
+	for time.Now().Before(deadline) && !errors.Is(one.Ready(), clickhouse.ErrNotOwner) && !errors.Is(two.Ready(), clickhouse.ErrNotOwner) {
+		logtest.Fill(t, w, g, 200)
+	}
+	left := one
+	if errors.Is(one.Ready(), clickhouse.ErrNotOwner) {
+		left = two
+	} else if !errors.Is(two.Ready(), clickhouse.ErrNotOwner) {
+		t.Fatal("two sinks write the same partitions")
+	}
+	logtest.Fill(t, w, g, 200)
+	drain(t, left, brokers)
+	mustEqual(t, logtest.Read(t, brokers), opts)
+}
+
+func TestStoreOutage(t *testing.T) {
+	brokers, server := embedtest.Broker(t), embedtest.StartClickHouse(t, t.TempDir())
+	embedtest.CreateClickHouseDatabase(t, server, "outage")
+	opts := *server.Options("outage")
+	logtest.Create(t, brokers, partitions)
+	w, g := logtest.NewWriter(t, brokers, partitions), logtest.New(4, 100)
+	sink, _ := start(t, config(opts, brokers, 300))
+	for range 5 {
+		filled := make(chan error, 1)
+		go func() { filled <- logtest.Write(t.Context(), w, g, 1500) }()
+		time.Sleep(40 * time.Millisecond)
+		if err := syscall.Kill(server.PID(), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-filled; err != nil {
+			t.Fatal(err)
+		}
+		drain(t, sink, brokers)
+	}
+	mustEqual(t, logtest.Read(t, brokers), opts)
+}
