@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 	"unicode"
@@ -22,6 +23,7 @@ const (
 	metadataMaxBytes  = 2048
 	metadataMaxDepth  = 8
 	violationsMax     = 20
+	pointerMaxBytes   = 200
 	currenciesMax     = 16
 	kycLevelMax       = 3
 	secondsPerDay     = 86_400
@@ -93,8 +95,16 @@ func (d *decoder) addAt(suffix, code, detail string) {
 	if len(pointer) >= d.base {
 		pointer = pointer[d.base:]
 	}
-	pointer += suffix
+	pointer = bounded(pointer + suffix)
 	d.violations = append(d.violations, Violation{Pointer: &pointer, Code: code, Detail: detail})
+}
+
+// bounded keeps a pointer short enough to be sent back: of a longer one, the ancestor it still names.
+func bounded(pointer string) string {
+	if len(pointer) <= pointerMaxBytes {
+		return pointer
+	}
+	return pointer[:strings.LastIndexByte(pointer[:pointerMaxBytes], '/')]
 }
 
 // end refuses anything but white space behind the value.
@@ -132,7 +142,7 @@ func (d *decoder) syntax(err error) error {
 		case syntactic.Err != nil:
 			detail = syntactic.Err.Error()
 		}
-		return &syntaxError{pointer: string(syntactic.JSONPointer), detail: detail + " (byte " + strconv.FormatInt(syntactic.ByteOffset, 10) + ")"}
+		return &syntaxError{pointer: bounded(string(syntactic.JSONPointer)), detail: detail + " (byte " + strconv.FormatInt(syntactic.ByteOffset, 10) + ")"}
 	default:
 		return &syntaxError{pointer: "", detail: "the body cannot be read"}
 	}

@@ -108,7 +108,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer s.abandon()
 	served := make(chan error, 1)
 	s.serving.Store(true)
-	go func() { served <- s.http.Serve(ln) }()
+	go func() { served <- s.http.Serve(lingerListener{ln}) }()
 	select {
 	case err := <-served:
 		s.serving.Store(false)
@@ -158,6 +158,9 @@ func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfi
 // broken answers what fasthttp itself could not read.
 func (s *Server) broken(ctx *fasthttp.RequestCtx, err error) {
 	s.metrics.refused.Inc()
+	if c, ok := ctx.Conn().(*lingerConn); ok {
+		c.refused.Store(true)
+	}
 	id, detail := ErrorMalformedRequest, "The request cannot be read."
 	var small *fasthttp.ErrSmallBuffer
 	var timeout interface{ Timeout() bool }
