@@ -39,7 +39,7 @@ func run(ctx context.Context, args []string, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("owning log folder: %w", err)
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }()
 	inherited := os.NewFile(3, "listener")
 	listener, err := net.FileListener(inherited)
 	if err != nil {
@@ -85,5 +85,6 @@ func (k kafkaLog) Logf(level kfake.LogLevel, format string, args ...any) {
 		k.log.Error(fmt.Sprintf(format, args...))
 	case kfake.LogLevelWarn:
 		k.log.Warn(fmt.Sprintf(format, args...))
+	default:
 	}
 }

@@ -95,7 +95,7 @@ func (s *Server) listen(ctx context.Context, cfg Config) error {
 	record := filepath.Join(cfg.Data, "address")
 	addr := cfg.Addr
 	if addr == "" {
-		recorded, err := os.ReadFile(record)
+		recorded, err := os.ReadFile(record) //nolint:gosec // the path is configuration
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("reading recorded address: %w", err)
 		}

@@ -183,7 +183,7 @@ func TestNothingOutlivesItsParent(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer reader.Close()
+			defer func() { _ = reader.Close() }()
 			self, err := os.Executable()
 			if err != nil {
 				t.Fatal(err)

@@ -93,7 +93,7 @@ func (p *Process) await(ctx context.Context, i *incarnation) error {
 }
 
 func spawn(spec *Spec) (*incarnation, error) {
-	cmd := exec.Command(spec.Path, spec.Args...)
+	cmd := exec.Command(spec.Path, spec.Args...) //nolint:gosec // running programs is what this package is for
 	if spec.Path == selfPath {
 		cmd.Args[0] = os.Args[0] // a process list shows the program's name, not the path by which it was found
 	}
@@ -133,7 +133,7 @@ func spawn(spec *Spec) (*incarnation, error) {
 // die by never unlocking it.
 func (i *incarnation) run(out io.Reader, started chan<- error) {
 	runtime.LockOSThread()
-	defer i.log.Close()
+	defer func() { _ = i.log.Close() }()
 	if err := i.cmd.Start(); err != nil {
 		started <- err
 		return
@@ -174,7 +174,7 @@ func openLog(path string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("making log folder: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // the path is configuration
 	if err != nil {
 		return nil, fmt.Errorf("opening log: %w", err)
 	}
@@ -186,11 +186,11 @@ func logTail(path string) string {
 	if path == "" {
 		return ""
 	}
-	f, err := os.Open(path)
+	f, err := os.Open(path) //nolint:gosec // the path is configuration
 	if err != nil {
 		return ""
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	const most = 2000
 	if st, err := f.Stat(); err == nil && st.Size() > most {
 		_, _ = f.Seek(-most, io.SeekEnd)

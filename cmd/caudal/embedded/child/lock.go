@@ -16,7 +16,7 @@ var ErrInUse = errors.New("in use by another process")
 // ends. It waits up to patience, since the owner may be just about to end; the holder's death, however
 // violent, frees it.
 func Lock(ctx context.Context, path string, patience time.Duration) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the path is configuration
 	if err != nil {
 		return nil, fmt.Errorf("opening lock: %w", err)
 	}

@@ -36,7 +36,7 @@ func Supervise(ctx context.Context, spec Spec) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	go p.keep(first)
+	go p.keep(context.WithoutCancel(ctx), first)
 	return p, nil
 }
 
@@ -101,7 +101,7 @@ func (p *Process) Stop(ctx context.Context) error {
 }
 
 // keep owns the child after the first start: it waits for the end of each incarnation and starts the next.
-func (p *Process) keep(current *incarnation) {
+func (p *Process) keep(ctx context.Context, current *incarnation) {
 	defer close(p.done)
 	pause := p.spec.PauseMin
 	for {
@@ -121,7 +121,7 @@ func (p *Process) keep(current *incarnation) {
 		if time.Since(began) > time.Minute {
 			pause = p.spec.PauseMin
 		}
-		next := p.restart(&pause)
+		next := p.restart(ctx, &pause)
 		if next == nil {
 			return
 		}
@@ -130,7 +130,7 @@ func (p *Process) keep(current *incarnation) {
 }
 
 // restart tries until an incarnation serves; nil when stopped, or when the child refuses to run.
-func (p *Process) restart(pause *time.Duration) *incarnation {
+func (p *Process) restart(ctx context.Context, pause *time.Duration) *incarnation {
 	for {
 		select {
 		case <-p.stop:
@@ -138,7 +138,7 @@ func (p *Process) restart(pause *time.Duration) *incarnation {
 		case <-time.After(*pause):
 		}
 		*pause = min(2**pause, p.spec.PauseMax)
-		next, err := p.start(context.Background())
+		next, err := p.start(ctx)
 		switch {
 		case err == nil:
 			p.mu.Lock()

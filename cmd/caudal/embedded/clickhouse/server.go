@@ -103,7 +103,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 }
 
 func keptPassword(path string) (string, error) {
-	kept, err := os.ReadFile(path)
+	kept, err := os.ReadFile(path) //nolint:gosec // the path is configuration
 	if err == nil {
 		return strings.TrimSpace(string(kept)), nil
 	}

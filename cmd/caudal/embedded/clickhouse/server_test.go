@@ -67,7 +67,7 @@ func answer(t *testing.T, server *clickhouse.Server, query url.Values, head http
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)

@@ -114,7 +114,7 @@ func Postgres(t testing.TB) string {
 		if err != nil {
 			return err
 		}
-		defer conn.Close(ctx)
+		defer func() { _ = conn.Close(ctx) }()
 		_, err = conn.Exec(ctx, statement)
 		return err
 	}

@@ -63,15 +63,15 @@ func (c *cache) seal() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(c.dir, stampFile), []byte(stamp), 0o644)
+	return os.WriteFile(filepath.Join(c.dir, stampFile), []byte(stamp), 0o644) //nolint:gosec // the cache is for all users
 }
 
 func (c *cache) stamp() (string, error) {
 	h := sha256.New()
 	for _, p := range []pin{c.pins.Postgres, c.pins.ClickHouse} {
 		err := eachEntry(c.tree(p), func(path, rel string, info fs.FileInfo) error {
-			fmt.Fprintf(h, "%s %s %d %d %s\n", rel, info.Mode(), info.Size(), info.ModTime().UnixNano(), changeStamp(info))
-			return nil
+			_, err := fmt.Fprintf(h, "%s %s %d %d %s\n", rel, info.Mode(), info.Size(), info.ModTime().UnixNano(), changeStamp(info))
+			return err
 		})
 		if err != nil {
 			return "", err
@@ -88,17 +88,17 @@ func digestTree(root string) (string, error) {
 		if !info.Mode().IsRegular() {
 			return nil
 		}
-		f, err := os.Open(path)
+		f, err := os.Open(path) //nolint:gosec // found by walking our own folder
 		if err != nil {
 			return err
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		one := sha256.New()
 		if _, err := io.Copy(one, f); err != nil {
 			return err
 		}
-		fmt.Fprintf(all, "%x  %s\n", one.Sum(nil), rel)
-		return nil
+		_, err = fmt.Fprintf(all, "%x  %s\n", one.Sum(nil), rel)
+		return err
 	})
 	if err != nil {
 		return "", fmt.Errorf("reading %s: %w", root, err)
@@ -127,7 +127,7 @@ func eachEntry(root string, visit func(path, rel string, info fs.FileInfo) error
 // link makes the symbolic links the Postgres package leaves to a script that is not run here.
 func (c *cache) link() error {
 	root := c.tree(c.pins.Postgres)
-	text, err := os.ReadFile(filepath.Join(root, "native", "pg-symlinks.json"))
+	text, err := os.ReadFile(filepath.Join(root, "native", "pg-symlinks.json")) //nolint:gosec // in our own folder
 	if err != nil {
 		return fmt.Errorf("reading list of links: %w", err)
 	}
@@ -173,6 +173,6 @@ func (c *cache) open() error {
 		if mode == info.Mode().Perm() {
 			return nil
 		}
-		return os.Chmod(path, mode)
+		return os.Chmod(path, mode) //nolint:gosec // the folder is ours and not yet in use
 	})
 }

@@ -64,7 +64,7 @@ func Ensure(ctx context.Context, opts Options) (Binaries, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := os.MkdirAll(opts.CacheDir, 0o755); err != nil {
+	if err := os.MkdirAll(opts.CacheDir, 0o755); err != nil { //nolint:gosec // Postgres may run as another user
 		return Binaries{}, fmt.Errorf("making the cache folder (CAUDAL_CACHE names another): %w", err)
 	}
 	cache := &cache{dir: filepath.Join(opts.CacheDir, "embedded-"+lockDigest()[:12]), pins: pins}
@@ -73,7 +73,7 @@ func Ensure(ctx context.Context, opts Options) (Binaries, error) {
 	if err != nil {
 		return Binaries{}, fmt.Errorf("waiting for another fetch: %w", err)
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }()
 
 	problem := cache.verify()
 	if problem == nil {
@@ -91,6 +91,6 @@ func Ensure(ctx context.Context, opts Options) (Binaries, error) {
 
 func say(w io.Writer, format string, args ...any) {
 	if w != nil {
-		fmt.Fprintf(w, format, args...)
+		_, _ = fmt.Fprintf(w, format, args...)
 	}
 }

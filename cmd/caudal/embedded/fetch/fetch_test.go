@@ -113,7 +113,7 @@ func flipByte(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	one := make([]byte, 1)
 	at := before.Size() / 2
 	if _, err := f.ReadAt(one, at); err != nil {

@@ -22,12 +22,12 @@ func install(ctx context.Context, c *cache, progress io.Writer) error {
 	if err := os.RemoveAll(work.dir); err != nil {
 		return fmt.Errorf("clearing an unfinished fetch: %w", err)
 	}
-	defer os.RemoveAll(work.dir) // after the rename there is nothing left to remove
-	if err := os.MkdirAll(work.dir, 0o755); err != nil {
+	defer func() { _ = os.RemoveAll(work.dir) }()        // after the rename there is nothing left to remove
+	if err := os.MkdirAll(work.dir, 0o755); err != nil { //nolint:gosec // Postgres may run as another user
 		return fmt.Errorf("making fetch folder: %w", err)
 	}
 	for name, text := range map[string][]byte{"package.json": packageJSON, "package-lock.json": packageLock} {
-		if err := os.WriteFile(filepath.Join(work.dir, name), text, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(work.dir, name), text, 0o600); err != nil {
 			return fmt.Errorf("writing package list: %w", err)
 		}
 	}
@@ -87,7 +87,8 @@ func findPip() []string {
 			return []string{path}
 		}
 	}
-	if path, err := exec.LookPath("python3"); err == nil && exec.Command(path, "-m", "pip", "--version").Run() == nil {
+	path, err := exec.LookPath("python3")
+	if err == nil && exec.Command(path, "-m", "pip", "--version").Run() == nil { //nolint:gosec // python3 of the path, as its user set it
 		return []string{path, "-m", "pip"}
 	}
 	return nil
@@ -100,9 +101,9 @@ func withNodeFromPip(ctx context.Context, pip []string, progress io.Writer, use 
 	if err != nil {
 		return fmt.Errorf("making a folder for node: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	list := filepath.Join(dir, "requirements.txt")
-	if err := os.WriteFile(list, requirements, 0o644); err != nil {
+	if err := os.WriteFile(list, requirements, 0o600); err != nil {
 		return fmt.Errorf("writing requirements: %w", err)
 	}
 	target := filepath.Join(dir, "node")
@@ -119,7 +120,7 @@ func withNodeFromPip(ctx context.Context, pip []string, progress io.Writer, use 
 
 // run runs a package client; what it wrote is shown only if it fails.
 func run(ctx context.Context, dir, name string, args ...string) error {
-	cmd := exec.CommandContext(ctx, name, args...)
+	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // npm or pip of the path, as its user set it
 	cmd.Dir = dir
 	if filepath.IsAbs(name) { // npm's own helpers look for node in the path
 		cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(name)+string(os.PathListSeparator)+os.Getenv("PATH"))

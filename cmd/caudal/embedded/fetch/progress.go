@@ -1,7 +1,6 @@
 package fetch
 
 import (
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -21,7 +20,7 @@ func watch(w io.Writer, what, dir string, total int64) (stop func(error)) {
 	file, ok := w.(*os.File)
 	moving := ok && term.IsTerminal(int(file.Fd()))
 	if !moving {
-		fmt.Fprintf(w, "caudal: %s (%d MB unpacked, once)\n", what, total/1e6)
+		say(w, "caudal: %s (%d MB unpacked, once)\n", what, total/1e6)
 	}
 	quit, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -30,10 +29,10 @@ func watch(w io.Writer, what, dir string, total int64) (stop func(error)) {
 		defer tick.Stop()
 		for moving {
 			have := min(treeBytes(dir), total)
-			fmt.Fprintf(w, "\rcaudal: %s: %3d%% of %d MB, %d s ", what, have*100/total, total/1e6, int(time.Since(began).Seconds()))
+			say(w, "\rcaudal: %s: %3d%% of %d MB, %d s ", what, have*100/total, total/1e6, int(time.Since(began).Seconds()))
 			select {
 			case <-quit:
-				fmt.Fprint(w, "\r\x1b[K")
+				say(w, "\r\x1b[K")
 				return
 			case <-tick.C:
 			}
@@ -43,10 +42,10 @@ func watch(w io.Writer, what, dir string, total int64) (stop func(error)) {
 		close(quit)
 		<-ended
 		if err != nil {
-			fmt.Fprintf(w, "caudal: %s: failed after %d s\n", what, int(time.Since(began).Seconds()))
+			say(w, "caudal: %s: failed after %d s\n", what, int(time.Since(began).Seconds()))
 			return
 		}
-		fmt.Fprintf(w, "caudal: %s: done in %d s\n", what, int(time.Since(began).Seconds()))
+		say(w, "caudal: %s: done in %d s\n", what, int(time.Since(began).Seconds()))
 	}
 }
 

@@ -50,7 +50,7 @@ func (c cluster) environment() []string {
 func (c cluster) ensure(ctx context.Context, passwordFile string) (string, error) {
 	_, err := os.Stat(c.dir)
 	if err == nil {
-		password, err := os.ReadFile(passwordFile)
+		password, err := os.ReadFile(passwordFile) //nolint:gosec // the path is configuration
 		if err != nil {
 			return "", fmt.Errorf("reading password: %w", err)
 		}
@@ -90,12 +90,12 @@ func (c cluster) initdb(ctx context.Context, password string) error {
 	if err != nil {
 		return err
 	}
-	defer folder.Close()
+	defer func() { _ = folder.Close() }()
 	r, w, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("making password pipe: %w", err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	_, err = w.WriteString(password + "\n")
 	if err = errors.Join(err, w.Close()); err != nil {
 		return fmt.Errorf("writing password pipe: %w", err)
@@ -105,6 +105,7 @@ func (c cluster) initdb(ctx context.Context, password string) error {
 			return fmt.Errorf("giving password pipe to user %s: %w", c.user.name, err)
 		}
 	}
+	//nolint:gosec // the program is one that was fetched and verified
 	cmd := exec.CommandContext(ctx, filepath.Join(c.home, "bin", "initdb"), "-D", c.path(), "-U", superuser,
 		"--auth=scram-sha-256", "--pwfile=/dev/fd/4", "--encoding=UTF8", "--locale=C", "--data-checksums")
 	cmd.ExtraFiles = []*os.File{folder, r}
@@ -126,7 +127,7 @@ func (c cluster) checkVersion(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading cluster version: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(c.home, "bin", "postgres"), "-V")
+	cmd := exec.CommandContext(ctx, filepath.Join(c.home, "bin", "postgres"), "-V") //nolint:gosec // fetched and verified
 	cmd.Env = c.environment()
 	out, err := cmd.Output()
 	if err != nil {

@@ -164,10 +164,10 @@ func (s *Server) createDatabase(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("connecting to create the database: %w", err)
 	}
-	defer conn.Close(ctx)
+	defer func() { _ = conn.Close(ctx) }()
 	_, err = conn.Exec(ctx, "CREATE DATABASE "+database)
 	var exists *pgconn.PgError
-	if err != nil && !(errors.As(err, &exists) && exists.Code == "42P04") {
+	if err != nil && (!errors.As(err, &exists) || exists.Code != "42P04") {
 		return fmt.Errorf("creating the database: %w", err)
 	}
 	return nil

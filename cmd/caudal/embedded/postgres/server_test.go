@@ -210,7 +210,7 @@ func TestLockedFolderIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }()
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if _, err := postgres.Start(ctx, postgres.Config{Home: embedtest.Binaries(t).PostgresHome, Data: data}); err == nil {

@@ -54,8 +54,8 @@ func run(ctx context.Context, args []string, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("owning data folder: %w", err)
 	}
-	defer lock.Close()
-	password, err := os.ReadFile(filepath.Join(data, PasswordFile))
+	defer func() { _ = lock.Close() }()
+	password, err := os.ReadFile(filepath.Join(data, PasswordFile)) //nolint:gosec // the path is configuration
 	if err != nil {
 		return fmt.Errorf("reading password: %w", err)
 	}
@@ -84,7 +84,7 @@ func run(ctx context.Context, args []string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(serve(ctx, h, listeners), closeWithin(connections.close, 10*time.Second))
+	return errors.Join(serve(ctx, h, listeners), closeWithin(ctx, connections.close, 10*time.Second))
 }
 
 func inherit(descriptors ...uintptr) ([]net.Listener, error) {
@@ -118,13 +118,14 @@ func serve(ctx context.Context, h http.Handler, listeners []net.Listener) error 
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	err = errors.Join(err, closeWithin(server.Shutdown, 5*time.Second))
+	err = errors.Join(err, closeWithin(ctx, server.Shutdown, 5*time.Second))
 	serving.Wait()
 	return err
 }
 
-func closeWithin(f func(context.Context) error, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+// closeWithin gives f time of its own: ctx has ended already.
+func closeWithin(ctx context.Context, f func(context.Context) error, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	return f(ctx)
 }

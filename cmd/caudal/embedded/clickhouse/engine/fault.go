@@ -20,8 +20,7 @@ const (
 
 // asException gives every error the shape clients know.
 func asException(err error) *Exception {
-	var e *Exception
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Exception](err); ok {
 		return e
 	}
 	return exceptionf(codeUnknown, "%v (UNKNOWN_EXCEPTION)", err)

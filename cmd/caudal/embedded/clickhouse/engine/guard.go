@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"net/url"
 	"regexp"
 	"strings"
 )
@@ -14,7 +15,14 @@ var (
 	wordFile    = regexp.MustCompile(`(?i)\bfile\b`)
 )
 
-func checkAnalyst(keyword, statement string) error {
+func checkAnalyst(req *request, query url.Values) error {
+	keyword, texts := req.keyword, []string{req.statement}
+	for name, values := range query {
+		if strings.HasPrefix(name, "param_") { // it may become a name in the statement
+			texts = append(texts, values[0])
+		}
+	}
+	statement := strings.Join(texts, "\n")
 	refuse := func(what string) error {
 		return exceptionf(codeReadonly, "%s: Cannot execute query in readonly mode: %s. (READONLY)", AnalystUser, what)
 	}

@@ -102,13 +102,7 @@ func (h *handler) serve(out *output, r *http.Request) error {
 		}
 	}
 	if who == analyst {
-		text := req.statement
-		for name, values := range query {
-			if strings.HasPrefix(name, "param_") { // it may become a name in the statement
-				text += "\n" + values[0]
-			}
-		}
-		if err := checkAnalyst(req.keyword, text); err != nil {
+		if err := checkAnalyst(req, query); err != nil {
 			return err
 		}
 	}

@@ -5,7 +5,7 @@ import "io"
 // insertBody runs an INSERT whose statement is in the query string and whose data is the body. Data goes
 // through the engine's streaming insert: inside a statement, binary data breaks.
 func (s *session) insertBody(out *output, req *request) error {
-	format, head := "", req.statement
+	var format, head string
 	if m := formatClause.FindStringSubmatchIndex(req.statement); m != nil {
 		format, head = req.statement[m[2]:m[3]], req.statement[:m[0]]
 	} else if valuesClause.MatchString(req.statement) {

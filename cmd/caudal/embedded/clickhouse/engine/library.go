@@ -94,17 +94,18 @@ func load(file, path string) (l *library, err error) {
 
 // keepSignals saves the signal handlers; the returned function puts them back.
 func (l *library) keepSignals() func() {
-	signals := []syscall.Signal{
-		syscall.SIGILL, syscall.SIGTRAP, syscall.SIGABRT, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGSEGV, syscall.SIGSYS,
-		syscall.SIGTSTP, syscall.SIGURG, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE,
+	signals := []int32{
+		int32(syscall.SIGILL), int32(syscall.SIGTRAP), int32(syscall.SIGABRT), int32(syscall.SIGBUS), int32(syscall.SIGFPE),
+		int32(syscall.SIGSEGV), int32(syscall.SIGSYS), int32(syscall.SIGTSTP), int32(syscall.SIGURG), int32(syscall.SIGTERM),
+		int32(syscall.SIGINT), int32(syscall.SIGHUP), int32(syscall.SIGQUIT), int32(syscall.SIGPIPE),
 	}
 	saved := make([][256]byte, len(signals)) // struct sigaction is 152 bytes with glibc on amd64
 	for i, s := range signals {
-		l.sigaction(int32(s), nil, pointer(&saved[i][0]))
+		l.sigaction(s, nil, pointer(&saved[i][0]))
 	}
 	return func() {
 		for i, s := range signals {
-			l.sigaction(int32(s), pointer(&saved[i][0]), nil)
+			l.sigaction(s, pointer(&saved[i][0]), nil)
 		}
 	}
 }
@@ -154,7 +155,7 @@ func (l *library) open(settings ...string) (*connection, error) {
 		argv[i] = pointer(&texts[i][0])
 	}
 	defer l.keepSignals()()
-	owner := l.connect(int32(len(args)), pointer(&argv[0]))
+	owner := l.connect(int32(len(args)), pointer(&argv[0])) //nolint:gosec // a handful of arguments
 	runtime.KeepAlive(texts)
 	if owner == nil {
 		return nil, fmt.Errorf("connecting to the engine failed: folder %s unusable or a bad setting", l.path)
@@ -180,7 +181,7 @@ type arguments struct {
 	nameLens, valueLen []uintptr
 }
 
-func first[T any](s []T) pointer { return pointer(unsafe.SliceData(s)) }
+func first[T any](s []T) pointer { return pointer(unsafe.SliceData(s)) } //nolint:gosec // callers keep s alive over the call
 
 func newArguments(query []byte, format string, params []param) *arguments {
 	a := &arguments{query: query, format: []byte(format)}
@@ -225,7 +226,7 @@ func (c *connection) take(result pointer, out func([]byte) error) (stats, error)
 	}
 	st := stats{rowsRead: c.lib.rowsRead(result), rowsWritten: c.lib.rowsWritten(result)}
 	if n := c.lib.length(result); n > 0 && out != nil {
-		return st, out(unsafe.Slice((*byte)(c.lib.buffer(result)), n))
+		return st, out(unsafe.Slice((*byte)(c.lib.buffer(result)), n)) //nolint:gosec // valid until destroy, which is deferred
 	}
 	return st, nil
 }

@@ -41,8 +41,8 @@ func (s *session) writeHeader(out *output, statement string, params []param) err
 		for ; len(rows) > 0; columns++ {
 			for field := range 7 { // name, type, default_type, default_expression, comment, codec, ttl
 				n, width := binary.Uvarint(rows)
-				end := width + int(n)
-				if field < 2 { // a RowBinary string is laid out as in a Native header
+				end := width + int(n) //nolint:gosec // a length within rows
+				if field < 2 {        // a RowBinary string is laid out as in a Native header
 					head = append(head, rows[:end]...)
 				}
 				rows = rows[end:]

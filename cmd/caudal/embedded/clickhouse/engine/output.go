@@ -104,7 +104,7 @@ func (o *output) writeFrames(b []byte) error {
 		if err := o.frames.Compress(b[:n]); err != nil {
 			return fmt.Errorf("compressing a block: %w", err)
 		}
-		if _, err := o.w.Write(o.frames.Data); err != nil {
+		if _, err := o.w.Write(o.frames.Data); err != nil { //nolint:gosec // database blocks, typed as such
 			return err
 		}
 		b = b[n:]
@@ -127,7 +127,7 @@ func (o *output) fail(e *Exception) {
 		head.Set("X-ClickHouse-Exception-Code", strconv.Itoa(e.Code))
 		head.Set("Content-Type", "text/plain; charset=UTF-8")
 		o.w.WriteHeader(e.status())
-		_, _ = io.WriteString(o.w, e.Text+"\n")
+		_, _ = io.WriteString(o.w, e.Text+"\n") //nolint:gosec // plain text, never HTML
 		return
 	}
 	block := fmt.Sprintf("\r\n__exception__\r\n%s\r\n%s\n%d %s\r\n__exception__\r\n", o.tag, e.Text, len(e.Text), o.tag)
@@ -136,5 +136,5 @@ func (o *output) fail(e *Exception) {
 		_ = o.encoder.Close()
 		return
 	}
-	_, _ = io.WriteString(o.w, block)
+	_, _ = io.WriteString(o.w, block) //nolint:gosec // plain text, never HTML
 }
