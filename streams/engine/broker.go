@@ -14,7 +14,11 @@ import (
 // clientOptions are common to all clients. franz-go refreshes metadata at most every 5 s unless told otherwise, and a
 // produce that meets the markers of the last commit is only retried after a refresh.
 func (c *Config) clientOptions() []kgo.Opt {
-	return append([]kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.MetadataMinAge(100 * time.Millisecond)}, c.Options...)
+	return append([]kgo.Opt{
+		kgo.SeedBrokers(c.Brokers...), kgo.MetadataMinAge(100 * time.Millisecond), kgo.DisableClientMetrics(),
+		// A broker may miss waking a fetch (kfake does at times, just after a start): then this is how long input lies there.
+		kgo.FetchMaxWait(100 * time.Millisecond),
+	}, c.Options...)
 }
 
 // checkBroker refuses what exactly-once cannot stand on.

@@ -84,7 +84,7 @@ func (s *session) restoreSome(ctx context.Context, parts []*partition, fence str
 		from[s.cfg.Side][p.id] = kgo.NewOffset().AtStart()
 	}
 	client, err := kgo.NewClient(append(s.cfg.clientOptions(), kgo.ConsumePartitions(from),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(100*time.Millisecond))...)
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()))...)
 	if err != nil {
 		return fmt.Errorf("opening restore client: %w", err)
 	}

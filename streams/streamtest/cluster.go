@@ -132,6 +132,19 @@ func (p topicPartitioner) Partition(r *kgo.Record, n int) int {
 // of a partition count: a group never commits past the last record it was given.
 func (c *Cluster) Lag(group, topic string) int64 {
 	c.tb.Helper()
+	end, committed := c.progress(group, topic)
+	return end - committed
+}
+
+// Applied is the sum of the offsets a group has committed of a topic.
+func (c *Cluster) Applied(group, topic string) int64 {
+	c.tb.Helper()
+	_, committed := c.progress(group, topic)
+	return committed
+}
+
+func (c *Cluster) progress(group, topic string) (end, committed int64) {
+	c.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.tb.Context()), 10*time.Second)
 	defer cancel()
 	client := c.Client()
@@ -141,17 +154,15 @@ func (c *Cluster) Lag(group, topic string) int64 {
 	if err != nil {
 		c.tb.Fatalf("listing the end of %s: %v", topic, err)
 	}
-	committed, err := admin.FetchOffsets(ctx, group)
+	offsets, err := admin.FetchOffsets(ctx, group)
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // a group that never joined has committed nothing
 		c.tb.Fatalf("fetching offsets of %s: %v", group, err)
 	}
-	lag := int64(0)
-	ends.Each(func(end kadm.ListedOffset) {
-		at := int64(0)
-		if o, ok := committed.Lookup(topic, end.Partition); ok {
-			at = max(0, o.At)
+	ends.Each(func(o kadm.ListedOffset) {
+		end += o.Offset
+		if at, ok := offsets.Lookup(topic, o.Partition); ok {
+			committed += max(0, at.At)
 		}
-		lag += max(0, end.Offset-at)
 	})
-	return lag
+	return end, committed
 }
