@@ -1,0 +1,70 @@
+package http
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/caudalpay/caudal/processors/payment"
+)
+
+// Invariant: docs/errors.md has an entry for each error id, with the words that the API says.
+func TestErrorsAreDocumented(t *testing.T) {
+	b, err := os.ReadFile("../../docs/errors.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(b)
+	for _, e := range catalogue() {
+		entry := fmt.Sprintf("### %s\n\n`%d` %s.\n\n%s\n", e.id, e.status, e.title, e.meaning)
+		if !strings.Contains(text, entry) {
+			t.Errorf("docs/errors.md lacks or changes this entry:\n%s", entry)
+		}
+	}
+	if n := len(regexp.MustCompile(`(?m)^### `).FindAllString(text, -1)); n != len(catalogue()) {
+		t.Errorf("docs/errors.md has %d entries, %d exist", n, len(catalogue()))
+	}
+}
+
+func TestReasonsAreDocumented(t *testing.T) {
+	b, err := os.ReadFile("../../docs/errors.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 256 {
+		word := payment.Reason(n).String() //nolint:gosec // up to 255
+		if word == "unknown" || word == "unspecified" {
+			continue
+		}
+		if !strings.Contains(string(b), fmt.Sprintf("\n| %d | `%s` | ", n, word)) {
+			t.Errorf("docs/errors.md lacks reason %d %s", n, word)
+		}
+	}
+}
+
+// Invariant: every error id that the code uses is in the catalogue, once.
+func TestCatalogue(t *testing.T) {
+	source, err := os.ReadFile("problem.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	declared := regexp.MustCompile(`ErrorID\s+= "([a-z_]+)"`).FindAllStringSubmatch(string(source), -1)
+	ps := newProblems()
+	if len(declared) != len(catalogue()) || len(ps) != len(catalogue()) {
+		t.Errorf("%d declared, %d in the catalogue, %d distinct", len(declared), len(catalogue()), len(ps))
+	}
+	for _, d := range declared {
+		if e, ok := ps[ErrorID(d[1])]; !ok || e.status < 400 || e.title == "" || e.meaning == "" {
+			t.Errorf("%s: %+v", d[1], e)
+		}
+	}
+	last := 0
+	for _, e := range catalogue() {
+		if e.status < last {
+			t.Errorf("%s stands out of order", e.id)
+		}
+		last = e.status
+	}
+}
