@@ -49,7 +49,7 @@ type total struct {
 
 func openClickHouse(ctx context.Context, a *auditor) (*clickhouseStore, error) {
 	opts := *a.cfg.ClickHouse
-	if opts.Auth.Database == "" {
+	if opts.Auth.Database == "" || opts.Auth.Database == "default" {
 		opts.Auth.Database = clickhouseDatabase
 	}
 	conn, err := clickhouse.Open(&opts)
@@ -117,7 +117,7 @@ func chFact(d *paymentsv1.Decision) []any {
 	return []any{
 		d.GetAcceptedAtUs(), d.GetTenant(), d.GetMerchant(), d.GetCustomer(), d.GetAccount(), int64(d.GetAccountSeq()), chKind(d.GetKind()), //nolint:gosec // a count
 		chWord(d.GetOutcome(), "OUTCOME_"), chWord(d.GetStatus(), "PAYMENT_STATUS_"), strings.Join(reasons, ","), d.GetCommandId(), d.GetPaymentId(),
-		int64(d.GetCommandPartition()), d.GetCommandOffset(), createdAt(d), int64(d.GetEffectiveDate()), d.GetAmountMinor(), d.GetCurrency(),
+		int64(d.GetCommandPartition()), d.GetCommandOffset(), d.GetCreatedAtUs(), int64(d.GetEffectiveDate()), d.GetAmountMinor(), d.GetCurrency(),
 		d.GetTargetAmountMinor(), d.GetTargetCurrency(), d.GetFeeMinor(), fx.GetRateUnscaled(), int64(fx.GetRateScale()),
 		fx.GetMidUnscaled(), int64(fx.GetMidScale()), int64(fx.GetSpreadBp()), d.GetLimitAmountMinor(), d.GetLimitCurrency(),
 		d.GetMethod(), d.GetToAccount(), d.GetRelatedPaymentId(), chWord(d.GetRelatedStatus(), "PAYMENT_STATUS_"), d.GetRefundedMinor(),

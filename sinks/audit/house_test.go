@@ -379,10 +379,8 @@ func (h *house) publish() []string {
 	}
 	for p := range int32(partitions) {
 		records = append(append(records, h.commands[p]...), h.decisions[p]...)
-		for _, key := range h.models[p].Keys() {
-			records = append(records, &kgo.Record{Topic: topics.AccountsTable, Partition: p, Key: []byte(key), Value: encode(h.t, h.models[p].Cell(key))})
-		}
 	}
+	records = append(records, h.cells()...)
 	if err := client.ProduceSync(ctx, records...).FirstErr(); err != nil {
 		h.t.Fatal(err)
 	}
@@ -408,4 +406,15 @@ func produce(t *testing.T, brokers []string, records ...*kgo.Record) {
 	if err := client.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// cells is the engine's table as it stands.
+func (h *house) cells() []*kgo.Record {
+	var records []*kgo.Record
+	for p := range int32(partitions) {
+		for _, key := range h.models[p].Keys() {
+			records = append(records, &kgo.Record{Topic: topics.AccountsTable, Partition: p, Key: []byte(key), Value: encode(h.t, h.models[p].Cell(key))})
+		}
+	}
+	return records
 }
