@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
@@ -113,6 +114,24 @@ func TestServesAndStops(t *testing.T) {
 	text, err := os.ReadFile(log)
 	if err != nil || !strings.Contains(string(text), "a line before\n") || !strings.Contains(string(text), "a line after\n") {
 		t.Errorf("log %q, %v", text, err)
+	}
+}
+
+func TestStopAfterCancelIsOrderly(t *testing.T) {
+	p := supervise(t, child.Spec{Args: []string{"__serve"}})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Stop(ctx); err != nil {
+		t.Errorf("the child was killed: %v", err)
+	}
+}
+
+func TestRun(t *testing.T) {
+	if err := child.Run(exec.Command("sh", "-c", "echo told why; exit 4")); err == nil || !strings.Contains(err.Error(), "told why") {
+		t.Errorf("Run = %v", err)
+	}
+	if err := child.Run(exec.Command("true")); err != nil {
+		t.Error(err)
 	}
 }
 

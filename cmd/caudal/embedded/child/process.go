@@ -81,8 +81,12 @@ func (p *Process) Err() error {
 	return p.err
 }
 
-// Stop asks the child to end, insists after the stop timeout or when ctx ends, and waits for it.
+// Stop asks the child to end, insists after the stop timeout or when ctx ends, and waits for it. A caller
+// that stops because ctx has ended still means an orderly end: then only the stop timeout counts.
 func (p *Process) Stop(ctx context.Context) error {
+	if ctx.Err() != nil {
+		ctx = context.WithoutCancel(ctx)
+	}
 	p.stopOnce.Do(func() { close(p.stop) })
 	patience := time.NewTimer(p.spec.StopTimeout)
 	defer patience.Stop()

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
 )
 
 // errNoClient is what a person reads on a machine with neither npm nor pip.
@@ -125,9 +127,8 @@ func run(ctx context.Context, dir, name string, args ...string) error {
 	if filepath.IsAbs(name) { // npm's own helpers look for node in the path
 		cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(name)+string(os.PathListSeparator)+os.Getenv("PATH"))
 	}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s %s: %w\n%s", filepath.Base(name), strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	if err := child.Run(cmd); err != nil {
+		return fmt.Errorf("%s %s: %w", filepath.Base(name), strings.Join(args, " "), err)
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -14,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
 )
 
 // cluster is one PostgreSQL data directory and the installation that serves it.
@@ -111,10 +112,8 @@ func (c cluster) initdb(ctx context.Context, password string) error {
 	cmd.ExtraFiles = []*os.File{folder, r}
 	cmd.Dir, cmd.Env = "/", c.environment()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.user.credential()}
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("running initdb: %w\n%s", err, strings.TrimSpace(out.String()))
+	if err := child.Run(cmd); err != nil {
+		return fmt.Errorf("running initdb: %w", err)
 	}
 	return nil
 }
