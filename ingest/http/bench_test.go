@@ -1,0 +1,152 @@
+package http
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fasthttp"
+
+	"github.com/caudalpay/caudal/processors/payment"
+	directoryv1 "github.com/caudalpay/caudal/schemas/directory/v1"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	"github.com/caudalpay/caudal/schemas/seal"
+)
+
+const benchBody = `{"account_id":"acc_aaaaaaaaaaaaaaaaaaaa","amount":12345,"currency":"BRL","method":{"type":"book"},"reference":"order 4711","counterparty":{"name":"Maria Souza","country":"BR"}}`
+
+func benchBatch(n int) []byte {
+	items := make([]string, n)
+	for i := range items {
+		items[i] = fmt.Sprintf(`{"kind":"payin","idempotency_key":"key-%06d",%s`, i, benchBody[1:])
+	}
+	return []byte("[" + strings.Join(items, ",") + "]")
+}
+
+// still takes everything and answers at once, so that the door alone is measured.
+type still struct{ entry *directoryv1.AccountEntry }
+
+func (still) Submit(context.Context, string, *paymentsv1.Command) error { return nil }
+
+func (still) SubmitAndWait(_ context.Context, _ string, c *paymentsv1.Command, _ time.Duration) (*paymentsv1.Decision, error) {
+	return &paymentsv1.Decision{Kind: c.GetKind(), Outcome: paymentsv1.Outcome_OUTCOME_APPROVED, Status: paymentsv1.PaymentStatus_PAYMENT_STATUS_SUCCEEDED, AmountMinor: c.GetInstruction().GetAmountMinor(), Currency: "BRL", AccountSeq: 1}, nil
+}
+
+func (still) SubmitBatch(_ context.Context, items []Item) []error { return make([]error, len(items)) }
+
+func (still) SubmitBatchAndWait(_ context.Context, items []Item, _ time.Duration) []Result {
+	return make([]Result, len(items))
+}
+
+func (s still) Account(payment.AccountID) (*directoryv1.AccountEntry, bool) { return s.entry, true }
+
+func (still) CustomerAccount(string, string, string) (payment.AccountID, bool) { return "", false }
+
+func (still) WaitAccount(context.Context, payment.AccountID) error { return nil }
+
+func (still) Pin(string) (*paymentsv1.Pins, error) {
+	return &paymentsv1.Pins{Policy: "standard@1"}, nil
+}
+
+type noStore struct{ Store }
+
+func benchServer(tb testing.TB) (*Server, string) {
+	tb.Helper()
+	sealer, err := seal.LoadOrCreate(filepath.Join(tb.TempDir(), "seal.key"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	const secret = "sk_test_benchmark"
+	keys, err := NewKeyring([]Key{keyFor(secret)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	house := still{&directoryv1.AccountEntry{Tenant: "sample", Merchant: "shop", Customer: "c1", State: &paymentsv1.AccountState{Currencies: []string{"BRL"}, Policy: "standard"}}}
+	reg := prometheus.NewRegistry()
+	s, err := New(Config{}, Ports{
+		Commands: house, Accounts: house, Pins: house, Sealer: sealer, Store: noStore{}, Keys: keys, Now: time.Now,
+		Log: slog.New(slog.DiscardHandler), Metrics: reg, Gatherer: reg,
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s, secret
+}
+
+func BenchmarkDecodeSingle(b *testing.B) {
+	ds := newDecoders()
+	body := []byte(benchBody)
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		var r paymentRequest
+		d := ds.get(body)
+		if d.payment(&r, payment.KindPayIn) != nil || d.end() != nil || d.violations != nil {
+			b.Fatal(d.violations)
+		}
+		ds.put(d)
+	}
+}
+
+func BenchmarkDecodeBatchOf100(b *testing.B) {
+	ds := newDecoders()
+	body := benchBatch(100)
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		d := ds.get(body)
+		if _, err := d.json.ReadToken(); err != nil {
+			b.Fatal(err)
+		}
+		for d.json.PeekKind() != ']' {
+			var r paymentRequest
+			if d.payment(&r, payment.KindUnknown) != nil || d.violations != nil {
+				b.Fatal(d.violations)
+			}
+		}
+		ds.put(d)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*100), "ns/item")
+}
+
+// handler measures the whole handler without a socket.
+func handler(b *testing.B, path string, body []byte, items int, headers ...string) {
+	b.Helper()
+	s, secret := benchServer(b)
+	var ctx fasthttp.RequestCtx
+	var req fasthttp.Request
+	req.Header.SetMethod("POST")
+	req.SetRequestURI(path)
+	req.Header.SetContentType("application/json")
+	req.Header.Set("Authorization", "Bearer "+secret)
+	req.Header.Set("Idempotency-Key", "k")
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	req.SetBody(body)
+	ctx.Init(&req, nil, nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		ctx.Response.Reset()
+		s.handle(&ctx)
+		if ctx.Response.StatusCode() >= 300 {
+			b.Fatalf("%d %s", ctx.Response.StatusCode(), ctx.Response.Body())
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*items), "ns/item")
+}
+
+func BenchmarkHandleSingleAndWait(b *testing.B) { handler(b, "/payins", []byte(benchBody), 1) }
+
+func BenchmarkHandleSingleAsync(b *testing.B) {
+	handler(b, "/payins", []byte(benchBody), 1, "Prefer", "respond-async")
+}
+
+func BenchmarkHandleBatchOf100(b *testing.B) {
+	handler(b, "/payments:batch", benchBatch(100), 100, "Prefer", "respond-async")
+}

@@ -1,0 +1,177 @@
+package http
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/caudalpay/caudal/processors/payment"
+)
+
+// seeds adds the saved bodies: what has to be taken, and what has to be refused.
+func seeds(f *testing.F) {
+	f.Helper()
+	files, err := filepath.Glob("testdata/*/*.json")
+	if err != nil || len(files) == 0 {
+		f.Fatal("no seeds", err)
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+}
+
+// decodes reads a body the way a handler does; ok is false where it is refused.
+func decodes(t *testing.T, body []byte, decode func(*decoder) error) bool {
+	t.Helper()
+	d := newDecoders().get(body)
+	err := decode(d)
+	if err == nil {
+		err = d.end()
+	}
+	for _, v := range d.violations {
+		if v.Pointer == nil || v.Code == "" || len(*v.Pointer) > pointerMaxBytes {
+			t.Fatalf("violation %+v", v)
+		}
+	}
+	ok := err == nil && len(d.violations) == 0
+	if len(d.violations) > violationsMax {
+		t.Fatalf("%d violations", len(d.violations))
+	}
+	if ok && !jsontext.Value(body).IsValid() {
+		t.Fatalf("taken, and not JSON: %q", body)
+	}
+	return ok
+}
+
+// Invariant: what is taken is within its limits, and takes the same form again when its values are written anew.
+func FuzzPayment(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, kind := range []payment.Kind{payment.KindUnknown, payment.KindPayIn, payment.KindPayOut, payment.KindTransfer, payment.KindRefund} {
+			var r paymentRequest
+			if !decodes(t, body, func(d *decoder) error { return d.payment(&r, kind) }) {
+				continue
+			}
+			refund := r.kind == payment.KindRefund
+			if r.account == "" || r.amount < 0 || !refund && (r.amount == 0 || r.currency == "") || len(r.metadata) > metadataMaxBytes {
+				t.Fatalf("%q gives %+v", body, r)
+			}
+			var again paymentRequest
+			anew := append([]byte("\n "), bytes.TrimSpace(body)...)
+			if !decodes(t, anew, func(d *decoder) error { return d.payment(&again, kind) }) {
+				t.Fatalf("%q is refused with white space before it", body)
+			}
+			if !bytes.Equal(r.canonical(nil), again.canonical(nil)) {
+				t.Fatalf("%q has two canonical forms", body)
+			}
+		}
+	})
+}
+
+func FuzzAccount(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var r accountRequest
+		if decodes(t, body, func(d *decoder) error { return d.account(&r) }) &&
+			(!isName(r.externalID) || !isName(r.customerID) || len(r.currencies) == 0 || len(r.currencies) > currenciesMax || r.kycLevel < 0 || r.kycLevel > kycLevelMax || r.overdraft < 0 || r.kind == 0) {
+			t.Fatalf("%q gives %+v", body, r)
+		}
+		var level int64
+		if decodes(t, body, func(d *decoder) error { return d.kycLevel(&level) }) && (level < 0 || level > kycLevelMax) {
+			t.Fatalf("%q gives level %d", body, level)
+		}
+		decodes(t, body, (*decoder).nothing)
+	})
+}
+
+func FuzzPrefer(f *testing.F) {
+	for _, s := range []string{"", "wait=5", "respond-async, wait=0", `wait="3";a=b`, "wait=99999999999999", ",=;,"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if p := prefer([][]byte{[]byte(s)}, 1, 30e9); p.wait < 0 || p.wait > 30e9 {
+			t.Fatalf("%q waits %v", s, p.wait)
+		}
+	})
+}
+
+func FuzzCursor(f *testing.F) {
+	for _, c := range []StatementCursor{{}, {AccountSeq: 1}, {AccountSeq: 1 << 40, Line: 31}} {
+		f.Add(encodeCursor(c))
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		c, ok := decodeCursor(s)
+		if !ok {
+			return
+		}
+		if back, ok := decodeCursor(encodeCursor(c)); !ok || back != c {
+			t.Fatalf("%q gives %+v, then %+v", s, c, back)
+		}
+	})
+}
+
+func FuzzNormalise(f *testing.F) {
+	for _, s := range []string{"", "José  da Silva", "ﬀ ﾊﾞ", "111.444.777-35", "ß\u0301", "\xff"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if once := NormaliseName(s); NormaliseName(once) != once {
+			t.Fatalf("%q gives %q, then %q", s, once, NormaliseName(once))
+		}
+		if once := NormaliseCode(s); NormaliseCode(once) != once {
+			t.Fatalf("%q gives %q, then %q", s, once, NormaliseCode(once))
+		}
+	})
+}
+
+func TestNormalise(t *testing.T) {
+	for _, c := range [][3]string{
+		{"José  da\tSilva ", "JOSE DA SILVA", "JOSEDASILVA"},
+		{"111.444.777-35", "111.444.777-35", "11144477735"},
+		{"Łódź ÇÃO", "ŁODZ CAO", "ŁODZCAO"},
+		{"jose\u0301", "JOSE", "JOSE"},
+	} {
+		if NormaliseName(c[0]) != c[1] || NormaliseCode(c[0]) != c[2] {
+			t.Errorf("%q: %q, %q", c[0], NormaliseName(c[0]), NormaliseCode(c[0]))
+		}
+	}
+}
+
+// Invariant: a body of testdata/refused is refused whatever it is sent to, one of testdata/taken is taken.
+func TestSavedBodies(t *testing.T) {
+	decoders := map[string]func(*decoder) error{
+		"item":    func(d *decoder) error { return d.payment(&paymentRequest{}, payment.KindUnknown) },
+		"payin":   func(d *decoder) error { return d.payment(&paymentRequest{}, payment.KindPayIn) },
+		"account": func(d *decoder) error { return d.account(&accountRequest{}) },
+		"level":   func(d *decoder) error { return d.kycLevel(new(int64)) },
+		"nothing": (*decoder).nothing,
+	}
+	for _, folder := range []string{"refused", "taken"} {
+		files, err := filepath.Glob("testdata/" + folder + "/*.json")
+		if err != nil || len(files) < 10 {
+			t.Fatal(len(files), err)
+		}
+		for _, name := range files {
+			body, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			taken := 0
+			for _, decode := range decoders {
+				if decodes(t, body, decode) {
+					taken++
+				}
+			}
+			if taken > 0 != (folder == "taken") {
+				t.Errorf("%s: taken by %d decoders", name, taken)
+			}
+		}
+	}
+}

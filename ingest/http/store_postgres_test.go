@@ -1,0 +1,120 @@
+package http_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/embedtest"
+	"github.com/caudalpay/caudal/ingest/http"
+	"github.com/caudalpay/caudal/processors/payment"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	schema "github.com/caudalpay/caudal/schemas/sql/postgres"
+)
+
+func TestMain(m *testing.M) { embedtest.Main(m) }
+
+// TestPostgresStore reads rows as the sink writes them.
+func TestPostgresStore(t *testing.T) {
+	dsn := embedtest.Postgres(t)
+	if err := schema.Migrate(t.Context(), dsn, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	account := payment.AccountIDFrom("sample", "shop", "a1")
+	id := payment.IDFrom(payment.KindPayIn, account, "shop", "k1")
+	exec := func(sql string, args ...any) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(`INSERT INTO accounts.accounts (account, account_seq, opened_at, kind, status, kyc_level, tenant, merchant, customer, external_id, policy, currencies, overdraft_limit_minor)
+		VALUES ($1, 7, '2026-11-22 08:00:00+00', 1, 1, 2, 'sample', 'shop', 'c1', 'a1', 'standard', '{BRL,USD}', 50)`, string(account))
+	exec(`INSERT INTO accounts.accounts (account, account_seq) VALUES ('acc_nobody', 3)`)
+	exec(`INSERT INTO ledger.balances VALUES ($1, 'BRL', 900, 100, 20)`, string(account))
+	for month, status := range map[string]int{"2026-01-01": 4, "2026-11-01": 1} {
+		exec(`INSERT INTO payments.payments (payment_id, created_month, effective_date, created_at, decided_at, deadline_at, created_seq, account_seq, log_offset,
+			amount_minor, target_amount_minor, fee_minor, limit_amount_minor, refunded_minor, log_partition, fx_spread_bp, kind, outcome, status, fraud_score, currency,
+			target_currency, limit_currency, method, tenant, merchant, customer, account, to_account, related_payment_id, instrument, counterparty_country,
+			sealed_key_id, sealed, fx_rate, fx_mid, reasons)
+			VALUES ($1, $2::date, '1993-01-05', '2026-11-22 08:00:01.000002+00', '2026-11-22 08:00:02+00', '2026-11-23 08:00:00+00', 2, 3, 11,
+			1000, 198, 10, 1000, 0, 5, 100, 10, 3, $3, 650, 'BRL', 'USD', 'BRL', 'cash', 'sample', 'shop', 'c1', $4, '', '', 'tok', 'BR', 'k1', '\x0102', 0.1980000, 0.200, '{60}')`,
+			string(id), month, status, string(account))
+	}
+	for line, amount := range []int64{-1000, 700, -10, 310} {
+		holder := string(account)
+		if line == 0 || line == 3 {
+			holder = "sys_clearing_cash"
+		}
+		exec(`INSERT INTO ledger.postings VALUES (11, $1, 5, '1993-01-01', 1, $2, 2, 1, $3, 'BRL')`, amount, line, holder)
+	}
+	exec(`INSERT INTO ledger.postings VALUES (11, 5, 5, '1993-01-01', 1, 9, 1, 2, $1, 'BRL')`, string(account)) // pending: no line of a statement
+	exec(`INSERT INTO ledger.journals VALUES (11, 3, 40, '2026-11-22 08:00:02+00', 690, 0, 0, 5, 5, '1993-01-01', '1993-01-05', 1, 10, 1, 4, $1, $2, 'BRL')`, string(account), string(id))
+
+	store, err := http.OpenPostgresStore(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if err := store.Ready(); err != nil {
+		t.Fatal(err)
+	}
+	mine, other := http.Owner{Tenant: "sample", Merchant: "shop"}, http.Owner{Tenant: "sample", Merchant: "rival"}
+	p, err := store.Payment(t.Context(), mine, id)
+	want := &http.PaymentView{
+		PaymentID: string(id), AccountID: string(account), Kind: "payin", Decision: "review", Status: "in_review", Reasons: []string{"fraud_score"},
+		Amount: 1000, Currency: "BRL", TargetAmount: 198, TargetCurrency: "USD", Fee: 10, FX: &http.FXView{Rate: "0.198", Mid: "0.2", SpreadBP: 100},
+		Method: "cash", Instrument: "tok", FraudScore: 650, EffectiveDate: "1993-01-05",
+		CreatedAt: time.Date(2026, 11, 22, 8, 0, 1, 2000, time.UTC), UpdatedAt: time.Date(2026, 11, 22, 8, 0, 2, 0, time.UTC),
+		ReviewDeadline: time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC), AccountSeq: 3, CounterpartyCountry: "BR",
+		Sealed: &paymentsv1.Sealed{KeyId: "k1", Ciphertext: []byte{1, 2}},
+	}
+	if err != nil || !reflect.DeepEqual(p, want) {
+		t.Errorf("payment %+v, %v\nwant    %+v", p, err, want)
+	}
+	a, err := store.Account(t.Context(), mine, account)
+	if err != nil || a.Kind != "person" || a.Status != "open" || a.OverdraftLimit != 50 || a.AccountSeq != 7 || a.KYCLevel != 2 || len(a.Currencies) != 2 {
+		t.Errorf("account %+v, %v", a, err)
+	}
+	b, err := store.Balances(t.Context(), mine, account)
+	if err != nil || !reflect.DeepEqual(b, &http.BalancesView{AccountSeq: 7, Balances: []http.BalanceView{{"BRL", 900, 100, 800}, {"USD", 0, 0, 0}}}) {
+		t.Errorf("balances %+v, %v", b, err)
+	}
+	page, err := store.Statement(t.Context(), mine, http.StatementQuery{Account: account, Limit: 1})
+	if err != nil || len(page.Lines) != 1 || !page.HasMore || page.Lines[0].Amount != 700 || page.Lines[0].Journal != "post" || page.Lines[0].EffectiveDate != "1993-01-05" {
+		t.Errorf("statement %+v, %v", page, err)
+	}
+	page, err = store.Statement(t.Context(), mine, http.StatementQuery{Account: account, Limit: 5, After: http.StatementCursor{AccountSeq: 3, Line: 1}})
+	if err != nil || len(page.Lines) != 1 || page.HasMore || page.Lines[0].Amount != -10 {
+		t.Errorf("statement behind a cursor %+v, %v", page, err)
+	}
+	for name, read := range map[string]func() error{
+		"payment of another":   func() error { _, err := store.Payment(t.Context(), other, id); return err },
+		"account of another":   func() error { _, err := store.Account(t.Context(), other, account); return err },
+		"balances of another":  func() error { _, err := store.Balances(t.Context(), other, account); return err },
+		"statement of another": func() error { _, err := store.Statement(t.Context(), other, http.StatementQuery{Account: account, Limit: 1}); return err },
+		"never opened":         func() error { _, err := store.Account(t.Context(), http.Owner{}, "acc_nobody"); return err },
+	} {
+		if err := read(); !errors.Is(err, http.ErrNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := store.WaitSeq(ctx, account, 7); err != nil {
+		t.Error(err)
+	}
+	if err := store.WaitSeq(ctx, account, 8); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+}
