@@ -99,11 +99,14 @@ func TestPostgresStore(t *testing.T) {
 		t.Errorf("statement behind a cursor %+v, %v", page, err)
 	}
 	for name, read := range map[string]func() error{
-		"payment of another":   func() error { _, err := store.Payment(t.Context(), other, id); return err },
-		"account of another":   func() error { _, err := store.Account(t.Context(), other, account); return err },
-		"balances of another":  func() error { _, err := store.Balances(t.Context(), other, account); return err },
-		"statement of another": func() error { _, err := store.Statement(t.Context(), other, http.StatementQuery{Account: account, Limit: 1}); return err },
-		"never opened":         func() error { _, err := store.Account(t.Context(), http.Owner{}, "acc_nobody"); return err },
+		"payment of another":  func() error { _, err := store.Payment(t.Context(), other, id); return err },
+		"account of another":  func() error { _, err := store.Account(t.Context(), other, account); return err },
+		"balances of another": func() error { _, err := store.Balances(t.Context(), other, account); return err },
+		"statement of another": func() error {
+			_, err := store.Statement(t.Context(), other, http.StatementQuery{Account: account, Limit: 1})
+			return err
+		},
+		"never opened": func() error { _, err := store.Account(t.Context(), http.Owner{}, "acc_nobody"); return err },
 	} {
 		if err := read(); !errors.Is(err, http.ErrNotFound) {
 			t.Errorf("%s: %v", name, err)

@@ -3,8 +3,8 @@ package clickhouse
 import (
 	"github.com/ClickHouse/ch-go/proto"
 
+	"github.com/caudalpay/caudal/processors/ledger"
 	"github.com/caudalpay/caudal/processors/payment"
-	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/sinks/decisionlog"
 )
 
@@ -46,8 +46,8 @@ func (l *lines) append(e decisionlog.Entry) {
 			l.logPartition.Append(e.Partition)
 			l.logOffset.Append(e.Offset)
 			l.line.Append(n)
-			l.journalKind.Append(journalWord(j.GetKind()))
-			l.layer.Append(layerWord(p.GetLayer()))
+			l.journalKind.Append(ledger.JournalKind(j.GetKind()).String())
+			l.layer.Append(ledger.Layer(p.GetLayer()).String())
 			l.account.Append(p.GetAccount())
 			l.currency.Append(p.GetCurrency())
 			l.amount.Append(p.GetAmountMinor())
@@ -58,33 +58,5 @@ func (l *lines) append(e decisionlog.Entry) {
 			l.paymentID.Append(e.GetPaymentId())
 			n++
 		}
-	}
-}
-
-func journalWord(k paymentsv1.JournalKind) string {
-	switch k {
-	case paymentsv1.JournalKind_JOURNAL_KIND_HOLD:
-		return "hold"
-	case paymentsv1.JournalKind_JOURNAL_KIND_POST:
-		return "post"
-	case paymentsv1.JournalKind_JOURNAL_KIND_RELEASE:
-		return "release"
-	case paymentsv1.JournalKind_JOURNAL_KIND_COMPENSATION:
-		return "compensation"
-	case paymentsv1.JournalKind_JOURNAL_KIND_REFUND:
-		return "refund"
-	default:
-		return "unknown"
-	}
-}
-
-func layerWord(l paymentsv1.Layer) string {
-	switch l {
-	case paymentsv1.Layer_LAYER_POSTED:
-		return "posted"
-	case paymentsv1.Layer_LAYER_PENDING:
-		return "pending"
-	default:
-		return "unknown"
 	}
 }

@@ -2,12 +2,14 @@
 --
 -- The identity of a row is (log_partition, log_offset[, line]). Exactly once comes from recorded ranges and insert
 -- tokens (sink_ranges); ReplacingMergeTree by identity is the second net, so whoever reconciles reads the *_exact views.
+--
+-- ClickHouse has no transaction around these statements: each can be run again where a migration was cut off.
 
 -- +goose Up
 
 -- sink_ranges: the range of each insert, recorded before it. seq is taken by an insert whose token is the number, so of
 -- two sinks only one gets it: that is the fence.
-CREATE TABLE sink_ranges
+CREATE TABLE IF NOT EXISTS sink_ranges
 (
     sink        String,
     seq         UInt64,
@@ -21,7 +23,7 @@ ENGINE = ReplacingMergeTree(seq) ORDER BY (sink)
 SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- payment_facts: one row per decision, ticks apart.
-CREATE TABLE payment_facts
+CREATE TABLE IF NOT EXISTS payment_facts
 (
     accepted_at         DateTime64(6, 'UTC') CODEC(Delta, ZSTD),
     log_partition       Int32,
@@ -75,7 +77,7 @@ ORDER BY (merchant, toDate(accepted_at), log_partition, log_offset)
 SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- postings: one row per line of every journal.
-CREATE TABLE postings
+CREATE TABLE IF NOT EXISTS postings
 (
     accepted_at   DateTime64(6, 'UTC') CODEC(Delta, ZSTD),
     log_partition Int32,
@@ -98,7 +100,7 @@ ORDER BY (account, log_partition, log_offset, line)
 SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- payments_by_minute: counts and sums, added to by the view below at each insert. Read with GROUP BY and sum().
-CREATE TABLE payments_by_minute
+CREATE TABLE IF NOT EXISTS payments_by_minute
 (
     minute       DateTime('UTC'),
     tenant       LowCardinality(String),
@@ -116,19 +118,19 @@ PARTITION BY toYYYYMM(minute)
 ORDER BY (minute, tenant, merchant, currency, kind, outcome)
 SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1;
 
-CREATE MATERIALIZED VIEW payments_by_minute_feed TO payments_by_minute AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS payments_by_minute_feed TO payments_by_minute AS
 SELECT toStartOfMinute(accepted_at) AS minute, tenant, merchant, currency, kind, outcome,
        count() AS decisions, sum(toInt128(payment_facts.amount_minor)) AS amount_minor,
        sum(toInt128(payment_facts.fee_minor)) AS fee_minor, max(payment_facts.fraud_score) AS fraud_score
 FROM payment_facts
 GROUP BY minute, tenant, merchant, currency, kind, outcome;
 
-CREATE VIEW payment_facts_exact AS SELECT * FROM payment_facts FINAL;
-CREATE VIEW postings_exact AS SELECT * FROM postings FINAL;
+CREATE VIEW IF NOT EXISTS payment_facts_exact AS SELECT * FROM payment_facts FINAL;
+CREATE VIEW IF NOT EXISTS postings_exact AS SELECT * FROM postings FINAL;
 
 -- payments: the latest state of each payment. Decisions of a payment stand on one partition, so offsets order them;
 -- the payee's side of a transfer is a fact of its own and not a state of the transfer.
-CREATE VIEW payments AS
+CREATE VIEW IF NOT EXISTS payments AS
 SELECT payment_id,
        anyIf(kind, creates) AS kind, anyIf(tenant, creates) AS tenant, anyIf(merchant, creates) AS merchant,
        anyIf(customer, creates) AS customer, anyIf(account, creates) AS account, anyIf(to_account, creates) AS to_account,
@@ -159,7 +161,7 @@ GROUP BY payment_id
 HAVING kind != '';
 
 -- account_balances: posted and held per account and currency, as the journals say.
-CREATE VIEW account_balances AS
+CREATE VIEW IF NOT EXISTS account_balances AS
 SELECT account, currency,
        sumIf(toInt128(amount_minor), layer = 'posted') AS posted_minor,
        -sumIf(toInt128(amount_minor), layer = 'pending' AND ((journal_kind = 'hold' AND amount_minor < 0) OR (journal_kind = 'release' AND amount_minor > 0))) AS held_minor,
