@@ -89,9 +89,9 @@ func (f *Follower) Ready() error {
 func (f *Follower) Run(ctx context.Context) error {
 	defer f.behind("stopped")
 	defer f.client.Close()
-	targets, err := f.locate(ctx)
-	if err != nil {
-		return err
+	targets := f.locate(ctx)
+	if ctx.Err() != nil {
+		return nil
 	}
 	pending := make(map[place]int64)
 	offsets := make(map[string]map[int32]kgo.Offset)
@@ -138,15 +138,12 @@ type place struct {
 type span struct{ start, end int64 }
 
 // locate finds where each partition starts and ends now, however long the brokers take to answer.
-func (f *Follower) locate(ctx context.Context) (map[place]span, error) {
+func (f *Follower) locate(ctx context.Context) map[place]span {
 	admin := kadm.NewClient(f.client)
 	for wait := retryMin; ; wait = min(2*wait, retryMax) {
 		spans, err := f.spans(ctx, admin)
-		if err == nil {
-			return spans, nil
-		}
-		if ctx.Err() != nil {
-			return nil, nil //nolint:nilnil,nilerr // asked to stop; Run then ends at its first poll
+		if err == nil || ctx.Err() != nil {
+			return spans
 		}
 		f.behind(err.Error())
 		f.cfg.Log.Warn("locating", "topic", f.name(), "error", err)
