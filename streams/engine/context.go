@@ -18,7 +18,7 @@ type Callback func(ctx *Context, value []byte) error
 // Context is what a callback sees of its record and its state. Misuse (an undeclared output, a cell of another partition)
 // panics, which parks or dead-letters the record like any other failure of the callback.
 type Context struct {
-	run    context.Context //nolint:containedctx // one per partition, ends with the engine
+	run    context.Context // one per partition, ends with the engine
 	part   *partition
 	log    *slog.Logger
 	record *kgo.Record

@@ -47,37 +47,41 @@ func (e *Engine) setState(why string) { e.state.Store(&why) }
 
 // Run consumes until ctx ends; then it commits what is in work and returns nil. After an error the process should end and
 // start again: some errors leave goroutines behind that cannot be stopped.
-func (e *Engine) Run(ctx context.Context) (err error) {
+func (e *Engine) Run(ctx context.Context) error {
 	defer e.setState("stopped")
 	e.setState("starting")
 	if err := e.cfg.checkBroker(ctx); err != nil {
-		return stopped(ctx, err)
+		return unlessStopped(ctx, err)
 	}
 	tables := newLookups(e.cfg.Lookups)
 	if err := tables.open(e.cfg.clientOptions()); err != nil {
 		return err
 	}
 	defer tables.close()
-	ctx, cancel := context.WithCancelCause(ctx)
-	following := make(chan struct{})
+	run, cancel := context.WithCancel(ctx)
+	defer cancel()
+	following := make(chan error, 1)
 	go func() {
-		defer close(following)
-		if err := tables.follow(ctx); err != nil {
-			cancel(err)
+		err := tables.follow(run)
+		if err != nil {
+			cancel()
 		}
+		following <- err
 	}()
-	defer func() {
-		cancel(nil)
-		<-following
-	}()
+	err := unlessStopped(run, e.consume(run, tables))
+	cancel()
+	return errors.Join(<-following, err)
+}
+
+func (e *Engine) consume(ctx context.Context, tables *lookups) error {
 	if err := tables.start(ctx); err != nil {
-		return stopped(ctx, err)
+		return err
 	}
 	parts := make([]*partition, e.cfg.Partitions)
 	for i := range parts {
 		parts[i] = newPartition(int32(i), &e.cfg, e.callback, tables) //nolint:gosec // below Partitions
 	}
-	return stopped(ctx, e.sessions(ctx, parts))
+	return e.sessions(ctx, parts)
 }
 
 // sessions goes on after a confirmed abort on the state it has; anything else ends the run.
@@ -110,15 +114,9 @@ func (e *Engine) sessions(ctx context.Context, parts []*partition) error {
 	}
 }
 
-// stopped makes an orderly end of a run whose caller asked for it, and names the cause of one that failed beside it.
-func stopped(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		return err
-	}
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
-		return cause
-	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+// unlessStopped drops an error that only says that ctx ended: that is an orderly end.
+func unlessStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return nil
 	}
 	return err

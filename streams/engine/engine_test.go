@@ -69,6 +69,28 @@ func TestAuditNoticesAKeptOverlay(t *testing.T) {
 	}
 }
 
+func TestRetainedStateThatDoesNotMatchTheOffsetsIsRestored(t *testing.T) {
+	c := newCluster(t)
+	c.Produce(inputs(500, 10)...)
+	fault := refuse(c.Cluster, 1)
+	cfg := testConfig(c.Addrs)
+	cfg.RecordsMax = 100
+	e, err := engine.New(cfg, count)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.SpoilOnAbort()
+	r := startEngine(t, e)
+	r.caughtUp(c)
+	r.stop()
+	if fault.Hits() != 1 {
+		t.Fatalf("%d offset commits were refused, want 1", fault.Hits())
+	}
+	if wrong := audit(c); len(wrong) > 0 {
+		t.Fatal(wrong)
+	}
+}
+
 func TestProduceFailureAborts(t *testing.T) {
 	c := newCluster(t)
 	c.Produce(inputs(500, 10)...)
@@ -189,4 +211,35 @@ func scanAfterRestart(t *testing.T, addrs []string, trigger func()) {
 		t.Fatalf("engine ended: %v", err)
 	}
 	r.stop()
+}
+
+// TestEndOfTransactionFails: whatever the broker answers to EndTxn, and whether it did it or not, nothing is lost or doubled.
+func TestEndOfTransactionFails(t *testing.T) {
+	for _, answer := range []*kerr.Error{
+		kerr.UnknownServerError, kerr.RequestTimedOut, kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.InvalidTxnState, kerr.TransactionAbortable,
+	} {
+		t.Run(answer.Message, func(t *testing.T) {
+			c := newCluster(t)
+			c.Produce(inputs(2000, 50)...)
+			ends := 0
+			fault := c.Fault(kfake.Fault{
+				Keys: []kmsg.Key{kmsg.EndTxn}, TxnID: "tx-0", TopLevel: true, Err: answer, Count: 2,
+				When: func(kmsg.Request) bool { ends++; return ends%3 == 0 },
+			})
+			cfg := testConfig(c.Addrs)
+			cfg.RecordsMax = 100
+			for lives := 0; c.Lag(group, input) > 0; lives++ {
+				if lives > 5 {
+					t.Fatal("does not come to an end")
+				}
+				runUntilDone(t, cfg, func() bool { return c.Lag(group, input) == 0 })
+			}
+			if fault.Hits() == 0 {
+				t.Fatal("nothing was refused")
+			}
+			if wrong := audit(c); len(wrong) > 0 {
+				t.Fatalf("%d things wrong, first %s", len(wrong), wrong[0])
+			}
+		})
+	}
 }

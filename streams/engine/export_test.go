@@ -9,3 +9,12 @@ func (e *Engine) KeepOverlayOnAbort() {
 		p.next = p.applied
 	}
 }
+
+// SpoilOnAbort leaves memory in a state that was never committed, as if the abort had been a commit after all.
+func (e *Engine) SpoilOnAbort() {
+	e.rollback = func(p *partition) {
+		p.rollback()
+		p.cells.base["acc-0"] = []byte("spoilt!!")
+		p.applied = 1 << 40
+	}
+}

@@ -164,7 +164,7 @@ func (group) ResumeAll()                {}
 // generation is the consumer group session of the only generation.
 type generation struct {
 	session *session
-	ctx     context.Context //nolint:containedctx // sarama's interface asks for it
+	ctx     context.Context // sarama's interface asks for it
 }
 
 func (g *generation) Claims() map[string][]int32 {

@@ -39,7 +39,7 @@ type session struct {
 	owned    map[int32]bool
 	assigned chan struct{} // closed once all partitions are ours
 	running  bool
-	polling  context.Context         //nolint:containedctx // ends with the session's context or when partitions are lost
+	polling  context.Context         // ends with the session's context or when partitions are lost
 	lost     context.CancelCauseFunc // ends polling
 
 	// records handed to Goka and not done yet
