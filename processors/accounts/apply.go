@@ -22,7 +22,9 @@ type reducer struct {
 	out  []Emission
 	err  error
 
-	rec *payment.Record // what a creating command makes, once it is neither a stranger's nor a repeat
+	// rec is the record that a creating command makes, created tells that it is kept: a stranger's or a repeat's is not.
+	rec     *payment.Record
+	created bool
 }
 
 // Apply decides a command. It is a function of its arguments; the error is ErrMalformed or ErrInvariant.
@@ -84,6 +86,9 @@ func (r *reducer) account() {
 		r.open()
 		return
 	}
+	if creates(r.cmd.Kind) {
+		r.newRecord()
+	}
 	if r.cell.State == nil {
 		r.decline(payment.ReasonAccountUnknown)
 		return
@@ -92,15 +97,10 @@ func (r *reducer) account() {
 		r.decline(reason)
 		return
 	}
-	if creates(r.cmd.Kind) {
-		r.d.PaymentID = payment.ID(r.cmd.CommandID)
-	}
 	if r.repeated() {
 		return
 	}
-	if creates(r.cmd.Kind) {
-		r.newRecord()
-	}
+	r.created = r.rec != nil
 	if reason := r.standing(); reason != payment.ReasonNone {
 		r.decline(reason)
 		return
@@ -167,7 +167,9 @@ func (r *reducer) standing() payment.Reason {
 	if r.cmd.Kind == payment.KindCounterLeg {
 		return payment.ReasonNone // it carries the payer's policy
 	}
-	if pinned, _, _ := strings.Cut(r.cmd.Pins.Policy, "@"); pinned != r.cell.State.Policy {
+	pinned, _, _ := strings.Cut(r.cmd.Pins.Policy, "@")
+	// A verdict or a KYC level uses no policy, so none need be pinned to it.
+	if pinned != r.cell.State.Policy && (pinned != "" || creates(r.cmd.Kind)) {
 		return payment.ReasonPolicyMismatch
 	}
 	return payment.ReasonNone
@@ -193,15 +195,26 @@ func (r *reducer) repeated() bool {
 	}
 	r.d.Outcome = payment.OutcomeRepeated
 	if first := r.s.Payment; first != nil {
+		r.rec = nil
 		r.d.tell(r.d.PaymentID, first)
-		r.d.Status, r.d.Reasons, r.d.FraudScore = first.FirstStatus, first.FirstReasons, first.FraudScore
+		r.d.tellStatus(first.FirstStatus, first.DeadlineUS)
+		r.d.Reasons = first.FirstReasons
 		return true
 	}
-	r.d.Status, r.d.Reasons = r.s.Command.Status, r.s.Command.FirstReasons
+	first, deadlineUS := r.s.Command, int64(0)
+	if r.s.Related != nil {
+		r.d.tell(r.d.PaymentID, r.s.Related)
+		deadlineUS = r.s.Related.DeadlineUS
+	}
+	r.d.tellStatus(first.Status, deadlineUS)
+	r.d.Reasons = first.FirstReasons
+	if r.cmd.Kind == payment.KindSetKYCLevel {
+		r.tellAccount()
+	}
 	return true
 }
 
-// conflict refuses another request under a used id, and tells nothing of what stands.
+// conflict refuses another request under a used id. It says what was asked and nothing of what stands.
 func (r *reducer) conflict() {
 	r.d.Outcome = payment.OutcomeConflict
 	r.d.Reasons = []payment.Reason{payment.ReasonIdempotencyConflict}
@@ -233,7 +246,7 @@ func (r *reducer) newRecord() {
 		CreatedAtUS: r.d.AcceptedAtUS, EffectiveDate: r.d.EffectiveDate, Pins: r.cmd.Pins,
 	}
 	if r.cmd.Kind == payment.KindRefund {
-		r.rec.Related = r.cmd.PaymentID
+		r.d.PaymentID, r.rec.Related = payment.ID(r.cmd.CommandID), r.cmd.PaymentID
 		return
 	}
 	in := r.cmd.Instruction
@@ -268,12 +281,10 @@ func (r *reducer) end() {
 	d := r.d
 	if r.rec != nil {
 		d.tell(d.PaymentID, r.rec)
-		d.FraudScore = r.rec.FraudScore
-		if r.rec.Status == payment.StatusInReview {
-			d.DeadlineUS = r.rec.DeadlineUS
-		}
+	}
+	if r.created {
 		r.rec.FirstOutcome, r.rec.FirstStatus, r.rec.FirstReasons = d.Outcome, r.rec.Status, d.Reasons
-		r.keep()
+		r.rec.ExpiresAtUS = r.retain(d.PaymentID)
 		r.w.Payments = append(r.w.Payments, PaymentWrite{d.PaymentID.Identity(), r.rec})
 	}
 	if r.remembers() {
@@ -304,13 +315,14 @@ func (r *reducer) remembers() bool {
 	return !slices.Equal(r.d.Reasons, []payment.Reason{payment.ReasonOwnerMismatch})
 }
 
-// keep enters the day on which a new record leaves. A policy without retention keeps it for ever.
-func (r *reducer) keep() {
+// retain enters the day on which a new record leaves. A policy without retention keeps it for ever.
+func (r *reducer) retain(id payment.ID) int64 {
 	if r.s.Policy == nil || r.s.Policy.RetentionDays <= 0 {
-		return
+		return 0
 	}
-	r.rec.ExpiresAtUS = r.d.AcceptedAtUS + int64(r.s.Policy.RetentionDays)*dayUS
-	r.w.DueAdd = append(r.w.DueAdd, Due{r.rec.ExpiresAtUS, payment.AccountID(r.key), r.d.PaymentID, payment.ExpireRetention})
+	at := r.d.AcceptedAtUS + int64(r.s.Policy.RetentionDays)*dayUS
+	r.w.DueAdd = append(r.w.DueAdd, Due{at, payment.AccountID(r.key), id, payment.ExpireRetention})
+	return at
 }
 
 // touched lists the balances of the currencies that this decision posted to.
@@ -337,3 +349,6 @@ func (r *reducer) touches(currency string) bool {
 	}
 	return false
 }
+
+// tellAccount answers an account request with the whole account.
+func (r *reducer) tellAccount() { r.d.AccountState, r.d.Balances = r.cell.State, r.cell.Balances }

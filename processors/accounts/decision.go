@@ -57,12 +57,16 @@ func (d *Decision) tell(id payment.ID, r *payment.Record) {
 	d.PaymentID = id
 	d.AmountMinor, d.Currency = r.AmountMinor, r.Currency
 	d.TargetAmountMinor, d.TargetCurrency = r.TargetAmountMinor, r.TargetCurrency
-	d.FeeMinor, d.FX = r.FeeMinor, r.FX
+	d.FeeMinor, d.FX, d.FraudScore = r.FeeMinor, r.FX, r.FraudScore
 	d.Method, d.ToAccount, d.Related = r.Method, r.ToAccount, r.Related
 	d.CounterpartyCountry, d.CounterpartyDigest = r.CounterpartyCountry, r.CounterpartyDigest
-	d.Instrument = r.Instrument
-	d.tellStatus(r)
+	d.CreatedAtUS, d.Instrument = r.CreatedAtUS, r.Instrument
+	d.tellStatus(r.Status, r.DeadlineUS)
 }
 
-// tellStatus is all that a decision without effect says of a payment.
-func (d *Decision) tellStatus(r *payment.Record) { d.Status, d.CreatedAtUS = r.Status, r.CreatedAtUS }
+func (d *Decision) tellStatus(s payment.Status, deadlineUS int64) {
+	d.Status, d.DeadlineUS = s, 0
+	if s == payment.StatusInReview {
+		d.DeadlineUS = deadlineUS
+	}
+}

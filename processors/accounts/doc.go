@@ -60,7 +60,7 @@ type Writes struct {
 	Cell      *Cell // nil for ticks
 	Payments  []PaymentWrite
 	Command   *CommandWrite
-	Leg       string // identity of a transfer whose counter-leg is now decided
+	Leg       *LegWrite
 	Party     []byte // digest of a counterparty now seen
 	DueAdd    []Due
 	DueRemove []Due
@@ -89,6 +89,12 @@ type CommandRecord struct {
 type CommandWrite struct {
 	CommandID string
 	Record    CommandRecord
+}
+
+// LegWrite remembers under the payee's key that a counter-leg was decided, or forgets it.
+type LegWrite struct {
+	Identity string // of the transfer
+	Forget   bool
 }
 
 // Due is an entry of a partition's due index.

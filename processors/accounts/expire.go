@@ -5,11 +5,18 @@ import "github.com/caudalpay/caudal/processors/payment"
 // expire acts on a deadline, if it still stands. An entry that was overtaken does nothing.
 func (r *reducer) expire() {
 	id, e := r.cmd.PaymentID, r.cmd.Expire
+	if id.Account() != payment.AccountID(r.key) {
+		// The transfer lives under its payer: what is remembered here is its counter-leg.
+		if e.Purpose == payment.ExpireRetention {
+			r.w.Leg = &LegWrite{Identity: id.Identity(), Forget: true}
+		}
+		return
+	}
 	if r.s.Related == nil {
 		return
 	}
 	rec := *r.s.Related
-	r.d.tellStatus(&rec)
+	r.d.tell(id, &rec)
 	switch {
 	case e.Purpose == payment.ExpireReview && rec.Status == payment.StatusInReview && rec.DeadlineUS <= e.DueAtUS:
 		r.d.Reasons = []payment.Reason{payment.ReasonReviewExpired}
@@ -22,6 +29,6 @@ func (r *reducer) expire() {
 	case e.Purpose == payment.ExpireRetention && rec.ExpiresAtUS == e.DueAtUS:
 		rec.ExpiresAtUS += retentionAgainUS
 		r.w.DueAdd = append(r.w.DueAdd, Due{rec.ExpiresAtUS, payment.AccountID(r.key), id, payment.ExpireRetention})
-		r.w.Payments = append(r.w.Payments, PaymentWrite{id.Identity(), &rec})
+		r.store(id, &rec)
 	}
 }

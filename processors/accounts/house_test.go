@@ -152,8 +152,8 @@ func (h *house) decide(key string, cmd payment.Command) (entry, error) {
 	if w.Command != nil {
 		h.commands[key+w.Command.CommandID] = &w.Command.Record
 	}
-	if w.Leg != "" {
-		h.legs[key+w.Leg] = true
+	if w.Leg != nil {
+		h.legs[key+w.Leg.Identity] = !w.Leg.Forget
 	}
 	if w.Party != nil {
 		h.parties[key+string(w.Party)] = true

@@ -87,19 +87,18 @@ func (r *reducer) reserve(limitAmountMinor int64) (limits.Windows, []payment.Rea
 // fund proposes the journal: a hold where a review comes, else the posting.
 func (r *reducer) fund(verdict fraud.Verdict) []payment.Reason {
 	rec := r.rec
-	var reasons []payment.Reason
 	if rec.Kind != payment.KindPayIn &&
 		!ledger.Covers(r.cell.balance(rec.Currency), r.cell.overdraft(rec.Currency), rec.AmountMinor, rec.FeeMinor) {
-		reasons = append(reasons, payment.ReasonInsufficientFunds)
+		return []payment.Reason{payment.ReasonInsufficientFunds}
 	}
 	journal := post(r.key, rec)
 	if verdict == fraud.Review {
 		journal = hold(r.key, rec)
 	}
 	if !r.book(journal) {
-		reasons = append(reasons, payment.ReasonAmountOverflow)
+		return []payment.Reason{payment.ReasonAmountOverflow}
 	}
-	return reasons
+	return nil
 }
 
 // grant sets the status that follows from approval or review.
@@ -107,9 +106,6 @@ func (r *reducer) grant(verdict fraud.Verdict) {
 	if verdict == fraud.Review {
 		r.d.Outcome = payment.OutcomeReview
 		r.move(r.rec, payment.StatusInReview)
-		if r.s.Policy.ReviewTimeoutUS <= 0 {
-			return // it waits for a verdict for ever
-		}
 		r.rec.DeadlineUS = r.d.AcceptedAtUS + r.s.Policy.ReviewTimeoutUS
 		r.w.DueAdd = append(r.w.DueAdd, Due{r.rec.DeadlineUS, payment.AccountID(r.key), r.d.PaymentID, payment.ExpireReview})
 		return

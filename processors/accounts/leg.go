@@ -54,13 +54,14 @@ func (c *Cell) holds(currency string) bool {
 // answerLeg remembers the leg and tells the payer. The key of no account answers too, and has nothing to remember.
 func (r *reducer) answerLeg(accepted bool) {
 	leg := r.cmd.CounterLeg
-	r.d.Related = leg.TransferID
+	r.d.Related, r.d.AmountMinor, r.d.Currency = leg.TransferID, leg.AmountMinor, leg.Currency
 	result := &payment.LegResult{TransferID: leg.TransferID, PayeeAccount: payment.AccountID(r.key), Accepted: accepted}
 	if !accepted {
 		result.Reason = r.d.Reasons[0]
 	}
 	if r.cell.State != nil {
-		r.w.Leg = leg.TransferID.Identity()
+		r.w.Leg = &LegWrite{Identity: leg.TransferID.Identity()}
+		r.retain(leg.TransferID)
 	}
 	key := string(leg.PayerAccount)
 	r.emit(key, payment.Command{
@@ -78,7 +79,8 @@ func (r *reducer) legResult() {
 		return
 	}
 	rec := *r.s.Related
-	r.d.tellStatus(&rec)
+	r.d.tell(result.TransferID, &rec)
+	r.d.Related, r.d.RelatedStatus = result.TransferID, rec.Status
 	if rec.Status != payment.StatusProcessing || rec.Kind != payment.KindTransfer {
 		return // it was taken in before
 	}
@@ -94,5 +96,5 @@ func (r *reducer) legResult() {
 		r.move(&rec, payment.StatusFailed)
 	}
 	r.store(result.TransferID, &rec)
-	r.d.Related = result.TransferID
+	r.d.Related, r.d.RelatedStatus = result.TransferID, rec.Status
 }

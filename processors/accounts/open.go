@@ -41,6 +41,7 @@ func (r *reducer) open() {
 			r.conflict()
 		default:
 			r.d.Outcome = payment.OutcomeRepeated
+			r.tellAccount()
 		}
 		return
 	}
@@ -68,7 +69,7 @@ func (r *reducer) setKYCLevel() {
 
 // publish tells every ingress what the account is now.
 func (r *reducer) publish() {
-	r.d.AccountState, r.d.Balances = r.cell.State, r.cell.Balances
+	r.tellAccount()
 	r.out = append(r.out, Emission{Directory: &DirectoryEntry{
 		Account: payment.AccountID(r.key), Tenant: r.cell.Tenant, Merchant: r.cell.Merchant, Customer: r.cell.Customer,
 		State: *r.cell.State, AccountSeq: r.cell.Seq,

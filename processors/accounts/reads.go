@@ -66,6 +66,7 @@ func Reads(cmd payment.Command, key string) []Key {
 		add(KeyRelated, identity(cmd.PaymentID))
 	case payment.KindCounterLeg:
 		add(KeyLeg, identity(cmd.PaymentID))
+		add(KeyPolicy, cmd.Pins.Policy)
 	case payment.KindUnknown, payment.KindOpenAccount, payment.KindTick, payment.KindRailAnswer:
 	}
 	return keys

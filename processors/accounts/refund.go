@@ -16,6 +16,7 @@ func (r *reducer) refund() {
 	paid := *r.s.Related
 	rec, id := r.rec, r.cmd.PaymentID
 	rec.Currency, rec.TargetCurrency, rec.Method, rec.FX = paid.Currency, paid.TargetCurrency, paid.Method, paid.FX
+	r.d.RelatedStatus, r.d.RefundedMinor = paid.Status, paid.RefundedMinor
 	if paid.Kind != payment.KindPayIn || (paid.Status != payment.StatusSucceeded && paid.Status != payment.StatusPartiallyRefunded) {
 		r.decline(payment.ReasonPaymentState)
 		return

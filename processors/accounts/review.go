@@ -14,7 +14,7 @@ func (r *reducer) verdict() {
 	}
 	rec := *r.s.Related
 	id := r.cmd.PaymentID
-	r.d.tellStatus(&rec)
+	r.d.tell(id, &rec)
 	if rec.Status != payment.StatusInReview {
 		r.decline(payment.ReasonPaymentState)
 		return
@@ -42,9 +42,7 @@ func (r *reducer) verdict() {
 
 // judged stores a payment that left review before its deadline.
 func (r *reducer) judged(id payment.ID, rec *payment.Record) {
-	if rec.DeadlineUS != 0 {
-		r.w.DueRemove = append(r.w.DueRemove, Due{rec.DeadlineUS, payment.AccountID(r.key), id, payment.ExpireReview})
-	}
+	r.w.DueRemove = append(r.w.DueRemove, Due{rec.DeadlineUS, payment.AccountID(r.key), id, payment.ExpireReview})
 	r.store(id, rec)
 }
 

@@ -59,6 +59,9 @@ func Propose(r Request, ref References) Proposal {
 	if !slices.Contains(r.Currencies, own) {
 		p.refuse(payment.ReasonCurrencyNotHeld)
 	}
+	if len(p.Reasons) > 0 {
+		return p
+	}
 	p.charge(r, ref)
 	p.limit(r, ref)
 	slices.Sort(p.Reasons)
@@ -75,50 +78,36 @@ func (p *Proposal) refuse(reason payment.Reason) { p.Reasons = append(p.Reasons,
 func (p *Proposal) charge(r Request, ref References) {
 	in := r.Instruction
 	fee, ok := ref.Fees.Charge(r.Kind, in.Method, in.Currency, in.AmountMinor)
+	if ok && r.Kind == payment.KindPayIn {
+		fee = min(fee, in.AmountMinor)
+	}
+	if ok {
+		// Both move in one decision, so their sum must be a number.
+		_, ok = money.Add(in.AmountMinor, fee)
+	}
 	if !ok {
 		p.refuse(payment.ReasonAmountOverflow)
 		return
 	}
+	p.FeeMinor = fee
 	source := in.AmountMinor
 	if r.Kind == payment.KindPayIn {
-		fee = min(fee, in.AmountMinor)
 		source -= fee // what is left is converted and credited
-	}
-	p.FeeMinor = fee
-	// The total leaves the account in one decision, so it must be a number.
-	if _, ok = money.Add(source, fee); !ok {
-		p.refuse(payment.ReasonAmountOverflow)
-		return
-	}
-	if source == 0 {
-		p.refuse(payment.ReasonAmountTooSmall)
-		return
+		if source == 0 {
+			p.refuse(payment.ReasonAmountTooSmall)
+			return
+		}
 	}
 	if p.TargetCurrency == in.Currency {
 		p.TargetAmountMinor = in.AmountMinor
 		return
 	}
-	p.convert(ref.Rates, r.AtUS, source, fx.Pair{Source: in.Currency, Target: p.TargetCurrency})
-}
-
-// convert pins the rate; a decline for the amount's sake tells the rate too.
-func (p *Proposal) convert(sheet *fx.Sheet, atUS, sourceMinor int64, pair fx.Pair) {
-	c, reason := sheet.Convert(atUS, sourceMinor, pair)
-	switch reason {
-	case payment.ReasonNone:
-		p.TargetAmountMinor = c.TargetMinor
-	case payment.ReasonAmountTooSmall, payment.ReasonAmountOverflow:
-		p.refuse(reason)
-		q := sheet.Rates[pair]
-		rate, ok := q.Mid.WithSpread(q.SpreadBP)
-		if !ok {
-			return
-		}
-		c.Rate, c.Mid, c.SpreadBP = rate, q.Mid, q.SpreadBP
-	default:
+	c, reason := ref.Rates.Convert(r.AtUS, source, fx.Pair{Source: in.Currency, Target: p.TargetCurrency})
+	if reason != payment.ReasonNone {
 		p.refuse(reason)
 		return
 	}
+	p.TargetAmountMinor = c.TargetMinor
 	p.FX = &payment.FX{
 		RateUnscaled: c.Rate.Unscaled, RateScale: c.Rate.Scale,
 		MidUnscaled: c.Mid.Unscaled, MidScale: c.Mid.Scale, SpreadBP: c.SpreadBP,
@@ -128,7 +117,10 @@ func (p *Proposal) convert(sheet *fx.Sheet, atUS, sourceMinor int64, pair fx.Pai
 // limit computes the amount in the policy's limit currency, at mid. Where nothing depends on it a missing rate is no obstacle.
 func (p *Proposal) limit(r Request, ref References) {
 	in := r.Instruction
-	if p.LimitCurrency == in.Currency {
+	switch p.LimitCurrency {
+	case "":
+		return
+	case in.Currency:
 		p.LimitAmountMinor = in.AmountMinor
 		return
 	}

@@ -192,8 +192,12 @@ func (s *accountsShell) write(r record, w *accounts.Writes, envelope codec.Envel
 		}
 		own.Put(CommandKind, w.Command.CommandID, b)
 	}
-	if w.Leg != "" {
-		own.Put(LegKind, w.Leg, present())
+	switch {
+	case w.Leg == nil:
+	case w.Leg.Forget:
+		own.Delete(LegKind, w.Leg.Identity)
+	default:
+		own.Put(LegKind, w.Leg.Identity, present())
 	}
 	if len(w.Party) > 0 {
 		own.Put(PartyKind, string(w.Party), present())
