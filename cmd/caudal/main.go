@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caudalpay/caudal/cmd/caudal/embedded"
+	"github.com/caudalpay/caudal/cmd/caudal/verifycmd"
 )
 
 func main() {
@@ -33,6 +34,6 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	c.AddCommand(upCommand(), workerCommand(), fetchCommand(), verifyCommand(), importCommand(), accountsCommand())
+	c.AddCommand(upCommand(), workerCommand(), fetchCommand(), verifycmd.New(), importCommand(), accountsCommand())
 	return c
 }

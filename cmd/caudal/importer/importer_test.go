@@ -155,7 +155,7 @@ func TestRejectedRowsHaveLineAndReason(t *testing.T) {
 	if err != nil || filepath.Base(got.RejectedFile) != "bank.rejected.csv" {
 		t.Fatalf("%s: %v", got.RejectedFile, err)
 	}
-	defer raw.Close()
+	t.Cleanup(func() { _ = raw.Close() })
 	reader := csv.NewReader(raw)
 	reader.FieldsPerRecord = -1
 	rows, err := reader.ReadAll()
@@ -301,7 +301,7 @@ func TestRealMovements(t *testing.T) {
 		t.Logf("ATTENTION: the bank's real movements are not at %s; this run says nothing about them", path)
 		return
 	}
-	defer f.Close()
+	t.Cleanup(func() { _ = f.Close() })
 	rows, err := csv.NewReader(f).ReadAll()
 	if err != nil {
 		t.Fatal(err)

@@ -160,11 +160,18 @@ func (m *Mapping) bind(header map[string]int) error {
 		path string
 		t    *Template
 	}{
-		{"key", &m.Key}, {"account.id", &m.Account.ID}, {"account.external_id", &m.Account.ExternalID},
-		{"direction.text", &m.Direction.Text}, {"amount.text", &m.Amount.Text}, {"currency", &m.Currency},
-		{"effective_date.text", &m.EffectiveDate.Text}, {"reference", &m.Reference},
-		{"counterparty.name", &m.Counterparty.Name}, {"counterparty.country", &m.Counterparty.Country},
-		{"counterparty.document", &m.Counterparty.Document}, {"counterparty.account", &m.Counterparty.Account},
+		{"key", &m.Key},
+		{"account.id", &m.Account.ID},
+		{"account.external_id", &m.Account.ExternalID},
+		{"direction.text", &m.Direction.Text},
+		{"amount.text", &m.Amount.Text},
+		{"currency", &m.Currency},
+		{"effective_date.text", &m.EffectiveDate.Text},
+		{"reference", &m.Reference},
+		{"counterparty.name", &m.Counterparty.Name},
+		{"counterparty.country", &m.Counterparty.Country},
+		{"counterparty.document", &m.Counterparty.Document},
+		{"counterparty.account", &m.Counterparty.Account},
 	}
 	if m.Account.Open != nil {
 		templates = append(templates, struct {

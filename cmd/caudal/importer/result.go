@@ -38,9 +38,14 @@ func (r Result) Print(w io.Writer, output string) error {
 	t := table.NewWriter()
 	t.SetOutputMirror(w)
 	t.AppendRows([]table.Row{
-		{"rows", r.Rows}, {"approved", r.Approved}, {"in review", r.Review}, {"rejected", r.Rejected},
-		{"sent by an earlier run", r.Repeated}, {"accounts", r.AccountsOpened},
-		{"time", time.Duration(r.Seconds * float64(time.Second)).Round(time.Millisecond)}, {"rows/s", int(r.PerSecond)},
+		{"rows", r.Rows},
+		{"approved", r.Approved},
+		{"in review", r.Review},
+		{"rejected", r.Rejected},
+		{"sent by an earlier run", r.Repeated},
+		{"accounts", r.AccountsOpened},
+		{"time", time.Duration(r.Seconds * float64(time.Second)).Round(time.Millisecond)},
+		{"rows/s", int(r.PerSecond)},
 	})
 	for reason, n := range r.Reasons {
 		t.AppendRow(table.Row{"  " + reason, n})

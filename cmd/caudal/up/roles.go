@@ -37,6 +37,7 @@ type running struct {
 	clickhouse *clickhouse.Sink
 	sinks      stage
 	ingress    stage
+	store      *http.PostgresStore
 	checks     []http.Check
 	failed     chan error // the first role that ended by itself
 }
@@ -144,17 +145,16 @@ func (in *running) startIngress(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	store, err := http.OpenStore(ctx, in.parts.Postgres)
-	if err != nil {
+	if in.store, err = http.OpenPostgresStore(ctx, in.parts.Postgres); err != nil {
 		return err
 	}
-	in.checks = append(in.checks, http.Check{Name: "broker", Ready: commands.Ready}, http.Check{Name: "directory", Ready: accounts.Ready},
+	in.checks = append(in.checks, http.Check{Name: "broker", Ready: commands.Ready}, http.Check{Name: "reads", Ready: in.store.Ready}, http.Check{Name: "directory", Ready: accounts.Ready},
 		http.Check{Name: "reference data", Ready: pins.Ready})
 	if in.worker != nil {
 		in.checks = append(in.checks, http.Check{Name: "streams", Ready: in.worker.Ready})
 	}
 	server, err := http.New(http.Config{Address: in.options.HTTP}, http.Ports{
-		Commands: commands, Accounts: accounts, Pins: pins, Sealer: sealer, Store: store, Keys: keys, Checks: in.checks,
+		Commands: commands, Accounts: accounts, Pins: pins, Sealer: sealer, Store: in.store, Keys: keys, Checks: in.checks,
 		Now: time.Now, Log: in.log, Metrics: in.registry, Gatherer: in.gatherer(),
 	})
 	if err != nil {
@@ -194,6 +194,9 @@ func (in *running) waitReady(ctx context.Context) error {
 // stop ends everything in reverse: nothing new comes in, what is in flight is decided, the stores take what they can.
 func (in *running) stop(ctx context.Context) error {
 	in.ingress.stop()
+	if in.store != nil {
+		in.store.Close()
+	}
 	var errs []error
 	if in.worker != nil {
 		stopping, cancel := context.WithTimeout(ctx, stopGrace+5*time.Second)

@@ -1,0 +1,296 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/caudalpay/caudal/cmd/caudal/client"
+)
+
+var (
+	kills    = flag.Int("kills", 4, "how often TestKillUp kills")            //nolint:gochecknoglobals // a test's flag
+	killSeed = flag.Uint64("kill-seed", 1, "seed of the moments of killing") //nolint:gochecknoglobals // a test's flag
+)
+
+// house is one `caudal up` under test.
+type house struct {
+	t          *testing.T
+	data, http string
+	cmd        *exec.Cmd
+	out        *bytes.Buffer
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }() // only its number was wanted
+	return l.Addr().String()
+}
+
+// caudal prepares a run of the binary under test.
+func caudal(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Env = append(os.Environ(), asCaudal+"=1")
+	return cmd
+}
+
+func startHouse(t *testing.T, data string, args ...string) *house {
+	t.Helper()
+	h := &house{t: t, data: data, http: freeAddress(t), out: &bytes.Buffer{}}
+	_ = os.Remove(filepath.Join(data, "addresses.json")) // of the last start
+	h.cmd = caudal(t, append([]string{"up", "--data", data, "--http", h.http, "--clickhouse-http", "127.0.0.1:0"}, args...)...)
+	h.cmd.Stdout, h.cmd.Stderr = h.out, h.out
+	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	if err := h.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for until := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		if h.ready() {
+			return h
+		}
+		if time.Now().After(until) || h.ended() {
+			_ = h.cmd.Process.Kill()
+			t.Fatalf("not ready: %s", h.out)
+		}
+	}
+}
+
+func (h *house) ready() bool {
+	if _, err := os.Stat(filepath.Join(h.data, "addresses.json")); err != nil {
+		return false
+	}
+	resp, err := http.Get("http://" + h.http + "/readyz") //nolint:noctx // on loopback, in a test
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close() // only the status counts
+	return resp.StatusCode == http.StatusOK
+}
+
+func (h *house) ended() bool {
+	var info syscall.WaitStatus
+	pid, err := syscall.Wait4(h.cmd.Process.Pid, &info, syscall.WNOHANG, nil)
+	return err != nil || pid == h.cmd.Process.Pid
+}
+
+// kill is SIGKILL; no child may outlive it.
+func (h *house) kill() {
+	h.t.Helper()
+	family := descendants(h.t, h.cmd.Process.Pid)
+	_ = h.cmd.Process.Kill()
+	_ = h.cmd.Wait() // killed
+	for until := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		var alive []string
+		for pid, name := range family {
+			if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil && !bytes.Contains(stat, []byte(") Z ")) {
+				alive = append(alive, fmt.Sprintf("%d %s", pid, name))
+			}
+		}
+		if len(alive) == 0 {
+			return
+		}
+		if time.Now().After(until) {
+			h.t.Fatalf("children outlived kill -9: %v", alive)
+		}
+	}
+}
+
+func (h *house) stop() {
+	h.t.Helper()
+	_ = h.cmd.Process.Signal(syscall.SIGTERM)
+	if err := h.cmd.Wait(); err != nil {
+		h.t.Fatalf("stopping: %v\n%s", err, h.out)
+	}
+}
+
+func descendants(t *testing.T, root int) map[int]string {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent, name := map[int]int{}, map[int]string{}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		stat, err := os.ReadFile(filepath.Join("/proc", e.Name(), "stat"))
+		if err != nil {
+			continue
+		}
+		open, end := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
+		name[pid] = string(stat[open+1 : end])
+		parent[pid], _ = strconv.Atoi(strings.Fields(string(stat[end+1:]))[1])
+	}
+	family := map[int]string{}
+	for pid := range parent {
+		for at := parent[pid]; at > 1; at = parent[at] {
+			if at == root {
+				family[pid] = name[pid]
+				break
+			}
+		}
+	}
+	return family
+}
+
+// flood sends pay-ins and transfers until the door is gone, and keeps what was acknowledged.
+type flood struct {
+	mu           sync.Mutex
+	acknowledged []string // payment ids
+	serial       int
+}
+
+func (f *flood) run(ctx context.Context, api *client.Client, accounts []string) {
+	for ctx.Err() == nil {
+		var items []any
+		f.mu.Lock()
+		for range 50 {
+			f.serial++
+			account := accounts[f.serial%len(accounts)]
+			item := map[string]any{"kind": "payin", "idempotency_key": fmt.Sprintf("flood-%d", f.serial), "account_id": account,
+				"amount": 1000 + f.serial%100, "currency": "BRL", "method": map[string]string{"type": "book"}, "reference": "flood"}
+			if f.serial%4 == 0 {
+				item = map[string]any{"kind": "transfer", "idempotency_key": fmt.Sprintf("flood-%d", f.serial), "account_id": account,
+					"to_account_id": accounts[(f.serial+1)%len(accounts)], "amount": 100, "currency": "BRL", "reference": "flood"}
+			}
+			items = append(items, item)
+		}
+		f.mu.Unlock()
+		answers, err := api.Batch(ctx, items, "respond-async")
+		if err != nil {
+			return // killed; nothing of this batch was acknowledged to us
+		}
+		f.mu.Lock()
+		for _, a := range answers {
+			var body struct {
+				PaymentID string `json:"payment_id"`
+			}
+			if a.Status == http.StatusAccepted && json.Unmarshal(a.Body, &body) == nil {
+				f.acknowledged = append(f.acknowledged, body.PaymentID)
+			}
+		}
+		f.mu.Unlock()
+	}
+}
+
+func (h *house) api(t *testing.T) *client.Client {
+	t.Helper()
+	token, err := os.ReadFile(filepath.Join(h.data, "dev.token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client.New("http://"+h.http, strings.TrimSpace(string(token)), 16)
+}
+
+func (h *house) openAccounts(t *testing.T, api *client.Client, n int) []string {
+	t.Helper()
+	ids := make([]string, n)
+	for i := range n {
+		answer, err := api.Do(t.Context(), client.Request{Method: http.MethodPost, Path: "/accounts", Key: fmt.Sprintf("open-%d", i), Body: map[string]any{
+			"external_id": fmt.Sprintf("x-%d", i), "customer_id": fmt.Sprintf("c-%d", i), "kind": "merchant", "currencies": []string{"BRL"},
+			"kyc_level": 3, "policy": "import",
+		}})
+		var opened struct {
+			AccountID string `json:"account_id"`
+		}
+		if err != nil || json.Unmarshal(answer.Body, &opened) != nil || opened.AccountID == "" {
+			t.Fatalf("opening an account: %v %d %s", err, answer.Status, answer.Body)
+		}
+		ids[i] = opened.AccountID
+	}
+	return ids
+}
+
+// Invariant: whatever moment `caudal up` is killed at, nothing acknowledged is lost or done twice, nothing is left running,
+// and the next start goes on by itself.
+func TestKillUp(t *testing.T) {
+	data := t.TempDir()
+	rng := rand.New(rand.NewPCG(*killSeed, 9)) //nolint:gosec // a test's seed
+	t.Logf("kills %d, seed %d", *kills, *killSeed)
+	f := &flood{}
+	var accounts []string
+	for i := range *kills {
+		h := startHouse(t, data)
+		api := h.api(t)
+		if accounts == nil {
+			accounts = h.openAccounts(t, api, 20)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var senders sync.WaitGroup
+		for range 3 {
+			senders.Go(func() { f.run(ctx, api, accounts) })
+		}
+		before := len(f.acknowledged)
+		moment := 400*time.Millisecond + rng.N(1200*time.Millisecond)
+		time.Sleep(moment)
+		h.kill()
+		cancel()
+		senders.Wait()
+		api.Close()
+		if len(f.acknowledged) == before {
+			t.Fatalf("kill %d after %v fell on an idle system", i+1, moment)
+		}
+	}
+	h := startHouse(t, data)
+	api := h.api(t)
+	defer api.Close()
+	for _, id := range f.acknowledged {
+		answer, err := api.Do(t.Context(), client.Request{Method: http.MethodGet, Path: "/transactions/" + id})
+		if err != nil || answer.Status != http.StatusOK {
+			t.Fatalf("payment %s was acknowledged and is lost: %v %d %s", id, err, answer.Status, answer.Body)
+		}
+	}
+	t.Logf("%d acknowledged payments are there", len(f.acknowledged))
+	h.settle(t, api, accounts)
+	h.stop()
+	verified := caudal(t, "verify", "--data", data)
+	if out, err := verified.CombinedOutput(); err != nil {
+		t.Fatalf("verify: %v\n%s", err, out)
+	}
+}
+
+// settle sends one more payment to each account and reads it back: everything before it in its partition is decided and
+// stored then.
+func (h *house) settle(t *testing.T, api *client.Client, accounts []string) {
+	t.Helper()
+	for i, account := range accounts {
+		answer, err := api.Do(t.Context(), client.Request{Method: http.MethodPost, Path: "/payins", Key: fmt.Sprintf("settle-%d", i), Prefer: "wait=30", Body: map[string]any{
+			"account_id": account, "amount": 1, "currency": "BRL", "method": map[string]string{"type": "book"}, "reference": "settle",
+		}})
+		var body struct {
+			PaymentID string `json:"payment_id"`
+		}
+		if err != nil || answer.Status != http.StatusCreated || json.Unmarshal(answer.Body, &body) != nil {
+			t.Fatalf("settling: %v %d %s", err, answer.Status, answer.Body)
+		}
+		if answer, err = api.Do(t.Context(), client.Request{Method: http.MethodGet, Path: "/transactions/" + body.PaymentID}); err != nil || answer.Status != http.StatusOK {
+			t.Fatalf("reading back: %v %d %s", err, answer.Status, answer.Body)
+		}
+	}
+	time.Sleep(3 * time.Second) // ClickHouse batches for a second
+}
