@@ -10,5 +10,6 @@
 // Not proven: that sealed data opens, and what no decision carries (names, references).
 //
 // A log that is still being written is read up to where it stood at the start; records whose decision comes later count
-// as undecided. It refuses logs that were cut: without the first command there is nothing to recompute from.
+// as undecided, and where it never rests (ticks apart) what one partition says of another may be cut off and counts as
+// behind, not as different. It refuses logs that were cut: without the first command there is nothing to recompute from.
 package audit

@@ -147,6 +147,8 @@ func (p *partition) decision(ctx context.Context, r *kgo.Record, d *paymentsv1.D
 	case p.decided[d.GetCommandOffset()]:
 		p.differ(CheckDecided, r, d.GetAccount(), fmt.Sprintf("a second decision of command offset %d", d.GetCommandOffset()))
 		return nil
+	case !ok && p.moving && d.GetCommandOffset() >= p.commands.end:
+		return nil // its command was written after the start
 	case !ok:
 		p.differ(CheckDecided, r, d.GetAccount(), fmt.Sprintf("there is no command at offset %d", d.GetCommandOffset()))
 		return nil

@@ -159,6 +159,14 @@ func (f *findings) behind(d Difference, n int64) {
 	}
 }
 
+// skip says why a check was not made.
+func (f *findings) skip(check, why string) {
+	f.note(check, why)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.checks[check].Verdict = VerdictSkipped
+}
+
 func (f *findings) note(check, note string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -52,7 +52,6 @@ func (a *auditor) openStores(ctx context.Context) error {
 	if a.cfg.ClickHouse != nil {
 		s, err := openClickHouse(ctx, a)
 		if err != nil {
-			a.closeStores()
 			return fmt.Errorf("opening clickhouse: %w", err)
 		}
 		a.stores = append(a.stores, s)

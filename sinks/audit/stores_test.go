@@ -18,6 +18,7 @@ import (
 	chschema "github.com/caudalpay/caudal/schemas/sql/clickhouse"
 	pgschema "github.com/caudalpay/caudal/schemas/sql/postgres"
 	"github.com/caudalpay/caudal/sinks/audit"
+	"github.com/caudalpay/caudal/sinks/audit/audittest"
 	chsink "github.com/caudalpay/caudal/sinks/clickhouse"
 	pgsink "github.com/caudalpay/caudal/sinks/postgres"
 )
@@ -31,7 +32,7 @@ type sink interface {
 }
 
 // fill runs a sink until it holds the whole log.
-func fill(t *testing.T, h *house, s sink) {
+func fill(t *testing.T, h *audittest.House, s sink) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -39,8 +40,8 @@ func fill(t *testing.T, h *house, s sink) {
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(run) }()
 	ends := map[int32]int64{}
-	for p := range int32(partitions) {
-		ends[p] = int64(len(h.decisions[p]))
+	for p := range int32(audittest.Partitions) {
+		ends[p] = int64(len(h.Decisions[p]))
 	}
 	if err := s.Drained(ctx, ends); err != nil {
 		t.Fatal(err)
@@ -51,7 +52,7 @@ func fill(t *testing.T, h *house, s sink) {
 	}
 }
 
-func postgres(t *testing.T, h *house, brokers []string) string {
+func postgres(t *testing.T, h *audittest.House, brokers []string) string {
 	t.Helper()
 	dsn := embedtest.Postgres(t)
 	if err := pgschema.Migrate(t.Context(), dsn, slog.New(slog.DiscardHandler)); err != nil {
@@ -68,7 +69,7 @@ func postgres(t *testing.T, h *house, brokers []string) string {
 	return dsn
 }
 
-func clickhouse(t *testing.T, h *house, brokers []string) *chdriver.Options {
+func clickhouse(t *testing.T, h *audittest.House, brokers []string) *chdriver.Options {
 	t.Helper()
 	server := embedtest.StartClickHouse(t, t.TempDir())
 	opts := server.Options(chschema.Database)
@@ -86,12 +87,12 @@ func clickhouse(t *testing.T, h *house, brokers []string) *chdriver.Options {
 	return opts
 }
 
-func played(t *testing.T, seed uint64) (*house, []string) {
+func played(t *testing.T, seed uint64) (*audittest.House, []string) {
 	t.Helper()
-	h := newHouse(t, seed)
-	h.open(20)
-	h.play(2000)
-	return h, h.publish()
+	h := audittest.New(t, seed)
+	h.Open(20)
+	h.Play(2000)
+	return h, h.Publish()
 }
 
 // TestPostgresIsComparedToTheByte: an equal database passes; each change of one value is found and named.
@@ -108,10 +109,10 @@ func TestPostgresIsComparedToTheByte(t *testing.T) {
 	if r.Err() != nil || r.PostgresEqual == nil || !*r.PostgresEqual || r.ClickHouseEqual != nil {
 		t.Fatalf("%v\n%s", r.Err(), table(t, r))
 	}
-	p, i := h.find(posted)
-	account := h.decision(p, i).GetAccount()
+	p, i := h.Find(posted)
+	account := h.Decision(p, i).GetAccount()
 	at := fmt.Sprintf("log_partition = %d AND log_offset = %d", p, i)
-	payment := h.decision(p, i).GetPaymentId()
+	payment := h.Decision(p, i).GetPaymentId()
 	type change struct{ check, do, undo, names string }
 	changes := []change{
 		{
@@ -159,7 +160,7 @@ func TestPostgresIsComparedToTheByte(t *testing.T) {
 		case c.undo != "":
 			exec(c.undo)
 		case strings.Contains(c.do, "status"):
-			exec(fmt.Sprintf("UPDATE payments.payments SET status = %d WHERE payment_id = '%s'", h.latest(payment), payment))
+			exec(fmt.Sprintf("UPDATE payments.payments SET status = %d WHERE payment_id = '%s'", latest(h, payment), payment))
 		case strings.Contains(c.do, "sealed"):
 			exec(c.do)
 		}
@@ -167,11 +168,11 @@ func TestPostgresIsComparedToTheByte(t *testing.T) {
 }
 
 // latest is a payment's status at the end of the log.
-func (h *house) latest(payment string) paymentsv1.PaymentStatus {
+func latest(h *audittest.House, payment string) paymentsv1.PaymentStatus {
 	var status paymentsv1.PaymentStatus
-	for p := range int32(partitions) {
-		for i := range h.decisions[p] {
-			d := h.decision(p, i)
+	for p := range int32(audittest.Partitions) {
+		for i := range h.Decisions[p] {
+			d := h.Decision(p, i)
 			if d.GetPaymentId() == payment && d.GetStatus() != 0 && d.GetOutcome() != paymentsv1.Outcome_OUTCOME_REPEATED {
 				status = d.GetStatus()
 			}
@@ -197,13 +198,13 @@ func found(t *testing.T, r audit.Report, check, account string, p int32, names s
 func TestLaggingPostgresIsNotEqual(t *testing.T) {
 	h, brokers := played(t, 8)
 	dsn := postgres(t, h, brokers)
-	commands, decisions := h.commands, h.decisions // the arrays of before
-	h.play(50)
-	for p := range int32(partitions) {
-		produce(t, brokers, h.commands[p][len(commands[p]):]...)
-		produce(t, brokers, h.decisions[p][len(decisions[p]):]...)
+	commands, decisions := h.Commands, h.Decisions // the arrays of before
+	h.Play(50)
+	for p := range int32(audittest.Partitions) {
+		audittest.Produce(t, brokers, h.Commands[p][len(commands[p]):]...)
+		audittest.Produce(t, brokers, h.Decisions[p][len(decisions[p]):]...)
 	}
-	produce(t, brokers, h.cells()...)
+	audittest.Produce(t, brokers, h.Cells()...)
 	cfg := audit.Config{Brokers: brokers, PostgresDSN: dsn}
 	r := verify(t, cfg)
 	if r.Err() == nil || *r.PostgresEqual || !r.Balanced {
@@ -234,8 +235,8 @@ func TestClickHouseIsComparedToTheByte(t *testing.T) {
 	if r.Err() != nil || r.ClickHouseEqual == nil || !*r.ClickHouseEqual || r.PostgresEqual != nil {
 		t.Fatalf("%v\n%s", r.Err(), table(t, r))
 	}
-	p, i := h.find(posted)
-	account := h.decision(p, i).GetAccount()
+	p, i := h.Find(posted)
+	account := h.Decision(p, i).GetAccount()
 	at := fmt.Sprintf("log_partition = %d AND log_offset = %d", p, i)
 	for _, c := range []struct{ check, do, undo, names, account string }{
 		{

@@ -15,11 +15,12 @@ import (
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/schemas/topics"
 	"github.com/caudalpay/caudal/sinks/audit"
+	"github.com/caudalpay/caudal/sinks/audit/audittest"
 )
 
 func verify(t *testing.T, cfg audit.Config) audit.Report {
 	t.Helper()
-	cfg.Partitions = partitions
+	cfg.Partitions = audittest.Partitions
 	cfg.Settle = time.Second
 	r, err := audit.Verify(t.Context(), cfg)
 	if err != nil {
@@ -38,10 +39,10 @@ func table(t *testing.T, r audit.Report) string {
 }
 
 func TestWholeLogCloses(t *testing.T) {
-	h := newHouse(t, 1)
-	h.open(30)
-	h.play(3000)
-	r := verify(t, audit.Config{Brokers: h.publish()})
+	h := audittest.New(t, 1)
+	h.Open(30)
+	h.Play(3000)
+	r := verify(t, audit.Config{Brokers: h.Publish()})
 	if err := r.Err(); err != nil || !r.Balanced {
 		t.Fatalf("%v\n%s", err, table(t, r))
 	}
@@ -52,9 +53,9 @@ func TestWholeLogCloses(t *testing.T) {
 		t.Fatalf("transit %v", r.TransitMinor)
 	}
 	counts := map[paymentsv1.Outcome]int{}
-	for p := range int32(partitions) {
-		for i := range h.decisions[p] {
-			counts[h.decision(p, i).GetOutcome()]++
+	for p := range int32(audittest.Partitions) {
+		for i := range h.Decisions[p] {
+			counts[h.Decision(p, i).GetOutcome()]++
 		}
 	}
 	for o := paymentsv1.Outcome_OUTCOME_APPROVED; o <= paymentsv1.Outcome_OUTCOME_CONFLICT; o++ {
@@ -92,97 +93,97 @@ func TestSpoiltLogsAreFound(t *testing.T) {
 		p       int32
 		offset  int64 // of the decision, -1: not said
 	}
-	cases := map[string]func(h *house) spoilt{
-		"dropped decision": func(h *house) spoilt {
-			p, i := h.find(posted)
-			account := h.decision(p, i).GetAccount()
-			at := h.decision(p, i).GetCommandOffset()
-			h.decisions[p] = slices.Delete(h.decisions[p], i, i+1)
-			h.rechain(p, func(int, *paymentsv1.Decision) {})
+	cases := map[string]func(h *audittest.House) spoilt{
+		"dropped decision": func(h *audittest.House) spoilt {
+			p, i := h.Find(posted)
+			account := h.Decision(p, i).GetAccount()
+			at := h.Decision(p, i).GetCommandOffset()
+			h.Decisions[p] = slices.Delete(h.Decisions[p], i, i+1)
+			h.Rechain(p, func(int, *paymentsv1.Decision) {})
 			return spoilt{audit.CheckDecided, account, p, at} // the offset of the command without a decision
 		},
-		"doubled decision": func(h *house) spoilt {
-			p, i := h.find(posted)
-			h.decisions[p] = slices.Insert(h.decisions[p], i+1, h.decisions[p][i])
-			h.rechain(p, func(int, *paymentsv1.Decision) {})
-			return spoilt{audit.CheckDecided, h.decision(p, i).GetAccount(), p, int64(i + 1)}
+		"doubled decision": func(h *audittest.House) spoilt {
+			p, i := h.Find(posted)
+			h.Decisions[p] = slices.Insert(h.Decisions[p], i+1, h.Decisions[p][i])
+			h.Rechain(p, func(int, *paymentsv1.Decision) {})
+			return spoilt{audit.CheckDecided, h.Decision(p, i).GetAccount(), p, int64(i + 1)}
 		},
-		"broken chain": func(h *house) spoilt {
-			p, i := h.find(posted)
-			d := h.decision(p, i)
+		"broken chain": func(h *audittest.House) spoilt {
+			p, i := h.Find(posted)
+			d := h.Decision(p, i)
 			d.PreviousHash[7] ^= 1
-			h.decisions[p][i].Value = encode(h.t, d)
+			h.Decisions[p][i].Value = audittest.Encode(t, d)
 			return spoilt{audit.CheckChain, d.GetAccount(), p, int64(i)}
 		},
-		"amount of one posting": func(h *house) spoilt {
-			p, i := h.find(posted)
-			h.edit(p, i, func(d *paymentsv1.Decision) { d.Journals[0].Postings[0].AmountMinor++ })
-			return spoilt{audit.CheckZero, h.decision(p, i).GetAccount(), p, int64(i)}
+		"amount of one posting": func(h *audittest.House) spoilt {
+			p, i := h.Find(posted)
+			h.Edit(p, i, func(d *paymentsv1.Decision) { d.Journals[0].Postings[0].AmountMinor++ })
+			return spoilt{audit.CheckZero, h.Decision(p, i).GetAccount(), p, int64(i)}
 		},
-		"amounts of both sides": func(h *house) spoilt {
-			p, i := h.find(posted)
-			h.edit(p, i, func(d *paymentsv1.Decision) {
+		"amounts of both sides": func(h *audittest.House) spoilt {
+			p, i := h.Find(posted)
+			h.Edit(p, i, func(d *paymentsv1.Decision) {
 				d.Journals[0].Postings[0].AmountMinor--
 				d.Journals[0].Postings[1].AmountMinor++
 			})
-			return spoilt{audit.CheckModel, h.decision(p, i).GetAccount(), p, int64(i)}
+			return spoilt{audit.CheckModel, h.Decision(p, i).GetAccount(), p, int64(i)}
 		},
-		"balance of an account": func(h *house) spoilt {
-			p, i := h.find(posted)
-			h.edit(p, i, func(d *paymentsv1.Decision) {
+		"balance of an account": func(h *audittest.House) spoilt {
+			p, i := h.Find(posted)
+			h.Edit(p, i, func(d *paymentsv1.Decision) {
 				for _, l := range d.GetJournals()[0].GetPostings() {
 					l.AmountMinor *= 2
 				}
 			})
-			return spoilt{audit.CheckBalances, h.decision(p, i).GetAccount(), p, -1}
+			return spoilt{audit.CheckBalances, h.Decision(p, i).GetAccount(), p, -1}
 		},
-		"stated balance": func(h *house) spoilt {
-			p, i := h.find(posted)
-			h.edit(p, i, func(d *paymentsv1.Decision) { d.Balances[0].PostedMinor++ })
-			return spoilt{audit.CheckModel, h.decision(p, i).GetAccount(), p, int64(i)}
+		"stated balance": func(h *audittest.House) spoilt {
+			p, i := h.Find(posted)
+			h.Edit(p, i, func(d *paymentsv1.Decision) { d.Balances[0].PostedMinor++ })
+			return spoilt{audit.CheckModel, h.Decision(p, i).GetAccount(), p, int64(i)}
 		},
-		"outcome": func(h *house) spoilt {
-			p, i := h.find(func(d *paymentsv1.Decision) bool {
+		"outcome": func(h *audittest.House) spoilt {
+			p, i := h.Find(func(d *paymentsv1.Decision) bool {
 				return slices.Contains(d.GetReasons(), paymentsv1.Reason_REASON_LIMIT_DAY)
 			})
-			h.edit(p, i, func(d *paymentsv1.Decision) {
+			h.Edit(p, i, func(d *paymentsv1.Decision) {
 				d.Reasons = []paymentsv1.Reason{paymentsv1.Reason_REASON_INSUFFICIENT_FUNDS}
 			})
-			return spoilt{audit.CheckModel, h.decision(p, i).GetAccount(), p, int64(i)}
+			return spoilt{audit.CheckModel, h.Decision(p, i).GetAccount(), p, int64(i)}
 		},
-		"fraud score": func(h *house) spoilt {
-			p, i := h.find(func(d *paymentsv1.Decision) bool {
+		"fraud score": func(h *audittest.House) spoilt {
+			p, i := h.Find(func(d *paymentsv1.Decision) bool {
 				return d.GetFraudScore() > 0 && d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED && len(d.GetRuleHits()) > 0
 			})
-			h.edit(p, i, func(d *paymentsv1.Decision) { d.FraudScore, d.RuleHits = 0, nil })
-			return spoilt{audit.CheckModel, h.decision(p, i).GetAccount(), p, int64(i)}
+			h.Edit(p, i, func(d *paymentsv1.Decision) { d.FraudScore, d.RuleHits = 0, nil })
+			return spoilt{audit.CheckModel, h.Decision(p, i).GetAccount(), p, int64(i)}
 		},
-		"gap in account_seq": func(h *house) spoilt {
-			p, i := h.find(posted)
-			h.edit(p, i, func(d *paymentsv1.Decision) { d.AccountSeq++ })
-			return spoilt{audit.CheckSequence, h.decision(p, i).GetAccount(), p, int64(i)}
+		"gap in account_seq": func(h *audittest.House) spoilt {
+			p, i := h.Find(posted)
+			h.Edit(p, i, func(d *paymentsv1.Decision) { d.AccountSeq++ })
+			return spoilt{audit.CheckSequence, h.Decision(p, i).GetAccount(), p, int64(i)}
 		},
-		"swapped order": func(h *house) spoilt {
-			p, i := h.find(posted)
-			account := h.decision(p, i).GetAccount()
+		"swapped order": func(h *audittest.House) spoilt {
+			p, i := h.Find(posted)
+			account := h.Decision(p, i).GetAccount()
 			j := i + 1
-			for h.decision(p, j).GetAccount() != account {
+			for h.Decision(p, j).GetAccount() != account {
 				j++
 			}
-			h.decisions[p][i], h.decisions[p][j] = h.decisions[p][j], h.decisions[p][i]
-			h.rechain(p, func(int, *paymentsv1.Decision) {})
+			h.Decisions[p][i], h.Decisions[p][j] = h.Decisions[p][j], h.Decisions[p][i]
+			h.Rechain(p, func(int, *paymentsv1.Decision) {})
 			return spoilt{audit.CheckSequence, account, p, int64(i)}
 		},
-		"missing counter-leg": func(h *house) spoilt {
-			p, i := h.find(func(d *paymentsv1.Decision) bool {
+		"missing counter-leg": func(h *audittest.House) spoilt {
+			p, i := h.Find(func(d *paymentsv1.Decision) bool {
 				return d.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_TRANSFER && d.GetStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_PROCESSING
 			})
-			to := h.decision(p, i).GetToAccount()
-			q := topics.Partition([]byte(to), partitions)
-			for n, r := range h.commands[q] {
-				if bytes.Contains(r.Value, []byte(h.decision(p, i).GetPaymentId())) && string(r.Key) == to {
-					h.commands[q][n].Value = h.commands[q][0].Value // another command stands in its place
-					h.commands[q][n].Key = h.commands[q][0].Key
+			to := h.Decision(p, i).GetToAccount()
+			q := topics.Partition([]byte(to), audittest.Partitions)
+			for n, r := range h.Commands[q] {
+				if bytes.Contains(r.Value, []byte(h.Decision(p, i).GetPaymentId())) && string(r.Key) == to {
+					h.Commands[q][n].Value = h.Commands[q][0].Value // another command stands in its place
+					h.Commands[q][n].Key = h.Commands[q][0].Key
 					break
 				}
 			}
@@ -192,11 +193,11 @@ func TestSpoiltLogsAreFound(t *testing.T) {
 	for name, spoil := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t, 2)
-			h.open(12)
-			h.play(1200)
+			h := audittest.New(t, 2)
+			h.Open(12)
+			h.Play(1200)
 			want := spoil(h)
-			r := verify(t, audit.Config{Brokers: h.publish()})
+			r := verify(t, audit.Config{Brokers: h.Publish()})
 			if r.Balanced || r.Err() == nil {
 				t.Fatalf("not found\n%s", table(t, r))
 			}
@@ -221,15 +222,15 @@ func TestSpoiltLogsAreFound(t *testing.T) {
 
 // TestCellIsCompared: the engine's table holds what the model holds.
 func TestCellIsCompared(t *testing.T) {
-	h := newHouse(t, 3)
-	h.open(5)
-	h.play(100)
-	brokers := h.publish()
-	account := h.accounts[2]
-	p := topics.Partition([]byte(account), partitions)
-	cell := h.models[p].Cell(account)
+	h := audittest.New(t, 3)
+	h.Open(5)
+	h.Play(100)
+	brokers := h.Publish()
+	account := h.Accounts[2]
+	p := topics.Partition([]byte(account), audittest.Partitions)
+	cell := h.Models[p].Cell(account)
 	cell.Balances[0].HeldMinor++
-	produce(t, brokers, &kgo.Record{Topic: topics.AccountsTable, Partition: p, Key: []byte(account), Value: encode(t, cell)})
+	audittest.Produce(t, brokers, &kgo.Record{Topic: topics.AccountsTable, Partition: p, Key: []byte(account), Value: audittest.Encode(t, cell)})
 	r := verify(t, audit.Config{Brokers: brokers})
 	if d := r.FirstDifference; d == nil || d.Check != audit.CheckTable || d.Account != account || r.Balanced {
 		t.Fatal(table(t, r))
@@ -238,25 +239,25 @@ func TestCellIsCompared(t *testing.T) {
 
 // TestParkedTransitIsAccountedFor: a counter-leg that is parked keeps its money in transit, and that is no difference.
 func TestParkedTransitIsAccountedFor(t *testing.T) {
-	h := newHouse(t, 4)
-	h.open(8)
-	h.play(200)
+	h := audittest.New(t, 4)
+	h.Open(8)
+	h.Play(200)
 	var leg *kgo.Record
 	for leg == nil { // until a transfer is decided and its leg still waits
-		h.request()
-		for p := range int32(partitions) {
-			for len(h.queue[p]) > 0 && h.queue[p][0].Command.GetCounterLeg() == nil {
-				h.step(p)
+		h.Request()
+		for p := range int32(audittest.Partitions) {
+			for len(h.Queue[p]) > 0 && h.Queue[p][0].Command.GetCounterLeg() == nil {
+				h.Step(p)
 			}
 		}
-		for p := range int32(partitions) {
-			if len(h.queue[p]) == 1 && h.queue[p][0].Command.GetCounterLeg() != nil {
-				leg = h.commands[p][h.queue[p][0].Offset]
-				leg.Offset = h.queue[p][0].Offset
+		for p := range int32(audittest.Partitions) {
+			if len(h.Queue[p]) == 1 && h.Queue[p][0].Command.GetCounterLeg() != nil {
+				leg = h.Commands[p][h.Queue[p][0].Offset]
+				leg.Offset = h.Queue[p][0].Offset
 			}
 		}
 	}
-	brokers := h.publish()
+	brokers := h.Publish()
 	r := verify(t, audit.Config{Brokers: brokers})
 	if r.Balanced || r.Undecided != 1 || r.Checks[0].Verdict != audit.VerdictLag {
 		t.Fatalf("an undecided command passes\n%s", table(t, r))
@@ -264,7 +265,7 @@ func TestParkedTransitIsAccountedFor(t *testing.T) {
 	if lag := verify(t, audit.Config{Brokers: brokers, AllowLag: true}); lag.Err() != nil {
 		t.Fatalf("%v\n%s", lag.Err(), table(t, lag))
 	}
-	produce(t, brokers, &kgo.Record{Topic: topics.AccountsSide, Partition: leg.Partition, Key: parkedKey(string(leg.Key), leg.Offset), Value: []byte{1}})
+	audittest.Produce(t, brokers, &kgo.Record{Topic: topics.AccountsSide, Partition: leg.Partition, Key: parkedKey(string(leg.Key), leg.Offset), Value: []byte{1}})
 	r = verify(t, audit.Config{Brokers: brokers})
 	if r.Err() != nil || r.Parked != 1 || r.Undecided != 0 {
 		t.Fatalf("%v\n%s", r.Err(), table(t, r))
@@ -287,10 +288,10 @@ func parkedKey(key string, offset int64) []byte {
 
 // TestOpenTransactionIsFound: what no reader can see is not a closed book.
 func TestOpenTransactionIsFound(t *testing.T) {
-	h := newHouse(t, 5)
-	h.open(4)
-	h.play(50)
-	brokers := h.publish()
+	h := audittest.New(t, 5)
+	h.Open(4)
+	h.Play(50)
+	brokers := h.Publish()
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.TransactionalID("left-open"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		t.Fatal(err)
@@ -303,7 +304,7 @@ func TestOpenTransactionIsFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := verify(t, audit.Config{Brokers: brokers})
-	if d := r.FirstDifference; d == nil || d.Check != audit.CheckTransactions || d.Partition != 1 || d.Offset != int64(len(h.decisions[1])) {
+	if d := r.FirstDifference; d == nil || d.Check != audit.CheckTransactions || d.Partition != 1 || d.Offset != int64(len(h.Decisions[1])) {
 		t.Fatal(table(t, r))
 	}
 }

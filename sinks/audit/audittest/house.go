@@ -1,4 +1,6 @@
-package audit_test
+// Package audittest is a generator: random commands of all kinds on a few accounts, and a whole installation's log as the
+// model would have decided it. Tests spoil that log, or give the commands alone to the real processor.
+package audittest
 
 import (
 	"context"
@@ -21,48 +23,51 @@ import (
 )
 
 const (
-	partitions = 4
+	// Partitions of the played installation.
+	Partitions = 4
 	tenant     = "t"
 	merchant   = "m"
 )
 
-// house is an installation played by the model: it writes commands, decides them in any order between partitions, and
+// House is an installation played by the model: it writes commands, decides them in any order between Partitions, and
 // keeps the log in memory until a test has spoiled it.
-type house struct {
-	t         *testing.T
+type House struct {
+	t         testing.TB
 	rng       *rand.Rand
 	now       time.Time
 	refs      *model.References
-	models    [partitions]*model.Partition
-	commands  [partitions][]*kgo.Record
-	queue     [partitions][]model.Record // on the log, not decided
-	decisions [partitions][]*kgo.Record
-	previous  [partitions][]byte
-	accounts  []string
+	Models    [Partitions]*model.Partition
+	Commands  [Partitions][]*kgo.Record
+	Queue     [Partitions][]model.Record // on the log, not decided
+	Decisions [Partitions][]*kgo.Record
+	previous  [Partitions][]byte
+	Requests  []*kgo.Record // the commands that came from outside, in order
+	Accounts  []string
 	payins    []string // ids
 	instructs []*model.Emission
 	serial    int
 }
 
-func newHouse(t *testing.T, seed uint64) *house {
+func New(t testing.TB, seed uint64) *House {
 	t.Helper()
-	h := &house{
+	h := &House{
 		t: t, rng: rand.New(rand.NewPCG(seed, 7)), now: time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC), refs: model.NewReferences(), //nolint:gosec // a seeded test
 	}
-	for topic, docs := range documents() {
+	for topic, docs := range Documents() {
 		for key, doc := range docs {
-			if err := h.refs.Add(topic, key, encode(t, doc)); err != nil {
+			if err := h.refs.Add(topic, key, Encode(t, doc)); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	for p := range h.models {
-		h.models[p] = model.NewPartition(h.refs)
+	for p := range h.Models {
+		h.Models[p] = model.NewPartition(h.refs)
 	}
 	return h
 }
 
-func encode(t *testing.T, m proto.Message) []byte {
+// Encode is the one encoding of a message.
+func Encode(t testing.TB, m proto.Message) []byte {
 	t.Helper()
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 	if err != nil {
@@ -71,7 +76,8 @@ func encode(t *testing.T, m proto.Message) []byte {
 	return b
 }
 
-func documents() map[string]map[string]proto.Message {
+// Documents are the published reference data.
+func Documents() map[string]map[string]proto.Message {
 	limits := []*referencev1.KycLimit{{Level: 1, DayMinor: 300_000, MonthMinor: 2_000_000}, {Level: 2, DayMinor: 3_000_000, MonthMinor: 9_000_000}}
 	return map[string]map[string]proto.Message{
 		topics.Policies: {"full@1": &referencev1.Policy{
@@ -106,21 +112,22 @@ func pins() *paymentsv1.Pins {
 	return &paymentsv1.Pins{Policy: "full@1", Fees: "fees@1", Rates: "fx@1", Rules: "rules@1", Blocklist: "block@1"}
 }
 
-// put writes a command on the log.
-func (h *house) put(key string, cmd *paymentsv1.Command) {
+// put writes a command on the log and says on which partition.
+func (h *House) put(key string, cmd *paymentsv1.Command) int32 {
 	cmd.Version = 1
 	if cmd.GetAcceptedAtUs() == 0 {
 		cmd.AcceptedAtUs = h.now.UnixMicro()
 	}
-	p := topics.Partition([]byte(key), partitions)
+	p := topics.Partition([]byte(key), Partitions)
 	if cmd.GetTick() != nil {
 		p = h.tickPartition(key)
 	}
-	h.commands[p] = append(h.commands[p], &kgo.Record{Topic: topics.Commands, Partition: p, Key: []byte(key), Value: encode(h.t, cmd)})
-	h.queue[p] = append(h.queue[p], model.Record{Key: key, Partition: p, Offset: int64(len(h.commands[p]) - 1), Command: cmd})
+	h.Commands[p] = append(h.Commands[p], &kgo.Record{Topic: topics.Commands, Partition: p, Key: []byte(key), Value: Encode(h.t, cmd)})
+	h.Queue[p] = append(h.Queue[p], model.Record{Key: key, Partition: p, Offset: int64(len(h.Commands[p]) - 1), Command: cmd})
+	return p
 }
 
-func (h *house) tickPartition(key string) int32 {
+func (h *House) tickPartition(key string) int32 {
 	var p int32
 	if _, err := fmt.Sscan(key, &p); err != nil {
 		h.t.Fatal(err)
@@ -128,11 +135,11 @@ func (h *house) tickPartition(key string) int32 {
 	return p
 }
 
-// step decides the next command of a partition.
-func (h *house) step(p int32) {
-	rec := h.queue[p][0]
-	h.queue[p] = h.queue[p][1:]
-	r, err := h.models[p].Apply(rec)
+// Step decides the next command of a partition.
+func (h *House) Step(p int32) {
+	rec := h.Queue[p][0]
+	h.Queue[p] = h.Queue[p][1:]
+	r, err := h.Models[p].Apply(rec)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -154,46 +161,52 @@ func (h *house) step(p int32) {
 }
 
 // decide writes a decision behind the last one of its partition.
-func (h *house) decide(p int32, d *paymentsv1.Decision) {
+func (h *House) decide(p int32, d *paymentsv1.Decision) {
 	d.PreviousHash = h.previous[p]
-	b := encode(h.t, d)
+	b := Encode(h.t, d)
 	sum := sha256.Sum256(b)
 	h.previous[p] = sum[:]
-	h.decisions[p] = append(h.decisions[p], &kgo.Record{Topic: topics.Decisions, Partition: p, Key: []byte(d.GetAccount()), Value: b})
+	h.Decisions[p] = append(h.Decisions[p], &kgo.Record{Topic: topics.Decisions, Partition: p, Key: []byte(d.GetAccount()), Value: b})
 }
 
-// drain decides everything, in any order between partitions.
-func (h *house) drain() {
+// Drain decides everything, in any order between Partitions.
+func (h *House) Drain() {
 	for {
 		var open []int32
-		for p := range int32(partitions) {
-			if len(h.queue[p]) > 0 {
+		for p := range int32(Partitions) {
+			if len(h.Queue[p]) > 0 {
 				open = append(open, p)
 			}
 		}
 		if len(open) == 0 {
 			return
 		}
-		h.step(open[h.rng.IntN(len(open))])
+		h.Step(open[h.rng.IntN(len(open))])
 	}
 }
 
-func (h *house) hash(parts ...any) []byte {
+func (h *House) hash(parts ...any) []byte {
 	sum := sha256.Sum256([]byte(fmt.Sprint(parts...)))
 	return sum[:]
 }
 
-// open makes the accounts.
-func (h *house) open(n int) {
+// ask writes a command that comes from outside.
+func (h *House) ask(key string, cmd *paymentsv1.Command) {
+	p := h.put(key, cmd)
+	h.Requests = append(h.Requests, h.Commands[p][len(h.Commands[p])-1])
+}
+
+// Open makes the accounts.
+func (h *House) Open(n int) {
 	for i := range n {
 		name := fmt.Sprintf("account-%d", i)
 		id := string(payment.AccountIDFrom(tenant, merchant, name))
-		h.accounts = append(h.accounts, id)
+		h.Accounts = append(h.Accounts, id)
 		currencies := []string{"BRL"}
 		if i%3 > 0 {
 			currencies = append(currencies, "USD")
 		}
-		h.put(string(payment.CustomerKeyFrom(tenant, merchant, name)), &paymentsv1.Command{
+		h.ask(string(payment.CustomerKeyFrom(tenant, merchant, name)), &paymentsv1.Command{
 			Kind: paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT, Tenant: tenant, Merchant: merchant, Customer: name, Account: id,
 			CommandId: "cmd_open_" + name, BodyHash: h.hash("open", name), Pins: pins(),
 			Body: &paymentsv1.Command_OpenAccount{OpenAccount: &paymentsv1.OpenAccount{
@@ -202,35 +215,35 @@ func (h *house) open(n int) {
 			}},
 		})
 	}
-	h.drain()
+	h.Drain()
 }
 
-// play writes n commands of all kinds and decides them, a few in flight at a time.
-func (h *house) play(n int) {
+// Play writes n commands of all kinds and decides them, a few in flight at a time.
+func (h *House) Play(n int) {
 	for range n {
 		h.now = h.now.Add(time.Duration(h.rng.IntN(40_000)) * time.Millisecond)
-		h.request()
+		h.Request()
 		if h.rng.IntN(3) == 0 {
-			h.drain()
+			h.Drain()
 		}
 		if h.rng.IntN(20) == 0 {
-			h.tick()
+			h.Tick()
 		}
 	}
-	h.drain()
+	h.Drain()
 }
 
-func (h *house) tick() {
-	for p := range partitions {
-		h.put(fmt.Sprint(p), &paymentsv1.Command{
+func (h *House) Tick() {
+	for p := range Partitions {
+		h.ask(fmt.Sprint(p), &paymentsv1.Command{
 			Kind: paymentsv1.CommandKind_COMMAND_KIND_TICK, Body: &paymentsv1.Command_Tick{Tick: &paymentsv1.Tick{Minute: h.now.Unix() / 60}},
 		})
 	}
 }
 
-func (h *house) request() {
+func (h *House) Request() {
 	h.serial++
-	account := h.accounts[h.rng.IntN(len(h.accounts))]
+	account := h.Accounts[h.rng.IntN(len(h.Accounts))]
 	owner := payment.AccountID(account)
 	key := fmt.Sprintf("key-%d", h.serial)
 	if h.rng.IntN(20) == 0 {
@@ -269,15 +282,15 @@ func (h *house) request() {
 		}
 		cmd.Body = &paymentsv1.Command_Verdict{Verdict: &paymentsv1.Verdict{Actor: "op"}}
 	default:
-		name := fmt.Sprintf("account-%d", h.rng.IntN(len(h.accounts)))
+		name := fmt.Sprintf("account-%d", h.rng.IntN(len(h.Accounts)))
 		account, cmd.Customer = string(payment.CustomerKeyFrom(tenant, merchant, name)), name
 		cmd.Kind, cmd.CommandId, cmd.Account = paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL, "cmd_"+key, ""
 		cmd.Body = &paymentsv1.Command_SetKycLevel{SetKycLevel: &paymentsv1.SetKycLevel{KycLevel: uint32(h.rng.IntN(3))}} //nolint:gosec // small
 	}
-	h.put(account, cmd)
+	h.ask(account, cmd)
 }
 
-func (h *house) instruction(kind payment.Kind) *paymentsv1.Instruction {
+func (h *House) instruction(kind payment.Kind) *paymentsv1.Instruction {
 	in := &paymentsv1.Instruction{AmountMinor: 1 + h.rng.Int64N(50_000), Currency: "BRL", Method: "book"}
 	if h.rng.IntN(10) == 0 {
 		in.AmountMinor *= 5
@@ -298,7 +311,7 @@ func (h *house) instruction(kind payment.Kind) *paymentsv1.Instruction {
 		in.EffectiveDate = 8401 + int32(h.rng.IntN(2000)) //nolint:gosec // 1993 and on
 	}
 	if kind == payment.KindTransfer {
-		in.Method, in.ToAccount = "book", h.accounts[h.rng.IntN(len(h.accounts))]
+		in.Method, in.ToAccount = "book", h.Accounts[h.rng.IntN(len(h.Accounts))]
 		if h.rng.IntN(10) == 0 {
 			in.ToAccount = string(payment.AccountIDFrom(tenant, merchant, "ghost"))
 		}
@@ -306,19 +319,19 @@ func (h *house) instruction(kind payment.Kind) *paymentsv1.Instruction {
 	return in
 }
 
-// edit changes a stored decision and closes the chain again behind it, so that only the change itself is wrong.
-func (h *house) edit(p int32, at int, change func(*paymentsv1.Decision)) {
-	h.rechain(p, func(i int, d *paymentsv1.Decision) {
+// Edit changes a stored decision and closes the chain again behind it, so that only the change itself is wrong.
+func (h *House) Edit(p int32, at int, change func(*paymentsv1.Decision)) {
+	h.Rechain(p, func(i int, d *paymentsv1.Decision) {
 		if i == at {
 			change(d)
 		}
 	})
 }
 
-// rechain rewrites a partition's decisions with a chain that holds.
-func (h *house) rechain(p int32, change func(int, *paymentsv1.Decision)) {
-	old := h.decisions[p]
-	h.decisions[p], h.previous[p] = nil, nil
+// Rechain rewrites a partition's decisions with a chain that holds.
+func (h *House) Rechain(p int32, change func(int, *paymentsv1.Decision)) {
+	old := h.Decisions[p]
+	h.Decisions[p], h.previous[p] = nil, nil
 	for i, r := range old {
 		d := &paymentsv1.Decision{}
 		if err := proto.Unmarshal(r.Value, d); err != nil {
@@ -329,10 +342,10 @@ func (h *house) rechain(p int32, change func(int, *paymentsv1.Decision)) {
 	}
 }
 
-// find gives the place of the first decision that fits.
-func (h *house) find(fits func(*paymentsv1.Decision) bool) (int32, int) {
-	for p := range int32(partitions) {
-		for i, r := range h.decisions[p] {
+// Find gives the place of the first decision that fits.
+func (h *House) Find(fits func(*paymentsv1.Decision) bool) (int32, int) {
+	for p := range int32(Partitions) {
+		for i, r := range h.Decisions[p] {
 			d := &paymentsv1.Decision{}
 			if err := proto.Unmarshal(r.Value, d); err != nil {
 				h.t.Fatal(err)
@@ -346,8 +359,8 @@ func (h *house) find(fits func(*paymentsv1.Decision) bool) (int32, int) {
 	return 0, 0
 }
 
-// publish writes everything to a broker of its own.
-func (h *house) publish() []string {
+// Publish writes everything to a broker of its own.
+func (h *House) Publish() []string {
 	h.t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {
@@ -365,38 +378,39 @@ func (h *house) publish() []string {
 	for _, topic := range topics.Catalogue() {
 		n := int32(1)
 		if topic.Partitioned {
-			n = partitions
+			n = Partitions
 		}
 		if _, err := kadm.NewClient(client).CreateTopic(ctx, n, 1, nil, topic.Name); err != nil {
 			h.t.Fatal(err)
 		}
 	}
 	var records []*kgo.Record
-	for topic, docs := range documents() {
+	for topic, docs := range Documents() {
 		for key, doc := range docs {
-			records = append(records, &kgo.Record{Topic: topic, Key: []byte(key), Value: encode(h.t, doc)})
+			records = append(records, &kgo.Record{Topic: topic, Key: []byte(key), Value: Encode(h.t, doc)})
 		}
 	}
-	for p := range int32(partitions) {
-		records = append(append(records, h.commands[p]...), h.decisions[p]...)
+	for p := range int32(Partitions) {
+		records = append(append(records, h.Commands[p]...), h.Decisions[p]...)
 	}
-	records = append(records, h.cells()...)
+	records = append(records, h.Cells()...)
 	if err := client.ProduceSync(ctx, records...).FirstErr(); err != nil {
 		h.t.Fatal(err)
 	}
 	return brokers
 }
 
-// decision decodes what stands at a place.
-func (h *house) decision(p int32, i int) *paymentsv1.Decision {
+// Decision decodes what stands at a place.
+func (h *House) Decision(p int32, i int) *paymentsv1.Decision {
 	d := &paymentsv1.Decision{}
-	if err := proto.Unmarshal(h.decisions[p][i].Value, d); err != nil {
+	if err := proto.Unmarshal(h.Decisions[p][i].Value, d); err != nil {
 		h.t.Fatal(err)
 	}
 	return d
 }
 
-func produce(t *testing.T, brokers []string, records ...*kgo.Record) {
+// Produce writes records where they say.
+func Produce(t testing.TB, brokers []string, records ...*kgo.Record) {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
@@ -408,12 +422,12 @@ func produce(t *testing.T, brokers []string, records ...*kgo.Record) {
 	}
 }
 
-// cells is the engine's table as it stands.
-func (h *house) cells() []*kgo.Record {
+// Cells is the engine's table as it stands.
+func (h *House) Cells() []*kgo.Record {
 	var records []*kgo.Record
-	for p := range int32(partitions) {
-		for _, key := range h.models[p].Keys() {
-			records = append(records, &kgo.Record{Topic: topics.AccountsTable, Partition: p, Key: []byte(key), Value: encode(h.t, h.models[p].Cell(key))})
+	for p := range int32(Partitions) {
+		for _, key := range h.Models[p].Keys() {
+			records = append(records, &kgo.Record{Topic: topics.AccountsTable, Partition: p, Key: []byte(key), Value: Encode(h.t, h.Models[p].Cell(key))})
 		}
 	}
 	return records
