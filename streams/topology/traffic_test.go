@@ -93,6 +93,7 @@ type traffic struct {
 	number     int
 	payments   []payment.ID
 	requests   []command
+	repeats    int
 }
 
 func newTraffic(tb testing.TB, seed uint64, accounts int, partitions int32) *traffic {
@@ -250,6 +251,7 @@ func (t *traffic) next() []command {
 	case n < 91:
 		return []command{t.open(name)}
 	case n < 97:
+		t.repeats++
 		return []command{t.requests[t.rand.IntN(len(t.requests))]}
 	case n < 98:
 		t.now += []int64{60, 3600, 86_400, 92 * 86_400}[t.rand.IntN(4)] * second

@@ -1,0 +1,211 @@
+package topology
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/caudalpay/caudal/processors/accounts"
+	"github.com/caudalpay/caudal/processors/payment"
+	"github.com/caudalpay/caudal/schemas/codec"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	"github.com/caudalpay/caudal/schemas/topics"
+)
+
+// decided runs commands and what follows from them through shells in memory.
+type decided struct {
+	shell   *accountsShell
+	memory  []*memory
+	offsets []int64
+	emits   []emitted
+}
+
+func newDecided(tb testing.TB, partitions int32) *decided {
+	tb.Helper()
+	d := &decided{shell: newAccountsShell(partitions), offsets: make([]int64, partitions)}
+	docs := reference(tb)
+	for p := range partitions {
+		d.memory = append(d.memory, newMemory(p, docs))
+	}
+	return d
+}
+
+func (d *decided) run(tb testing.TB, queue ...command) {
+	tb.Helper()
+	for ; len(queue) > 0; queue = queue[1:] {
+		c := queue[0]
+		p := c.partition
+		if p < 0 {
+			p = topics.Partition([]byte(c.key), int32(len(d.memory))) //nolint:gosec // few
+		}
+		r := &memoryRecord{memory: d.memory[p], key: c.key, offset: d.offsets[p]}
+		if err := d.shell.handle(r, c.value); err != nil {
+			tb.Fatalf("%s under %s: %v", c.kind, c.key, err)
+		}
+		d.offsets[p]++
+		for _, e := range r.emits {
+			if e.topic == topics.Commands {
+				queue = append(queue, command{e.key, -1, e.value, payment.KindUnknown})
+			}
+		}
+		d.emits = append(d.emits, r.emits...)
+	}
+}
+
+func TestEveryRecordOfTheShell(t *testing.T) {
+	d, traffic := newDecided(t, 2), newTraffic(t, 1, 6, 2)
+	for range 1500 {
+		d.run(t, traffic.next()...)
+	}
+	heads := map[int32][]byte{}
+	replies, decisions := 0, 0
+	for _, e := range d.emits {
+		switch e.topic {
+		case topics.Decisions:
+			decisions++
+			var m paymentsv1.Decision
+			if err := proto.Unmarshal(e.value, &m); err != nil {
+				t.Fatal(err)
+			}
+			// Invariant: a decision is tied to the stored bytes of the one before it in its partition.
+			if !bytes.Equal(m.GetPreviousHash(), heads[e.partition]) {
+				t.Fatalf("chain broken at %d of partition %d", m.GetCommandOffset(), e.partition)
+			}
+			h := sha256.Sum256(e.value)
+			heads[e.partition] = h[:]
+			if back, seal, err := codec.DecodeDecision(e.value); err != nil {
+				t.Fatal(err)
+			} else if again, err := codec.EncodeDecision(&back, seal); err != nil || !bytes.Equal(again, e.value) {
+				t.Fatalf("decision does not survive decoding: %v\n%v", err, &m)
+			}
+		case topics.Commands:
+			cmd, envelope, err := codec.DecodeCommand(e.value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			forwarded := cmd.Kind == payment.KindOpenAccount || cmd.Kind == payment.KindSetKYCLevel
+			if (envelope.Reply != nil) != forwarded || (envelope.Sealed != nil) != forwarded {
+				t.Fatalf("%s travels with %+v", cmd.Kind, envelope)
+			}
+		case topics.Replies:
+			replies++
+			if e.partition != 1 {
+				t.Fatalf("reply on partition %d", e.partition)
+			}
+			var m paymentsv1.Reply
+			if err := proto.Unmarshal(e.value, &m); err != nil {
+				t.Fatal(err)
+			}
+			if len(m.GetDecision().GetJournals()) > 0 || m.GetDecision().GetSealed() != nil || m.GetReplyId() == 0 {
+				t.Fatalf("reply %v", &m)
+			}
+		}
+	}
+	// A forwarded request is answered once, by its last hop or by the hop that refuses it.
+	if asked := len(traffic.requests) + traffic.repeats; replies != asked {
+		t.Errorf("%d replies to %d requests", replies, asked)
+	}
+	if decisions == 0 || decisions != int(d.offsets[0]+d.offsets[1]) {
+		t.Errorf("%d decisions of %d commands", decisions, d.offsets[0]+d.offsets[1])
+	}
+}
+
+func TestWhatTheShellRefuses(t *testing.T) {
+	d, traffic := newDecided(t, 1), newTraffic(t, 1, 1, 1)
+	d.run(t, traffic.open("account0"))
+	valid := traffic.pay(payment.KindPayIn, "account0")
+	refused := func(name string, key string, value []byte) {
+		t.Helper()
+		r := &memoryRecord{memory: d.memory[0], key: key, offset: 9}
+		if err := d.shell.handle(r, value); err == nil {
+			t.Errorf("%s was decided", name)
+		}
+		if len(r.emits) > 0 {
+			t.Errorf("%s emitted", name)
+		}
+	}
+	refused("null", valid.key, nil)
+	refused("noise", valid.key, []byte("noise"))
+	refused("another key", string(traffic.account("account1")), valid.value)
+	refused("no key of ours", "7", valid.value)
+
+	cmd, envelope, err := codec.DecodeCommand(valid.value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Pins.Rates = "fx@99"
+	missing, err := codec.EncodeCommand(&cmd, envelope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused("a pinned version that is not there", valid.key, missing)
+
+	// An address that no ingress can have stops the reply, not the decision.
+	cmd.Pins.Rates, envelope.Reply.Partition = "fx@1", 7
+	lost, err := codec.EncodeCommand(&cmd, envelope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &memoryRecord{memory: d.memory[0], key: valid.key, offset: 9}
+	if err := d.shell.handle(r, lost); err != nil || len(r.emits) != 1 || r.emits[0].topic != topics.Decisions {
+		t.Errorf("unreachable caller: %v, %d emissions", err, len(r.emits))
+	}
+}
+
+func TestDueIDsSortByTimeAndComeBack(t *testing.T) {
+	id := payment.IDFrom(payment.KindPayOut, payment.AccountIDFrom("t", "m", "a"), "m", "k")
+	var ids []string
+	for _, at := range []int64{1, 255, 256, noon, noon + 1, 1 << 52} {
+		due := accounts.Due{AtUS: at, Account: id.Account(), Payment: id, Purpose: payment.ExpireReview}
+		got, err := parseDueID(dueID(due))
+		if err != nil || got != due {
+			t.Errorf("%+v came back as %+v, %v", due, got, err)
+		}
+		if dueID(due) >= dueAfter(at) || dueID(due) < dueAfter(at-1) {
+			t.Errorf("due at %d does not lie at its time", at)
+		}
+		ids = append(ids, dueID(due))
+	}
+	if !slices.IsSorted(ids) {
+		t.Error("ids do not sort by time")
+	}
+	for _, bad := range []string{"", "short", dueID(accounts.Due{Account: "acc_x", Payment: id})} {
+		if _, err := parseDueID(bad); err == nil {
+			t.Errorf("%q was parsed", bad)
+		}
+	}
+}
+
+// BenchmarkPayment is the whole way of one payment apart from the engine: decode, load, decide, encode, write, emit.
+func BenchmarkPayment(b *testing.B) {
+	for _, kind := range []payment.Kind{payment.KindPayIn, payment.KindPayOut, payment.KindTransfer} {
+		b.Run(kind.String(), func(b *testing.B) {
+			d, traffic := newDecided(b, 1), newTraffic(b, 1, 100, 1)
+			for _, name := range traffic.names {
+				d.run(b, traffic.open(name))
+				d.run(b, traffic.instruct(payment.KindPayIn, name, payment.Instruction{AmountMinor: 1 << 40, Currency: "BRL", Method: "book"}))
+			}
+			commands := make([]command, b.N)
+			for i := range commands {
+				traffic.now += second
+				in := payment.Instruction{AmountMinor: 1_00, Currency: "BRL", Method: "book", Counterparty: payment.Counterparty{Country: "BR", Digest: []byte(party(1))}}
+				if kind == payment.KindTransfer {
+					in.ToAccount = traffic.account("account1")
+				}
+				commands[i] = traffic.instruct(kind, fmt.Sprint("account", i%100), in)
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range commands {
+				r := &memoryRecord{memory: d.memory[0], key: commands[i].key, offset: int64(i)}
+				if err := d.shell.handle(r, commands[i].value); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
