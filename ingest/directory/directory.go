@@ -59,7 +59,7 @@ func New(cfg Config, reg prometheus.Registerer) (*Directory, error) {
 	}
 	auto := promauto.With(reg)
 	d.refused = auto.NewCounter(prometheus.CounterOpts{
-		Name: "caudal_ingest_directory_refused_records", Help: "Directory records that could not be read; their accounts are refused.",
+		Name: "caudal_ingest_directory_refused_total", Help: "Directory records that could not be read; their accounts are refused.",
 	})
 	auto.NewGaugeFunc(prometheus.GaugeOpts{Name: "caudal_ingest_directory_accounts", Help: "Accounts known."}, func() float64 {
 		d.mu.RLock()

@@ -36,13 +36,12 @@ func digestOf(id string) digest {
 func (d digest) account() payment.AccountID {
 	const alphabet = "abcdefghijklmnopqrstuvwxyz234567"
 	id := [4 + digestChars]byte{'a', 'c', 'c', '_'}
+	hi, lo := d.hi, d.lo
 	for i := digestChars - 1; i >= hiChars; i-- {
-		id[4+i] = alphabet[d.lo&31]
-		d.lo >>= 5
+		id[4+i], lo = alphabet[lo&31], lo>>5
 	}
 	for i := hiChars - 1; i >= 0; i-- {
-		id[4+i] = alphabet[d.hi&31]
-		d.hi >>= 5
+		id[4+i], hi = alphabet[hi&31], hi>>5
 	}
 	return payment.AccountID(id[:])
 }

@@ -32,7 +32,12 @@ func benchProducer(b *testing.B) *producer.Producer {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
-	b.Cleanup(func() { cancel(); <-done })
+	b.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			b.Error(err)
+		}
+	})
 	for p.Ready() != nil {
 		time.Sleep(time.Millisecond)
 	}

@@ -31,7 +31,7 @@ const (
 type Producer struct {
 	cfg      Config
 	client   *kgo.Client
-	lifetime context.Context //nolint:containedctx // records outlive the requests that brought them
+	lifetime context.Context // of the records, which outlive the requests that brought them
 	end      context.CancelFunc
 	buffer   *buffer
 	replies  *replies
@@ -153,7 +153,7 @@ func (p *Producer) SubmitBatchAndWait(ctx context.Context, items []http.Item, wa
 	results := make([]http.Result, len(items))
 	answers := make([]<-chan *paymentsv1.Decision, len(items))
 	for i, item := range items {
-		item.Command.ReplyPartition = proto.Int32(p.cfg.ReplyPartition)
+		item.Command.ReplyPartition = new(p.cfg.ReplyPartition)
 		item.Command.ReplyId, answers[i] = p.replies.expect()
 	}
 	defer func() {

@@ -39,7 +39,12 @@ func start(t *testing.T, cfg reference.Config) *reference.Follower {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- f.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 	eventually(t, func() bool { return f.Ready() == nil })
 	return f
 }

@@ -114,7 +114,7 @@ func (t *Ticker) round(ctx context.Context, minute int64) error {
 	}
 	records := make([]*kgo.Record, t.cfg.Partitions)
 	for i := range records {
-		records[i] = &kgo.Record{Partition: int32(i), Key: []byte(strconv.Itoa(i)), Value: value} //nolint:gosec // a partition number
+		records[i] = &kgo.Record{Partition: int32(i), Key: []byte(strconv.Itoa(i)), Value: value}
 	}
 	results := t.client.ProduceSync(ctx, records...)
 	for _, r := range results {

@@ -33,8 +33,10 @@ func TestSampleIsWhatTheDocsSay(t *testing.T) {
 		t.Fatal("no policy standard@1")
 	}
 	want := []*referencev1.KycLimit{
-		{Level: 0, DayMinor: 500_00, MonthMinor: 2_000_00}, {Level: 1, DayMinor: 5_000_00, MonthMinor: 20_000_00},
-		{Level: 2, DayMinor: 50_000_00, MonthMinor: 500_000_00}, {Level: 3, DayMinor: 500_000_00, MonthMinor: 5_000_000_00},
+		{Level: 0, DayMinor: 500_00, MonthMinor: 2_000_00},
+		{Level: 1, DayMinor: 5_000_00, MonthMinor: 20_000_00},
+		{Level: 2, DayMinor: 50_000_00, MonthMinor: 500_000_00},
+		{Level: 3, DayMinor: 500_000_00, MonthMinor: 5_000_000_00},
 	}
 	for i, l := range standard.GetLimits() {
 		if !proto.Equal(l, want[i]) {

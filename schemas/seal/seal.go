@@ -71,7 +71,7 @@ func (k *Keyring) Seal(p *paymentsv1.Personal) (*paymentsv1.Sealed, error) {
 		return nil, fmt.Errorf("encoding personal data: %w", err)
 	}
 	if len(plain) == 0 {
-		return nil, nil //nolint:nilnil // an absent field is how nothing looks on the wire
+		return nil, nil // an absent field is how nothing looks on the wire
 	}
 	ciphertext, err := k.boxes[k.newest].seal(plain, []byte(k.newest))
 	if err != nil {
@@ -118,7 +118,7 @@ func newDigester(secret []byte, purpose string) (*digester, error) {
 }
 
 func (d *digester) sum(b []byte) []byte {
-	h := d.pool.Get().(hash.Hash) //nolint:forcetypeassert // the pool holds nothing else
+	h := d.pool.Get().(hash.Hash) // the pool holds nothing else
 	h.Reset()
 	h.Write(b)
 	out := h.Sum(make([]byte, 0, sha256.Size))

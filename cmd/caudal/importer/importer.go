@@ -184,7 +184,7 @@ func (r *run) total(took time.Duration) Result {
 // progress draws on a terminal only.
 func progress(w io.Writer, rows int) *progressbar.ProgressBar {
 	f, ok := w.(*os.File)
-	if ok = ok && term.IsTerminal(int(f.Fd())); !ok { //nolint:gosec // a descriptor
+	if ok = ok && term.IsTerminal(int(f.Fd())); !ok {
 		return progressbar.DefaultSilent(int64(rows))
 	}
 	return progressbar.NewOptions(rows,

@@ -251,7 +251,7 @@ func (w *worker) openOne(ctx context.Context, o *opening) (account, error) {
 			return account{}, fmt.Errorf("opening account %s: answered %d: %.300s: %w", o.ExternalID, answer.Status, answer.Body, err)
 		}
 		switch {
-		case answer.Status < http.StatusMultipleChoices && body.itemMessage.Status != "pending" && body.AccountID != "":
+		case answer.Status < http.StatusMultipleChoices && body.Status != "pending" && body.AccountID != "":
 			return account{id: body.AccountID}, nil
 		case answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden:
 			return account{}, fmt.Errorf("opening account %s: answered %d: %s", o.ExternalID, answer.Status, body.Code)
