@@ -197,12 +197,12 @@ func (d *decoder) complete(r *paymentRequest, batched bool) {
 		return // without a kind nothing else can be judged
 	}
 	all, needed := taken(r.kind)
-	names := fieldNames()
-	for missing := (needed | extra) &^ r.seen; missing != 0; missing &= missing - 1 {
-		d.addAt("/"+names[bits.TrailingZeros32(uint32(missing))], codeRequired, "it is missing")
+	missing, odd := (needed|extra)&^r.seen, r.seen&^(all|extra)
+	for ; missing != 0; missing &= missing - 1 {
+		d.addAt("/"+fieldNames()[bits.TrailingZeros32(uint32(missing))], codeRequired, "it is missing")
 	}
-	for odd := r.seen &^ (all | extra); odd != 0; odd &= odd - 1 {
-		d.addAt("/"+names[bits.TrailingZeros32(uint32(odd))], codeUnknownField, "a "+r.kind.String()+" has no such field")
+	for ; odd != 0; odd &= odd - 1 {
+		d.addAt("/"+fieldNames()[bits.TrailingZeros32(uint32(odd))], codeUnknownField, "a "+r.kind.String()+" has no such field")
 	}
 	if r.kind == payment.KindTransfer {
 		r.method = methodBook
