@@ -61,8 +61,7 @@ func (c *Config) checkTopics(ctx context.Context, admin *kadm.Client) error {
 		details, err := admin.ListTopics(ctx, all...)
 		if err == nil {
 			err = c.compareTopics(details, partitioned)
-			var count *partitionCountError
-			if errors.As(err, &count) {
+			if _, wrong := errors.AsType[*partitionCountError](err); wrong {
 				return err
 			}
 		}

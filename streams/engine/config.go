@@ -84,16 +84,16 @@ func (c Config) Validate() error {
 		}
 	}
 	if len(c.Brokers) == 0 {
-		errs = append(errs, errors.New("Brokers is empty"))
+		errs = append(errs, errors.New("no Brokers"))
 	}
 	if c.Hasher == nil {
-		errs = append(errs, errors.New("Hasher is missing"))
+		errs = append(errs, errors.New("no Hasher"))
 	}
 	if c.Partitions < 1 {
 		errs = append(errs, fmt.Errorf("Partitions is %d", c.Partitions))
 	}
 	if c.Table != c.Group+"-table" {
-		errs = append(errs, fmt.Errorf("Table is %q, but Goka names it %q", c.Table, c.Group+"-table"))
+		errs = append(errs, fmt.Errorf("topic %q is named as Table, but Goka names it %q", c.Table, c.Group+"-table"))
 	}
 	for _, own := range []string{c.Table, c.Side, c.DeadLetters} {
 		if own == c.Input || slices.Contains(c.Outputs, own) || slices.Contains(c.Lookups, own) {
@@ -101,7 +101,7 @@ func (c Config) Validate() error {
 		}
 	}
 	if c.Table == c.Side || c.Table == c.DeadLetters || c.Side == c.DeadLetters {
-		errs = append(errs, errors.New("Table, Side and DeadLetters must be three topics"))
+		errs = append(errs, fmt.Errorf("table %q, side %q and dead letters %q must be three topics", c.Table, c.Side, c.DeadLetters))
 	}
 	if c.RecordsMax < 1 {
 		errs = append(errs, fmt.Errorf("RecordsMax is %d", c.RecordsMax))

@@ -49,7 +49,7 @@ type cutConn struct {
 // Write sees one request at a time: 4 bytes size, 2 bytes key.
 func (c cutConn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
-	if err == nil && len(b) > 6 && c.cutter.hit(kmsg.Key(binary.BigEndian.Uint16(b[4:]))) { //nolint:gosec // a small number
+	if err == nil && len(b) > 6 && c.cutter.hit(kmsg.Key(binary.BigEndian.Uint16(b[4:]))) {
 		time.Sleep(time.Millisecond) // let the broker read it
 		_ = c.Close()
 	}
@@ -58,10 +58,10 @@ func (c cutConn) Write(b []byte) (int, error) {
 
 func TestCutConnections(t *testing.T) {
 	const records = 10_000
-	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any seed will do
+	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	cut := &cutter{
-		random: rand.New(rand.NewPCG(seed, 2)), //nolint:gosec // not a secret
+		random: rand.New(rand.NewPCG(seed, 2)),
 		odds:   map[kmsg.Key]float64{kmsg.EndTxn: 0.1, kmsg.TxnOffsetCommit: 0.1, kmsg.Produce: 0.02},
 		cuts:   map[kmsg.Key]int{},
 	}

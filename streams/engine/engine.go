@@ -79,7 +79,7 @@ func (e *Engine) consume(ctx context.Context, tables *lookups) error {
 	}
 	parts := make([]*partition, e.cfg.Partitions)
 	for i := range parts {
-		parts[i] = newPartition(int32(i), &e.cfg, e.callback, tables) //nolint:gosec // below Partitions
+		parts[i] = newPartition(int32(i), &e.cfg, e.callback, tables)
 	}
 	return e.sessions(ctx, parts)
 }

@@ -114,7 +114,7 @@ func (t topicManager) Partitions(string) ([]int32, error) { return numbers(t.par
 func numbers(n int32) []int32 {
 	ps := make([]int32, n)
 	for i := range ps {
-		ps[i] = int32(i) //nolint:gosec // below n
+		ps[i] = int32(i)
 	}
 	return ps
 }

@@ -118,7 +118,7 @@ func (r *fieldReader) uvarint() uint64 {
 
 func (r *fieldReader) varint() int64 {
 	u := r.uvarint()
-	n := int64(u >> 1) //nolint:gosec // zigzag, as in encoding/binary
+	n := int64(u >> 1)
 	if u&1 != 0 {
 		n = ^n
 	}

@@ -123,8 +123,7 @@ func (p *partition) handle(r *kgo.Record, key string) error {
 	}
 	p.cells.revert()
 	p.side.revert()
-	var retry *RetryError
-	if errors.As(err, &retry) {
+	if _, retry := errors.AsType[*RetryError](err); retry {
 		return fmt.Errorf("handling record %d of partition %d: %w", r.Offset, p.id, err)
 	}
 	if canPark {
@@ -169,7 +168,7 @@ func (p *partition) park(r *kgo.Record, key, reason string) {
 		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp,
 		Reason: reason, Headers: r.Headers, Value: r.Value,
 	}
-	if r.Value != nil && len(r.Value) > recordBytesMax {
+	if len(r.Value) > recordBytesMax {
 		parked.Value, parked.ValueLeft = nil, true
 	}
 	k := SideKey{Scope: ScopeKey, Key: key, Kind: ParkedKind, ID: ParkedID(r.Offset)}

@@ -39,8 +39,8 @@ type session struct {
 	owned    map[int32]bool
 	assigned chan struct{} // closed once all partitions are ours
 	running  bool
-	polling  context.Context         // ends with the session's context or when partitions are lost
-	lost     context.CancelCauseFunc // ends polling
+	lostErr  error
+	cancel   context.CancelFunc // ends polling
 
 	// records handed to Goka and not done yet
 	pending  atomic.Int64
@@ -69,8 +69,8 @@ func newSession(cfg *Config, parts []*partition, m *metrics, ready func()) *sess
 
 // run starts in the order that safety asks for: fence the predecessor, rebuild the state behind it, check it, consume.
 func (s *session) run(ctx context.Context, retained bool) error {
-	s.polling, s.lost = context.WithCancelCause(ctx)
-	defer s.lost(nil)
+	ctx, s.cancel = context.WithCancel(ctx)
+	defer s.cancel()
 	if err := s.connect(); err != nil {
 		return err
 	}
@@ -139,7 +139,8 @@ func (s *session) lose(how string, partitions []int32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.running && !s.stopping.Load() {
-		s.lost(fmt.Errorf("partitions %v of %s were %s: another member is in group %s", partitions, s.cfg.Input, how, s.cfg.Group))
+		s.lostErr = fmt.Errorf("partitions %v of %s were %s: another member is in group %s", partitions, s.cfg.Input, how, s.cfg.Group)
+		s.cancel()
 		return
 	}
 	if len(s.owned) == len(s.parts) {
@@ -148,6 +149,13 @@ func (s *session) lose(how string, partitions []int32) {
 	for _, p := range partitions {
 		delete(s.owned, p)
 	}
+}
+
+// loss is why polling ended, nil if the caller wished it.
+func (s *session) loss() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lostErr
 }
 
 func (s *session) start(ctx context.Context, retained bool) error {
@@ -266,12 +274,9 @@ func (s *session) dropOpen(ctx context.Context) {
 
 func (s *session) loop(ctx context.Context) error {
 	for {
-		fetches := s.tx.PollRecords(s.polling, s.cfg.RecordsMax)
+		fetches := s.tx.PollRecords(ctx, s.cfg.RecordsMax)
 		if ctx.Err() != nil {
-			return nil // what was polled is not committed: the next start reads it again
-		}
-		if err := context.Cause(s.polling); err != nil {
-			return err
+			return s.loss() // what was polled is not committed: the next start reads it again
 		}
 		if err := pollError(fetches); err != nil {
 			return err
@@ -311,7 +316,7 @@ func (s *session) transaction(ctx context.Context, fetches kgo.Fetches) error {
 	}
 	var pollFailed error
 	for records < s.cfg.RecordsMax && time.Since(began) < s.cfg.CommitInterval && pollFailed == nil && ctx.Err() == nil {
-		more := s.tx.PollRecords(nil, s.cfg.RecordsMax-records) //nolint:staticcheck // nil means: only what is buffered
+		more := s.tx.PollRecords(nil, s.cfg.RecordsMax-records) //nolint:staticcheck,contextcheck // nil means: only what is buffered
 		pollFailed = pollError(more)
 		n := more.NumRecords()
 		if n > 0 {

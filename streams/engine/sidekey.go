@@ -83,7 +83,7 @@ func DecodeSideKey(b []byte) (SideKey, error) {
 
 func cutField(s string) (field, rest string, err error) {
 	n, size := binary.Uvarint([]byte(s[:min(len(s), binary.MaxVarintLen64)]))
-	if size <= 0 || n > uint64(len(s)-size) {
+	if size <= 0 || n > uint64(len(s)-size) { //nolint:gosec // size is at most len(s)
 		return "", "", errors.New("length does not fit")
 	}
 	return s[size : size+int(n)], s[size+int(n):], nil //nolint:gosec // n is at most len(s)

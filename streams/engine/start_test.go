@@ -89,7 +89,7 @@ func TestContradictoryConfigIsRefused(t *testing.T) {
 		"must be three topics":     func(c *engine.Config) { c.DeadLetters = c.Side },
 		"Partitions is 0":          func(c *engine.Config) { c.Partitions = 0 },
 		"CommitInterval is -1s":    func(c *engine.Config) { c.CommitInterval = -time.Second },
-		"Brokers is empty":         func(c *engine.Config) { c.Brokers = nil },
+		"no Brokers":               func(c *engine.Config) { c.Brokers = nil },
 		"RecordsMax is -1":         func(c *engine.Config) { c.RecordsMax = -1 },
 	} {
 		cfg := testConfig([]string{"127.0.0.1:1"})

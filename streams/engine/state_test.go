@@ -223,7 +223,7 @@ func TestKeysLandAlike(t *testing.T) {
 			if home, got := p.home(r.Key), produce.Partition(r, int(n)); int(home) != got {
 				t.Fatalf("key %s of %d partitions: home %d, produced to %d", r.Key, n, home, got)
 			}
-			r.Partition = int32(i) % n //nolint:gosec // small
+			r.Partition = int32(i) % n
 			if got := produce.Partition(r, int(n)); got != int(r.Partition) {
 				t.Fatalf("explicit partition %d became %d", r.Partition, got)
 			}

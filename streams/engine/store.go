@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/tidwall/btree"
@@ -65,8 +66,7 @@ func (s *store) keep() { s.undo = s.undo[:0] }
 
 // revert takes back what the callback wrote since keep.
 func (s *store) revert() {
-	for i := len(s.undo) - 1; i >= 0; i-- {
-		u := s.undo[i]
+	for _, u := range slices.Backward(s.undo) {
 		if u.had {
 			s.overlay[u.key] = u.before
 		} else {
