@@ -91,12 +91,13 @@ func (p *partition) replay(ctx context.Context) error {
 			break
 		}
 		p.progressed()
-		p.chain(r)
 		d := &paymentsv1.Decision{}
 		if err := proto.Unmarshal(r.Value, d); err != nil {
 			p.differ(CheckChain, r, string(r.Key), "the decision cannot be decoded: "+err.Error())
+			p.previous = hashOf(r)
 			continue
 		}
+		p.chain(r, d)
 		p.read++
 		if err := p.decision(ctx, r, d); err != nil {
 			return err
@@ -114,14 +115,18 @@ func (p *partition) replay(ctx context.Context) error {
 }
 
 // chain: each decision names the hash of the one stored before it.
-func (p *partition) chain(r *kgo.Record) {
+func (p *partition) chain(r *kgo.Record, d *paymentsv1.Decision) {
 	p.findings.count(CheckChain, 1)
-	d := &paymentsv1.Decision{}
-	if err := proto.Unmarshal(r.Value, d); err == nil && !bytes.Equal(d.GetPreviousHash(), p.previous) {
+	if !bytes.Equal(d.GetPreviousHash(), p.previous) {
 		p.differ(CheckChain, r, d.GetAccount(), fmt.Sprintf("previous_hash: want %x, got %x", p.previous, d.GetPreviousHash()))
 	}
+	p.previous = hashOf(r)
+}
+
+// hashOf is taken over the bytes as they are stored.
+func hashOf(r *kgo.Record) []byte {
 	h := sha256.Sum256(r.Value)
-	p.previous = h[:]
+	return h[:]
 }
 
 // decision checks one decision against its command and the model, and hands it to the stores' mirrors.

@@ -36,6 +36,7 @@ func Differ(want, got *paymentsv1.Decision) string {
 		{"rule_hits", hitsText(want.GetRuleHits()), hitsText(got.GetRuleHits())},
 		{"related_payment_id", want.GetRelatedPaymentId(), got.GetRelatedPaymentId()},
 		{"currencies", want.GetCurrency() + " " + want.GetTargetCurrency(), got.GetCurrency() + " " + got.GetTargetCurrency()},
+		{"limit_amount_minor", want.GetLimitAmountMinor(), got.GetLimitAmountMinor()},
 		{"refunded_minor", want.GetRefundedMinor(), got.GetRefundedMinor()},
 		{"related_status", want.GetRelatedStatus(), got.GetRelatedStatus()},
 		{"deadline_us", want.GetDeadlineUs(), got.GetDeadlineUs()},
