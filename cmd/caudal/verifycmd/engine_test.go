@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/embedtest"
 	"github.com/caudalpay/caudal/cmd/caudal/installation"
 	"github.com/caudalpay/caudal/cmd/caudal/verifycmd"
+	"github.com/caudalpay/caudal/schemas/topics"
 	"github.com/caudalpay/caudal/sinks/audit"
 	"github.com/caudalpay/caudal/sinks/audit/audittest"
 	"github.com/caudalpay/caudal/streams/engine"
@@ -28,7 +30,8 @@ func TestMain(m *testing.M) { embedtest.Main(m) }
 func TestProcessorAgreesWithTheModel(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			brokers := decided(t, seed)
+			h := played(t, seed)
+			brokers := decided(t, h.Requests)
 			var out, progress bytes.Buffer
 			c := verifycmd.New()
 			c.SetArgs([]string{"--brokers", brokers[0], "--partitions", fmt.Sprint(audittest.Partitions)})
@@ -42,12 +45,36 @@ func TestProcessorAgreesWithTheModel(t *testing.T) {
 	}
 }
 
-// decided plays a day on a broker of its own, and waits until the processor has decided all of it.
-func decided(t *testing.T, seed uint64) []string {
+// TestParkedAndDeadAreAccountedFor: what cannot be decoded parks its account with everything behind it, or dies where it
+// has none. Both are named in the report, and the rest closes.
+func TestParkedAndDeadAreAccountedFor(t *testing.T) {
+	h := played(t, 7)
+	account := h.Accounts[3]
+	at := len(h.Requests) / 2
+	bad := &kgo.Record{Topic: topics.Commands, Partition: topics.Partition([]byte(account), audittest.Partitions), Key: []byte(account), Value: []byte("\xff\xff")}
+	lost := &kgo.Record{Topic: topics.Commands, Partition: 2, Key: []byte("nobody"), Value: []byte("\xff\xff")}
+	brokers := decided(t, slices.Insert(h.Requests, at, bad, lost))
+	r, err := audit.Verify(t.Context(), audit.Config{Brokers: brokers, Partitions: audittest.Partitions})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Err() != nil || r.Parked < 2 || r.Dead != 1 {
+		var out bytes.Buffer
+		t.Fatal(r.Err(), r.WriteTable(&out), &out)
+	}
+}
+
+func played(t *testing.T, seed uint64) *audittest.House {
 	t.Helper()
 	h := audittest.New(t, seed)
 	h.Open(20)
 	h.Play(2500)
+	return h
+}
+
+// decided gives requests to the processor on a broker of its own, and waits until all of them are through.
+func decided(t *testing.T, requests []*kgo.Record) []string {
+	t.Helper()
 	brokers := embedtest.Broker(t)
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
 	if err != nil {
@@ -73,10 +100,10 @@ func decided(t *testing.T, seed uint64) []string {
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- e.Run(ctx) }()
-	for len(h.Requests) > 0 {
-		n := min(len(h.Requests), 500)
-		audittest.Produce(t, brokers, h.Requests[:n]...)
-		h.Requests = h.Requests[n:]
+	for rest := requests; len(rest) > 0; {
+		n := min(len(rest), 500)
+		audittest.Produce(t, brokers, rest[:n]...)
+		rest = rest[n:]
 	}
 	// At rest: nothing is undecided.
 	for deadline := time.Now().Add(time.Minute); ; {
@@ -84,7 +111,7 @@ func decided(t *testing.T, seed uint64) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Undecided == 0 && r.Decisions > 2500 {
+		if r.Undecided == 0 && r.Commands >= int64(len(requests)) {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -102,4 +129,3 @@ func decided(t *testing.T, seed uint64) []string {
 	}
 	return brokers
 }
-
