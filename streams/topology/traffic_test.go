@@ -52,7 +52,7 @@ func reference(tb testing.TB) map[string][]byte {
 			{Kind: payment.KindPayOut, Currency: "BRL", FixedMinor: 50},
 			{Kind: payment.KindTransfer, Currency: "BRL", RatePPM: 5_000, MinMinor: 10, MaxMinor: 5_00},
 		}})),
-		topics.FXRates + "/fx@1": must(codec.EncodeRates(&fx.Sheet{Ref: "fx@1", ValidUntilUS: noon + 30*86_400*second, Rates: map[fx.Pair]fx.Quote{
+		topics.FXRates + "/fx@1": must(codec.EncodeRates(&fx.Sheet{Ref: "fx@1", ValidUntilUS: noon + 3650*86_400*second, Rates: map[fx.Pair]fx.Quote{
 			{Source: "BRL", Target: "USD"}: quote(2, 1), {Source: "USD", Target: "BRL"}: quote(5, 0),
 			{Source: "BRL", Target: "JPY"}: quote(30, 0), {Source: "JPY", Target: "BRL"}: quote(33, 3),
 		}})),
@@ -143,7 +143,7 @@ func (t *traffic) open(name string) command {
 	key := string(payment.CustomerKeyFrom(tenant, merchant, cmd.Customer))
 	cmd.CommandID = payment.CommandIDFrom(key, merchant, "open")
 	cmd.Open = &payment.OpenAccount{
-		ExternalID: name, Kind: payment.AccountKindPerson, Currencies: currencies, KYCLevel: uint8(t.rand.IntN(4)), Policy: "standard", //nolint:gosec // below 4
+		ExternalID: name, Kind: payment.AccountKindPerson, Currencies: currencies, KYCLevel: uint8(1 + t.rand.IntN(3)), Policy: "standard", //nolint:gosec // at most 3
 	}
 	return t.record(key, cmd)
 }
