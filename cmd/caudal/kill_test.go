@@ -246,7 +246,7 @@ func TestKillUp(t *testing.T) {
 			senders.Go(func() { f.run(ctx, api, accounts) })
 		}
 		before := len(f.acknowledged)
-		moment := 400*time.Millisecond + rng.N(1200*time.Millisecond)
+		moment := 400*time.Millisecond + time.Duration(rng.Int64N(int64(1200*time.Millisecond)))
 		time.Sleep(moment)
 		h.kill()
 		cancel()

@@ -91,7 +91,7 @@ func (o *options) run(cmd *cobra.Command) (err error) {
 // progress draws a bar where a person looks on.
 func progress(w io.Writer) func(done, total int64) {
 	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) { //nolint:gosec // a file descriptor
+	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return nil
 	}
 	bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription("verifying"),
