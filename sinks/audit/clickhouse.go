@@ -408,7 +408,7 @@ func (s *clickhouseStore) counts(ctx context.Context) error {
 			return fmt.Errorf("counting %s: %w", t.name, err)
 		}
 		s.findings.count(CheckCHCounts, 1)
-		if rows != distinct || int64(rows) != t.want { //nolint:gosec // a count
+		if rows != distinct || int64(rows) != t.want {
 			s.findings.differ(Difference{
 				Check: CheckCHCounts, Topic: topics.Decisions,
 				Detail: fmt.Sprintf("table %s: want %d rows, got %d, of which %d are distinct", t.name, t.want, rows, distinct),

@@ -61,7 +61,7 @@ func openPostgres(ctx context.Context, a *auditor) (_ *postgresStore, err error)
 		return nil, fmt.Errorf("beginning: %w", err)
 	}
 	if err := s.begin(ctx); err != nil {
-		s.close()
+		s.close() //nolint:contextcheck // ends a read, also a cancelled one
 		return nil, err
 	}
 	return s, nil
@@ -146,7 +146,7 @@ func (s *postgresStore) open(ctx context.Context, partition int32) (mirror, erro
 		FROM ledger.postings JOIN sink.topics USING (topic) WHERE name = $1 AND log_partition = $2 ORDER BY log_offset, line, booking_month`)
 	}
 	if err != nil {
-		m.close()
+		m.close() //nolint:contextcheck // ends a read, also a cancelled one
 		return nil, err
 	}
 	return m, nil

@@ -76,7 +76,7 @@ func dayOf(us int64) int32 {
 	if us%86_400_000_000 < 0 {
 		d--
 	}
-	return int32(min(max(d, -719_162), 2_932_896)) //nolint:gosec // bounded
+	return int32(min(max(d, -719_162), 2_932_896))
 }
 
 // pgPaymentColumns are read as text: every type compares alike.

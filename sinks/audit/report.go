@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -217,22 +218,23 @@ func (r Report) WriteTable(w io.Writer) error {
 	for _, c := range r.Checks {
 		t.AppendRow(table.Row{c.Name, c.Compared, c.Differences, c.Behind, c.Verdict})
 	}
-	out := t.Render() + fmt.Sprintf("\n%d commands, %d decisions, %d undecided, %d parked, %d dead, %d redriven, %d accounts, %.1f s\n",
-		r.Commands, r.Decisions, r.Undecided, r.Parked, r.Dead, r.Redriven, r.Accounts, r.Seconds)
+	var out strings.Builder
+	fmt.Fprintf(&out, "%s\n%d commands, %d decisions, %d undecided, %d parked, %d dead, %d redriven, %d accounts, %.1f s\n",
+		t.Render(), r.Commands, r.Decisions, r.Undecided, r.Parked, r.Dead, r.Redriven, r.Accounts, r.Seconds)
 	for _, c := range slices.Sorted(maps.Keys(r.TransitMinor)) {
-		out += fmt.Sprintf("transit %s %d\n", c, r.TransitMinor[c])
+		fmt.Fprintf(&out, "transit %s %d\n", c, r.TransitMinor[c])
 	}
 	for _, c := range r.Checks {
 		if c.Note != "" {
-			out += c.Name + ": " + c.Note + "\n"
+			fmt.Fprintf(&out, "%s: %s\n", c.Name, c.Note)
 		}
 	}
 	if r.FirstDifference != nil {
-		out += "first difference: " + r.FirstDifference.String() + "\n"
+		fmt.Fprintf(&out, "first difference: %s\n", r.FirstDifference)
 	} else {
-		out += "the books close\n"
+		out.WriteString("the books close\n")
 	}
-	if _, err := io.WriteString(w, out); err != nil {
+	if _, err := io.WriteString(w, out.String()); err != nil {
 		return fmt.Errorf("writing report: %w", err)
 	}
 	return nil

@@ -56,7 +56,7 @@ func parkedAt(b []byte) (key string, offset int64, parked bool, err error) {
 
 func field(b []byte) (value, rest []byte, ok bool) {
 	n, size := binary.Uvarint(b)
-	if size <= 0 || n > uint64(len(b)-size) {
+	if size <= 0 || n > uint64(len(b)) || int(n) > len(b)-size { //nolint:gosec // n is at most len(b)
 		return nil, nil, false
 	}
 	return b[size : size+int(n)], b[size+int(n):], true //nolint:gosec // n is at most len(b)

@@ -201,8 +201,7 @@ func TestSpoiltLogsAreFound(t *testing.T) {
 			if r.Balanced || r.Err() == nil {
 				t.Fatalf("not found\n%s", table(t, r))
 			}
-			var broken *audit.DifferenceError
-			if !errors.As(r.Err(), &broken) {
+			if _, ok := errors.AsType[*audit.DifferenceError](r.Err()); !ok {
 				t.Fatal(r.Err())
 			}
 			i := slices.IndexFunc(r.Checks, func(c audit.Check) bool { return c.Name == want.check })
@@ -283,7 +282,7 @@ func TestParkedTransitIsAccountedFor(t *testing.T) {
 func parkedKey(key string, offset int64) []byte {
 	b := append([]byte{2, byte(len(key))}, key...)
 	b = append(append(b, byte(len("engine.parked"))), "engine.parked"...)
-	return binary.BigEndian.AppendUint64(b, uint64(offset)) //nolint:gosec // an offset
+	return binary.BigEndian.AppendUint64(b, uint64(offset))
 }
 
 // TestOpenTransactionIsFound: what no reader can see is not a closed book.

@@ -29,7 +29,7 @@ const (
 	merchant   = "m"
 )
 
-// House is an installation played by the model: it writes commands, decides them in any order between Partitions, and
+// House is an installation played by the model: it writes commands, decides them in any order between partitions, and
 // keeps the log in memory until a test has spoiled it.
 type House struct {
 	t         testing.TB
@@ -48,6 +48,7 @@ type House struct {
 	serial    int
 }
 
+// New is an empty house; equal seeds play alike.
 func New(t testing.TB, seed uint64) *House {
 	t.Helper()
 	h := &House{
@@ -108,6 +109,7 @@ func Documents() map[string]map[string]proto.Message {
 	}
 }
 
+// pins are the newest of Documents.
 func pins() *paymentsv1.Pins {
 	return &paymentsv1.Pins{Policy: "full@1", Fees: "fees@1", Rates: "fx@1", Rules: "rules@1", Blocklist: "block@1"}
 }
@@ -169,7 +171,7 @@ func (h *House) decide(p int32, d *paymentsv1.Decision) {
 	h.Decisions[p] = append(h.Decisions[p], &kgo.Record{Topic: topics.Decisions, Partition: p, Key: []byte(d.GetAccount()), Value: b})
 }
 
-// Drain decides everything, in any order between Partitions.
+// Drain decides everything, in any order between partitions.
 func (h *House) Drain() {
 	for {
 		var open []int32
@@ -210,7 +212,7 @@ func (h *House) Open(n int) {
 			Kind: paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT, Tenant: tenant, Merchant: merchant, Customer: name, Account: id,
 			CommandId: "cmd_open_" + name, BodyHash: h.hash("open", name), Pins: pins(),
 			Body: &paymentsv1.Command_OpenAccount{OpenAccount: &paymentsv1.OpenAccount{
-				ExternalId: name, Kind: paymentsv1.AccountKind_ACCOUNT_KIND_PERSON, Currencies: currencies, KycLevel: uint32(1 + i%2), //nolint:gosec // small
+				ExternalId: name, Kind: paymentsv1.AccountKind_ACCOUNT_KIND_PERSON, Currencies: currencies, KycLevel: uint32(1 + i%2),
 				OverdraftLimitMinor: int64(i%5) * 1000, Policy: "full",
 			}},
 		})

@@ -200,8 +200,10 @@ func (c *call) refundLines(r, of *pay) paymentsv1.Reason {
 		}
 		r.target = after - before
 		r.post = []line{
-			{me, of.targetCurrency, -r.target}, {"sys_fx", of.targetCurrency, r.target},
-			{"sys_fx", of.currency, -r.amount}, {far, of.currency, r.amount},
+			{me, of.targetCurrency, -r.target},
+			{"sys_fx", of.targetCurrency, r.target},
+			{"sys_fx", of.currency, -r.amount},
+			{far, of.currency, r.amount},
 		}
 	}
 	r.post = withoutZero(r.post)

@@ -249,14 +249,14 @@ func (w *world) command(verb string, plain []string, args map[string]string) (st
 		}
 		cmd.Body = &paymentsv1.Command_OpenAccount{OpenAccount: &paymentsv1.OpenAccount{
 			ExternalId: name, Kind: paymentsv1.AccountKind_ACCOUNT_KIND_PERSON, Currencies: strings.Split(plain[1], ","),
-			KycLevel: uint32(w.number(args["kyc"])), OverdraftLimitMinor: w.number(args["overdraft"]), Policy: strings.Replace(policy, "fees", "plain", 1), //nolint:gosec // small
+			KycLevel: uint32(w.number(args["kyc"])), OverdraftLimitMinor: w.number(args["overdraft"]), Policy: strings.Replace(policy, "fees", "plain", 1),
 		}}
 		key := string(payment.CustomerKeyFrom(tenant, merchant, cmd.GetCustomer()))
 		w.names[key] = cmd.GetCustomer()
 		return key, cmd
 	case "kyc":
 		cmd.Kind = paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL
-		cmd.Body = &paymentsv1.Command_SetKycLevel{SetKycLevel: &paymentsv1.SetKycLevel{KycLevel: uint32(w.number(args["level"]))}} //nolint:gosec // small
+		cmd.Body = &paymentsv1.Command_SetKycLevel{SetKycLevel: &paymentsv1.SetKycLevel{KycLevel: uint32(w.number(args["level"]))}}
 		key := string(payment.CustomerKeyFrom(tenant, merchant, "customer of "+name))
 		w.names[key] = "customer of " + name
 		return key, cmd
