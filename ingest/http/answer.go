@@ -38,6 +38,7 @@ func refusal(p *Problem) answer {
 		a.retry = true
 	case ErrorMalformedRequest, ErrorTooLarge, ErrorTimeout, ErrorHeadersTooLarge:
 		a.closing = true
+	default:
 	}
 	return a
 }
@@ -155,6 +156,7 @@ func (s *Server) declined(p *prepared, d *paymentsv1.Decision) answer {
 			id = ErrorAccountUnknown
 		case paymentsv1.Reason_REASON_PAYMENT_UNKNOWN:
 			id = ErrorPaymentUnknown
+		default:
 		}
 	}
 	problem := s.problems.make(id, "Declined: "+strings.Join(reasons, ", ")+".")

@@ -87,7 +87,8 @@ func (s *Server) reachable(caller *Caller, entry *directoryv1.AccountEntry, r *p
 			pointer, currency = "/target_currency", r.targetCurrency
 		}
 	case payment.KindRefund:
-		return nil
+		return nil // the payment has its currency
+	default:
 	}
 	if !slices.Contains(entry.GetState().GetCurrencies(), currency) {
 		return s.problems.make(ErrorInvalidRequest, "", violation(pointer, codeNotHeld, "the account does not hold this currency"))

@@ -322,7 +322,7 @@ func (d *decoder) day(into *int32) error {
 		d.add(codeOutOfRange, "from 1970-01-02 to 2199-12-31")
 		return nil
 	}
-	*into = int32(days) //nolint:gosec // between firstDay and lastDay
+	*into = int32(days)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package http_test
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"strconv"
@@ -35,7 +36,7 @@ func (d *door) raw(text string, answers int) (statuses []int, closed bool) {
 	}
 	check(d.tb, conn.SetReadDeadline(time.Now().Add(200*time.Millisecond)))
 	_, err = br.ReadByte()
-	return statuses, err == io.EOF
+	return statuses, errors.Is(err, io.EOF)
 }
 
 // Invariant: a request whose length two parsers could see in two ways is refused, and its connection ends.

@@ -104,11 +104,11 @@ func TestDocumentHasEveryField(t *testing.T) {
 
 // jsonFields lists the members of a struct, and whether each is always there.
 func jsonFields(t reflect.Type, into map[string]bool) {
-	for i := range t.NumField() {
-		name, options, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+	for f := range t.Fields() {
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case options == "inline":
-			jsonFields(t.Field(i).Type, into)
+			jsonFields(f.Type, into)
 		case name != "-":
 			into[name] = options != "omitzero"
 		}

@@ -31,7 +31,7 @@ func prefer(headers [][]byte, usual, most time.Duration) preference {
 				if err != nil || waited {
 					continue
 				}
-				wait := min(time.Duration(seconds)*time.Second, most) //nolint:gosec // 31 bits
+				wait := min(time.Duration(seconds)*time.Second, most)
 				p = preference{wait: wait, applied: "wait=" + strconv.Itoa(int(wait/time.Second))}
 				waited = true
 			}

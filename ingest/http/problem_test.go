@@ -34,7 +34,7 @@ func TestReasonsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range 256 {
-		word := payment.Reason(n).String() //nolint:gosec // up to 255
+		word := payment.Reason(n).String()
 		if word == "unknown" || word == "unspecified" {
 			continue
 		}

@@ -49,7 +49,7 @@ func (s *Server) query(c *call, paged bool) (query, *answer) {
 			q.after, ok = decodeCursor(string(value))
 		case paged && name == parameterLimit:
 			n, err := strconv.ParseUint(string(value), 10, 31)
-			q.limit = int(n) //nolint:gosec // 31 bits
+			q.limit = int(n)
 			ok = err == nil && n >= 1 && n <= limitMax
 		}
 		seen[name] = true

@@ -9,7 +9,7 @@ import (
 )
 
 // Invariant: what is refused at the door never reaches the log, and the answer points at what is wrong.
-func TestRefusals(t *testing.T) { //nolint:funlen // a table
+func TestRefusals(t *testing.T) {
 	d := openDoor(t)
 	shop := `"account_id":"` + string(d.shop) + `"`
 	pay := func(members string) string { return `{` + shop + `,` + members + `}` }
