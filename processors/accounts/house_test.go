@@ -198,8 +198,10 @@ func sampleDocuments() documents {
 		return fx.Quote{Mid: money.Rate{Unscaled: unscaled, Scale: scale}, SpreadBP: 100}
 	}
 	limits := []policy.KYCLimit{
-		{Level: 0, DayMinor: 500_00, MonthMinor: 2_000_00}, {Level: 1, DayMinor: 5_000_00, MonthMinor: 20_000_00},
-		{Level: 2, DayMinor: 50_000_00, MonthMinor: 500_000_00}, {Level: 3, DayMinor: 500_000_00, MonthMinor: 5_000_000_00},
+		{Level: 0, DayMinor: 500_00, MonthMinor: 2_000_00},
+		{Level: 1, DayMinor: 5_000_00, MonthMinor: 20_000_00},
+		{Level: 2, DayMinor: 50_000_00, MonthMinor: 500_000_00},
+		{Level: 3, DayMinor: 500_000_00, MonthMinor: 5_000_000_00},
 	}
 	return documents{
 		policies: map[string]*policy.Policy{

@@ -61,6 +61,7 @@ func checkEntry(t *rapid.T, before, after *accounts.Cell, e *entry) {
 		if len(d.Journals) > 0 {
 			t.Fatalf("%s moved money", d.Outcome)
 		}
+	default:
 	}
 	if d.Kind == payment.KindTick {
 		return

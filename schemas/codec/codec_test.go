@@ -101,7 +101,8 @@ func crossings() map[string]crossing {
 		PaymentID: id(payment.KindPayOut), AmountMinor: 1, Currency: "BRL", Instrument: "tok_1", DeadlineUS: at,
 	}
 	all["order"] = crossing{
-		orderWith{order, sealed}, func() ([]byte, error) { return codec.EncodeOrder(&order, sealed) },
+		orderWith{order, sealed},
+		func() ([]byte, error) { return codec.EncodeOrder(&order, sealed) },
 		func(b []byte) (any, error) {
 			o, s, err := codec.DecodeOrder(b)
 			return orderWith{o, s}, err
@@ -115,7 +116,8 @@ func crossings() map[string]crossing {
 	told := d
 	told.Journals = nil
 	all["reply"] = crossing{
-		replyWith{7, told}, func() ([]byte, error) { return codec.EncodeReply(7, &d) },
+		replyWith{7, told},
+		func() ([]byte, error) { return codec.EncodeReply(7, &d) },
 		func(b []byte) (any, error) {
 			id, d, err := codec.DecodeReply(b)
 			return replyWith{id, d}, err
@@ -195,8 +197,8 @@ func same(a, b any) bool {
 	default:
 		va, vb := reflect.ValueOf(a), reflect.ValueOf(b)
 		if va.Kind() == reflect.Struct && va.NumField() == 2 && va.Type().Field(1).Name == "Sealed" {
-			ma, _ := va.Field(1).Interface().(proto.Message)
-			mb, _ := vb.Field(1).Interface().(proto.Message)
+			ma, _ := reflect.TypeAssert[proto.Message](va.Field(1))
+			mb, _ := reflect.TypeAssert[proto.Message](vb.Field(1))
 			return proto.Equal(ma, mb) && reflect.DeepEqual(va.Field(0).Interface(), vb.Field(0).Interface())
 		}
 		return reflect.DeepEqual(a, b)
@@ -292,7 +294,7 @@ func TestStrictCommands(t *testing.T) {
 		"no time":                {"payin", func(m *paymentsv1.Command) { m.AcceptedAtUs = 0 }},
 		"time beyond reason":     {"payin", func(m *paymentsv1.Command) { m.AcceptedAtUs = math.MaxInt64 }},
 		"no hash":                {"payin", func(m *paymentsv1.Command) { m.BodyHash = nil }},
-		"short hash":             {"payin", func(m *paymentsv1.Command) { m.BodyHash = m.BodyHash[:31] }},
+		"short hash":             {"payin", func(m *paymentsv1.Command) { m.BodyHash = m.GetBodyHash()[:31] }},
 		"no amount":              {"payin", func(m *paymentsv1.Command) { m.GetInstruction().AmountMinor = 0 }},
 		"negative amount":        {"payin", func(m *paymentsv1.Command) { m.GetInstruction().AmountMinor = -1 }},
 		"no currency":            {"payin", func(m *paymentsv1.Command) { m.GetInstruction().Currency = "" }},

@@ -1,6 +1,8 @@
 package codec
 
 import (
+	"slices"
+
 	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
@@ -175,10 +177,8 @@ func currenciesFit(list []string) error {
 		if !currencyFits(c) {
 			return refuse("currency %q", c)
 		}
-		for _, before := range list[:i] {
-			if before == c {
-				return refuse("currency %q twice", c)
-			}
+		if slices.Contains(list[:i], c) {
+			return refuse("currency %q twice", c)
 		}
 	}
 	return nil

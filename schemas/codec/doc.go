@@ -94,7 +94,7 @@ func enum[D ~uint8, N ~int32](n N, names map[int32]string) (D, error) {
 	if _, ok := names[int32(n)]; !ok || n > 255 {
 		return 0, refuse("%T %d", n, n)
 	}
-	return D(n), nil //nolint:gosec // checked above
+	return D(n), nil
 }
 
 func small(what string, n uint32, limit uint8) (uint8, error) {

@@ -33,7 +33,7 @@ func checkRef(ref, id string, version uint32) error {
 func splitRef(ref string) (id string, version uint32) {
 	id, text, _ := strings.Cut(ref, "@")
 	n, _ := strconv.ParseUint(text, 10, 32)
-	return id, uint32(n) //nolint:gosec // 32 bits asked for
+	return id, uint32(n)
 }
 
 // DecodePolicy reads a row of policies.
@@ -169,7 +169,7 @@ func EncodeRates(s *fx.Sheet) ([]byte, error) {
 			Source: pair.Source, Target: pair.Target, MidUnscaled: q.Mid.Unscaled, MidScale: uint32(q.Mid.Scale), SpreadBp: q.SpreadBP,
 		})
 	}
-	slices.SortFunc(m.Rates, func(a, b *referencev1.Rate) int {
+	slices.SortFunc(m.GetRates(), func(a, b *referencev1.Rate) int {
 		return cmp.Or(cmp.Compare(a.GetSource(), b.GetSource()), cmp.Compare(a.GetTarget(), b.GetTarget()))
 	})
 	return marshal(m)
@@ -251,7 +251,7 @@ func EncodeBlocklist(l *compliance.Blocklist) ([]byte, error) {
 	for d := range l.Parties {
 		m.PartyDigests = append(m.PartyDigests, []byte(d))
 	}
-	slices.Sort(m.Countries)
-	slices.SortFunc(m.PartyDigests, slices.Compare)
+	slices.Sort(m.GetCountries())
+	slices.SortFunc(m.GetPartyDigests(), slices.Compare)
 	return marshal(m)
 }

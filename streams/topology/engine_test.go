@@ -172,8 +172,8 @@ func audit(t *testing.T, commands, decisions []*kgo.Record) {
 				}
 			}
 		}
-		kinds[payment.Kind(d.GetKind())]++          //nolint:gosec // the enum's numbers fit a byte
-		outcomes[payment.Outcome(d.GetOutcome())]++ //nolint:gosec // the enum's numbers fit a byte
+		kinds[payment.Kind(d.GetKind())]++
+		outcomes[payment.Outcome(d.GetOutcome())]++
 	}
 	if len(open) > 0 {
 		t.Errorf("%d commands without a decision", len(open))

@@ -40,7 +40,7 @@ func (d *decided) run(tb testing.TB, queue ...command) {
 		c := queue[0]
 		p := c.partition
 		if p < 0 {
-			p = topics.Partition([]byte(c.key), int32(len(d.memory))) //nolint:gosec // few
+			p = topics.Partition([]byte(c.key), int32(len(d.memory)))
 		}
 		r := &memoryRecord{memory: d.memory[p], key: c.key, offset: d.offsets[p]}
 		if err := d.shell.handle(r, c.value); err != nil {

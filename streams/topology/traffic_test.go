@@ -42,8 +42,10 @@ func reference(tb testing.TB) map[string][]byte {
 		topics.Policies + "/standard@1": must(codec.EncodePolicy(&policy.Policy{
 			ID: "standard", Version: 1, LimitCurrency: "BRL",
 			Limits: []policy.KYCLimit{
-				{Level: 0, DayMinor: 500_00, MonthMinor: 2_000_00}, {Level: 1, DayMinor: 5_000_00, MonthMinor: 20_000_00},
-				{Level: 2, DayMinor: 50_000_00, MonthMinor: 500_000_00}, {Level: 3, DayMinor: 500_000_00, MonthMinor: 5_000_000_00},
+				{Level: 0, DayMinor: 500_00, MonthMinor: 2_000_00},
+				{Level: 1, DayMinor: 5_000_00, MonthMinor: 20_000_00},
+				{Level: 2, DayMinor: 50_000_00, MonthMinor: 500_000_00},
+				{Level: 3, DayMinor: 500_000_00, MonthMinor: 5_000_000_00},
 			},
 			FraudMode: policy.FraudModeEnforce, ReviewScore: 500, DeclineScore: 900, ReviewTimeoutUS: 3600 * second, RetentionDays: 90,
 		}, payment.Pins{Fees: "std", Rates: "fx", Rules: "rules", Blocklist: "block"})),
@@ -97,7 +99,7 @@ type traffic struct {
 }
 
 func newTraffic(tb testing.TB, seed uint64, accounts int, partitions int32) *traffic {
-	t := &traffic{tb: tb, rand: rand.New(rand.NewPCG(seed, seed)), partitions: partitions, now: noon} //nolint:gosec // seeded on purpose
+	t := &traffic{tb: tb, rand: rand.New(rand.NewPCG(seed, seed)), partitions: partitions, now: noon}
 	for i := range accounts {
 		t.names = append(t.names, fmt.Sprint("account", i))
 	}
@@ -125,7 +127,7 @@ func (t *traffic) command(kind payment.Kind, account payment.AccountID, body any
 // record encodes a command; every request waits for its answer.
 func (t *traffic) record(key string, cmd payment.Command) command {
 	b, err := codec.EncodeCommand(&cmd, codec.Envelope{
-		Reply:  &codec.ReplyAddress{Partition: 1, ID: uint64(t.number)}, //nolint:gosec // counts up
+		Reply:  &codec.ReplyAddress{Partition: 1, ID: uint64(t.number)},
 		Sealed: &paymentsv1.Sealed{KeyId: "k1", Ciphertext: fmt.Append(nil, "sealed ", t.number)},
 	})
 	if err != nil {
@@ -143,7 +145,7 @@ func (t *traffic) open(name string) command {
 	key := string(payment.CustomerKeyFrom(tenant, merchant, cmd.Customer))
 	cmd.CommandID = payment.CommandIDFrom(key, merchant, "open")
 	cmd.Open = &payment.OpenAccount{
-		ExternalID: name, Kind: payment.AccountKindPerson, Currencies: currencies, KYCLevel: uint8(1 + t.rand.IntN(3)), Policy: "standard", //nolint:gosec // at most 3
+		ExternalID: name, Kind: payment.AccountKindPerson, Currencies: currencies, KYCLevel: uint8(1 + t.rand.IntN(3)), Policy: "standard",
 	}
 	return t.record(key, cmd)
 }
