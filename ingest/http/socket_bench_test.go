@@ -55,7 +55,9 @@ func BenchmarkSocket(b *testing.B) {
 		if err := echo.Shutdown(); err != nil {
 			b.Error(err)
 		}
-		<-served
+		if err := <-served; err != nil {
+			b.Error(err)
+		}
 	})
 	b.Run("door", func(b *testing.B) {
 		ln := listen(b)
