@@ -52,7 +52,7 @@ type Snapshot struct {
 
 	// Ticks only.
 	LastMinute int64
-	Due        []Due // ascending, due at the end of the tick's minute, at most DuePerTickMax
+	Due        []Due // ascending, due at the start of the tick's minute, at most DuePerTickMax
 }
 
 // Writes is all that changes, apart from the emissions.

@@ -111,7 +111,7 @@ func (h *house) snapshot(key string, cmd payment.Command) accounts.Snapshot {
 			p := h.partition(key)
 			s.LastMinute = h.minutes[p]
 			for d := range h.due[p] {
-				if d.AtUS <= accounts.MinuteEndUS(cmd.Tick.Minute) {
+				if d.AtUS <= accounts.TickReachUS(cmd.Tick.Minute) {
 					s.Due = append(s.Due, d)
 				}
 			}

@@ -6,8 +6,9 @@ import (
 	"github.com/caudalpay/caudal/processors/payment"
 )
 
-// MinuteEndUS is the time up to which a tick takes due entries out, inclusive.
-func MinuteEndUS(minute int64) int64 { return (minute + 1) * minuteUS }
+// TickReachUS is the time up to which a tick takes due entries out, inclusive: the minute's start, since a tick may come as
+// early as that. A deadline passes up to a minute late, never early.
+func TickReachUS(minute int64) int64 { return minute * minuteUS }
 
 // tick turns what is due on the partition into commands. A minute that is not above the last does nothing.
 func (r *reducer) tick() {
@@ -20,7 +21,7 @@ func (r *reducer) tick() {
 		if i == DuePerTickMax {
 			break
 		}
-		if due.AtUS > MinuteEndUS(minute) {
+		if due.AtUS > TickReachUS(minute) {
 			r.fail("entry due at %d in the tick of minute %d", due.AtUS, minute)
 			return
 		}

@@ -150,7 +150,7 @@ func loadDue(partition side, s *accounts.Snapshot, minute int64) error {
 	if minute <= s.LastMinute {
 		return nil
 	}
-	for _, e := range partition.Scan(DueKind, "", dueAfter(accounts.MinuteEndUS(minute)), accounts.DuePerTickMax) {
+	for _, e := range partition.Scan(DueKind, "", dueAfter(accounts.TickReachUS(minute)), accounts.DuePerTickMax) {
 		due, err := parseDueID(e.ID)
 		if err != nil {
 			return err

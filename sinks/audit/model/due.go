@@ -71,7 +71,7 @@ func (c *call) tick() {
 		return
 	}
 	c.minute = minute
-	for _, e := range c.due.take((minute+1)*minuteUS, expiriesPerTick) {
+	for _, e := range c.due.take(minute*minuteUS, expiriesPerTick) {
 		c.emit(e.account, &paymentsv1.Command{
 			Kind: paymentsv1.CommandKind_COMMAND_KIND_EXPIRE, PaymentId: e.payment,
 			Body: &paymentsv1.Command_Expire{Expire: &paymentsv1.Expire{Purpose: e.purpose, DueAtUs: e.at}},
