@@ -123,6 +123,12 @@ func (s *Sink) session(ctx context.Context) (worked bool, err error) {
 		if err != nil {
 			return worked, err
 		}
+		if batch == nil {
+			if err := ping(ctx, conn); err != nil {
+				return worked, err
+			}
+			continue
+		}
 		began := time.Now()
 		if last, err = s.take(ctx, conn, last, batch); err != nil {
 			return worked, err
@@ -133,6 +139,23 @@ func (s *Sink) session(ctx context.Context) (worked bool, err error) {
 		s.metrics.Rows.Add(float64(s.facts.rows() + s.lines.rows()))
 		s.progress.Done(batch)
 	}
+}
+
+// The longest that ClickHouse may take before the session is given up. What became of the batch is then read from the
+// store.
+const (
+	pingMost  = 5 * time.Second
+	writeMost = 2 * time.Minute
+)
+
+// ping notices that the store is away while there is nothing to write.
+func ping(ctx context.Context, conn driver.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, pingMost)
+	defer cancel()
+	if err := conn.Ping(ctx); err != nil {
+		return fmt.Errorf("reaching clickhouse: %w", err)
+	}
+	return nil
 }
 
 // resume repeats the last recorded range, because nothing says whether its rows came in. A partition the store has not
@@ -159,6 +182,8 @@ func (s *Sink) resume(ctx context.Context, conn driver.Conn) (claim, error) {
 
 // take records the range of the batch and inserts it.
 func (s *Sink) take(ctx context.Context, conn driver.Conn, last claim, batch *decisionlog.Batch) (claim, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeMost)
+	defer cancel()
 	now := claim{seq: last.seq + 1, owner: s.owner, first: last.next, next: maps.Clone(last.next)}
 	maps.Copy(now.next, batch.Next)
 	if err := record(ctx, conn, s.cfg.Name, now); err != nil {

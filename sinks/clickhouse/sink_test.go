@@ -22,6 +22,7 @@ import (
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/embedtest"
 	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	schema "github.com/caudalpay/caudal/schemas/sql/clickhouse"
 	"github.com/caudalpay/caudal/sinks/clickhouse"
 	"github.com/caudalpay/caudal/sinks/decisionlog/logtest"
 )
@@ -380,5 +381,28 @@ func TestStoreOutage(t *testing.T) {
 		}
 		drain(t, sink, brokers)
 	}
+	mustEqual(t, logtest.Read(t, brokers), opts)
+}
+
+// TestMigrationGoesOnWhereItWasCut leaves a store with half a schema, as a kill during the first start does.
+func TestMigrationGoesOnWhereItWasCut(t *testing.T) {
+	brokers, opts := embedtest.Broker(t), *embedtest.ClickHouse(t)
+	logtest.Create(t, brokers, partitions)
+	conn, err := chdriver.Open(&opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := schema.Migrate(t.Context(), opts, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	for _, sql := range []string{"DROP VIEW account_balances", "DROP VIEW payments_by_minute_feed", "TRUNCATE TABLE goose_db_version", "INSERT INTO goose_db_version (version_id, is_applied) VALUES (0, 1)"} {
+		if err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	logtest.Fill(t, logtest.NewWriter(t, brokers, partitions), logtest.New(7, 20), 500)
+	sink, _ := start(t, config(opts, brokers, 300))
+	drain(t, sink, brokers)
 	mustEqual(t, logtest.Read(t, brokers), opts)
 }

@@ -94,10 +94,16 @@ func (r *Reader) Close() {
 	r.client.Close()
 }
 
-// Next waits for records, then for more of them until the batch is full or Linger has passed.
+// idle is after how long without records Next comes back empty-handed, so that its caller can look after the store.
+const idle = time.Second
+
+// Next waits for records, then for more of them until the batch is full or Linger has passed. It returns nil without an
+// error where nothing came for a while.
 func (r *Reader) Next(ctx context.Context) (*Batch, error) {
-	batch, err := r.chunk(ctx, nil)
-	if err != nil {
+	quiet := time.NewTimer(idle)
+	defer quiet.Stop()
+	batch, err := r.chunk(ctx, quiet.C)
+	if err != nil || batch == nil {
 		return nil, err
 	}
 	linger := time.NewTimer(r.cfg.Linger)

@@ -114,6 +114,9 @@ func (s *Sink) session(ctx context.Context) (worked bool, err error) {
 	s.progress.Start(at)
 	for {
 		batch, err := reader.Next(ctx)
+		if err == nil && batch == nil {
+			err = w.ping(ctx)
+		}
 		if err != nil {
 			return worked, err
 		}
@@ -184,6 +187,23 @@ func (w *writer) close() {
 	_ = w.conn.Close(ctx)
 }
 
+// The longest that Postgres may take before the session is given up. What became of the batch is then read from the
+// database.
+const (
+	pingMost  = 5 * time.Second
+	writeMost = time.Minute
+)
+
+// ping notices that the database is away while there is nothing to write.
+func (w *writer) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, pingMost)
+	defer cancel()
+	if err := w.conn.Ping(ctx); err != nil {
+		return fmt.Errorf("reaching postgres: %w", err)
+	}
+	return nil
+}
+
 // positions reads where to begin; a partition the database has not seen begins at 0.
 func (w *writer) positions(ctx context.Context) (map[int32]int64, error) {
 	partitions := column{oid: oidInt4}
@@ -222,6 +242,8 @@ func (w *writer) write(ctx context.Context, batch *decisionlog.Batch) (taken, re
 		return nil, nil, err
 	}
 	taken, rest = batch.Split(n)
+	ctx, cancel := context.WithTimeout(ctx, writeMost)
+	defer cancel()
 	p := w.conn.StartPipeline(ctx)
 	w.send(p, taken)
 	err = w.receive(p)

@@ -203,6 +203,17 @@ func TestStoreOutage(t *testing.T) {
 	logtest.Create(t, brokers, partitions)
 	w, g := logtest.NewWriter(t, brokers, partitions), logtest.New(4, 100)
 	sink, _ := start(t, config(dsn, brokers, 300))
+	logtest.Fill(t, w, g, 600)
+	drain(t, sink, brokers)
+	if err := syscall.Kill(server.PID(), syscall.SIGKILL); err != nil { // with nothing to write, it is noticed all the same
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); sink.Ready() == nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Error("ready without its store")
+			break
+		}
+	}
 	for range 3 {
 		logtest.Fill(t, w, g, 600)
 		if err := syscall.Kill(server.PID(), syscall.SIGKILL); err != nil {
