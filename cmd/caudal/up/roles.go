@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	ch "github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -35,8 +37,11 @@ type running struct {
 
 	postgres   *postgres.Sink
 	clickhouse *clickhouse.Sink
+	probe      driver.Conn // of ClickHouse
 	sinks      stage
 	ingress    stage
+	door       stage // the API alone: it closes first, while what it calls still works
+	watching   sync.WaitGroup
 	store      *http.PostgresStore
 	checks     []http.Check
 	failed     chan error // the first role that ended by itself
@@ -68,11 +73,16 @@ func (in *running) launch(s *stage, components map[string]component) {
 				err = errors.New("ended by itself")
 			}
 			in.log.Error("role ended", "role", name, "error", err)
-			select {
-			case in.failed <- fmt.Errorf("running %s: %w", name, err):
-			default: // another one was first
-			}
+			in.fail(fmt.Errorf("running %s: %w", name, err))
 		})
+	}
+}
+
+// fail ends the installation; the first reason counts.
+func (in *running) fail(err error) {
+	select {
+	case in.failed <- err:
+	default:
 	}
 }
 
@@ -112,7 +122,12 @@ func (in *running) startSinks(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	in.checks = append(in.checks, http.Check{Name: "postgres", Ready: in.postgres.Ready}, http.Check{Name: "clickhouse", Ready: in.clickhouse.Ready})
+	probe, err := ch.Open(in.parts.ClickHouseOptions)
+	if err != nil {
+		return fmt.Errorf("opening ClickHouse: %w", err)
+	}
+	in.probe = probe
+	in.checks = append(in.checks, http.Check{Name: "postgres", Ready: in.postgres.Ready}, http.Check{Name: "clickhouse", Ready: in.clickhouseReady})
 	in.launch(&in.sinks, map[string]component{"postgres sink": in.postgres, "clickhouse sink": in.clickhouse})
 	return nil
 }
@@ -150,9 +165,6 @@ func (in *running) startIngress(ctx context.Context) error {
 	}
 	in.checks = append(in.checks, http.Check{Name: "broker", Ready: commands.Ready}, http.Check{Name: "reads", Ready: in.store.Ready}, http.Check{Name: "directory", Ready: accounts.Ready},
 		http.Check{Name: "reference data", Ready: pins.Ready})
-	if in.worker != nil {
-		in.checks = append(in.checks, http.Check{Name: "streams", Ready: in.worker.Ready})
-	}
 	server, err := http.New(http.Config{Address: in.options.HTTP}, http.Ports{
 		Commands: commands, Accounts: accounts, Pins: pins, Sealer: sealer, Store: in.store, Keys: keys, Checks: in.checks,
 		Now: time.Now, Log: in.log, Metrics: in.registry, Gatherer: in.gatherer(),
@@ -160,9 +172,21 @@ func (in *running) startIngress(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	in.launch(&in.ingress, map[string]component{
-		"producer": commands, "directory": accounts, "reference data": pins, "ticker": ticks, "api": server,
-	})
+	in.launch(&in.ingress, map[string]component{"producer": commands, "directory": accounts, "reference data": pins, "ticker": ticks})
+	in.launch(&in.door, map[string]component{"api": server})
+	return nil
+}
+
+// clickhouseReady also asks the server itself: a sink that waits for an answer does not know yet that none will come.
+func (in *running) clickhouseReady() error {
+	if err := in.clickhouse.Ready(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := in.probe.Ping(ctx); err != nil {
+		return fmt.Errorf("reaching clickhouse: %w", err)
+	}
 	return nil
 }
 
@@ -193,6 +217,7 @@ func (in *running) waitReady(ctx context.Context) error {
 
 // stop ends everything in reverse: nothing new comes in, what is in flight is decided, the stores take what they can.
 func (in *running) stop(ctx context.Context) error {
+	in.door.stop()
 	in.ingress.stop()
 	if in.store != nil {
 		in.store.Close()
@@ -203,7 +228,11 @@ func (in *running) stop(ctx context.Context) error {
 		defer cancel()
 		errs = append(errs, in.worker.Stop(stopping))
 	}
+	in.watching.Wait()
 	in.sinks.stop()
+	if in.probe != nil {
+		errs = append(errs, in.probe.Close())
+	}
 	if in.parts != nil {
 		errs = append(errs, in.parts.Stop(ctx))
 	}

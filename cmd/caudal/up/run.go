@@ -16,6 +16,7 @@ import (
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/broker"
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
 	"github.com/caudalpay/caudal/cmd/caudal/installation"
+	"github.com/caudalpay/caudal/ingest/http"
 	"github.com/caudalpay/caudal/ingest/reference"
 	sample "github.com/caudalpay/caudal/schemas/reference"
 )
@@ -109,6 +110,8 @@ func start(ctx context.Context, o Options, stderr io.Writer, log *slog.Logger) (
 		if in.worker, err = startWorker(ctx, o, in.parts.Brokers, log); err != nil {
 			return nil, err
 		}
+		in.watchWorker()
+		in.checks = append(in.checks, http.Check{Name: "streams", Ready: streamsCheck(in.worker)})
 	}
 	if o.runs(roleIngress) {
 		if err := in.startIngress(ctx); err != nil {

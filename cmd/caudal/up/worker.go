@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -70,10 +71,12 @@ func RunWorker(o WorkerOptions) error {
 	if e := <-served; !errors.Is(e, http.ErrServerClosed) {
 		err = errors.Join(err, e)
 	}
+	if err != nil {
+		log.Error("worker ended", "group", topics.AccountsGroup, "error", err)
+	}
 	var torn *engine.TornError
 	if errors.As(err, &torn) {
-		fmt.Fprintln(os.Stderr, "caudal worker:", err)
-		os.Exit(child.ExitRefused) // starting again would find the same
+		child.Refuse(err) // starting again would find the same
 	}
 	return err
 }
@@ -90,4 +93,41 @@ func startWorker(ctx context.Context, o Options, brokers []string, log *slog.Log
 		return nil, fmt.Errorf("starting the streams worker: %w", err)
 	}
 	return p, nil
+}
+
+// streamsCheck asks the worker itself: that its process runs says nothing about its place in the group.
+func streamsCheck(worker *child.Process) func() error {
+	client := &http.Client{Timeout: time.Second}
+	return func() error {
+		if err := worker.Ready(); err != nil {
+			return err
+		}
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+worker.Announced()+"/readyz", nil)
+		if err != nil {
+			return fmt.Errorf("asking the streams worker: %w", err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return fmt.Errorf("asking the streams worker: %w", err)
+		}
+		defer func() { _ = resp.Body.Close() }() // read below
+		why, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+		if err == nil && resp.StatusCode != http.StatusOK {
+			err = errors.New(strings.TrimSpace(string(why)))
+		}
+		return err
+	}
+}
+
+// watchWorker ends the installation when the worker refuses to go on: it has found a state that no restart mends.
+func (in *running) watchWorker() {
+	in.watching.Go(func() {
+		<-in.worker.Done()
+		err := in.worker.Err()
+		if err == nil {
+			return // stopped
+		}
+		in.fail(fmt.Errorf("%w\nNothing is lost, and nothing more is decided until this is repaired. Look at it and repair it with:\n\n  caudal repair --data %s --dry-run\n  caudal repair --data %s",
+			err, in.options.Data, in.options.Data))
+	})
 }

@@ -3,6 +3,7 @@ package child_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -42,7 +43,7 @@ func behave(how string, args []string) {
 	case "__refuse-second": // serves once; the file says that it has
 		ctx := child.Lifeline(time.Second)
 		if _, err := os.Stat(args[0]); err == nil {
-			os.Exit(child.ExitRefused)
+			child.Refuse(errors.New("partition 3 is torn"))
 		}
 		_ = os.WriteFile(args[0], nil, 0o600)
 		child.Announce()
@@ -163,7 +164,7 @@ func TestRefusalIsFinal(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("a child that refuses is started for ever")
 	}
-	if p.Err() == nil || p.Ready() == nil {
+	if p.Err() == nil || !strings.Contains(p.Err().Error(), "partition 3 is torn") || p.Ready() == nil {
 		t.Errorf("err %v, ready %v", p.Err(), p.Ready())
 	}
 }

@@ -27,6 +27,7 @@ type incarnation struct {
 	ready   chan string   // the ready line, once
 	exited  chan struct{} // closed when the process has been waited for
 	waitErr error         // valid after exited
+	refusal string        // what the child gave to Refuse; valid after exited
 }
 
 // start runs one incarnation up to the point where it serves.
@@ -144,6 +145,9 @@ func (i *incarnation) run(out io.Reader, started chan<- error) {
 	if i.waitErr == nil {
 		i.waitErr = errors.New("exit status 0")
 	}
+	if i.refusal != "" {
+		i.waitErr = fmt.Errorf("%s (%w)", i.refusal, i.waitErr)
+	}
 	_ = i.lifeline.Close()
 	close(i.exited)
 }
@@ -158,6 +162,8 @@ func (i *incarnation) drain(out io.Reader) {
 			case i.ready <- strings.TrimSpace(rest):
 			default:
 			}
+		} else if rest, ok := strings.CutPrefix(line, refusedPrefix); ok && err == nil {
+			i.refusal = strings.TrimSpace(rest)
 		} else if line != "" {
 			_, _ = i.log.WriteString(line) // a full disk must not stop the child
 		}

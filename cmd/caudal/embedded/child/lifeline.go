@@ -16,6 +16,12 @@ func Announce(words ...string) {
 	fmt.Println(strings.TrimSpace(readyPrefix + " " + strings.Join(words, " ")))
 }
 
+// Refuse ends the child with ExitRefused and tells the parent why: its supervisor hands the words on.
+func Refuse(why error) {
+	fmt.Println(refusedPrefix + " " + strings.ReplaceAll(why.Error(), "\n", "; "))
+	os.Exit(ExitRefused)
+}
+
 // Lifeline is called once in the child. Its context ends on SIGTERM or SIGINT, or when the parent is gone
 // in whatever way (end of standard input). The child then has grace to end in order: after it, the
 // process exits by force, because a part that hangs must not outlive its parent.

@@ -118,7 +118,7 @@ func (p *Process) keep(ctx context.Context, current *incarnation) {
 		}
 		p.setServing(false)
 		if refused(current.waitErr) {
-			p.fail(fmt.Errorf("%s refused to run, see %s: %w", p.spec.Name, p.spec.LogFile, current.waitErr))
+			p.fail(fmt.Errorf("%s refused to run: %w (see %s)", p.spec.Name, current.waitErr, p.spec.LogFile))
 			return
 		}
 		p.spec.Logger.Warn("child ended by itself, starting it again", "error", current.waitErr, "pause", pause)

@@ -21,8 +21,12 @@ import (
 // another version, a state that contradicts the log) would stop it each time.
 const ExitRefused = 78
 
-// readyPrefix opens the line on standard output by which a child says that it serves.
-const readyPrefix = "READY"
+// A line on standard output that opens with one of these is the child's word to its parent: that it serves, or
+// why it must not be started again.
+const (
+	readyPrefix   = "READY"
+	refusedPrefix = "REFUSED"
+)
 
 // Spec describes a child. Name is required; zero durations and signals take the defaults.
 type Spec struct {
