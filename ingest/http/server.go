@@ -254,7 +254,7 @@ func (s *Server) bodyForm(ctx *fasthttp.RequestCtx, r *route) *Problem {
 	case media == "", media == jsonMediaType:
 	case r.batch && media == ndjsonMediaType:
 	default:
-		return s.problem(ErrorMediaType, "Not "+jsonMediaType+".")
+		return s.problem(ErrorMediaType, "Content-Type has to be "+jsonMediaType+".")
 	}
 	return nil
 }

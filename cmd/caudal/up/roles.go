@@ -254,8 +254,10 @@ Try it:
 
   TOKEN=$(cat %[6]s)
   curl -s http://%[1]s/accounts -H "Authorization: Bearer $TOKEN" -H "Idempotency-Key: open-maria" \
+    -H "Content-Type: application/json" \
     -d '{"external_id":"maria-1","customer_id":"maria","kind":"person","currencies":["BRL"],"kyc_level":1,"policy":"standard"}'
   curl -s http://%[1]s/payins -H "Authorization: Bearer $TOKEN" -H "Idempotency-Key: in-1" \
+    -H "Content-Type: application/json" \
     -d '{"account_id":"ACCOUNT_ID","amount":15000,"currency":"BRL","method":{"type":"cash"},"reference":"first deposit"}'
   curl -s '%[4]s' --data-binary "SELECT kind, outcome, count() FROM payment_facts GROUP BY ALL ORDER BY ALL FORMAT PrettyCompact"
 `, in.options.HTTP, in.token, in.parts.Postgres, clickhouse, in.options.Data, filepath.Join(in.options.Data, tokenFile))
