@@ -40,6 +40,8 @@ func upCommand() *cobra.Command {
 	f.StringVar(&o.Mapping, "mapping", "", "mapping of --import")
 	f.StringVarP(&o.Output, "output", "o", "table", "table or json")
 	f.StringSliceVar(&o.Roles, "roles", nil, "run only these roles: ingress, streams, sinks (for measuring them apart)")
+	f.StringVar(&o.Pprof, "pprof", "", "address of net/http/pprof, of the worker's under /worker/ and the broker's under /broker/")
+	_ = f.MarkHidden("pprof") // the flag exists
 	return c
 }
 

@@ -31,7 +31,7 @@ const recordBytes = 200
 // passThroughRecords are enough for a baseline of some seconds; they are read again and again.
 const passThroughRecords = 2_000_000
 
-func prepareBaseline(ctx context.Context, brokers []string, partitions int32) error {
+func prepareBaseline(ctx context.Context, brokers []string, partitions int32, records int64) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
 	if err != nil {
 		return fmt.Errorf("connecting: %w", err)
@@ -53,7 +53,7 @@ func prepareBaseline(ctx context.Context, brokers []string, partitions int32) er
 		}
 	}
 	time.Sleep(300 * time.Millisecond) // leaders
-	_, err = produceFor(ctx, brokers, passIn, 30*time.Second, passThroughRecords)
+	_, err = produceFor(ctx, brokers, passIn, 30*time.Second, records)
 	return err
 }
 
@@ -91,7 +91,8 @@ func produceFor(ctx context.Context, brokers []string, topic string, limit time.
 }
 
 // passThrough is franz-go's best stateless form: consume, produce, at least once, flush and commit every 100 ms.
-func passThrough(ctx context.Context, brokers []string, partitions int32, limit time.Duration) (float64, error) {
+// It ends early where it has read all there is.
+func passThrough(ctx context.Context, brokers []string, partitions int32, records int64, limit time.Duration) (float64, error) {
 	from := map[int32]kgo.Offset{}
 	for p := range partitions {
 		from[p] = kgo.NewOffset().AtStart()
@@ -105,7 +106,7 @@ func passThrough(ctx context.Context, brokers []string, partitions int32, limit 
 	admin := kadm.NewClient(client)
 	var n int64
 	began, flushed := time.Now(), time.Now()
-	for time.Since(began) < limit && n < passThroughRecords {
+	for time.Since(began) < limit && n < records {
 		fetches := client.PollRecords(ctx, 10_000)
 		if err := fetches.Err(); err != nil {
 			return 0, fmt.Errorf("consuming: %w", err)

@@ -1,12 +1,10 @@
 package bench
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -70,7 +68,7 @@ func (c *caller) accepted(answer []byte) (int64, error) {
 		} `json:"items"`
 	}
 	if len(c.payins) > 1000 { // enough to refund: count only, which is cheaper
-		return int64(bytes.Count(answer, []byte(`"status":202`))), nil
+		return countAccepted(answer), nil
 	}
 	if err := json.Unmarshal(answer, &out); err != nil {
 		return 0, fmt.Errorf("reading batch answer %.200s: %w", answer, err)
@@ -86,6 +84,8 @@ func (c *caller) accepted(answer []byte) (int64, error) {
 	}
 	return n, nil
 }
+
+func countAccepted(answer []byte) int64 { return int64(bytes.Count(answer, []byte(`"status":202`))) }
 
 // closedBatches sends batches as fast as they are acknowledged, and returns how many items the log has.
 func closedBatches(ctx context.Context, s *system, w *workload, limit time.Duration) (int64, error) {
@@ -124,8 +124,9 @@ func closedBatches(ctx context.Context, s *system, w *workload, limit time.Durat
 	return total.Load(), err
 }
 
-// closedSingles sends one payment a request over many connections and returns requests a second. url may be the echo's.
-func closedSingles(url, token string, w *workload, limit time.Duration) (float64, error) {
+// closedSingles sends one payment a request over many connections and returns how many were answered with yes. url may be
+// the echo's.
+func closedSingles(url, token string, w *workload, limit time.Duration) (int64, error) {
 	p := newPoster(token, singleConnections)
 	defer p.client.CloseIdleConnections()
 	var total atomic.Int64
@@ -154,16 +155,18 @@ func closedSingles(url, token string, w *workload, limit time.Duration) (float64
 		})
 	}
 	err := g.Wait()
-	return float64(total.Load()) / time.Since(began).Seconds(), err
+	return total.Load(), err
 }
 
-// openLoop sends batches at a constant rate of items and measures each from the time it was meant to be sent.
-func openLoop(ctx context.Context, s *system, w *workload, perSecond float64, limit time.Duration) (*hdrhistogram.Histogram, error) {
+// openLoop sends batches at a constant rate of items, measures each from the time it was meant to be sent, and counts what
+// the log has.
+func openLoop(ctx context.Context, s *system, w *workload, perSecond float64, limit time.Duration) (*hdrhistogram.Histogram, int64, error) {
 	const items = 20 // small batches, so that the rate is even
 	interval := time.Duration(float64(items) / perSecond * float64(time.Second))
 	p := newPoster(s.token, 256)
 	defer p.client.CloseIdleConnections()
 	acks := hdrhistogram.New(1, int64(time.Minute/time.Microsecond), 3)
+	var accepted int64
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(256)
@@ -187,10 +190,12 @@ func openLoop(ctx context.Context, s *system, w *workload, perSecond float64, li
 			}
 			mu.Lock()
 			defer mu.Unlock()
+			accepted += countAccepted(answer)
 			return acks.RecordValue(max(1, took.Microseconds()))
 		})
 	}
-	return acks, g.Wait()
+	err := g.Wait()
+	return acks, accepted, err
 }
 
 // drained waits until all is decided and both stores hold every decision counted by the observer since base.
@@ -218,9 +223,4 @@ func drained(ctx context.Context, s *system, o *observe.Observer, accepted int64
 // thermometer says how fast the machine is right now.
 func thermometer(ctx context.Context, brokers []string) (float64, error) {
 	return produceFor(ctx, brokers, rawOut, time.Second, 1<<40)
-}
-
-func loadAverage(r io.Reader) string {
-	line, _ := bufio.NewReader(r).ReadString('\n') // what there is
-	return line
 }

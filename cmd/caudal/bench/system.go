@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -32,8 +31,8 @@ type system struct {
 
 const startLimit = 3 * time.Minute
 
-// startSystem starts the binary on a data folder; roles empty means all.
-func startSystem(ctx context.Context, data string, roles ...string) (*system, error) {
+// startSystem starts the binary on a data folder with further flags of `caudal up`.
+func startSystem(ctx context.Context, data string, flags ...string) (*system, error) {
 	binary, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding the binary: %w", err)
@@ -42,12 +41,9 @@ func startSystem(ctx context.Context, data string, roles ...string) (*system, er
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"up", "--data", data, "--http", address, "--clickhouse-http", "127.0.0.1:0"}
-	if len(roles) > 0 {
-		args = append(args, "--roles", strings.Join(roles, ","))
-	}
+	args := append([]string{"up", "--data", data, "--http", address, "--clickhouse-http", "127.0.0.1:0"}, flags...)
 	s := &system{data: data, url: "http://" + address}
-	s.cmd = exec.Command(binary, args...)
+	s.cmd = exec.Command(binary, args...) //nolint:gosec,noctx // this same binary; stop ends it in order
 	s.cmd.Stderr = &s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	_ = os.Remove(filepath.Join(data, "addresses.json")) // of an earlier start; absent at the first
@@ -157,45 +153,4 @@ func (s *system) stored(ctx context.Context) (postgres, clickhouse int64, err er
 	}
 	c, err := s.counter(ctx, "caudal_sinks_decisions_total", map[string]string{"sink": "clickhouse"})
 	return int64(p), int64(c), err
-}
-
-// ticksPerSecond is USER_HZ, which Linux fixes at 100 for what /proc shows.
-const ticksPerSecond = 100
-
-// cpu is the processor time of the system and all its descendants, the load generator not among them.
-func (s *system) cpu() (time.Duration, error) {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return 0, fmt.Errorf("reading /proc: %w", err)
-	}
-	parent, used := map[int]int{}, map[int]int64{}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		stat, err := os.ReadFile(filepath.Join("/proc", e.Name(), "stat"))
-		if err != nil {
-			continue // it ended meanwhile
-		}
-		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-		parent[pid], _ = strconv.Atoi(fields[1])
-		for _, f := range fields[11:15] { // utime stime cutime cstime: of ended children too
-			n, err := strconv.ParseInt(f, 10, 64)
-			if err != nil {
-				return 0, fmt.Errorf("reading processor time: %w", err)
-			}
-			used[pid] += n
-		}
-	}
-	var sum int64
-	for pid := range used {
-		for at := pid; at > 1; at = parent[at] {
-			if at == s.cmd.Process.Pid {
-				sum += used[pid]
-				break
-			}
-		}
-	}
-	return time.Duration(sum) * time.Second / ticksPerSecond, nil
 }

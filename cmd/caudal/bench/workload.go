@@ -29,8 +29,8 @@ const (
 	transferPerMille = 100
 )
 
-// open makes the accounts and gives each enough money to pay from.
-func (w *workload) open(ctx context.Context, s *system, n int) error {
+// open makes the accounts and gives each enough money to pay from. It returns how many commands that took.
+func (w *workload) open(ctx context.Context, s *system, n int) (int64, error) {
 	api := client.New(s.url, s.token, 128)
 	defer api.Close()
 	w.accounts = make([]string, n)
@@ -56,7 +56,7 @@ func (w *workload) open(ctx context.Context, s *system, n int) error {
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return err
+		return 0, err
 	}
 	for from := 0; from < n; from += 1000 {
 		items := make([]any, 0, 1000)
@@ -65,10 +65,10 @@ func (w *workload) open(ctx context.Context, s *system, n int) error {
 				"amount": 10_000_000, "currency": "BRL", "method": map[string]string{"type": "book"}, "reference": "funding"})
 		}
 		if _, err := api.Batch(ctx, items, "respond-async"); err != nil {
-			return fmt.Errorf("funding accounts: %w", err)
+			return 0, fmt.Errorf("funding accounts: %w", err)
 		}
 	}
-	return nil
+	return int64(2 * n), nil
 }
 
 // caller builds requests for one connection. It remembers its last pay-ins for refunds; not for concurrent use.

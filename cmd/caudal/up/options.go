@@ -30,6 +30,8 @@ type Options struct {
 	Import  string // CSV to load instead of the sample day
 	Mapping string
 	Output  string // table or json
+
+	Pprof string // address of the profiles of this process, the worker and the broker; empty: none
 }
 
 // The roles of an installation.

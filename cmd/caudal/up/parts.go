@@ -71,7 +71,11 @@ func startParts(ctx context.Context, o Options, progress io.Writer, log *slog.Lo
 }
 
 func (p *Parts) startBroker(ctx context.Context, o Options, log *slog.Logger) (err error) {
-	p.broker, err = broker.Start(ctx, broker.Config{Data: filepath.Join(o.Data, "broker"), LogFile: logFile(o, "broker"), Logger: log})
+	config := broker.Config{Data: filepath.Join(o.Data, "broker"), LogFile: logFile(o, "broker"), Logger: log}
+	if o.Pprof != "" {
+		config.Profiles = brokerProfiles(o)
+	}
+	p.broker, err = broker.Start(ctx, config)
 	if err != nil {
 		return fmt.Errorf("starting the embedded broker: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"runtime/pprof"
 	"sync"
 	"time"
 
@@ -40,6 +41,7 @@ type running struct {
 	probe      driver.Conn // of ClickHouse
 	sinks      stage
 	ingress    stage
+	measuring  stage
 	door       stage // the API alone: it closes first, while what it calls still works
 	watching   sync.WaitGroup
 	store      *http.PostgresStore
@@ -65,7 +67,8 @@ func (in *running) launch(s *stage, components map[string]component) {
 	s.cancel = cancel
 	for name, c := range components {
 		s.wait.Go(func() {
-			err := c.Run(ctx)
+			var err error
+			pprof.Do(ctx, pprof.Labels("role", name), func(ctx context.Context) { err = c.Run(ctx) })
 			if ctx.Err() != nil && err == nil {
 				return
 			}
@@ -217,6 +220,7 @@ func (in *running) waitReady(ctx context.Context) error {
 
 // stop ends everything in reverse: nothing new comes in, what is in flight is decided, the stores take what they can.
 func (in *running) stop(ctx context.Context) error {
+	in.measuring.stop()
 	in.door.stop()
 	in.ingress.stop()
 	if in.store != nil {

@@ -118,6 +118,13 @@ func start(ctx context.Context, o Options, stderr io.Writer, log *slog.Logger) (
 			return nil, err
 		}
 	}
+	if o.Pprof != "" {
+		server, err := in.profiles(ctx)
+		if err != nil {
+			return nil, err
+		}
+		in.launch(&in.measuring, map[string]component{"profiles": server})
+	}
 	in.parts.HTTP = "http://" + o.HTTP
 	if err := in.parts.write(o.Data); err != nil {
 		return nil, err

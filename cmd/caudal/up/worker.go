@@ -60,6 +60,7 @@ func RunWorker(o WorkerOptions) error {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		}
 	})
+	handleProfiles(mux)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()

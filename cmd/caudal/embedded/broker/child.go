@@ -4,19 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/pprof"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
 )
 
-// Command is the hidden subcommand of the child. Argument: the folder of the logs. The listener is
-// inherited as descriptor 3.
+// Command is the hidden subcommand of the child. Arguments: the folder of the logs, the disk reserve in bytes, the socket
+// for profiles if any. The listener is inherited as descriptor 3.
 const Command = "__broker"
 
 // Main runs the child and returns its exit status.
@@ -31,8 +38,12 @@ func Main(args []string) int {
 }
 
 func run(ctx context.Context, args []string, log *slog.Logger) error {
-	if len(args) != 1 {
-		return errors.New("want argument: log folder")
+	if len(args) != 2 && len(args) != 3 {
+		return errors.New("want arguments: log folder, disk reserve, socket for profiles if any")
+	}
+	reserve, err := strconv.ParseInt(args[1], 10, 64)
+	if err != nil {
+		return fmt.Errorf("reading disk reserve: %w", err)
 	}
 	// The child of a parent that was just killed may still be writing its state.
 	lock, err := child.Lock(ctx, filepath.Join(args[0], "..", "broker.lock"), 25*time.Second)
@@ -40,6 +51,15 @@ func run(ctx context.Context, args []string, log *slog.Logger) error {
 		return fmt.Errorf("owning log folder: %w", err)
 	}
 	defer func() { _ = lock.Close() }()
+	serving := filepath.Join(args[0], "..", "serving") // there while a broker writes: found at a start, none closed the log
+	if _, err := os.Stat(serving); err == nil {
+		if err := mend(args[0], log); err != nil {
+			return fmt.Errorf("mending the log of a broker that died: %w", err)
+		}
+	}
+	if err := os.WriteFile(serving, nil, 0o600); err != nil {
+		return fmt.Errorf("noting that the broker serves: %w", err)
+	}
 	inherited := os.NewFile(3, "listener")
 	listener, err := net.FileListener(inherited)
 	if err != nil {
@@ -70,9 +90,41 @@ func run(ctx context.Context, args []string, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("starting kfake: %w", err)
 	}
+	cluster.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.KafkaStorageError, Count: -1,
+		When: func(kmsg.Request) bool { return enough(args[0], reserve) != nil },
+	})
+	if len(args) == 3 {
+		if err := profiles(ctx, args[2]); err != nil {
+			return err
+		}
+	}
 	child.Announce()
 	<-ctx.Done()
 	cluster.Close() // finishes the request it is in, then writes its state
+	if err := enough(args[0], reserve); err != nil {
+		return fmt.Errorf("stopped, but the state may not be written: %w", err) // the next start looks at the log itself
+	}
+	if err := os.Remove(serving); err != nil {
+		return fmt.Errorf("noting that the broker has stopped: %w", err)
+	}
+	return nil
+}
+
+// profiles serves net/http/pprof until the process ends. An earlier child's socket is in the way.
+func profiles(ctx context.Context, socket string) error {
+	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing old socket: %w", err)
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "unix", socket)
+	if err != nil {
+		return fmt.Errorf("listening for profiles: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	go func() { _ = server.Serve(l) }() // ends with the process
 	return nil
 }
 
@@ -83,8 +135,16 @@ func (k kafkaLog) Logf(level kfake.LogLevel, format string, args ...any) {
 	switch level {
 	case kfake.LogLevelError:
 		k.log.Error(fmt.Sprintf(format, args...))
+		if strings.HasPrefix(format, "endTx:") {
+			// The marker of a transaction was not written, and in memory kfake goes on as if it were: readers would see what
+			// is not committed. Nobody has been answered yet. The next start ends the transaction the same way everywhere.
+			os.Exit(1)
+		}
 	case kfake.LogLevelWarn:
 		k.log.Warn(fmt.Sprintf(format, args...))
+		if strings.HasPrefix(format, "persist ") {
+			os.Exit(1) // the disk has not what memory has: what was acknowledged could be gone at the next start
+		}
 	default:
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,6 +34,11 @@ type Config struct {
 	Addr    string // default: the recorded port, at first a free one, on 127.0.0.1
 	LogFile string // default: Data/broker.log
 	Logger  *slog.Logger
+
+	// ReserveBytes of disk stay free: below, the broker takes no records. Default: ReserveDefault.
+	ReserveBytes int64
+
+	Profiles string // unix socket on which the child shows its profiles; default: none
 }
 
 func (c *Config) setDefaults() (err error) {
@@ -44,6 +50,9 @@ func (c *Config) setDefaults() (err error) {
 	}
 	if c.LogFile == "" {
 		c.LogFile = filepath.Join(c.Data, "broker.log")
+	}
+	if c.ReserveBytes == 0 {
+		c.ReserveBytes = ReserveDefault
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -57,6 +66,8 @@ type Server struct {
 	lock     *os.File
 	listener *net.TCPListener
 	inherit  *os.File // the listener as the children get it
+	data     string
+	reserve  int64
 }
 
 // Start starts the broker and returns when it answers. ctx bounds the start; the broker then runs until
@@ -68,7 +79,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err := os.MkdirAll(filepath.Join(cfg.Data, "logs"), 0o700); err != nil {
 		return nil, fmt.Errorf("making data folder: %w", err)
 	}
-	s := &Server{}
+	s := &Server{data: cfg.Data, reserve: cfg.ReserveBytes}
 	defer func() {
 		if err != nil {
 			s.release()
@@ -80,8 +91,12 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err := s.listen(ctx, cfg); err != nil {
 		return nil, err
 	}
+	args := []string{Command, filepath.Join(cfg.Data, "logs"), strconv.FormatInt(cfg.ReserveBytes, 10)}
+	if cfg.Profiles != "" {
+		args = append(args, cfg.Profiles)
+	}
 	s.process, err = child.Supervise(ctx, child.Spec{
-		Name: "broker", Args: []string{Command, filepath.Join(cfg.Data, "logs")},
+		Name: "broker", Args: args,
 		ExtraFiles: []*os.File{s.inherit}, LogFile: cfg.LogFile, Logger: cfg.Logger, StopTimeout: 25 * time.Second,
 	})
 	if err != nil {
@@ -122,8 +137,13 @@ func (s *Server) Addrs() []string { return []string{s.listener.Addr().String()} 
 // PID of the broker's process.
 func (s *Server) PID() int { return s.process.PID() }
 
-// Ready returns nil while the broker runs.
-func (s *Server) Ready() error { return s.process.Ready() }
+// Ready returns nil while the broker runs and has room to take records.
+func (s *Server) Ready() error {
+	if err := s.process.Ready(); err != nil {
+		return err
+	}
+	return enough(s.data, s.reserve)
+}
 
 // Done is closed when the broker has ended and will not be started again.
 func (s *Server) Done() <-chan struct{} { return s.process.Done() }

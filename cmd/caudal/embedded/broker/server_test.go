@@ -137,6 +137,15 @@ func TestSecondStartContinues(t *testing.T) {
 	}
 }
 
+func killBroker(t *testing.T, server *broker.Server) (pid int) {
+	t.Helper()
+	pid = server.PID()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
 // TestKilledBrokerIsBack: what was committed before a kill -9 between transactions is there, on the same
 // address, for the same clients.
 func TestKilledBrokerIsBack(t *testing.T) {
@@ -144,10 +153,7 @@ func TestKilledBrokerIsBack(t *testing.T) {
 	createTopic(t, server, "t")
 	for round := range 3 {
 		commit(t, client(t, server, kgo.TransactionalID("x")), "t", round*300, (round+1)*300)
-		first := server.PID()
-		if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
+		first := killBroker(t, server)
 		began := time.Now()
 		committed(t, server, "t", (round+1)*300)
 		if server.PID() == first {

@@ -1,0 +1,94 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/caudalpay/caudal/schemas/topics"
+)
+
+// door is P3 and P4: the ingress alone, up to the broker's acknowledgement.
+func (b *bench) door(ctx context.Context) error {
+	before, err := commandsEnd(ctx, b.house.Brokers)
+	if err != nil {
+		return err
+	}
+	var accepted int64
+	batches := func(limit time.Duration) (float64, error) {
+		began := time.Now()
+		n, err := closedBatches(ctx, b.house, b.load, limit)
+		accepted += n
+		return float64(n) / time.Since(began).Seconds(), err
+	}
+	singles := func(limit time.Duration) (float64, error) {
+		began := time.Now()
+		n, err := closedSingles(b.house.url, b.house.token, b.load, limit)
+		accepted += n
+		return float64(n) / time.Since(began).Seconds(), err
+	}
+	if chosen(b.options.Only, "P4") {
+		if _, err := batches(b.warmUp()); err != nil {
+			return fmt.Errorf("warming up: %w", err)
+		}
+		base, system, err := b.pairs("P4",
+			func() (float64, error) { return produceFor(ctx, b.house.Brokers, rawOut, b.duration(), 1<<40) },
+			func() (float64, error) { return batches(b.duration()) })
+		if err != nil {
+			return err
+		}
+		b.report.add(newFigure("P4", base, system))
+	}
+	if chosen(b.options.Only, "P3") {
+		url, stop, err := startEcho(ctx)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		if _, err := singles(b.warmUp()); err != nil {
+			return fmt.Errorf("warming up: %w", err)
+		}
+		base, system, err := b.pairs("P3",
+			func() (float64, error) {
+				began := time.Now()
+				n, err := closedSingles(url, b.house.token, b.load, b.duration())
+				return float64(n) / time.Since(began).Seconds(), err
+			},
+			func() (float64, error) { return singles(b.duration()) })
+		if err != nil {
+			return err
+		}
+		b.report.add(newFigure("P3", base, system))
+	}
+	after, err := commandsEnd(ctx, b.house.Brokers)
+	if err != nil {
+		return err
+	}
+	// Ticks are the only other records, and nothing in this log is a marker: no transaction ran.
+	if after-before < accepted {
+		return fmt.Errorf("the ingress acknowledged %d commands and the log grew by %d", accepted, after-before)
+	}
+	b.report.Acknowledged, b.report.LogGrew = accepted, after-before
+	return nil
+}
+
+// commandsEnd is the sum of the ends of the commands log.
+func commandsEnd(ctx context.Context, brokers []string) (sum int64, err error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		return 0, fmt.Errorf("connecting: %w", err)
+	}
+	defer client.Close()
+	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, topics.Commands)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return 0, fmt.Errorf("listing command offsets: %w", err)
+	}
+	ends.Each(func(o kadm.ListedOffset) { sum += o.Offset })
+	return sum, nil
+}

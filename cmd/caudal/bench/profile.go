@@ -1,0 +1,92 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Profile is the top of one process's processor profile, taken while the house works at its most.
+type Profile struct {
+	Part string `json:"part"`
+	Top  string `json:"top"`
+}
+
+const profileSeconds = 10
+
+// profile loads the house for a while longer and looks where its time goes.
+func (b *bench) profile(ctx context.Context) error {
+	b.say("profiling for %d s", profileSeconds)
+	if err := os.MkdirAll(b.options.Profile, 0o755); err != nil { //nolint:gosec // documents
+		return fmt.Errorf("making the folder of profiles: %w", err)
+	}
+	paths := map[string]string{partUp: "", partWorker: "/worker", partBroker: "/broker"}
+	if len(b.options.Brokers) > 0 {
+		delete(paths, partBroker)
+	}
+	files := map[string]string{}
+	for part, path := range paths {
+		files[part] = filepath.Join(b.options.Profile, "up"+filepath.Base("-"+path)+".pprof")
+	}
+	_, err := b.watched(ctx, func(ctx context.Context, _ *load) (accepted int64, err error) {
+		g, gctx := errgroup.WithContext(ctx)
+		for part, path := range paths {
+			g.Go(func() error { return save(gctx, b.report.pprof+path, files[part]) })
+		}
+		g.Go(func() (err error) {
+			accepted, err = closedBatches(ctx, b.house, b.load, (profileSeconds+1)*time.Second)
+			return err
+		})
+		return accepted, errors.Join(g.Wait())
+	})
+	if err != nil {
+		return fmt.Errorf("profiling: %w", err)
+	}
+	for _, part := range partNames() {
+		if files[part] == "" {
+			continue
+		}
+		p := Profile{Part: part}
+		for _, how := range []string{"-top", "-tags"} {
+			out, err := exec.CommandContext(ctx, "go", "tool", "pprof", how, "-nodecount=25", files[part]).Output() //nolint:gosec // own files
+			if err != nil {
+				out = fmt.Appendf(nil, "not shown (%v); the profile is %s\n", err, files[part])
+			}
+			p.Top += string(out)
+		}
+		b.report.Profiles = append(b.report.Profiles, p)
+	}
+	return nil
+}
+
+func save(ctx context.Context, base, file string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", base, profileSeconds), nil)
+	if err != nil {
+		return fmt.Errorf("asking for a profile: %w", err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("asking for a profile: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }() // read below
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("asking %s for a profile: %s", base, resp.Status)
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return fmt.Errorf("keeping a profile: %w", err)
+	}
+	_, err = io.Copy(f, resp.Body)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("keeping a profile: %w", err)
+	}
+	return nil
+}
