@@ -34,6 +34,6 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	c.AddCommand(upCommand(), workerCommand(), fetchCommand(), verifycmd.New(), importCommand(), accountsCommand(), benchCommand())
+	c.AddCommand(upCommand(), workerCommand(), fetchCommand(), verifycmd.New(), importCommand(), accountsCommand(), repairCommand(), benchCommand())
 	return c
 }

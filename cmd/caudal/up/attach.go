@@ -56,3 +56,41 @@ func attached(a Addresses) (*Parts, error) {
 	}
 	return &Parts{Addresses: a, ClickHouseOptions: options}, nil
 }
+
+// OwnedBroker is the log of an installation that is not up, in exclusive use.
+type OwnedBroker struct {
+	Brokers    []string
+	Partitions int32
+
+	parts *Parts
+	lock  io.Closer
+}
+
+// OwnBroker takes an installation that must not be up, and starts its broker alone if that is the embedded one.
+func OwnBroker(ctx context.Context, data string, log *slog.Logger) (*OwnedBroker, error) {
+	data, err := filepath.Abs(data)
+	if err != nil {
+		return nil, fmt.Errorf("resolving --data: %w", err)
+	}
+	addresses, err := readAddresses(data)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := child.Lock(ctx, filepath.Join(data, lockFile), time.Second)
+	if err != nil {
+		return nil, fmt.Errorf("the installation is up; stop it first: %w", err)
+	}
+	own := &OwnedBroker{Brokers: addresses.Brokers, Partitions: addresses.Partitions, parts: &Parts{}, lock: lock}
+	if _, err := os.Stat(filepath.Join(data, "broker")); err == nil {
+		if err := own.parts.startBroker(ctx, Options{Data: data}, log); err != nil {
+			return nil, errors.Join(err, lock.Close())
+		}
+		own.Brokers = own.parts.Brokers
+	}
+	return own, nil
+}
+
+// Stop ends the broker and lets go of the folder.
+func (o *OwnedBroker) Stop(ctx context.Context) error {
+	return errors.Join(o.parts.Stop(context.WithoutCancel(ctx)), o.lock.Close())
+}
