@@ -89,6 +89,10 @@ func (r *reducer) account() {
 	if creates(r.cmd.Kind) {
 		r.newRecord()
 	}
+	if related := r.s.Related; related != nil && related.Kind != r.cmd.PaymentID.Kind() {
+		// The kind is part of a payment's name, if not of its identity: under another name there is no such payment.
+		r.s.Related = nil
+	}
 	if r.cell.State == nil {
 		r.decline(payment.ReasonAccountUnknown)
 		return

@@ -18,7 +18,7 @@ import (
 //	open NAME CUR[,CUR] [kyc=N] [overdraft=MINOR] [policy=ID] [customer=NAME] [body=TEXT]
 //	payin|payout NAME AMOUNT CUR METHOD key=K [to=CUR] [party=NAME] [country=CC] [after=SECONDS] [pin=REF] [merchant=M]
 //	transfer NAME PAYEE AMOUNT CUR key=K [to=CUR]
-//	refund KEY [AMOUNT] key=K        approve|decline KEY key=K        kyc NAME LEVEL key=K
+//	refund KEY [AMOUNT] key=K [as=PREFIX]      approve|decline KEY key=K [as=PREFIX]      kyc NAME LEVEL key=K
 //	tick [after=SECONDS]             state NAME STATUS                balances NAME
 func TestTables(t *testing.T) {
 	datadriven.Walk(t, "testdata/tables", func(t *testing.T, path string) {
@@ -125,13 +125,13 @@ func (x *table) parse(t *testing.T, d *datadriven.TestData) (string, payment.Com
 		if len(d.CmdArgs) > 1 && d.CmdArgs[1].Key != "key" {
 			amount = int64(number(word(d, 1)))
 		}
-		key, cmd := x.refund(x.payments[name], k, amount)
+		key, cmd := x.refund(x.named(d), k, amount)
 		x.payments[k] = payment.ID(cmd.CommandID)
 		return key, cmd
 	case "approve":
-		return x.verdict(payment.KindApprove, x.payments[name], k)
+		return x.verdict(payment.KindApprove, x.named(d), k)
 	case "decline":
-		return x.verdict(payment.KindDecline, x.payments[name], k)
+		return x.verdict(payment.KindDecline, x.named(d), k)
 	case "kyc":
 		return x.level(name, uint8(number(word(d, 1))), k)
 	case "tick":
@@ -140,6 +140,15 @@ func (x *table) parse(t *testing.T, d *datadriven.TestData) (string, payment.Com
 		t.Fatalf("%s: unknown command %s", d.Pos, d.Cmd)
 		return "", payment.Command{}
 	}
+}
+
+// named is the payment of a key, or the same identity under another kind's prefix.
+func (x *table) named(d *datadriven.TestData) payment.ID {
+	id := x.payments[word(d, 0)]
+	if prefix := option(d, "as", ""); prefix != "" {
+		return payment.ID(prefix + id.Identity())
+	}
+	return id
 }
 
 func (x *table) pay(t *testing.T, d *datadriven.TestData, kind payment.Kind, in payment.Instruction) (string, payment.Command) {

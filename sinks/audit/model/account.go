@@ -81,6 +81,14 @@ func identity(id string) string {
 	return id[3:]
 }
 
+// named finds a payment by its full id. The same identity under another prefix names none.
+func (c *call) named(id string) *pay {
+	if p := c.acct.payments[identity(id)]; p != nil && p.id == id {
+		return p
+	}
+	return nil
+}
+
 // repeated answers what was asked before.
 func (c *call) repeated() bool {
 	d := c.out.Decision
@@ -90,7 +98,9 @@ func (c *call) repeated() bool {
 	}
 	about := c.acct.payments[identity(d.GetPaymentId())]
 	first := c.acct.answers[c.cmd.GetCommandId()]
-	if c.creates() {
+	if !c.creates() {
+		about = c.named(d.GetPaymentId())
+	} else {
 		first = nil
 		if about != nil {
 			first = &about.first

@@ -106,7 +106,7 @@ func (c *call) release(p *pay) {
 // verdict decides a payment in review.
 func (c *call) verdict() {
 	d := c.out.Decision
-	p := c.acct.payments[identity(c.cmd.GetPaymentId())]
+	p := c.named(c.cmd.GetPaymentId())
 	switch {
 	case p == nil:
 		c.decline(paymentsv1.Reason_REASON_PAYMENT_UNKNOWN)
@@ -142,7 +142,7 @@ func (c *call) approve(p *pay) {
 // refund gives money of a pay-in back.
 func (c *call) refund() {
 	r := c.draft()
-	of := c.acct.payments[identity(c.cmd.GetPaymentId())]
+	of := c.named(c.cmd.GetPaymentId())
 	reason := c.refundable(r, of)
 	if reason == 0 {
 		reason = c.refundLines(r, of)

@@ -1,6 +1,7 @@
 package model_test
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"strconv"
@@ -22,7 +23,7 @@ import (
 //
 //	open a BRL,USD kyc=1 policy=p overdraft=100
 //	payin a 1000 BRL [to=USD] [method=cash] [key=k] [body=b] [party=x] [country=XX] [policy=p]
-//	payout, transfer (with payee=b) alike; refund a of=k [amount=10]; approve a of=k; decline a of=k; kyc a level=2; tick
+//	payout, transfer (with payee=b) alike; refund a of=k [amount=10]; approve a of=k [as=pi_]; decline a of=k; kyc a level=2; tick
 //	clock 2026-03-01T10:00:00Z | +10m
 func TestHistories(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
@@ -50,6 +51,7 @@ type world struct {
 	now    time.Time
 	offset int64
 	names  map[string]string // ids and their names
+	kinds  map[string]string // prefixes by identity
 	queue  []model.Emission
 }
 
@@ -67,7 +69,7 @@ func newWorld(t *testing.T) *world {
 			}
 		}
 	}
-	return &world{t: t, p: model.NewPartition(refs), now: time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC), names: map[string]string{}}
+	return &world{t: t, p: model.NewPartition(refs), now: time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC), names: map[string]string{}, kinds: map[string]string{}}
 }
 
 func documents() map[string]map[string]proto.Message {
@@ -262,7 +264,9 @@ func (w *world) command(verb string, plain []string, args map[string]string) (st
 		return key, cmd
 	case "approve", "decline":
 		cmd.Kind = paymentsv1.CommandKind(paymentsv1.CommandKind_value["COMMAND_KIND_"+strings.ToUpper(verb)])
-		cmd.PaymentId = w.payment(payment.KindPayIn, name, args["of"])
+		identity := w.payment(payment.KindPayIn, name, args["of"])[3:]
+		prefix := cmp.Or(args["as"], w.kinds[identity], payment.KindPayIn.Prefix())
+		cmd.PaymentId = prefix + identity
 		cmd.Body = &paymentsv1.Command_Verdict{Verdict: &paymentsv1.Verdict{Actor: "x"}}
 	case "refund":
 		cmd.Kind = paymentsv1.CommandKind_COMMAND_KIND_REFUND
@@ -273,6 +277,9 @@ func (w *world) command(verb string, plain []string, args map[string]string) (st
 		cmd.Kind = paymentsv1.CommandKind(kinds[verb])
 		cmd.CommandId = w.payment(kinds[verb], name, id)
 		cmd.PaymentId = cmd.GetCommandId()
+		if identity := cmd.GetPaymentId()[3:]; w.kinds[identity] == "" {
+			w.kinds[identity] = kinds[verb].Prefix()
+		}
 		cmd.Body = &paymentsv1.Command_Instruction{Instruction: w.instruction(verb, plain, args)}
 	default:
 		w.t.Fatalf("unknown command %q", verb)
