@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -25,13 +26,38 @@ const (
 	rawOut  = "bench.raw"
 )
 
-// recordBytes is the size of a baseline record: what streams benchmarks usually take.
-const recordBytes = 200
+// A baseline record is 200 bytes of JSON with ids, amounts and text that differ from record to record: what streams
+// benchmarks usually take. One constant value would compress to almost nothing, and measure the compressor.
+const (
+	recordBytes  = 200
+	recordValues = 65_536 // made beforehand and taken in turn
+	recordKeys   = 10_000
+)
+
+// samples are the values and keys of baseline records, the same in every run.
+type samples struct{ values, keys [][]byte }
+
+func newSamples() samples {
+	rng := rand.New(rand.NewPCG(42, 0)) //nolint:gosec // data, no secrets
+	s := samples{values: make([][]byte, recordValues), keys: make([][]byte, recordKeys)}
+	for i := range s.values {
+		v := fmt.Appendf(nil, `{"id":"%016x%016x","amount":%d,"currency":"BRL","account":"%016x","ip":"%d.%d.%d.%d","at":%d,"reference":"`,
+			rng.Uint64(), rng.Uint64(), rng.IntN(1e6), rng.Uint64(), rng.IntN(255), rng.IntN(255), rng.IntN(255), rng.IntN(255), 1_700_000_000_000_000+int64(i)*977)
+		for len(v) < recordBytes-2 {
+			v = append(v, byte('a'+rng.IntN(26)))
+		}
+		s.values[i] = append(v[:recordBytes-2], '"', '}')
+	}
+	for i := range s.keys {
+		s.keys[i] = fmt.Appendf(nil, "key-%d", i)
+	}
+	return s
+}
 
 // passThroughRecords are enough for a baseline of some seconds; they are read again and again.
 const passThroughRecords = 2_000_000
 
-func prepareBaseline(ctx context.Context, brokers []string, partitions int32, records int64) error {
+func (s samples) prepareBaseline(ctx context.Context, brokers []string, partitions int32, records int64) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
 	if err != nil {
 		return fmt.Errorf("connecting: %w", err)
@@ -53,12 +79,12 @@ func prepareBaseline(ctx context.Context, brokers []string, partitions int32, re
 		}
 	}
 	time.Sleep(300 * time.Millisecond) // leaders
-	_, err = produceFor(ctx, brokers, passIn, 30*time.Second, records)
+	_, err = s.produceFor(ctx, brokers, passIn, 30*time.Second, records)
 	return err
 }
 
 // produceFor sends recordBytes records, acks=all, idempotent, for a time or up to a count; it returns records a second.
-func produceFor(ctx context.Context, brokers []string, topic string, limit time.Duration, most int64) (float64, error) {
+func (s samples) produceFor(ctx context.Context, brokers []string, topic string, limit time.Duration, most int64) (float64, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic(topic), kgo.MaxBufferedRecords(100_000), kgo.ProducerLinger(time.Millisecond))
 	if err != nil {
 		return 0, fmt.Errorf("connecting: %w", err)
@@ -66,14 +92,9 @@ func produceFor(ctx context.Context, brokers []string, topic string, limit time.
 	defer client.Close()
 	var acked atomic.Int64
 	var failed atomic.Pointer[error]
-	payload := make([]byte, recordBytes)
-	for i := range payload {
-		payload[i] = "0123456789abcdef"[(i*7+i/16)%16]
-	}
 	began := time.Now()
 	for n := int64(0); n < most && time.Since(began) < limit; n++ {
-		key := fmt.Appendf(nil, "key-%d", n%10_000)
-		client.Produce(ctx, &kgo.Record{Key: key, Value: payload}, func(_ *kgo.Record, err error) {
+		client.Produce(ctx, &kgo.Record{Key: s.keys[n%recordKeys], Value: s.values[n%recordValues]}, func(_ *kgo.Record, err error) {
 			if err != nil {
 				failed.Store(&err)
 				return

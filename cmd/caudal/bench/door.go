@@ -35,12 +35,20 @@ func (b *bench) door(ctx context.Context) error {
 			return fmt.Errorf("warming up: %w", err)
 		}
 		base, system, err := b.pairs("P4",
-			func() (float64, error) { return produceFor(ctx, b.house.Brokers, rawOut, b.duration(), 1<<40) },
+			func() (float64, error) {
+				return b.samples.produceFor(ctx, b.house.Brokers, rawOut, b.duration(), 1<<40)
+			},
 			func() (float64, error) { return batches(b.duration()) })
 		if err != nil {
 			return err
 		}
 		b.report.add(newFigure("P4", base, system))
+		if err := b.profile(ctx, "ingress alone, batches", map[string]string{partUp: "", partBroker: "/broker"}, func(limit time.Duration) error {
+			_, err := batches(limit)
+			return err
+		}); err != nil {
+			return err
+		}
 	}
 	if chosen(b.options.Only, "P3") {
 		url, stop, err := startEcho(ctx)
@@ -62,6 +70,12 @@ func (b *bench) door(ctx context.Context) error {
 			return err
 		}
 		b.report.add(newFigure("P3", base, system))
+		if err := b.profile(ctx, "ingress alone, singles", map[string]string{partUp: "", partBroker: "/broker"}, func(limit time.Duration) error {
+			_, err := singles(limit)
+			return err
+		}); err != nil {
+			return err
+		}
 	}
 	after, err := commandsEnd(ctx, b.house.Brokers)
 	if err != nil {

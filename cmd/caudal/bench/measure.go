@@ -219,8 +219,3 @@ func drained(ctx context.Context, s *system, o *observe.Observer, accepted int64
 	}
 	return fmt.Errorf("not drained in five minutes: %+v", o.Snapshot())
 }
-
-// thermometer says how fast the machine is right now.
-func thermometer(ctx context.Context, brokers []string) (float64, error) {
-	return produceFor(ctx, brokers, rawOut, time.Second, 1<<40)
-}

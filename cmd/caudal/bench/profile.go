@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,39 +24,34 @@ type Profile struct {
 
 const profileSeconds = 10
 
-// profile loads the house for a while longer and looks where its time goes.
-func (b *bench) profile(ctx context.Context) error {
-	b.say("profiling for %d s", profileSeconds)
+// profile makes load a while longer and looks where the time of the parts goes, by the path of their profiles. It does
+// nothing where no profile is asked for.
+func (b *bench) profile(ctx context.Context, what string, paths map[string]string, load func(limit time.Duration) error) error {
+	if b.options.Profile == "" {
+		return nil
+	}
+	b.say("profiling %s for %d s", what, profileSeconds)
 	if err := os.MkdirAll(b.options.Profile, 0o755); err != nil { //nolint:gosec // documents
 		return fmt.Errorf("making the folder of profiles: %w", err)
 	}
-	paths := map[string]string{partUp: "", partWorker: "/worker", partBroker: "/broker"}
 	if len(b.options.Brokers) > 0 {
 		delete(paths, partBroker)
 	}
+	g, gctx := errgroup.WithContext(ctx)
 	files := map[string]string{}
 	for part, path := range paths {
-		files[part] = filepath.Join(b.options.Profile, "up"+filepath.Base("-"+path)+".pprof")
+		file := filepath.Join(b.options.Profile, strings.NewReplacer(" ", "-", ",", "").Replace(what)+strings.ReplaceAll(cmp.Or(path, "/up"), "/", "-")+".pprof")
+		files[part] = file
+		g.Go(func() error { return save(gctx, b.report.pprof+path, file) })
 	}
-	_, err := b.watched(ctx, func(ctx context.Context, _ *load) (accepted int64, err error) {
-		g, gctx := errgroup.WithContext(ctx)
-		for part, path := range paths {
-			g.Go(func() error { return save(gctx, b.report.pprof+path, files[part]) })
-		}
-		g.Go(func() (err error) {
-			accepted, err = closedBatches(ctx, b.house, b.load, (profileSeconds+1)*time.Second)
-			return err
-		})
-		return accepted, errors.Join(g.Wait())
-	})
-	if err != nil {
-		return fmt.Errorf("profiling: %w", err)
+	if err := errors.Join(load((profileSeconds+1)*time.Second), g.Wait()); err != nil {
+		return fmt.Errorf("profiling %s: %w", what, err)
 	}
 	for _, part := range partNames() {
 		if files[part] == "" {
 			continue
 		}
-		p := Profile{Part: part}
+		p := Profile{Part: what + ": " + part}
 		for _, how := range []string{"-top", "-tags"} {
 			out, err := exec.CommandContext(ctx, "go", "tool", "pprof", how, "-nodecount=25", files[part]).Output() //nolint:gosec // own files
 			if err != nil {

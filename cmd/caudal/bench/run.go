@@ -60,7 +60,8 @@ type bench struct {
 	report  *Report
 	stderr  io.Writer
 	most    float64 // P1's drained maximum
-	passing int64   // records of the pass-through's input
+	samples samples
+	passing int64 // records of the pass-through's input
 
 	accepted, finals, repeats int64
 }
@@ -89,7 +90,7 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(o.Work)) }()
 	}
-	b := &bench{options: o, stderr: stderr, report: newReport(o), load: &workload{run: fmt.Sprintf("b%d", time.Now().Unix())}}
+	b := &bench{options: o, samples: newSamples(), stderr: stderr, report: newReport(o), load: &workload{run: fmt.Sprintf("b%d", time.Now().Unix())}}
 	defer func() {
 		if b.house != nil {
 			err = errors.Join(err, b.house.stop())
@@ -103,20 +104,11 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 
 func (b *bench) all(ctx context.Context) error {
 	b.say("starting the house in %s", b.options.Work)
-	var flags []string
-	if b.options.Profile != "" {
-		address, err := freeAddress(ctx)
-		if err != nil {
-			return err
-		}
-		b.report.pprof = "http://" + address
-		flags = append(flags, "--pprof", address)
-	}
-	if err := b.start(ctx, flags...); err != nil {
+	if err := b.start(ctx); err != nil {
 		return err
 	}
 	b.passing = min(passThroughRecords, int64(200_000*b.options.Seconds))
-	if err := prepareBaseline(ctx, b.house.Brokers, b.house.Partitions, b.passing); err != nil {
+	if err := b.samples.prepareBaseline(ctx, b.house.Brokers, b.house.Partitions, b.passing); err != nil {
 		return err
 	}
 	if err := b.measureTemperature(ctx); err != nil {
@@ -162,6 +154,14 @@ func (b *bench) start(ctx context.Context, flags ...string) (err error) {
 	if len(b.options.Brokers) > 0 {
 		flags = append(flags, "--brokers", strings.Join(b.options.Brokers, ","))
 	}
+	if b.options.Profile != "" {
+		address, err := freeAddress(ctx)
+		if err != nil {
+			return err
+		}
+		b.report.pprof = "http://" + address
+		flags = append(flags, "--pprof", address)
+	}
 	b.house, err = startSystem(ctx, filepath.Join(b.options.Work, "house"), flags...)
 	return err
 }
@@ -175,10 +175,12 @@ func (b *bench) whole(ctx context.Context) error {
 			return err
 		}
 	}
-	if b.options.Profile != "" {
-		if err := b.profile(ctx); err != nil {
-			return err
-		}
+	err := b.profile(ctx, "the whole house", map[string]string{partUp: "", partWorker: "/worker", partBroker: "/broker"}, func(limit time.Duration) error {
+		_, err := b.watched(ctx, func(ctx context.Context, _ *load) (int64, error) { return closedBatches(ctx, b.house, b.load, limit) })
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	return b.redeliver(ctx)
 }

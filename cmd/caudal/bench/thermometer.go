@@ -24,7 +24,7 @@ func (b *bench) measureTemperature(ctx context.Context) error {
 		t.Load = strings.TrimSpace(string(body))
 	}
 	var err error
-	if t.ProducePerS, err = produceFor(ctx, b.house.Brokers, rawOut, time.Second, 1<<40); err != nil {
+	if t.ProducePerS, err = b.samples.produceFor(ctx, b.house.Brokers, rawOut, time.Second, 1<<40); err != nil {
 		return err
 	}
 	if err := b.askPostgres(ctx, &t); err != nil {
