@@ -163,10 +163,11 @@ type flood struct {
 	mu           sync.Mutex
 	acknowledged []string // payment ids
 	serial       int
+	pace         time.Duration // between two batches of a sender
 }
 
 func (f *flood) run(ctx context.Context, api *client.Client, accounts []string) {
-	for ctx.Err() == nil {
+	for ; ctx.Err() == nil; time.Sleep(f.pace) {
 		var items []any
 		f.mu.Lock()
 		for range 50 {

@@ -1,0 +1,466 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/caudalpay/caudal/cmd/caudal/client"
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/broker"
+	"github.com/caudalpay/caudal/cmd/caudal/repair"
+	"github.com/caudalpay/caudal/cmd/caudal/up"
+	"github.com/caudalpay/caudal/schemas/topics"
+	"github.com/caudalpay/caudal/sinks/audit"
+)
+
+// addresses of the parts of a house.
+func (h *house) addresses() (a up.Addresses) {
+	h.t.Helper()
+	body, err := os.ReadFile(filepath.Join(h.data, "addresses.json"))
+	if err == nil {
+		err = json.Unmarshal(body, &a)
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return a
+}
+
+// part is the process id of a child: postgres, or the subcommand it runs.
+func (h *house) part(name string) int {
+	h.t.Helper()
+	for pid := range descendants(h.t, h.cmd.Process.Pid) {
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		stat, statErr := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil || statErr != nil {
+			continue
+		}
+		parent := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))[1]
+		words := strings.Split(string(line), "\x00")
+		if parent == strconv.Itoa(h.cmd.Process.Pid) && (filepath.Base(words[0]) == name || len(words) > 1 && words[1] == name) {
+			return pid
+		}
+	}
+	h.t.Fatalf("no child %s", name)
+	return 0
+}
+
+// signal reaches a part and everything under it.
+func (h *house) signal(pid int, s syscall.Signal) {
+	for below := range descendants(h.t, pid) {
+		_ = syscall.Kill(below, s) // may have ended by itself
+	}
+	if err := syscall.Kill(pid, s); err != nil {
+		h.t.Errorf("%v to %d: %v", s, pid, err)
+	}
+}
+
+// gone tells whether the process has ended, without waiting for it.
+func (h *house) gone() bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", h.cmd.Process.Pid))
+	return err != nil || bytes.Contains(stat, []byte(") Z "))
+}
+
+// falls waits until the house says that it is not ready, rises until it is again.
+func (h *house) falls(limit time.Duration) { h.t.Helper(); h.becomes(false, limit) }
+func (h *house) rises(limit time.Duration) { h.t.Helper(); h.becomes(true, limit) }
+
+func (h *house) becomes(ready bool, limit time.Duration) {
+	h.t.Helper()
+	for until := time.Now().Add(limit); h.ready() != ready; time.Sleep(5 * time.Millisecond) {
+		if h.gone() {
+			h.t.Fatalf("the house has ended: %s", h.out)
+		}
+		if time.Now().After(until) {
+			h.t.Fatalf("readiness was not %v within %v", ready, limit)
+		}
+	}
+}
+
+// flooded keeps payments flowing until the function returned is called; that hands back nothing but their ids.
+func (h *house) flooded(api *client.Client, accounts []string) (stop func() []string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	f := &flood{pace: 30 * time.Millisecond}
+	var senders sync.WaitGroup
+	for range 2 {
+		senders.Go(func() { f.run(ctx, api, accounts) })
+	}
+	return func() []string {
+		cancel()
+		senders.Wait()
+		return f.acknowledged
+	}
+}
+
+// stored fails for payments that were acknowledged and are not in Postgres.
+func (h *house) stored(ids []string) {
+	h.t.Helper()
+	conn, err := pgx.Connect(h.t.Context(), h.addresses().Postgres)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }() // it has answered
+	var n int
+	for until := time.Now().Add(30 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+		if err := conn.QueryRow(h.t.Context(), `SELECT count(DISTINCT payment_id) FROM payments.payments WHERE payment_id = ANY($1)`, ids).Scan(&n); err != nil {
+			h.t.Fatal(err)
+		}
+		if n == len(ids) {
+			break
+		}
+		if time.Now().After(until) {
+			h.t.Fatalf("%d payments were acknowledged, %d are there", len(ids), n)
+		}
+	}
+	if n == 0 {
+		h.t.Fatal("nothing was acknowledged")
+	}
+	h.t.Logf("%d acknowledged payments are there", n)
+}
+
+func verifyStrictly(t *testing.T, data string) string {
+	t.Helper()
+	out, err := caudal(t, "verify", "--data", data).CombinedOutput()
+	if err != nil {
+		t.Fatalf("verify: %v\n%s", err, out)
+	}
+	return string(out)
+}
+
+// Invariant: whatever part dies or stands still while payments flow, /readyz says so and comes back by itself, nothing
+// acknowledged is lost, and the books close.
+func TestOutages(t *testing.T) {
+	h := startHouse(t, t.TempDir())
+	api := h.api(t)
+	defer api.Close()
+	accounts := h.openAccounts(t, api, 20)
+	stopFlood := h.flooded(api, accounts)
+	for _, part := range []string{"postgres", "__clickhouse"} {
+		t.Run("kill "+part, func(t *testing.T) {
+			h.t = t
+			h.signal(h.part(part), syscall.SIGKILL)
+			h.falls(10 * time.Second)
+			h.rises(60 * time.Second)
+		})
+		t.Run("stop "+part, func(t *testing.T) {
+			h.t = t
+			pid := h.part(part)
+			h.signal(pid, syscall.SIGSTOP)
+			stopped := time.Now()
+			h.falls(5 * time.Second)
+			time.Sleep(time.Until(stopped.Add(3 * time.Second)))
+			h.signal(pid, syscall.SIGCONT)
+			h.rises(60 * time.Second)
+		})
+	}
+	t.Run("stop the broker", func(t *testing.T) {
+		h.t = t
+		pid := h.part("__broker")
+		h.signal(pid, syscall.SIGSTOP)
+		stopped := time.Now()
+		answered := make(chan error, 1)
+		go func() { answered <- h.payMeanwhile(accounts[0]) }()
+		h.falls(5 * time.Second)
+		time.Sleep(time.Until(stopped.Add(3 * time.Second)))
+		h.signal(pid, syscall.SIGCONT)
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+		h.rises(60 * time.Second)
+	})
+	t.Run("kill the worker", func(t *testing.T) {
+		h.t = t
+		for range 6 {
+			h.signal(h.part("worker"), syscall.SIGKILL)
+			h.falls(10 * time.Second)
+			h.rises(60 * time.Second)
+		}
+	})
+	h.t = t
+	acknowledged := stopFlood()
+	h.settle(t, api, accounts)
+	h.stored(acknowledged)
+	h.stop()
+	verifyStrictly(t, h.data)
+}
+
+// payMeanwhile sends one payment and wants an honest answer: decided, taken, or not now.
+func (h *house) payMeanwhile(account string) error {
+	token, err := os.ReadFile(filepath.Join(h.data, "dev.token"))
+	if err != nil {
+		return err
+	}
+	body := fmt.Sprintf(`{"account_id":%q,"amount":1,"currency":"BRL","method":{"type":"book"},"reference":"meanwhile"}`, account)
+	req, err := http.NewRequest(http.MethodPost, "http://"+h.http+"/payins", strings.NewReader(body)) //nolint:noctx // the client's time-out ends it
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	req.Header.Set("Idempotency-Key", "meanwhile")
+	resp, err := (&http.Client{Timeout: 30 * time.Second}).Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }() // read below
+	answer, err := io.ReadAll(resp.Body)
+	switch {
+	case err != nil:
+		return err
+	case resp.StatusCode == http.StatusCreated, resp.StatusCode == http.StatusAccepted:
+	case resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "":
+	default:
+		return fmt.Errorf("while the broker stood still a payment was answered %d: %s", resp.StatusCode, answer)
+	}
+	return nil
+}
+
+// Invariant: kill -9 of the embedded broker leaves a house that goes on by itself, or that stops, names the partition and
+// the command that repairs it; after which nothing acknowledged is lost and the books close.
+func TestBrokerKilled(t *testing.T) {
+	data := t.TempDir()
+	h := startHouse(t, data)
+	api := h.api(t)
+	accounts := h.openAccounts(t, api, 20)
+	var acknowledged []string
+	stopFlood := h.flooded(api, accounts)
+	for range 5 {
+		time.Sleep(700 * time.Millisecond)
+		h.signal(h.part("__broker"), syscall.SIGKILL)
+		time.Sleep(200 * time.Millisecond)
+		for until := time.Now().Add(60 * time.Second); !h.ready() && !h.gone(); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(until) {
+				t.Fatalf("neither ready nor ended: %s", h.out)
+			}
+		}
+		if !h.gone() {
+			continue
+		}
+		_ = h.cmd.Wait() // its words count
+		h.namesTheRepair()
+		if out, err := caudal(t, "repair", "--data", data).CombinedOutput(); err != nil {
+			t.Fatalf("repair: %v\n%s", err, out)
+		}
+		t.Log("repaired")
+		http := h.http
+		h = startHouse(t, data, "--http", http) // the flood goes on at the same door
+		h.http = http
+	}
+	acknowledged = append(acknowledged, stopFlood()...)
+	h.settle(t, api, accounts)
+	h.stored(acknowledged)
+	api.Close()
+	h.stop()
+	verifyStrictly(t, data)
+}
+
+func (h *house) namesTheRepair() {
+	h.t.Helper()
+	for _, words := range []string{"torn commit: partition ", "caudal repair --data " + h.data} {
+		if !strings.Contains(h.out.String(), words) {
+			h.t.Fatalf("%q is not in: %s", words, h.out)
+		}
+	}
+}
+
+// seedOffset moves the group's offset in the fullest partition by hand.
+func seedOffset(t *testing.T, data string, by int64) {
+	t.Helper()
+	server, err := broker.Start(t.Context(), broker.Config{Data: filepath.Join(data, "broker")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := repair.Config{Brokers: server.Addrs(), Partitions: topics.PartitionsDefault, InstanceID: "accounts-0"}
+	found, err := repair.Inspect(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fullest := found[0]
+	for _, p := range found {
+		if p.Verdict != repair.Whole {
+			t.Fatalf("differs before it was made to: %+v", p)
+		}
+		if p.Decided == p.Applied && p.Applied > fullest.Applied {
+			fullest = p
+		}
+	}
+	fullest.Applied += by
+	fullest.Verdict = repair.Torn
+	if err := repair.Commit(t.Context(), cfg, []repair.Partition{fullest}); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRepair(t *testing.T) {
+	data := t.TempDir()
+	h := startHouse(t, data)
+	api := h.api(t)
+	h.settle(t, api, h.openAccounts(t, api, 20))
+	api.Close()
+	h.stop()
+
+	seedOffset(t, data, +1)
+	out, err := caudal(t, "repair", "--data", data).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "must be rebuilt from the log: partition ") {
+		t.Fatalf("an offset ahead of the state: %v\n%s", err, out)
+	}
+	forward := h.refusedStart(data)
+	forward.namesTheRepair()
+
+	setCommitted(t, data) // as a repair by hand would
+	seedOffset(t, data, -2)
+	h.refusedStart(data).namesTheRepair()
+	out, err = caudal(t, "repair", "--data", data, "--dry-run").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "1 partitions can be repaired") {
+		t.Fatalf("dry run: %v\n%s", err, out)
+	}
+	h.refusedStart(data).namesTheRepair() // it changed nothing
+	out, err = caudal(t, "repair", "--data", data).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "1 partitions repaired") {
+		t.Fatalf("repair: %v\n%s", err, out)
+	}
+	h = startHouse(t, data)
+	out, err = caudal(t, "repair", "--data", data).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "stop it first") {
+		t.Fatalf("repair of a running installation: %v\n%s", err, out)
+	}
+	h.stop()
+	out, err = caudal(t, "repair", "--data", data).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "nothing to repair") {
+		t.Fatalf("repair of a whole installation: %v\n%s", err, out)
+	}
+	verifyStrictly(t, data)
+}
+
+// setCommitted makes every partition's committed offset what its state has applied.
+func setCommitted(t *testing.T, data string) {
+	t.Helper()
+	server, err := broker.Start(t.Context(), broker.Config{Data: filepath.Join(data, "broker")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := repair.Config{Brokers: server.Addrs(), Partitions: topics.PartitionsDefault, InstanceID: "accounts-0"}
+	found, err := repair.Inspect(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range found {
+		if found[i].Verdict != repair.Whole {
+			found[i].Verdict = repair.Torn
+		}
+	}
+	if err := repair.Commit(t.Context(), cfg, found); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// refusedStart runs an `up` that has to end by itself.
+func (h *house) refusedStart(data string) *house {
+	h.t.Helper()
+	r := &house{t: h.t, data: data, out: &bytes.Buffer{}}
+	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
+	defer cancel()
+	cmd := caudal(h.t, "up", "--data", data, "--http", freeAddress(h.t), "--clickhouse-http", "127.0.0.1:0")
+	r.cmd = exec.CommandContext(ctx, cmd.Path, cmd.Args[1:]...)
+	r.cmd.Env, r.cmd.Stdout, r.cmd.Stderr = cmd.Env, r.out, r.out
+	if err := r.cmd.Run(); err == nil || ctx.Err() != nil {
+		h.t.Fatalf("a torn house started: %v %s", err, r.out)
+	}
+	return r
+}
+
+// Invariant: a command nobody can decode parks its account, or goes to the dead letters where it has none; all other
+// accounts go on, and every count of it agrees.
+func TestPoison(t *testing.T) {
+	data := t.TempDir()
+	h := startHouse(t, data)
+	api := h.api(t)
+	accounts := h.openAccounts(t, api, 20)
+	stopFlood := h.flooded(api, accounts[2:])
+	client, err := kgo.NewClient(kgo.SeedBrokers(h.addresses().Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	sick, well := accounts[0], accounts[1]
+	err = client.ProduceSync(t.Context(),
+		&kgo.Record{Topic: topics.Commands, Partition: topics.Partition([]byte(sick), topics.PartitionsDefault), Key: []byte(sick), Value: []byte("\xff\xffnonsense")},
+		&kgo.Record{Topic: topics.Commands, Partition: topics.Partition([]byte(well), topics.PartitionsDefault), Value: []byte("\xff\xffnonsense")},
+	).FirstErr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, body := h.pay(t, api, sick, "behind"); status != http.StatusAccepted {
+		t.Errorf("a payment behind a parked one was answered %d %s", status, body)
+	}
+	if status, body := h.pay(t, api, well, "beside"); status != http.StatusCreated {
+		t.Errorf("a payment of another account in the partition of a dead letter was answered %d %s", status, body)
+	}
+	acknowledged := stopFlood()
+	h.settle(t, api, accounts[1:])
+	h.stored(acknowledged)
+	ends, err := kadm.NewClient(client).ListCommittedOffsets(t.Context(), topics.DeadLetters)
+	if err != nil || ends.Error() != nil {
+		t.Fatal(err, ends.Error())
+	}
+	var dead int64
+	ends.Each(func(o kadm.ListedOffset) { dead += o.Offset })
+	if dead < 1 {
+		t.Error("no dead letter was written")
+	}
+	for metric, want := range map[string]float64{"caudal_streams_parked_keys": 1, "caudal_streams_dead_letters_total": 1} {
+		if got := h.metric(metric); got != want {
+			t.Errorf("%s is %v, want %v", metric, got, want)
+		}
+	}
+	api.Close()
+	h.stop()
+
+	// Strictly: parked and dead are accounted for, so the books close; but a load does not call itself closed.
+	out, err := caudal(t, "verify", "--data", data, "-o", "json").Output()
+	var report audit.Report
+	if decodeErr := json.Unmarshal(out, &report); err != nil || decodeErr != nil || report.Parked != 2 || report.Dead != 1 {
+		t.Fatalf("%v %v\n%s", err, decodeErr, out)
+	}
+	file := filepath.Join(t.TempDir(), "rows.csv")
+	rows := "trans_id,account_id,date,direction,operation,purpose,amount,balance_after,partner_bank,partner_account\n1,1,1993-01-01,credit,cash_deposit,,700.00,700.00,,\n"
+	if err := os.WriteFile(file, []byte(rows), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s := once(t, "--data", data, "--import", file, "--mapping", "../../deploy/import/bank-csv.yaml"); s.Parked != 2 || s.Dead != 1 || s.Closed() {
+		t.Errorf("summary: %+v", s)
+	}
+}
+
+// pay sends one pay-in and waits for its decision for a moment.
+func (h *house) pay(t *testing.T, api *client.Client, account, key string) (status int, body string) {
+	t.Helper()
+	a, err := api.Do(t.Context(), client.Request{Method: http.MethodPost, Path: "/payins", Key: key, Prefer: "wait=2", Body: map[string]any{
+		"account_id": account, "amount": 1, "currency": "BRL", "method": map[string]string{"type": "book"}, "reference": key,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.Status, string(a.Body)
+}
