@@ -166,6 +166,11 @@ func (s *Server) open(caller *Caller, r *accountRequest, key string) (prepared, 
 		return prepared{}, nil, fmt.Errorf("pinning reference data: %w", err)
 	}
 	account := payment.AccountIDFrom(caller.Tenant, caller.Merchant, r.externalID)
+	if entry, ok := s.owned(caller, account); ok && entry.GetCustomer() != r.customerID {
+		// On the log this would end as a conflict too, but only after the customer has claimed an account that is another's.
+		return prepared{}, s.problems.make(ErrorIdempotencyConflict, "The account of this external_id is another customer's; nothing changed.",
+			violation("/customer_id", codeConflict, "the account is another customer's")), nil
+	}
 	customer := string(payment.CustomerKeyFrom(caller.Tenant, caller.Merchant, r.customerID))
 	cmd := s.command(caller, payment.KindOpenAccount, account)
 	cmd.Customer = r.customerID

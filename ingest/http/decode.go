@@ -46,6 +46,7 @@ const (
 	codeSameAccount     = "same_account"
 	codeUnknownPolicy   = "unknown_policy"
 	codeUnknown         = "unknown"
+	codeConflict        = "conflict"
 )
 
 // decoder reads one body token by token: no reflection, no copy of the body, a JSON pointer for whatever is wrong.

@@ -153,6 +153,10 @@ func TestRefusals(t *testing.T) {
 	if r := d.post("/payments/"+pi+"/approve", "k", `{"force":true}`); r.problem(t).Code != http.ErrorInvalidRequest {
 		t.Errorf("%s", r.body)
 	}
+	stolen := strings.Replace(account(`"e"`, `"shop-1"`), `"c"`, `"c9"`, 1)
+	if p := d.post("/accounts", "k", stolen).problem(t); p.Code != http.ErrorIdempotencyConflict || len(p.Violations) != 1 || *p.Violations[0].Pointer != "/customer_id" {
+		t.Errorf("an account that is another customer's: %+v", p)
+	}
 	if n := len(d.produced()); n != 0 {
 		t.Errorf("%d refused requests reached the log", n)
 	}
