@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -28,6 +29,8 @@ import (
 	"github.com/caudalpay/caudal/schemas/topics"
 	"github.com/caudalpay/caudal/sinks/audit"
 )
+
+var brokerKills = flag.Int("broker-kills", 4, "how often TestBrokerKilled kills") //nolint:gochecknoglobals // a test's flag
 
 // addresses of the parts of a house.
 func (h *house) addresses() (a up.Addresses) {
@@ -146,6 +149,7 @@ func verifyStrictly(t *testing.T, data string) string {
 // Invariant: whatever part dies or stands still while payments flow, /readyz says so and comes back by itself, nothing
 // acknowledged is lost, and the books close.
 func TestOutages(t *testing.T) {
+	t.Parallel()
 	h := startHouse(t, t.TempDir())
 	api := h.api(t)
 	defer api.Close()
@@ -233,13 +237,14 @@ func (h *house) payMeanwhile(account string) error {
 // Invariant: kill -9 of the embedded broker leaves a house that goes on by itself, or that stops, names the partition and
 // the command that repairs it; after which nothing acknowledged is lost and the books close.
 func TestBrokerKilled(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	h := startHouse(t, data)
 	api := h.api(t)
 	accounts := h.openAccounts(t, api, 20)
-	var acknowledged []string
 	stopFlood := h.flooded(api, accounts)
-	for range 5 {
+	repairs := 0
+	for range *brokerKills {
 		time.Sleep(700 * time.Millisecond)
 		h.signal(h.part("__broker"), syscall.SIGKILL)
 		time.Sleep(200 * time.Millisecond)
@@ -256,12 +261,13 @@ func TestBrokerKilled(t *testing.T) {
 		if out, err := caudal(t, "repair", "--data", data).CombinedOutput(); err != nil {
 			t.Fatalf("repair: %v\n%s", err, out)
 		}
-		t.Log("repaired")
+		repairs++
 		http := h.http
 		h = startHouse(t, data, "--http", http) // the flood goes on at the same door
 		h.http = http
 	}
-	acknowledged = append(acknowledged, stopFlood()...)
+	t.Logf("%d kills, %d repairs", *brokerKills, repairs)
+	acknowledged := stopFlood()
 	h.settle(t, api, accounts)
 	h.stored(acknowledged)
 	api.Close()
@@ -310,6 +316,7 @@ func seedOffset(t *testing.T, data string, by int64) {
 }
 
 func TestRepair(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	h := startHouse(t, data)
 	api := h.api(t)
@@ -393,6 +400,7 @@ func (h *house) refusedStart(data string) *house {
 // Invariant: a command nobody can decode parks its account, or goes to the dead letters where it has none; all other
 // accounts go on, and every count of it agrees.
 func TestPoison(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	h := startHouse(t, data)
 	api := h.api(t)

@@ -166,6 +166,9 @@ func (in *running) startIngress(ctx context.Context) error {
 	if in.store, err = http.OpenPostgresStore(ctx, in.parts.Postgres); err != nil {
 		return err
 	}
+	if in.parts.broker != nil {
+		in.checks = append(in.checks, http.Check{Name: "embedded broker", Ready: in.parts.broker.Ready})
+	}
 	in.checks = append(in.checks, http.Check{Name: "broker", Ready: commands.Ready}, http.Check{Name: "reads", Ready: in.store.Ready}, http.Check{Name: "directory", Ready: accounts.Ready},
 		http.Check{Name: "reference data", Ready: pins.Ready})
 	server, err := http.New(http.Config{Address: in.options.HTTP}, http.Ports{

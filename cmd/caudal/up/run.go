@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -46,6 +47,11 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
 
+	roomCtx, leave := context.WithCancel(ctx)
+	var room sync.WaitGroup
+	room.Go(func() { child.HeapRoom(roomCtx, upHeapRoom) })
+	defer room.Wait()
+	defer leave()
 	in, err := start(ctx, o, stderr, log)
 	if err != nil {
 		return err
@@ -125,6 +131,7 @@ func start(ctx context.Context, o Options, stderr io.Writer, log *slog.Logger) (
 		}
 		in.launch(&in.measuring, map[string]component{"profiles": server})
 	}
+	in.registry.MustRegister(newHealth(in))
 	in.parts.HTTP = "http://" + o.HTTP
 	if err := in.parts.write(o.Data); err != nil {
 		return nil, err

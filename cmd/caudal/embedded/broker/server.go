@@ -145,6 +145,9 @@ func (s *Server) Ready() error {
 	return enough(s.data, s.reserve)
 }
 
+// Restarts counts starts after the first.
+func (s *Server) Restarts() int { return s.process.Restarts() }
+
 // Done is closed when the broker has ended and will not be started again.
 func (s *Server) Done() <-chan struct{} { return s.process.Done() }
 

@@ -184,6 +184,9 @@ func (s *Server) PID() int { return s.process.PID() }
 // Ready returns nil while the engine runs.
 func (s *Server) Ready() error { return s.process.Ready() }
 
+// Restarts counts starts after the first.
+func (s *Server) Restarts() int { return s.process.Restarts() }
+
 // Done is closed when the engine has ended and will not be started again.
 func (s *Server) Done() <-chan struct{} { return s.process.Done() }
 

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// smallDisk mounts a file system of its own for one test. That takes root, which a CI machine has.
+func smallDisk(t *testing.T, options string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+		t.Fatalf("a full disk cannot be tried here: mounting a tmpfs: %v (run as root, or in a sandbox that may mount)", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Errorf("unmounting %s: %v", dir, err)
+		}
+	})
+	return dir
+}
+
+// fill writes until the disk takes no more.
+func fill(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path) //nolint:gosec // in a test's folder
+	if err != nil {
+		t.Fatal(err)
+	}
+	for chunk := make([]byte, 1<<20); err == nil; {
+		_, err = f.Write(chunk)
+		if errors.Is(err, syscall.ENOSPC) && len(chunk) > 1 {
+			chunk, err = chunk[:len(chunk)/2], nil
+		}
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Invariant: a disk that runs full in mid-load makes the house not ready and refuse payments; when there is room again it
+// comes back by itself, and nothing acknowledged is lost, then or after a restart.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	disk := smallDisk(t, "size=700m,mode=0755")
+	data := filepath.Join(disk, "data")
+	h := startHouse(t, data)
+	api := h.api(t)
+	accounts := h.openAccounts(t, api, 20)
+	stopFlood := h.flooded(api, accounts)
+	time.Sleep(time.Second)
+	filler := filepath.Join(disk, "filler")
+	fill(t, filler)
+	h.falls(10 * time.Second)
+	if err := h.payMeanwhile(accounts[0]); err != nil {
+		t.Error(err)
+	}
+	time.Sleep(2 * time.Second)
+	if h.ready() {
+		t.Error("ready on a full disk")
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	h.rises(90 * time.Second)
+	time.Sleep(time.Second) // of flowing payments
+	acknowledged := stopFlood()
+	h.settle(t, api, accounts)
+	h.stored(acknowledged)
+	h.stop()
+	verifyStrictly(t, data)
+	h = startHouse(t, data)
+	h.stored(acknowledged)
+	api.Close()
+	h.stop()
+}

@@ -1,0 +1,70 @@
+package up
+
+import (
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/broker"
+)
+
+// health exports what no single role can say: whether each is ready, how often each part had to be started again, and how
+// much disk is left.
+type health struct {
+	in                    *running
+	ready, restarts, disk *prometheus.Desc
+}
+
+func newHealth(in *running) *health {
+	return &health{
+		in:       in,
+		ready:    prometheus.NewDesc("caudal_up_ready", "1 where the check passes, as in /readyz.", []string{"check"}, nil),
+		restarts: prometheus.NewDesc("caudal_up_restarts_total", "Starts of a part after its first, since this process began.", []string{"part"}, nil),
+		disk:     prometheus.NewDesc("caudal_up_disk_free_bytes", "Room on the disk of the data folder.", nil, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (h *health) Describe(to chan<- *prometheus.Desc) {
+	to <- h.ready
+	to <- h.restarts
+	to <- h.disk
+}
+
+// Collect implements prometheus.Collector. Checks that ask somebody take up to a second: they run side by side.
+func (h *health) Collect(to chan<- prometheus.Metric) {
+	var asking sync.WaitGroup
+	for _, c := range h.in.checks {
+		asking.Go(func() {
+			ready := 1.0
+			if c.Ready() != nil {
+				ready = 0
+			}
+			to <- prometheus.MustNewConstMetric(h.ready, prometheus.GaugeValue, ready, c.Name)
+		})
+	}
+	for part, restarts := range h.in.restarts() {
+		to <- prometheus.MustNewConstMetric(h.restarts, prometheus.CounterValue, float64(restarts), part)
+	}
+	if free, err := broker.FreeBytes(h.in.options.Data); err == nil {
+		to <- prometheus.MustNewConstMetric(h.disk, prometheus.GaugeValue, float64(free))
+	}
+	asking.Wait()
+}
+
+func (in *running) restarts() map[string]int {
+	n := map[string]int{}
+	if in.worker != nil {
+		n["streams"] = in.worker.Restarts()
+	}
+	if in.parts.broker != nil {
+		n["broker"] = in.parts.broker.Restarts()
+	}
+	if in.parts.postgres != nil {
+		n["postgres"] = in.parts.postgres.Restarts()
+	}
+	if in.parts.clickhouse != nil {
+		n["clickhouse"] = in.parts.clickhouse.Restarts()
+	}
+	return n
+}
