@@ -20,6 +20,7 @@ func upCommand() *cobra.Command {
 			"--clickhouse point at real servers instead. Ctrl-C stops all of it; the next start goes on with the same data.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.ClickHouseAnyPort = !cmd.Flags().Changed("clickhouse-http")
 			o.Sample = o.Sample || o.Once && o.Import == ""
 			return up.Run(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},

@@ -14,15 +14,16 @@ import (
 
 // Options of `caudal up`.
 type Options struct {
-	Data           string   // folder of everything that is kept
-	HTTP           string   // address of the API
-	ClickHouseHTTP string   // address of the embedded ClickHouse's HTTP interface, for people and their tools
-	Brokers        []string // external brokers; empty: embedded
-	Postgres       string   // external DSN; empty: embedded
-	ClickHouse     string   // external DSN; empty: embedded
-	Partitions     int32
-	Replication    int16
-	Roles          []string // ingress, streams, sinks; empty: all
+	Data              string   // folder of everything that is kept
+	HTTP              string   // address of the API
+	ClickHouseHTTP    string   // address of the embedded ClickHouse's HTTP interface, for people and their tools
+	ClickHouseAnyPort bool     // where that address is taken, a free port will do: nobody asked for this one
+	Brokers           []string // external brokers; empty: embedded
+	Postgres          string   // external DSN; empty: embedded
+	ClickHouse        string   // external DSN; empty: embedded
+	Partitions        int32
+	Replication       int16
+	Roles             []string // ingress, streams, sinks; empty: all
 
 	Sample  bool // load the sample day
 	Seed    uint64

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
@@ -99,9 +100,15 @@ func (p *Parts) startClickHouse(ctx context.Context, o Options, b fetch.Binaries
 		}
 		return nil
 	}
-	p.clickhouse, err = clickhouse.Start(ctx, clickhouse.Config{
+	config := clickhouse.Config{
 		Library: b.ClickHouseLibrary, Data: filepath.Join(o.Data, "clickhouse"), HTTPAddr: o.ClickHouseHTTP, LogFile: logFile(o, "clickhouse"), Logger: log,
-	})
+	}
+	p.clickhouse, err = clickhouse.Start(ctx, config)
+	if errors.Is(err, syscall.EADDRINUSE) && o.ClickHouseAnyPort {
+		log.Warn("the usual address of ClickHouse is taken, using a free port", "address", o.ClickHouseHTTP)
+		config.HTTPAddr = "127.0.0.1:0"
+		p.clickhouse, err = clickhouse.Start(ctx, config)
+	}
 	if err != nil {
 		return fmt.Errorf("starting the embedded ClickHouse engine: %w", err)
 	}
