@@ -61,7 +61,7 @@ func BenchmarkBareInsert(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // it has answered
 	tables := []string{"payment_facts", "postings"}
 	var rows uint64
 	for _, table := range tables {

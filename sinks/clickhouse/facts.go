@@ -42,26 +42,51 @@ func newFacts() *facts {
 		policy: newWord(), fees: newWord(), rates: newWord(), rules: newWord(), blocklist: newWord(), country: newWord(),
 	}
 	for _, c := range []proto.InputColumn{
-		{Name: "accepted_at", Data: f.acceptedAt}, {Name: "created_at", Data: f.createdAt},
-		{Name: "log_partition", Data: &f.logPartition}, {Name: "log_offset", Data: &f.logOffset},
-		{Name: "tenant", Data: f.tenant}, {Name: "merchant", Data: f.merchant}, {Name: "customer", Data: &f.customer},
-		{Name: "account", Data: &f.account}, {Name: "account_seq", Data: &f.accountSeq}, {Name: "kind", Data: f.kind},
-		{Name: "outcome", Data: f.outcome}, {Name: "status", Data: f.status}, {Name: "reasons", Data: f.reasons},
-		{Name: "command_id", Data: &f.commandID}, {Name: "payment_id", Data: &f.paymentID},
-		{Name: "command_partition", Data: &f.commandPartition}, {Name: "command_offset", Data: &f.commandOffset},
-		{Name: "effective_date", Data: &f.effectiveDate}, {Name: "amount_minor", Data: &f.amount},
-		{Name: "currency", Data: f.currency}, {Name: "target_amount_minor", Data: &f.target},
-		{Name: "target_currency", Data: f.targetCurrency}, {Name: "fee_minor", Data: &f.fee},
-		{Name: "fx_rate_unscaled", Data: &f.fxRate}, {Name: "fx_rate_scale", Data: &f.fxRateScale},
-		{Name: "fx_mid_unscaled", Data: &f.fxMid}, {Name: "fx_mid_scale", Data: &f.fxMidScale},
-		{Name: "fx_spread_bp", Data: &f.fxSpread}, {Name: "limit_amount_minor", Data: &f.limit},
-		{Name: "limit_currency", Data: f.limitCurrency}, {Name: "method", Data: f.method},
-		{Name: "to_account", Data: &f.toAccount}, {Name: "related_payment_id", Data: &f.related},
-		{Name: "related_status", Data: f.relatedStatus}, {Name: "refunded_minor", Data: &f.refunded},
-		{Name: "fraud_score", Data: &f.fraudScore}, {Name: "rule_hits", Data: f.ruleHits},
-		{Name: "rule_weights", Data: f.ruleWeights}, {Name: "policy", Data: f.policy}, {Name: "fees", Data: f.fees},
-		{Name: "rates", Data: f.rates}, {Name: "rules", Data: f.rules}, {Name: "blocklist", Data: f.blocklist},
-		{Name: "counterparty_country", Data: f.country}, {Name: "postings", Data: &f.postings},
+		{Name: "accepted_at", Data: f.acceptedAt},
+		{Name: "created_at", Data: f.createdAt},
+		{Name: "log_partition", Data: &f.logPartition},
+		{Name: "log_offset", Data: &f.logOffset},
+		{Name: "tenant", Data: f.tenant},
+		{Name: "merchant", Data: f.merchant},
+		{Name: "customer", Data: &f.customer},
+		{Name: "account", Data: &f.account},
+		{Name: "account_seq", Data: &f.accountSeq},
+		{Name: "kind", Data: f.kind},
+		{Name: "outcome", Data: f.outcome},
+		{Name: "status", Data: f.status},
+		{Name: "reasons", Data: f.reasons},
+		{Name: "command_id", Data: &f.commandID},
+		{Name: "payment_id", Data: &f.paymentID},
+		{Name: "command_partition", Data: &f.commandPartition},
+		{Name: "command_offset", Data: &f.commandOffset},
+		{Name: "effective_date", Data: &f.effectiveDate},
+		{Name: "amount_minor", Data: &f.amount},
+		{Name: "currency", Data: f.currency},
+		{Name: "target_amount_minor", Data: &f.target},
+		{Name: "target_currency", Data: f.targetCurrency},
+		{Name: "fee_minor", Data: &f.fee},
+		{Name: "fx_rate_unscaled", Data: &f.fxRate},
+		{Name: "fx_rate_scale", Data: &f.fxRateScale},
+		{Name: "fx_mid_unscaled", Data: &f.fxMid},
+		{Name: "fx_mid_scale", Data: &f.fxMidScale},
+		{Name: "fx_spread_bp", Data: &f.fxSpread},
+		{Name: "limit_amount_minor", Data: &f.limit},
+		{Name: "limit_currency", Data: f.limitCurrency},
+		{Name: "method", Data: f.method},
+		{Name: "to_account", Data: &f.toAccount},
+		{Name: "related_payment_id", Data: &f.related},
+		{Name: "related_status", Data: f.relatedStatus},
+		{Name: "refunded_minor", Data: &f.refunded},
+		{Name: "fraud_score", Data: &f.fraudScore},
+		{Name: "rule_hits", Data: f.ruleHits},
+		{Name: "rule_weights", Data: f.ruleWeights},
+		{Name: "policy", Data: f.policy},
+		{Name: "fees", Data: f.fees},
+		{Name: "rates", Data: f.rates},
+		{Name: "rules", Data: f.rules},
+		{Name: "blocklist", Data: f.blocklist},
+		{Name: "counterparty_country", Data: f.country},
+		{Name: "postings", Data: &f.postings},
 	} {
 		f.add(c.Name, c.Data)
 	}
@@ -78,8 +103,8 @@ func (f *facts) append(e decisionlog.Entry) {
 	f.customer.Append(e.GetCustomer())
 	f.account.Append(e.GetAccount())
 	f.accountSeq.Append(e.GetAccountSeq())
-	f.kind.Append(payment.Kind(e.GetKind()).String())
-	f.outcome.Append(payment.Outcome(e.GetOutcome()).String())
+	f.kind.Append(payment.Kind(e.GetKind()).String())          //nolint:gosec // the enum's numbers fit a byte
+	f.outcome.Append(payment.Outcome(e.GetOutcome()).String()) //nolint:gosec // the enum's numbers fit a byte
 	f.status.Append(statusWord(e.GetStatus()))
 	f.commandID.Append(e.GetCommandId())
 	f.paymentID.Append(e.GetPaymentId())
@@ -93,7 +118,7 @@ func (f *facts) append(e decisionlog.Entry) {
 	f.related.Append(e.GetRelatedPaymentId())
 	f.relatedStatus.Append(statusWord(e.GetRelatedStatus()))
 	f.refunded.Append(e.GetRefundedMinor())
-	f.fraudScore.Append(uint16(e.GetFraudScore()))
+	f.fraudScore.Append(uint16(e.GetFraudScore())) //nolint:gosec // 0 to 1000
 	pins := e.GetPins()
 	f.policy.Append(pins.GetPolicy())
 	f.fees.Append(pins.GetFees())
@@ -116,9 +141,9 @@ func (f *facts) appendAmounts(d *paymentsv1.Decision) {
 	f.fee.Append(d.GetFeeMinor())
 	fx := d.GetFx()
 	f.fxRate.Append(fx.GetRateUnscaled())
-	f.fxRateScale.Append(uint8(fx.GetRateScale()))
+	f.fxRateScale.Append(uint8(fx.GetRateScale())) //nolint:gosec // at most 18
 	f.fxMid.Append(fx.GetMidUnscaled())
-	f.fxMidScale.Append(uint8(fx.GetMidScale()))
+	f.fxMidScale.Append(uint8(fx.GetMidScale())) //nolint:gosec // at most 18
 	f.fxSpread.Append(fx.GetSpreadBp())
 	f.limit.Append(d.GetLimitAmountMinor())
 	f.limitCurrency.Append(d.GetLimitCurrency())
@@ -127,13 +152,13 @@ func (f *facts) appendAmounts(d *paymentsv1.Decision) {
 func (f *facts) appendReasons(d *paymentsv1.Decision) {
 	f.words = f.words[:0]
 	for _, r := range d.GetReasons() {
-		f.words = append(f.words, payment.Reason(r).String())
+		f.words = append(f.words, payment.Reason(r).String()) //nolint:gosec // the enum's numbers fit a byte
 	}
 	f.reasons.Append(f.words)
 	f.words, f.weights = f.words[:0], f.weights[:0]
 	for _, hit := range d.GetRuleHits() {
 		f.words = append(f.words, hit.GetRule())
-		f.weights = append(f.weights, uint16(hit.GetWeight()))
+		f.weights = append(f.weights, uint16(hit.GetWeight())) //nolint:gosec // 1 to 1000
 	}
 	f.ruleHits.Append(f.words)
 	f.ruleWeights.Append(f.weights)
@@ -144,5 +169,5 @@ func statusWord(s paymentsv1.PaymentStatus) string {
 	if s == paymentsv1.PaymentStatus_PAYMENT_STATUS_UNSPECIFIED {
 		return ""
 	}
-	return payment.Status(s).String()
+	return payment.Status(s).String() //nolint:gosec // the enum's numbers fit a byte
 }

@@ -27,11 +27,20 @@ func newLines() *lines {
 		kind: newWord(), tenant: newWord(), merchant: newWord(),
 	}
 	for _, c := range []proto.InputColumn{
-		{Name: "accepted_at", Data: l.acceptedAt}, {Name: "log_partition", Data: &l.logPartition},
-		{Name: "log_offset", Data: &l.logOffset}, {Name: "line", Data: &l.line}, {Name: "journal_kind", Data: l.journalKind},
-		{Name: "layer", Data: l.layer}, {Name: "account", Data: &l.account}, {Name: "currency", Data: l.currency},
-		{Name: "amount_minor", Data: &l.amount}, {Name: "booking_date", Data: &l.bookingDate}, {Name: "kind", Data: l.kind},
-		{Name: "tenant", Data: l.tenant}, {Name: "merchant", Data: l.merchant}, {Name: "payment_id", Data: &l.paymentID},
+		{Name: "accepted_at", Data: l.acceptedAt},
+		{Name: "log_partition", Data: &l.logPartition},
+		{Name: "log_offset", Data: &l.logOffset},
+		{Name: "line", Data: &l.line},
+		{Name: "journal_kind", Data: l.journalKind},
+		{Name: "layer", Data: l.layer},
+		{Name: "account", Data: &l.account},
+		{Name: "currency", Data: l.currency},
+		{Name: "amount_minor", Data: &l.amount},
+		{Name: "booking_date", Data: &l.bookingDate},
+		{Name: "kind", Data: l.kind},
+		{Name: "tenant", Data: l.tenant},
+		{Name: "merchant", Data: l.merchant},
+		{Name: "payment_id", Data: &l.paymentID},
 	} {
 		l.add(c.Name, c.Data)
 	}
@@ -46,13 +55,13 @@ func (l *lines) append(e decisionlog.Entry) {
 			l.logPartition.Append(e.Partition)
 			l.logOffset.Append(e.Offset)
 			l.line.Append(n)
-			l.journalKind.Append(ledger.JournalKind(j.GetKind()).String())
-			l.layer.Append(ledger.Layer(p.GetLayer()).String())
+			l.journalKind.Append(ledger.JournalKind(j.GetKind()).String()) //nolint:gosec // the enum's numbers fit a byte
+			l.layer.Append(ledger.Layer(p.GetLayer()).String())            //nolint:gosec // the enum's numbers fit a byte
 			l.account.Append(p.GetAccount())
 			l.currency.Append(p.GetCurrency())
 			l.amount.Append(p.GetAmountMinor())
 			l.bookingDate = append(l.bookingDate, day(e.GetEffectiveDate()))
-			l.kind.Append(payment.Kind(e.GetKind()).String())
+			l.kind.Append(payment.Kind(e.GetKind()).String()) //nolint:gosec // the enum's numbers fit a byte
 			l.tenant.Append(e.GetTenant())
 			l.merchant.Append(e.GetMerchant())
 			l.paymentID.Append(e.GetPaymentId())

@@ -82,7 +82,7 @@ func (s *Sink) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(wait/2 + rand.N(wait)):
+		case <-time.After(wait/2 + rand.N(wait)): //nolint:gosec // spreads retries
 		}
 		wait = min(2*wait, retryMost)
 	}
@@ -112,7 +112,7 @@ func (s *Sink) session(ctx context.Context) (worked bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	reader, err := decisionlog.Open(s.cfg.log(), last.next, s.progress)
+	reader, err := decisionlog.Open(ctx, s.cfg.log(), last.next, s.progress)
 	if err != nil {
 		return false, err
 	}

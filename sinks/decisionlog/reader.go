@@ -70,13 +70,13 @@ type Reader struct {
 // chunkRecords is how much is decoded at a time, so that decoding runs beside the store's work.
 const chunkRecords = 2048
 
-// Open begins at the positions given. Close ends it.
-func Open(cfg Config, at map[int32]int64, progress *Progress) (*Reader, error) {
+// Open begins at the positions given and follows until ctx ends. Close joins what it started.
+func Open(ctx context.Context, cfg Config, at map[int32]int64, progress *Progress) (*Reader, error) {
 	client, err := kgo.NewClient(cfg.clientOptions(at)...)
 	if err != nil {
 		return nil, fmt.Errorf("opening the decision log: %w", err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(ctx)
 	r := &Reader{
 		cfg: cfg, client: client, progress: progress, cancel: cancel,
 		chunks: make(chan Batch, 4), fetched: make(chan struct{}), watched: make(chan struct{}),
@@ -162,9 +162,7 @@ func (r *Reader) fetch(ctx context.Context, at map[int32]int64) {
 	defer close(r.fetched)
 	defer close(r.chunks)
 	position := make(map[int32]int64, len(at))
-	for partition, offset := range at {
-		position[partition] = offset
-	}
+	maps.Copy(position, at)
 	for {
 		fetches := r.client.PollRecords(ctx, chunkRecords)
 		if ctx.Err() != nil {
@@ -192,15 +190,19 @@ func (r *Reader) fetch(ctx context.Context, at map[int32]int64) {
 	}
 }
 
+// fetchError is the first partition's, but one that waiting does not mend goes before those that it does.
 func fetchError(fetches kgo.Fetches) error {
+	var first error
 	for _, e := range fetches.Errors() {
 		var loss *kgo.ErrDataLoss
 		if errors.As(e.Err, &loss) || errors.Is(e.Err, kerr.OffsetOutOfRange) {
 			return fmt.Errorf("%w: partition %d: %w", ErrLogShort, e.Partition, e.Err)
 		}
-		return fmt.Errorf("fetching decisions of partition %d: %w", e.Partition, e.Err)
+		if first == nil {
+			first = fmt.Errorf("fetching decisions of partition %d: %w", e.Partition, e.Err)
+		}
 	}
-	return nil
+	return first
 }
 
 // decode turns fetches into a batch and moves position.
@@ -299,10 +301,7 @@ func Range(ctx context.Context, cfg Config, first, next map[int32]int64) (*Batch
 		if err := fetchError(fetches); err != nil {
 			return nil, err
 		}
-		before := make(map[int32]int64, len(at))
-		for partition, offset := range at {
-			before[partition] = offset
-		}
+		before := maps.Clone(at)
 		piece, err := decode(fetches, at)
 		if err != nil {
 			return nil, err

@@ -91,7 +91,7 @@ func countRows(t testing.TB, dsn string) (n int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(t.Context())
+	defer func() { _ = conn.Close(t.Context()) }() // it has answered
 	if err := conn.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM payments.payments) + (SELECT count(*) FROM ledger.journals)
 		+ (SELECT count(*) FROM ledger.postings)`).Scan(&n); err != nil {
 		t.Fatal(err)

@@ -135,7 +135,7 @@ func stored(t testing.TB, dsn string) books {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close(t.Context())
+		defer func() { _ = conn.Close(t.Context()) }() // it has answered
 		rows, err := conn.Query(t.Context(), sql)
 		if err != nil {
 			t.Fatal(err)
@@ -183,8 +183,11 @@ func mustEqual(t testing.TB, log []logtest.Logged, dsn string) {
 		name      string
 		want, got map[string]string
 	}{
-		{"accounts", want.accounts, got.accounts}, {"payments", want.payments, got.payments}, {"journals", want.journals, got.journals},
-		{"postings", want.postings, got.postings}, {"balances", want.balances, got.balances},
+		{"accounts", want.accounts, got.accounts},
+		{"payments", want.payments, got.payments},
+		{"journals", want.journals, got.journals},
+		{"postings", want.postings, got.postings},
+		{"balances", want.balances, got.balances},
 	} {
 		if len(table.want) == 0 {
 			t.Fatalf("%s: the log has none", table.name)

@@ -142,7 +142,7 @@ func (r *rows) fits(e decisionlog.Entry) bool {
 				continue
 			}
 			d := r.balances[balanceKey{p.GetAccount(), p.GetCurrency()}]
-			if !small(p.GetAmountMinor()) || d != nil && !(small(d.posted) && small(d.held) && small(d.incoming)) {
+			if !small(p.GetAmountMinor()) || d != nil && (!small(d.posted) || !small(d.held) || !small(d.incoming)) {
 				return false
 			}
 		}
@@ -262,9 +262,9 @@ func (r *rows) addJournals(e decisionlog.Entry) error {
 			c[2].int4(e.Partition)
 			c[3].day(month)
 			c[4].int2(decisionsTopic)
-			c[5].int2(int16(line))
-			c[6].int2(int16(j.GetKind()))
-			c[7].int2(int16(p.GetLayer()))
+			c[5].word(line)
+			c[6].word(int(j.GetKind()))
+			c[7].word(int(p.GetLayer()))
 			c[8].text(p.GetAccount())
 			c[9].text(p.GetCurrency())
 			line++
@@ -328,7 +328,7 @@ func (r *rows) writeJournal(e decisionlog.Entry, month int32, lines int, currenc
 	}
 	c := r.journal.columns
 	c[0].int8(e.Offset)
-	c[1].int8(int64(e.GetAccountSeq()))
+	c[1].sequence(e.GetAccountSeq())
 	c[2].int8(e.GetCommandOffset())
 	c[3].time(e.GetAcceptedAtUs())
 	c[4].int8(balance.GetPostedMinor())
@@ -339,9 +339,9 @@ func (r *rows) writeJournal(e decisionlog.Entry, month int32, lines int, currenc
 	c[9].day(month)
 	c[10].day(e.GetEffectiveDate())
 	c[11].int2(decisionsTopic)
-	c[12].int2(int16(e.GetKind()))
-	c[13].int2(int16(len(e.GetJournals())))
-	c[14].int2(int16(lines))
+	c[12].word(int(e.GetKind()))
+	c[13].word(len(e.GetJournals()))
+	c[14].word(lines)
 	c[15].text(e.GetAccount())
 	c[16].text(e.GetPaymentId())
 	c[17].text(currency)
@@ -356,8 +356,8 @@ func (r *rows) writePayment(p *paymentRow) {
 	c[3].time(created)
 	c[4].time(p.decidedUS)
 	c[5].nullable(p.deadlineUS-epochUS, p.deadlineUS != 0)
-	c[6].int8(int64(d.GetAccountSeq()))
-	c[7].int8(int64(p.accountSeq))
+	c[6].sequence(d.GetAccountSeq())
+	c[7].sequence(p.accountSeq)
 	c[8].int8(p.offset)
 	c[9].int8(d.GetAmountMinor())
 	c[10].int8(d.GetTargetAmountMinor())
@@ -365,10 +365,10 @@ func (r *rows) writePayment(p *paymentRow) {
 	c[12].int8(d.GetLimitAmountMinor())
 	c[13].int8(p.refunded)
 	c[14].int4(p.Partition)
-	c[16].int2(int16(d.GetKind()))
-	c[17].int2(int16(d.GetOutcome()))
-	c[18].int2(int16(p.status))
-	c[19].int2(int16(d.GetFraudScore()))
+	c[16].word(int(d.GetKind()))
+	c[17].word(int(d.GetOutcome()))
+	c[18].word(int(p.status))
+	c[19].word(int(d.GetFraudScore()))
 	c[20].text(d.GetCurrency())
 	c[21].text(d.GetTargetCurrency())
 	c[22].text(d.GetLimitCurrency())
@@ -405,10 +405,10 @@ func (r *rows) writeState(id string, s *stateRow) {
 	}
 	c[0].text(id)
 	c[2].time(s.decidedUS)
-	c[3].int8(int64(s.accountSeq))
+	c[3].sequence(s.accountSeq)
 	c[4].int8(s.offset)
 	c[5].nullable(s.refunded, s.refundedSet)
-	c[6].int2(int16(s.status))
+	c[6].word(int(s.status))
 	if len(s.reasons) > 0 {
 		c[7].text(reasonsText(s.reasons))
 	} else {
@@ -443,7 +443,7 @@ func (r *rows) writeBalances() {
 func (r *rows) writeAccounts() {
 	for account, a := range r.accounts {
 		r.sequence.columns[0].text(account)
-		r.sequence.columns[1].int8(int64(a.seq))
+		r.sequence.columns[1].sequence(a.seq)
 		if a.state == nil {
 			continue
 		}
@@ -451,9 +451,9 @@ func (r *rows) writeAccounts() {
 		c[0].text(account)
 		c[1].time(state.GetOpenedAtUs())
 		c[2].int8(state.GetOverdraftLimitMinor())
-		c[3].int2(int16(state.GetKind()))
-		c[4].int2(int16(state.GetStatus()))
-		c[5].int2(int16(state.GetKycLevel()))
+		c[3].word(int(state.GetKind()))
+		c[4].word(int(state.GetStatus()))
+		c[5].word(int(state.GetKycLevel()))
 		c[6].text(a.state.GetTenant())
 		c[7].text(a.state.GetMerchant())
 		c[8].text(a.state.GetCustomer())
@@ -493,7 +493,7 @@ func monthOfUS(us int64) int32 {
 
 func monthOfDay(days int32) int32 {
 	t := time.Unix(int64(clampDay(days))*86_400, 0).UTC()
-	return int32(time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC).Unix() / 86_400)
+	return int32(time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC).Unix() / 86_400) //nolint:gosec // days of the years 1 to 9999
 }
 
 // decimal writes unscaled x 10^-scale exactly.

@@ -76,7 +76,7 @@ func (s *Sink) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(wait/2 + rand.N(wait)):
+		case <-time.After(wait/2 + rand.N(wait)): //nolint:gosec // spreads retries
 		}
 		wait = min(2*wait, retryMost)
 	}
@@ -101,12 +101,12 @@ func (s *Sink) session(ctx context.Context) (worked bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer w.close()
+	defer w.close(ctx)
 	at, err := w.positions(ctx)
 	if err != nil {
 		return false, err
 	}
-	reader, err := decisionlog.Open(s.cfg.log(), at, s.progress)
+	reader, err := decisionlog.Open(ctx, s.cfg.log(), at, s.progress)
 	if err != nil {
 		return false, err
 	}
@@ -152,7 +152,7 @@ func openWriter(ctx context.Context, cfg Config, r *rows) (*writer, error) {
 	}
 	w := &writer{cfg: cfg, conn: conn, rows: r, booked: map[int32]struct{}{}, created: map[int32]struct{}{}}
 	if err := w.prepare(ctx); err != nil {
-		w.close()
+		w.close(ctx)
 		return nil, err
 	}
 	return w, nil
@@ -181,8 +181,9 @@ func (w *writer) prepare(ctx context.Context) error {
 	return nil
 }
 
-func (w *writer) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+// close says goodbye also where ctx has ended.
+func (w *writer) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	_ = w.conn.Close(ctx)
 }

@@ -85,17 +85,43 @@ func newPaymentsStatement() *statement {
 	return newStatement("payments", `
 INSERT INTO payments.payments AS p ({names}) SELECT {values} FROM {rows}
 ON CONFLICT (payment_id, created_month) DO UPDATE SET {set} WHERE p.account_seq < EXCLUDED.account_seq`, []field{
-		{"payment_id", "text", ""}, {"created_month", "date", ""}, {"effective_date", "date", ""},
-		{"created_at", "timestamptz", ""}, {"decided_at", "timestamptz", ""}, {"deadline_at", "timestamptz", ""},
-		{"created_seq", "bigint", ""}, {"account_seq", "bigint", ""}, {"log_offset", "bigint", ""},
-		{"amount_minor", "bigint", ""}, {"target_amount_minor", "bigint", ""}, {"fee_minor", "bigint", ""},
-		{"limit_amount_minor", "bigint", ""}, {"refunded_minor", "bigint", ""}, {"log_partition", "integer", ""},
-		{"fx_spread_bp", "integer", ""}, {"kind", "smallint", ""}, {"outcome", "smallint", ""}, {"status", "smallint", ""},
-		{"fraud_score", "smallint", ""}, {"currency", "text", ""}, {"target_currency", "text", ""},
-		{"limit_currency", "text", ""}, {"method", "text", ""}, {"tenant", "text", ""}, {"merchant", "text", ""},
-		{"customer", "text", ""}, {"account", "text", ""}, {"to_account", "text", ""}, {"related_payment_id", "text", ""},
-		{"instrument", "text", ""}, {"counterparty_country", "text", ""}, {"sealed_key_id", "text", ""}, {"sealed", "bytea", ""},
-		{"fx_rate", "text", "::numeric"}, {"fx_mid", "text", "::numeric"}, {"reasons", "text", "::smallint[]"},
+		{"payment_id", "text", ""},
+		{"created_month", "date", ""},
+		{"effective_date", "date", ""},
+		{"created_at", "timestamptz", ""},
+		{"decided_at", "timestamptz", ""},
+		{"deadline_at", "timestamptz", ""},
+		{"created_seq", "bigint", ""},
+		{"account_seq", "bigint", ""},
+		{"log_offset", "bigint", ""},
+		{"amount_minor", "bigint", ""},
+		{"target_amount_minor", "bigint", ""},
+		{"fee_minor", "bigint", ""},
+		{"limit_amount_minor", "bigint", ""},
+		{"refunded_minor", "bigint", ""},
+		{"log_partition", "integer", ""},
+		{"fx_spread_bp", "integer", ""},
+		{"kind", "smallint", ""},
+		{"outcome", "smallint", ""},
+		{"status", "smallint", ""},
+		{"fraud_score", "smallint", ""},
+		{"currency", "text", ""},
+		{"target_currency", "text", ""},
+		{"limit_currency", "text", ""},
+		{"method", "text", ""},
+		{"tenant", "text", ""},
+		{"merchant", "text", ""},
+		{"customer", "text", ""},
+		{"account", "text", ""},
+		{"to_account", "text", ""},
+		{"related_payment_id", "text", ""},
+		{"instrument", "text", ""},
+		{"counterparty_country", "text", ""},
+		{"sealed_key_id", "text", ""},
+		{"sealed", "bytea", ""},
+		{"fx_rate", "text", "::numeric"},
+		{"fx_mid", "text", "::numeric"},
+		{"reasons", "text", "::smallint[]"},
 	})
 }
 
@@ -121,28 +147,53 @@ func newRefundedStatement() *statement {
 
 func stateFields() []field {
 	return []field{
-		{"payment_id", "text", ""}, {"created_month", "date", ""}, {"decided_at", "timestamptz", ""},
-		{"account_seq", "bigint", ""}, {"log_offset", "bigint", ""}, {"refunded_minor", "bigint", ""},
-		{"status", "smallint", ""}, {"reasons", "text", ""}, {"deadline_at", "timestamptz", ""},
+		{"payment_id", "text", ""},
+		{"created_month", "date", ""},
+		{"decided_at", "timestamptz", ""},
+		{"account_seq", "bigint", ""},
+		{"log_offset", "bigint", ""},
+		{"refunded_minor", "bigint", ""},
+		{"status", "smallint", ""},
+		{"reasons", "text", ""},
+		{"deadline_at", "timestamptz", ""},
 	}
 }
 
 func newJournalsStatement() *statement {
 	return newStatement("journals", `INSERT INTO ledger.journals ({names}) SELECT {values} FROM {rows} ON CONFLICT DO NOTHING`, []field{
-		{"log_offset", "bigint", ""}, {"account_seq", "bigint", ""}, {"command_offset", "bigint", ""},
-		{"accepted_at", "timestamptz", ""}, {"posted_minor", "bigint", ""}, {"held_minor", "bigint", ""},
-		{"incoming_minor", "bigint", ""}, {"log_partition", "integer", ""}, {"command_partition", "integer", ""},
-		{"booking_month", "date", ""}, {"booking_date", "date", ""}, {"topic", "smallint", ""}, {"kind", "smallint", ""},
-		{"journals", "smallint", ""}, {"postings", "smallint", ""}, {"account", "text", ""}, {"payment_id", "text", ""},
+		{"log_offset", "bigint", ""},
+		{"account_seq", "bigint", ""},
+		{"command_offset", "bigint", ""},
+		{"accepted_at", "timestamptz", ""},
+		{"posted_minor", "bigint", ""},
+		{"held_minor", "bigint", ""},
+		{"incoming_minor", "bigint", ""},
+		{"log_partition", "integer", ""},
+		{"command_partition", "integer", ""},
+		{"booking_month", "date", ""},
+		{"booking_date", "date", ""},
+		{"topic", "smallint", ""},
+		{"kind", "smallint", ""},
+		{"journals", "smallint", ""},
+		{"postings", "smallint", ""},
+		{"account", "text", ""},
+		{"payment_id", "text", ""},
 		{"currency", "text", ""},
 	})
 }
 
 func newPostingsStatement() *statement {
 	return newStatement("postings", `INSERT INTO ledger.postings ({names}) SELECT {values} FROM {rows} ON CONFLICT DO NOTHING`, []field{
-		{"log_offset", "bigint", ""}, {"amount_minor", "bigint", ""}, {"log_partition", "integer", ""},
-		{"booking_month", "date", ""}, {"topic", "smallint", ""}, {"line", "smallint", ""},
-		{"journal_kind", "smallint", ""}, {"layer", "smallint", ""}, {"account", "text", ""}, {"currency", "text", ""},
+		{"log_offset", "bigint", ""},
+		{"amount_minor", "bigint", ""},
+		{"log_partition", "integer", ""},
+		{"booking_month", "date", ""},
+		{"topic", "smallint", ""},
+		{"line", "smallint", ""},
+		{"journal_kind", "smallint", ""},
+		{"layer", "smallint", ""},
+		{"account", "text", ""},
+		{"currency", "text", ""},
 	})
 }
 
@@ -151,7 +202,10 @@ func newBalancesStatement() *statement {
 INSERT INTO ledger.balances AS b ({names}) SELECT {values} FROM {rows}
 ON CONFLICT (account, currency) DO UPDATE SET posted_minor = b.posted_minor + EXCLUDED.posted_minor,
     held_minor = b.held_minor + EXCLUDED.held_minor, incoming_minor = b.incoming_minor + EXCLUDED.incoming_minor`, []field{
-		{"account", "text", ""}, {"currency", "text", ""}, {"posted_minor", "bigint", ""}, {"held_minor", "bigint", ""},
+		{"account", "text", ""},
+		{"currency", "text", ""},
+		{"posted_minor", "bigint", ""},
+		{"held_minor", "bigint", ""},
 		{"incoming_minor", "bigint", ""},
 	})
 }
@@ -164,8 +218,12 @@ SELECT u.account, u.currency, u.shard, sum(u.posted_minor), sum(u.held_minor), s
 FROM {rows} GROUP BY 1, 2, 3
 ON CONFLICT (account, currency, shard) DO UPDATE SET posted_minor = b.posted_minor + EXCLUDED.posted_minor,
     held_minor = b.held_minor + EXCLUDED.held_minor, incoming_minor = b.incoming_minor + EXCLUDED.incoming_minor`, []field{
-		{"account", "text", ""}, {"currency", "text", ""}, {"shard", "integer", ""}, {"posted_minor", "bigint", ""},
-		{"held_minor", "bigint", ""}, {"incoming_minor", "bigint", ""},
+		{"account", "text", ""},
+		{"currency", "text", ""},
+		{"shard", "integer", ""},
+		{"posted_minor", "bigint", ""},
+		{"held_minor", "bigint", ""},
+		{"incoming_minor", "bigint", ""},
 	})
 }
 
@@ -184,9 +242,17 @@ UPDATE accounts.accounts a SET opened_at = u.opened_at, overdraft_limit_minor = 
     status = u.status, kyc_level = u.kyc_level, tenant = u.tenant, merchant = u.merchant, customer = u.customer,
     external_id = u.external_id, policy = u.policy, currencies = string_to_array(u.currencies, ',')
 FROM {rows} WHERE a.account = u.account`, []field{
-		{"account", "text", ""}, {"opened_at", "timestamptz", ""}, {"overdraft_limit_minor", "bigint", ""},
-		{"kind", "smallint", ""}, {"status", "smallint", ""}, {"kyc_level", "smallint", ""}, {"tenant", "text", ""},
-		{"merchant", "text", ""}, {"customer", "text", ""}, {"external_id", "text", ""}, {"policy", "text", ""},
+		{"account", "text", ""},
+		{"opened_at", "timestamptz", ""},
+		{"overdraft_limit_minor", "bigint", ""},
+		{"kind", "smallint", ""},
+		{"status", "smallint", ""},
+		{"kyc_level", "smallint", ""},
+		{"tenant", "text", ""},
+		{"merchant", "text", ""},
+		{"customer", "text", ""},
+		{"external_id", "text", ""},
+		{"policy", "text", ""},
 		{"currencies", "text", ""},
 	})
 }

@@ -29,7 +29,7 @@ func FamilyCPU(t testing.TB, pid int) (sum time.Duration) {
 		t.Fatal(err)
 	}
 	for _, path := range stats {
-		text, err := os.ReadFile(path)
+		text, err := os.ReadFile(path) //nolint:gosec // of /proc
 		if err != nil {
 			continue // it has ended
 		}

@@ -44,7 +44,7 @@ type account struct {
 
 // New opens accounts lazily: the first decision about one is its opening.
 func New(seed uint64, accounts int) *Generator {
-	g := &Generator{rng: rand.New(rand.NewPCG(seed, 1)), clockUS: startUS, commands: map[int32]int64{}}
+	g := &Generator{rng: rand.New(rand.NewPCG(seed, 1)), clockUS: startUS, commands: map[int32]int64{}} //nolint:gosec // data of a seed, no secrets
 	for n := range accounts {
 		merchant := fmt.Sprintf("m%d", n%20)
 		customer := fmt.Sprintf("customer-%d-%d", seed, n)
@@ -91,15 +91,15 @@ func (g *Generator) base(a *account, kind paymentsv1.CommandKind, outcome paymen
 	d := &paymentsv1.Decision{
 		Version: 1, Kind: kind, Outcome: outcome, Tenant: tenant, Merchant: a.merchant, Customer: a.customer, Account: a.id,
 		CommandId: fmt.Sprintf("cmd_%d", g.serial), CommandTopic: topics.Commands, AccountSeq: a.seq, AcceptedAtUs: g.clockUS,
-		EffectiveDate: int32(g.clockUS / 86_400_000_000), BodyHash: make([]byte, 32),
+		EffectiveDate: int32(g.clockUS / 86_400_000_000), BodyHash: make([]byte, 32), //nolint:gosec // days of this century
 		Pins: &paymentsv1.Pins{Policy: "standard@1", Fees: "standard@1", Rates: "sheet@1", Rules: "rules@1", Blocklist: "none@1"},
 	}
 	if g.rng.IntN(100) < g.Old {
 		d.EffectiveDate = day1993 + g.rng.Int32N(6*365)
 	}
 	d.CommandPartition = Partition(d, 1<<20)
-	g.commands[d.CommandPartition]++
-	d.CommandOffset = g.commands[d.CommandPartition]
+	g.commands[d.GetCommandPartition()]++
+	d.CommandOffset = g.commands[d.GetCommandPartition()]
 	return d
 }
 
@@ -107,11 +107,11 @@ func (g *Generator) base(a *account, kind paymentsv1.CommandKind, outcome paymen
 func (g *Generator) create(a *account, kind payment.Kind, outcome paymentsv1.Outcome, amount int64) *paymentsv1.Decision {
 	d := g.base(a, paymentsv1.CommandKind(kind), outcome)
 	d.PaymentId = string(payment.IDFrom(kind, payment.AccountID(a.id), a.merchant, fmt.Sprint("key-", g.serial)))
-	d.CommandId, d.CreatedAtUs = d.PaymentId, d.AcceptedAtUs
+	d.CommandId, d.CreatedAtUs = d.GetPaymentId(), d.GetAcceptedAtUs()
 	d.AmountMinor, d.Currency, d.TargetAmountMinor, d.TargetCurrency = amount, currency, amount, currency
 	d.LimitAmountMinor, d.LimitCurrency, d.Method = amount, currency, "book"
-	d.FraudScore = uint32(g.rng.IntN(300))
-	d.RuleHits = []*paymentsv1.RuleHit{{Rule: "velocity@1", Weight: d.FraudScore}}
+	d.FraudScore = uint32(g.rng.IntN(300)) //nolint:gosec // below 300
+	d.RuleHits = []*paymentsv1.RuleHit{{Rule: "velocity@1", Weight: d.GetFraudScore()}}
 	d.Sealed = &paymentsv1.Sealed{KeyId: "k1", Ciphertext: []byte(fmt.Sprintf("%032d\x00\xff", g.serial))}
 	d.CounterpartyCountry = "BR"
 	a.last = d

@@ -36,7 +36,7 @@ func (g *Generator) state(a *account, level uint32) *paymentsv1.AccountState {
 
 func (g *Generator) level(a *account) []*paymentsv1.Decision {
 	d := g.base(a, paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL, approved)
-	d.AccountState = g.state(a, uint32(g.rng.IntN(4)))
+	d.AccountState = g.state(a, uint32(g.rng.IntN(4))) //nolint:gosec // below 4
 	return []*paymentsv1.Decision{d}
 }
 

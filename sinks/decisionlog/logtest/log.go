@@ -19,7 +19,7 @@ const topicOfTicks = topics.Commands
 // Partition is where a decision stands in a log of n partitions: its key's, or for a tick that of its minute.
 func Partition(d *paymentsv1.Decision, n int32) int32 {
 	if d.GetAccount() == "" {
-		return int32(d.GetAcceptedAtUs()/60_000_000) % n
+		return int32(d.GetAcceptedAtUs()/60_000_000) % n //nolint:gosec // minutes of this century
 	}
 	return topics.Partition([]byte(d.GetAccount()), n)
 }
