@@ -29,6 +29,12 @@ type WorkerOptions struct {
 	Admin      string
 }
 
+// What the processes may allocate between two collections. The worker's grows with its state.
+const (
+	upHeapRoom     = 512 << 20
+	workerHeapRoom = 1 << 30
+)
+
 // stopGrace is what the open transaction gets to finish in order.
 const stopGrace = 10 * time.Second
 
@@ -37,6 +43,7 @@ const stopGrace = 10 * time.Second
 // who supervises it starts it again.
 func RunWorker(o WorkerOptions) error {
 	ctx := child.Lifeline(stopGrace)
+	go child.HeapRoom(ctx, workerHeapRoom) // ends with the process
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -30,6 +30,7 @@ const Command = "__broker"
 func Main(args []string) int {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	ctx := child.Lifeline(20 * time.Second)
+	go child.HeapRoom(ctx, 256<<20) // ends with the process
 	if err := run(ctx, args, log); err != nil {
 		log.Error("broker child ended", "error", err)
 		return 1

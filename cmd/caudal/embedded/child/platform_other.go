@@ -13,3 +13,5 @@ func executable() (string, error) { return os.Executable() }
 
 // setDeathSignal: other systems have no death signal; the end of standard input is what tells the child.
 func setDeathSignal(*syscall.SysProcAttr, syscall.Signal) {}
+
+func memoryTotal() uint64 { return memoryUsual }
