@@ -59,7 +59,12 @@ func caudal(t *testing.T, args ...string) *exec.Cmd {
 
 func startHouse(t *testing.T, data string, args ...string) *house {
 	t.Helper()
-	h := &house{t: t, data: data, http: freeAddress(t), out: &bytes.Buffer{}}
+	return startHouseAt(t, freeAddress(t), data, args...)
+}
+
+func startHouseAt(t *testing.T, address, data string, args ...string) *house {
+	t.Helper()
+	h := &house{t: t, data: data, http: address, out: &bytes.Buffer{}}
 	_ = os.Remove(filepath.Join(data, "addresses.json")) // of the last start
 	h.cmd = caudal(t, append([]string{"up", "--data", data, "--http", h.http, "--clickhouse-http", "127.0.0.1:0"}, args...)...)
 	h.cmd.Stdout, h.cmd.Stderr = h.out, h.out

@@ -262,9 +262,7 @@ func TestBrokerKilled(t *testing.T) {
 			t.Fatalf("repair: %v\n%s", err, out)
 		}
 		repairs++
-		http := h.http
-		h = startHouse(t, data, "--http", http) // the flood goes on at the same door
-		h.http = http
+		h = startHouseAt(t, h.http, data) // the flood goes on at the same door
 	}
 	t.Logf("%d kills, %d repairs", *brokerKills, repairs)
 	acknowledged := stopFlood()
