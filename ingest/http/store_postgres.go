@@ -70,19 +70,19 @@ func (s *PostgresStore) Payment(ctx context.Context, owner Owner, id payment.ID)
 	if err != nil {
 		return nil, readError("payment", err)
 	}
-	v.Kind, v.Decision = payment.Kind(kind).String(), payment.Outcome(outcome).String()
-	v.Status, v.FraudScore = payment.Status(status).String(), uint32(score) //nolint:gosec // 0 to 1000
+	v.Kind, v.Decision = payment.Kind(kind).String(), payment.Outcome(outcome).String() //nolint:gosec // the enums' numbers fit a byte
+	v.Status, v.FraudScore = payment.Status(status).String(), uint32(score)             //nolint:gosec // fits a byte; 0 to 1000
 	v.Reasons = make([]string, len(reasons))
 	for i, r := range reasons {
-		v.Reasons[i] = payment.Reason(r).String()
+		v.Reasons[i] = payment.Reason(r).String() //nolint:gosec // the enum's numbers fit a byte
 	}
 	if rate != nil && mid != nil {
 		v.FX = &FXView{Rate: *rate, Mid: *mid, SpreadBP: spread}
 	}
-	if payment.Kind(kind) == payment.KindRefund {
+	if kind == int16(payment.KindRefund) {
 		v.RefundedPaymentID = related
 	}
-	if deadline != nil && payment.Status(status) == payment.StatusInReview {
+	if deadline != nil && status == int16(payment.StatusInReview) {
 		v.ReviewDeadline = deadline.UTC()
 	}
 	v.CreatedAt, v.UpdatedAt = v.CreatedAt.UTC(), v.UpdatedAt.UTC()

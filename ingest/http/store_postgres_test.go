@@ -29,7 +29,7 @@ func TestPostgresStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(t.Context())
+	defer func() { _ = conn.Close(t.Context()) }() // it has answered
 	account := payment.AccountIDFrom("sample", "shop", "a1")
 	id := payment.IDFrom(payment.KindPayIn, account, "shop", "k1")
 	exec := func(sql string, args ...any) {
