@@ -32,7 +32,7 @@ const drainLimit = 10 * time.Minute
 func (in *running) load(ctx context.Context, stdout, stderr io.Writer) (closed bool, err error) {
 	marker := filepath.Join(in.options.Data, fmt.Sprintf("sample-%d.loaded", in.options.Seed))
 	if _, err := os.Stat(marker); err == nil && in.options.Sample && !in.options.Once {
-		fmt.Fprintln(stderr, "the sample day of this seed was loaded before; nothing to load")
+		_, _ = fmt.Fprintln(stderr, "the sample day of this seed was loaded before; nothing to load") // the terminal may be gone
 		return true, nil
 	}
 	observer, err := observe.New(ctx, in.parts.Brokers)
@@ -76,7 +76,7 @@ func (in *running) load(ctx context.Context, stdout, stderr io.Writer) (closed b
 	s.PostgresEqual = report.PostgresEqual != nil && *report.PostgresEqual
 	s.ClickHouseEqual = report.ClickHouseEqual != nil && *report.ClickHouseEqual
 	if report.FirstDifference != nil {
-		fmt.Fprintln(stderr, "first difference:", report.FirstDifference)
+		_, _ = fmt.Fprintln(stderr, "first difference:", report.FirstDifference) // the terminal may be gone
 	}
 	if in.options.Sample {
 		if err := writeFile(marker, nil); err != nil {
@@ -200,7 +200,7 @@ func labelled(m *dto.Metric, name, value string) bool {
 // progress draws on a terminal only.
 func progress(w io.Writer, total int, what string) *progressbar.ProgressBar {
 	f, ok := w.(*os.File)
-	visible := ok && term.IsTerminal(int(f.Fd())) //nolint:gosec // a descriptor
+	visible := ok && term.IsTerminal(int(f.Fd()))
 	return progressbar.NewOptions(total,
 		progressbar.OptionSetWriter(w), progressbar.OptionSetVisibility(visible), progressbar.OptionSetDescription(what),
 		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetPredictTime(true),

@@ -15,17 +15,18 @@ import (
 )
 
 // gatherer shows the metrics of this process and of the streams worker under one address.
-func (in *running) gatherer() prometheus.Gatherer {
+func (in *running) gatherer(ctx context.Context) prometheus.Gatherer {
 	if in.worker == nil {
 		return in.registry
 	}
-	return prometheus.Gatherers{in.registry, prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return scrape(in.worker) })}
+	ctx = context.WithoutCancel(ctx) // metrics are read while the house stops, too
+	return prometheus.Gatherers{in.registry, prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return scrape(ctx, in.worker) })}
 }
 
 // scrape reads the worker's own metrics. Its process and runtime metrics carry the names this process uses too, so they
 // stay with it; a worker that is just being restarted has none.
-func scrape(worker *child.Process) ([]*dto.MetricFamily, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+func scrape(ctx context.Context, worker *child.Process) ([]*dto.MetricFamily, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+worker.Announced()+"/metrics", nil)
 	if err != nil {

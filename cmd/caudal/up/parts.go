@@ -150,7 +150,7 @@ func (a Addresses) write(data string) error {
 // readAddresses of an installation that is or was up.
 func readAddresses(data string) (Addresses, error) {
 	var a Addresses
-	body, err := os.ReadFile(filepath.Join(data, addressesFile))
+	body, err := os.ReadFile(filepath.Join(data, addressesFile)) //nolint:gosec // the operator names the folder
 	if err != nil {
 		return a, fmt.Errorf("reading where the parts are (was `caudal up --data %s` ever run?): %w", data, err)
 	}

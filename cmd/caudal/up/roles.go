@@ -62,8 +62,8 @@ type stage struct {
 
 // launch runs components until the stage stops. One that ends by itself ends the installation: it has retried all that
 // waiting can mend.
-func (in *running) launch(s *stage, components map[string]component) {
-	ctx, cancel := context.WithCancel(context.Background())
+func (in *running) launch(ctx context.Context, s *stage, components map[string]component) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // stages stop in their own order
 	s.cancel = cancel
 	for name, c := range components {
 		s.wait.Go(func() {
@@ -105,12 +105,12 @@ func newRegistry() *prometheus.Registry {
 func (in *running) partitions() []int32 {
 	all := make([]int32, in.options.Partitions)
 	for i := range all {
-		all[i] = int32(i) //nolint:gosec // at most 64
+		all[i] = int32(i)
 	}
 	return all
 }
 
-func (in *running) startSinks(context.Context) (err error) {
+func (in *running) startSinks(ctx context.Context) (err error) {
 	in.postgres, err = postgres.New(postgres.Config{
 		DSN: in.parts.Postgres, Brokers: in.parts.Brokers, Partitions: in.partitions(),
 		RecordsMax: postgres.DefaultRecordsMax, Linger: postgres.DefaultLinger, Logger: in.log, Registry: in.registry,
@@ -131,7 +131,7 @@ func (in *running) startSinks(context.Context) (err error) {
 	}
 	in.probe = probe
 	in.checks = append(in.checks, http.Check{Name: "postgres", Ready: in.postgres.Ready}, http.Check{Name: "clickhouse", Ready: in.clickhouseReady})
-	in.launch(&in.sinks, map[string]component{"postgres sink": in.postgres, "clickhouse sink": in.clickhouse})
+	in.launch(ctx, &in.sinks, map[string]component{"postgres sink": in.postgres, "clickhouse sink": in.clickhouse})
 	return nil
 }
 
@@ -173,13 +173,13 @@ func (in *running) startIngress(ctx context.Context) error {
 		http.Check{Name: "reference data", Ready: pins.Ready})
 	server, err := http.New(http.Config{Address: in.options.HTTP}, http.Ports{
 		Commands: commands, Accounts: accounts, Pins: pins, Sealer: sealer, Store: in.store, Keys: keys, Checks: in.checks,
-		Now: time.Now, Log: in.log, Metrics: in.registry, Gatherer: in.gatherer(),
+		Now: time.Now, Log: in.log, Metrics: in.registry, Gatherer: in.gatherer(ctx),
 	})
 	if err != nil {
 		return err
 	}
-	in.launch(&in.ingress, map[string]component{"producer": commands, "directory": accounts, "reference data": pins, "ticker": ticks})
-	in.launch(&in.door, map[string]component{"api": server})
+	in.launch(ctx, &in.ingress, map[string]component{"producer": commands, "directory": accounts, "reference data": pins, "ticker": ticks})
+	in.launch(ctx, &in.door, map[string]component{"api": server})
 	return nil
 }
 
@@ -248,7 +248,7 @@ func (in *running) stop(ctx context.Context) error {
 
 func (in *running) welcome(w io.Writer) {
 	clickhouse := in.parts.analyst()
-	fmt.Fprintf(w, `
+	_, _ = fmt.Fprintf(w, `
 Up. Ctrl-C stops all of it; the next start goes on with the same data.
 
   API          http://%[1]s        (openapi.json, readyz, metrics)
@@ -267,5 +267,5 @@ Try it:
     -H "Content-Type: application/json" \
     -d '{"account_id":"ACCOUNT_ID","amount":15000,"currency":"BRL","method":{"type":"cash"},"reference":"first deposit"}'
   curl -s '%[4]s' --data-binary "SELECT kind, outcome, count() FROM payment_facts GROUP BY ALL ORDER BY ALL FORMAT PrettyCompact"
-`, in.options.HTTP, in.token, in.parts.Postgres, clickhouse, in.options.Data, filepath.Join(in.options.Data, tokenFile))
+`, in.options.HTTP, in.token, in.parts.Postgres, clickhouse, in.options.Data, filepath.Join(in.options.Data, tokenFile)) // the terminal may be gone
 }

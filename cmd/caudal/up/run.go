@@ -72,7 +72,7 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 	in.welcome(stderr)
 	select {
 	case <-ctx.Done():
-		fmt.Fprintln(stderr, "\nstopping")
+		_, _ = fmt.Fprintln(stderr, "\nstopping") // the terminal may be gone
 		return nil
 	case err := <-in.failed:
 		return err
@@ -99,7 +99,7 @@ func start(ctx context.Context, o Options, stderr io.Writer, log *slog.Logger) (
 		return nil, err
 	}
 	if len(o.Brokers) == 0 {
-		fmt.Fprintln(stderr, broker.Banner)
+		_, _ = fmt.Fprintln(stderr, broker.Banner) // the terminal may be gone
 	}
 	if in.token, err = devToken(o.Data); err != nil {
 		return nil, err
@@ -117,7 +117,7 @@ func start(ctx context.Context, o Options, stderr io.Writer, log *slog.Logger) (
 			return nil, err
 		}
 		in.watchWorker()
-		in.checks = append(in.checks, http.Check{Name: "streams", Ready: streamsCheck(in.worker)})
+		in.checks = append(in.checks, http.Check{Name: "streams", Ready: streamsCheck(ctx, in.worker)})
 	}
 	if o.runs(roleIngress) {
 		if err := in.startIngress(ctx); err != nil {
@@ -129,7 +129,7 @@ func start(ctx context.Context, o Options, stderr io.Writer, log *slog.Logger) (
 		if err != nil {
 			return nil, err
 		}
-		in.launch(&in.measuring, map[string]component{"profiles": server})
+		in.launch(ctx, &in.measuring, map[string]component{"profiles": server})
 	}
 	in.registry.MustRegister(newHealth(in))
 	in.parts.HTTP = "http://" + o.HTTP

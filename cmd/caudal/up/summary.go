@@ -70,9 +70,15 @@ func (s Summary) print(w io.Writer, output string) error {
 	t.SetOutputMirror(w)
 	t.SetStyle(table.StyleLight)
 	t.AppendRows([]table.Row{
-		{"accepted", s.Accepted}, {"decided", s.Decided}, {"approved", s.Approved}, {"declined", s.Declined},
-		{"in review", s.Review}, {"exact repeats", s.Repeats}, {"conflicting repeats", s.Conflicts},
-		{"dead letters", s.Dead}, {"parked", s.Parked},
+		{"accepted", s.Accepted},
+		{"decided", s.Decided},
+		{"approved", s.Approved},
+		{"declined", s.Declined},
+		{"in review", s.Review},
+		{"exact repeats", s.Repeats},
+		{"conflicting repeats", s.Conflicts},
+		{"dead letters", s.Dead},
+		{"parked", s.Parked},
 	})
 	t.AppendSeparator()
 	for _, reason := range sortedKeys(s.Reasons) {

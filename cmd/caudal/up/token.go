@@ -21,7 +21,7 @@ const (
 
 // Files in the data folder.
 const (
-	tokenFile     = "dev.token" //nolint:gosec // a file's name
+	tokenFile     = "dev.token"
 	keysFile      = "keys.json"
 	addressesFile = "addresses.json"
 	sealFile      = "seal.key"
@@ -30,7 +30,7 @@ const (
 // devToken returns the bearer token of the sample tenant, making it and its entry in the key file at the first start.
 func devToken(data string) (string, error) {
 	path := filepath.Join(data, tokenFile)
-	stored, err := os.ReadFile(path)
+	stored, err := os.ReadFile(path) //nolint:gosec // in the data folder that the operator names
 	if errors.Is(err, os.ErrNotExist) {
 		raw := make([]byte, 24)
 		_, _ = rand.Read(raw) // never fails

@@ -82,8 +82,7 @@ func RunWorker(o WorkerOptions) error {
 	if err != nil {
 		log.Error("worker ended", "group", topics.AccountsGroup, "error", err)
 	}
-	var torn *engine.TornError
-	if errors.As(err, &torn) {
+	if _, torn := errors.AsType[*engine.TornError](err); torn {
 		child.Refuse(err) // starting again would find the same
 	}
 	return err
@@ -104,13 +103,14 @@ func startWorker(ctx context.Context, o Options, brokers []string, log *slog.Log
 }
 
 // streamsCheck asks the worker itself: that its process runs says nothing about its place in the group.
-func streamsCheck(worker *child.Process) func() error {
+func streamsCheck(ctx context.Context, worker *child.Process) func() error {
+	ctx = context.WithoutCancel(ctx) // readiness is asked while the house stops, too
 	client := &http.Client{Timeout: time.Second}
 	return func() error {
 		if err := worker.Ready(); err != nil {
 			return err
 		}
-		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+worker.Announced()+"/readyz", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+worker.Announced()+"/readyz", nil)
 		if err != nil {
 			return fmt.Errorf("asking the streams worker: %w", err)
 		}
