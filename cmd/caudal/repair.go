@@ -52,21 +52,21 @@ func repairCommand() *cobra.Command {
 				return err
 			}
 			if torn == 0 {
-				fmt.Fprintln(cmd.OutOrStdout(), "nothing to repair")
-				return nil
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), "nothing to repair")
+				return err
 			}
 			if err := repair.Prove(ctx, cfg); err != nil {
 				return err
 			}
 			if dryRun {
-				fmt.Fprintf(cmd.OutOrStdout(), "%d partitions can be repaired: run it again without --dry-run\n", torn)
-				return nil
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d partitions can be repaired: run it again without --dry-run\n", torn)
+				return err
 			}
 			if err := repair.Commit(ctx, cfg, found); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%d partitions repaired; start it again with: caudal up --data %s\n", torn, data)
-			return nil
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d partitions repaired; start it again with: caudal up --data %s\n", torn, data)
+			return err
 		},
 	}
 	c.Flags().StringVar(&data, "data", dataDefault, "data folder of the installation, which must not be up")

@@ -5,6 +5,7 @@ package observe
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -61,8 +62,10 @@ func New(ctx context.Context, brokers []string) (*Observer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting observer: %w", err)
 	}
-	return &Observer{client: client, latency: hdrhistogram.New(1, int64(10*time.Minute/time.Microsecond), 3),
-		counts: Counts{Kinds: map[string]int64{}, Reasons: map[string]int64{}}}, nil
+	return &Observer{
+		client: client, latency: hdrhistogram.New(1, int64(10*time.Minute/time.Microsecond), 3),
+		counts: Counts{Kinds: map[string]int64{}, Reasons: map[string]int64{}},
+	}, nil
 }
 
 // Run counts until ctx ends. A record that is no decision is an error: the topic holds nothing else.
@@ -94,13 +97,7 @@ func (o *Observer) Snapshot() Counts {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	c := o.counts
-	c.Kinds, c.Reasons = map[string]int64{}, map[string]int64{}
-	for k, v := range o.counts.Kinds {
-		c.Kinds[k] = v
-	}
-	for k, v := range o.counts.Reasons {
-		c.Reasons[k] = v
-	}
+	c.Kinds, c.Reasons = maps.Clone(o.counts.Kinds), maps.Clone(o.counts.Reasons)
 	return c
 }
 

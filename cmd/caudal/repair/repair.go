@@ -81,8 +81,8 @@ func Inspect(ctx context.Context, cfg Config) ([]Partition, error) {
 	}
 	found := make([]Partition, cfg.Partitions)
 	for i := range found {
-		found[i] = Partition{ID: int32(i), Applied: -1, Committed: -1, Decided: -1} //nolint:gosec // a partition count
-		if o, ok := offsets.Lookup(topics.Commands, int32(i)); ok {                 //nolint:gosec // a partition count
+		found[i] = Partition{ID: int32(i), Applied: -1, Committed: -1, Decided: -1}
+		if o, ok := offsets.Lookup(topics.Commands, int32(i)); ok {
 			found[i].Committed = o.At
 		}
 	}

@@ -122,8 +122,10 @@ func (l *loader) item(c Command) item {
 		defer l.mu.Unlock()
 		return item{Kind: c.Kind, Key: c.Key, PaymentID: l.payments[c.RefundOf], Amount: c.AmountMinor, Reason: c.Reference}
 	}
-	out := item{Kind: c.Kind, Key: c.Key, AccountID: l.ids[c.Account], Amount: c.AmountMinor, Currency: c.Currency,
-		TargetCurrency: c.TargetCurrency, Reference: c.Reference}
+	out := item{
+		Kind: c.Kind, Key: c.Key, AccountID: l.ids[c.Account], Amount: c.AmountMinor, Currency: c.Currency,
+		TargetCurrency: c.TargetCurrency, Reference: c.Reference,
+	}
 	if c.Kind == "transfer" {
 		out.ToAccountID = l.ids[c.ToAccount]
 	} else {

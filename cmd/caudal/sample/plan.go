@@ -94,7 +94,7 @@ func (d *Day) Commands() int {
 
 // Plan makes the day of a seed.
 func Plan(seed uint64) *Day {
-	g := &generator{rng: rand.New(rand.NewPCG(seed, 0xCA0DA1)), seed: seed}
+	g := &generator{rng: rand.New(rand.NewPCG(seed, 0xCA0DA1)), seed: seed} //nolint:gosec // data of a seed, no secrets
 	d := &Day{Seed: seed, Accounts: g.accounts()}
 	trade := g.trade(d.Accounts)
 	trouble := g.trouble()
