@@ -23,8 +23,8 @@ import (
 )
 
 var (
-	kills    = flag.Int("kills", 4, "how often TestKillUp kills")            //nolint:gochecknoglobals // a test's flag
-	killSeed = flag.Uint64("kill-seed", 1, "seed of the moments of killing") //nolint:gochecknoglobals // a test's flag
+	kills    = flag.Int("kills", 4, "how often TestKillUp kills")
+	killSeed = flag.Uint64("kill-seed", 1, "seed of the moments of killing")
 )
 
 // house is one `caudal up` under test.
@@ -178,11 +178,15 @@ func (f *flood) run(ctx context.Context, api *client.Client, accounts []string) 
 		for range 50 {
 			f.serial++
 			account := accounts[f.serial%len(accounts)]
-			item := map[string]any{"kind": "payin", "idempotency_key": fmt.Sprintf("flood-%d", f.serial), "account_id": account,
-				"amount": 1000 + f.serial%100, "currency": "BRL", "method": map[string]string{"type": "book"}, "reference": "flood"}
+			item := map[string]any{
+				"kind": "payin", "idempotency_key": fmt.Sprintf("flood-%d", f.serial), "account_id": account,
+				"amount": 1000 + f.serial%100, "currency": "BRL", "method": map[string]string{"type": "book"}, "reference": "flood",
+			}
 			if f.serial%4 == 0 {
-				item = map[string]any{"kind": "transfer", "idempotency_key": fmt.Sprintf("flood-%d", f.serial), "account_id": account,
-					"to_account_id": accounts[(f.serial+1)%len(accounts)], "amount": 100, "currency": "BRL", "reference": "flood"}
+				item = map[string]any{
+					"kind": "transfer", "idempotency_key": fmt.Sprintf("flood-%d", f.serial), "account_id": account,
+					"to_account_id": accounts[(f.serial+1)%len(accounts)], "amount": 100, "currency": "BRL", "reference": "flood",
+				}
 			}
 			items = append(items, item)
 		}
@@ -236,7 +240,7 @@ func (h *house) openAccounts(t *testing.T, api *client.Client, n int) []string {
 // and the next start goes on by itself.
 func TestKillUp(t *testing.T) {
 	data := t.TempDir()
-	rng := rand.New(rand.NewPCG(*killSeed, 9)) //nolint:gosec // a test's seed
+	rng := rand.New(rand.NewPCG(*killSeed, 9))
 	t.Logf("kills %d, seed %d", *kills, *killSeed)
 	f := &flood{}
 	var accounts []string

@@ -44,7 +44,7 @@ func newSamples() samples {
 		v := fmt.Appendf(nil, `{"id":"%016x%016x","amount":%d,"currency":"BRL","account":"%016x","ip":"%d.%d.%d.%d","at":%d,"reference":"`,
 			rng.Uint64(), rng.Uint64(), rng.IntN(1e6), rng.Uint64(), rng.IntN(255), rng.IntN(255), rng.IntN(255), rng.IntN(255), 1_700_000_000_000_000+int64(i)*977)
 		for len(v) < recordBytes-2 {
-			v = append(v, byte('a'+rng.IntN(26)))
+			v = append(v, byte('a'+rng.IntN(26))) //nolint:gosec // a letter
 		}
 		s.values[i] = append(v[:recordBytes-2], '"', '}')
 	}
@@ -170,7 +170,7 @@ func startEcho(ctx context.Context) (url string, stop func(), err error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("finding the binary: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, binary, "bench", "--echo")
+	cmd := exec.CommandContext(ctx, binary, "bench", "--echo") //nolint:gosec // this program itself
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
 	if err != nil {

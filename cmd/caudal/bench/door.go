@@ -31,49 +31,12 @@ func (b *bench) door(ctx context.Context) error {
 		return float64(n) / time.Since(began).Seconds(), err
 	}
 	if chosen(b.options.Only, "P4") {
-		if _, err := batches(b.warmUp()); err != nil {
-			return fmt.Errorf("warming up: %w", err)
-		}
-		base, system, err := b.pairs("P4",
-			func() (float64, error) {
-				return b.samples.produceFor(ctx, b.house.Brokers, rawOut, b.duration(), 1<<40)
-			},
-			func() (float64, error) { return batches(b.duration()) })
-		if err != nil {
-			return err
-		}
-		b.report.add(newFigure("P4", base, system))
-		if err := b.profile(ctx, "ingress alone, batches", map[string]string{partUp: "", partBroker: "/broker"}, func(limit time.Duration) error {
-			_, err := batches(limit)
-			return err
-		}); err != nil {
+		if err := b.doorBatches(ctx, batches); err != nil {
 			return err
 		}
 	}
 	if chosen(b.options.Only, "P3") {
-		url, stop, err := startEcho(ctx)
-		if err != nil {
-			return err
-		}
-		defer stop()
-		if _, err := singles(b.warmUp()); err != nil {
-			return fmt.Errorf("warming up: %w", err)
-		}
-		base, system, err := b.pairs("P3",
-			func() (float64, error) {
-				began := time.Now()
-				n, err := closedSingles(url, b.house.token, b.load, b.duration())
-				return float64(n) / time.Since(began).Seconds(), err
-			},
-			func() (float64, error) { return singles(b.duration()) })
-		if err != nil {
-			return err
-		}
-		b.report.add(newFigure("P3", base, system))
-		if err := b.profile(ctx, "ingress alone, singles", map[string]string{partUp: "", partBroker: "/broker"}, func(limit time.Duration) error {
-			_, err := singles(limit)
-			return err
-		}); err != nil {
+		if err := b.doorSingles(ctx, singles); err != nil {
 			return err
 		}
 	}
@@ -87,6 +50,57 @@ func (b *bench) door(ctx context.Context) error {
 	}
 	b.report.Acknowledged, b.report.LogGrew = accepted, after-before
 	return nil
+}
+
+// timed loads the house for a while and gives what it accepted per second.
+type timed func(limit time.Duration) (float64, error)
+
+// doorBatches is P4, against records produced to the broker directly.
+func (b *bench) doorBatches(ctx context.Context, batches timed) error {
+	if _, err := batches(b.warmUp()); err != nil {
+		return fmt.Errorf("warming up: %w", err)
+	}
+	base, system, err := b.pairs("P4",
+		func() (float64, error) {
+			return b.samples.produceFor(ctx, b.house.Brokers, rawOut, b.duration(), 1<<40)
+		},
+		func() (float64, error) { return batches(b.duration()) })
+	if err != nil {
+		return err
+	}
+	b.report.add(newFigure("P4", base, system))
+	return b.profileDoor(ctx, "ingress alone, batches", batches)
+}
+
+// doorSingles is P3, against a server that only sends back what it is given.
+func (b *bench) doorSingles(ctx context.Context, singles timed) error {
+	url, stop, err := startEcho(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if _, err := singles(b.warmUp()); err != nil {
+		return fmt.Errorf("warming up: %w", err)
+	}
+	base, system, err := b.pairs("P3",
+		func() (float64, error) {
+			began := time.Now()
+			n, err := closedSingles(url, b.house.token, b.load, b.duration())
+			return float64(n) / time.Since(began).Seconds(), err
+		},
+		func() (float64, error) { return singles(b.duration()) })
+	if err != nil {
+		return err
+	}
+	b.report.add(newFigure("P3", base, system))
+	return b.profileDoor(ctx, "ingress alone, singles", singles)
+}
+
+func (b *bench) profileDoor(ctx context.Context, what string, load timed) error {
+	return b.profile(ctx, what, map[string]string{partUp: "", partBroker: "/broker"}, func(limit time.Duration) error {
+		_, err := load(limit)
+		return err
+	})
 }
 
 // commandsEnd is the sum of the ends of the commands log.

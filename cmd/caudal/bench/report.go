@@ -110,14 +110,18 @@ func (r *Report) publish(stdout io.Writer) error {
 		}
 		return nil
 	}
-	fmt.Fprintf(stdout, "%s\n%s\n%s\n", r.Machine, r.Broker, r.Durability)
+	if _, err := fmt.Fprintf(stdout, "%s\n%s\n%s\n", r.Machine, r.Broker, r.Durability); err != nil {
+		return fmt.Errorf("printing report: %w", err)
+	}
 	for _, t := range []table.Writer{r.figures(), r.spent()} {
 		t.SetOutputMirror(stdout)
 		t.SetStyle(table.StyleLight)
 		t.Render()
 	}
 	for _, p := range r.Profiles {
-		fmt.Fprintf(stdout, "\n%s\n%s", p.Part, p.Top)
+		if _, err := fmt.Fprintf(stdout, "\n%s\n%s", p.Part, p.Top); err != nil {
+			return fmt.Errorf("printing report: %w", err)
+		}
 	}
 	return nil
 }
@@ -202,7 +206,7 @@ func (r *Report) writeMarkdown() error {
 		return fmt.Errorf("making the folder of reports: %w", err)
 	}
 	path := filepath.Join(r.options.Report, r.At.Format("2006-01-02")+"-"+r.options.What+".md")
-	f, err := os.Create(path)
+	f, err := os.Create(path) //nolint:gosec // the operator names the folder
 	if err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}

@@ -61,8 +61,10 @@ func (w *workload) open(ctx context.Context, s *system, n int) (int64, error) {
 	for from := 0; from < n; from += 1000 {
 		items := make([]any, 0, 1000)
 		for i := from; i < min(n, from+1000); i++ {
-			items = append(items, map[string]any{"kind": "payin", "idempotency_key": fmt.Sprintf("bench-fund-%d", i), "account_id": w.accounts[i],
-				"amount": 10_000_000, "currency": "BRL", "method": map[string]string{"type": "book"}, "reference": "funding"})
+			items = append(items, map[string]any{
+				"kind": "payin", "idempotency_key": fmt.Sprintf("bench-fund-%d", i), "account_id": w.accounts[i],
+				"amount": 10_000_000, "currency": "BRL", "method": map[string]string{"type": "book"}, "reference": "funding",
+			})
 		}
 		if _, err := api.Batch(ctx, items, "respond-async"); err != nil {
 			return 0, fmt.Errorf("funding accounts: %w", err)
@@ -79,7 +81,7 @@ type caller struct {
 }
 
 func (w *workload) caller(seed uint64) *caller {
-	return &caller{w: w, rng: rand.New(rand.NewPCG(seed, 7))}
+	return &caller{w: w, rng: rand.New(rand.NewPCG(seed, 7))} //nolint:gosec // a load, no secrets
 }
 
 // item appends one batch item. Bodies are built by hand: the load generator shares the machine with what it measures.
