@@ -57,6 +57,10 @@ func TestSampleDayCloses(t *testing.T) {
 	if out, err := caudal(t, "verify", "--data", data).CombinedOutput(); err != nil {
 		t.Fatalf("verify after the end: %v\n%s", err, out)
 	}
+	again := once(t, "--data", data, "--seed", "7")
+	if moved := again.Approved - again.Repeats; !again.Closed() || again.Accepted < 50_000 || again.Repeats < 50_000 || moved > 0 {
+		t.Errorf("the same day again is repeats and nothing else: %+v", again)
+	}
 }
 
 const bankFile = "../../../shared/data/czech-bank-1993/transactions.csv"

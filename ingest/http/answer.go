@@ -100,11 +100,16 @@ func verdictOf(d *paymentsv1.Decision) (first paymentsv1.Outcome, repeated bool)
 	case d.GetStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_IN_REVIEW && !isRequest(d.GetKind()):
 		return paymentsv1.Outcome_OUTCOME_REVIEW, true
 	case d.GetStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_FAILED && !isRequest(d.GetKind()),
-		isRequest(d.GetKind()) && len(d.GetReasons()) > 0:
+		isRequest(d.GetKind()) && len(d.GetReasons()) > 0 && !declinesReview(d):
 		return paymentsv1.Outcome_OUTCOME_DECLINED, true
 	default:
 		return paymentsv1.Outcome_OUTCOME_APPROVED, true
 	}
+}
+
+// declinesReview holds for the verdict that ends a review with a decline: it is granted, and its reason is the payment's.
+func declinesReview(d *paymentsv1.Decision) bool {
+	return d.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_DECLINE && d.GetReasons()[0] == paymentsv1.Reason_REASON_REVIEW_DECLINED
 }
 
 // isRequest holds for what is not a payment: opening, KYC level, verdict.

@@ -152,6 +152,8 @@ func (h *house) decide(cmd *paymentsv1.Command) *paymentsv1.Decision {
 			Tenant: cmd.GetTenant(), Merchant: cmd.GetMerchant(), Customer: cmd.GetCustomer(),
 			State: &paymentsv1.AccountState{ExternalId: o.GetExternalId(), Currencies: o.GetCurrencies(), Policy: o.GetPolicy()},
 		}
+	case cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_DECLINE && cmd.GetPaymentId()[:3] == payment.KindTransfer.Prefix():
+		d.Status, d.Reasons = paymentsv1.PaymentStatus_PAYMENT_STATUS_FAILED, []paymentsv1.Reason{paymentsv1.Reason_REASON_REVIEW_DECLINED}
 	case cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_DECLINE:
 		d.Outcome, d.Reasons = paymentsv1.Outcome_OUTCOME_DECLINED, []paymentsv1.Reason{paymentsv1.Reason_REASON_PAYMENT_STATE}
 	}

@@ -2,6 +2,7 @@ package http_test
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -167,12 +168,14 @@ func TestRepeatAnswersTheFirstBytes(t *testing.T) {
 			}
 		})
 	}
-	for _, w := range [][3]string{
+	for i, w := range [][3]string{
+		{"POST", "/payments/" + string(payment.IDFrom(payment.KindTransfer, d.shop, "shop", "in review")) + "/decline", ``},
 		{"PUT", "/customers/c1/kyc-level", `{"kyc_level":2}`},
 		{"POST", "/accounts", `{"external_id":"e2","customer_id":"c2x","kind":"person","currencies":["BRL"],"kyc_level":1}`},
 		{"POST", "/payments/" + string(payment.IDFrom(payment.KindPayOut, d.shop, "shop", "x")) + "/decline", ``},
 	} {
-		first, again := d.send(w[0], w[1], w[2], "Idempotency-Key", "w"), d.send(w[0], w[1], w[2], "Idempotency-Key", "w")
+		key := fmt.Sprintf("w-%d", i)
+		first, again := d.send(w[0], w[1], w[2], "Idempotency-Key", key), d.send(w[0], w[1], w[2], "Idempotency-Key", key)
 		if first.status != again.status || !bytes.Equal(first.body, again.body) || again.header["Idempotency-Replayed"] != "true" {
 			t.Errorf("%s: %d %s, then %d %s", w[1], first.status, first.body, again.status, again.body)
 		}
