@@ -45,8 +45,19 @@ func (h *house) addresses() (a up.Addresses) {
 	return a
 }
 
-// part is the process id of a child: postgres, or the subcommand it runs.
+// part is the process id of a child: postgres, or the subcommand it runs. One that is just being started is waited for.
 func (h *house) part(name string) int {
+	h.t.Helper()
+	for until := time.Now().Add(20 * time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
+		if pid := h.find(name); pid != 0 {
+			return pid
+		}
+	}
+	h.t.Fatalf("no child %s: %s", name, h.out)
+	return 0
+}
+
+func (h *house) find(name string) int {
 	h.t.Helper()
 	for pid := range descendants(h.t, h.cmd.Process.Pid) {
 		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
@@ -60,7 +71,6 @@ func (h *house) part(name string) int {
 			return pid
 		}
 	}
-	h.t.Fatalf("no child %s", name)
 	return 0
 }
 
@@ -239,6 +249,7 @@ func (h *house) payMeanwhile(account string) error {
 func TestBrokerKilled(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
+	t.Cleanup(func() { logTail(t, filepath.Join(data, "logs", "broker.log")) })
 	h := startHouse(t, data)
 	api := h.api(t)
 	accounts := h.openAccounts(t, api, 20)
@@ -271,6 +282,15 @@ func TestBrokerKilled(t *testing.T) {
 	api.Close()
 	h.stop()
 	verifyStrictly(t, data)
+}
+
+// logTail shows the last lines of a log of a test that failed.
+func logTail(t *testing.T, path string) {
+	t.Helper()
+	body, err := os.ReadFile(path) //nolint:gosec // in a test's folder
+	if t.Failed() {
+		t.Logf("%s: %v\n%s", path, err, body[max(0, len(body)-6000):])
+	}
 }
 
 func (h *house) namesTheRepair() {
@@ -443,6 +463,8 @@ func TestPoison(t *testing.T) {
 	api.Close()
 	h.stop()
 
+	h.logsAreJSON(sick)
+
 	// Strictly: parked and dead are accounted for, so the books close; but a load does not call itself closed.
 	out, err := caudal(t, "verify", "--data", data, "-o", "json").Output()
 	var report audit.Report
@@ -456,6 +478,36 @@ func TestPoison(t *testing.T) {
 	}
 	if s := once(t, "--data", data, "--import", file, "--mapping", "../../deploy/import/bank-csv.yaml"); s.Parked != 2 || s.Dead != 1 || s.Closed() {
 		t.Errorf("summary: %+v", s)
+	}
+}
+
+// logsAreJSON checks each line of the logs that are Caudal's own, and the fixed keys of two lines an operator acts on.
+func (h *house) logsAreJSON(parked string) {
+	h.t.Helper()
+	said := map[string]map[string]any{}
+	for _, name := range []string{"caudal", "streams", "broker"} {
+		body, err := os.ReadFile(filepath.Join(h.data, "logs", name+".log"))
+		if err != nil && name != "broker" { // which has nothing to say when all is well
+			h.t.Fatal(err)
+		}
+		for line := range strings.Lines(string(body)) {
+			var l map[string]any
+			if err := json.Unmarshal([]byte(line), &l); err != nil || l["time"] == nil || l["level"] == nil || l["msg"] == nil {
+				h.t.Errorf("%s.log: no JSON with time, level, msg: %s", name, line)
+				continue
+			}
+			said[fmt.Sprint(l["msg"])] = l
+		}
+	}
+	for _, msg := range []string{"key parked", "dead letter"} {
+		for _, key := range []string{"group", "topic", "partition", "offset", "error"} {
+			if said[msg][key] == nil {
+				h.t.Errorf("%q is logged without %s: %v", msg, key, said[msg])
+			}
+		}
+	}
+	if said["key parked"]["account"] != parked {
+		h.t.Errorf("the account that is parked is not logged: %v", said["key parked"])
 	}
 }
 

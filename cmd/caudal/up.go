@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+
 	"github.com/spf13/cobra"
 
 	"github.com/caudalpay/caudal/cmd/caudal/up"
@@ -52,7 +54,11 @@ func workerCommand() *cobra.Command {
 		Use:   "worker",
 		Short: "Run the streams worker alone: the exactly-once processor of the accounts group",
 		Args:  cobra.NoArgs,
-		RunE:  func(*cobra.Command, []string) error { return up.RunWorker(o) },
+		Run: func(*cobra.Command, []string) {
+			if err := up.RunWorker(o); err != nil {
+				os.Exit(1) // its log, which is JSON line by line, says why
+			}
+		},
 	}
 	f := c.Flags()
 	f.StringSliceVar(&o.Brokers, "brokers", nil, "Kafka brokers")

@@ -63,7 +63,7 @@ func newPartition(id int32, cfg *Config, cb Callback, lk *lookups) *partition {
 	p := &partition{
 		id: id, count: cfg.Partitions, input: cfg.Input, outputs: cfg.Outputs, deadLetters: cfg.DeadLetters,
 		attributable: cfg.Attributable, callback: cb, hasher: cfg.Hasher(), lookups: lk,
-		log:        cfg.Logger.With("group", cfg.Group, "partition", id),
+		log:        cfg.Logger.With("group", cfg.Group, "topic", cfg.Input, "partition", id),
 		appliedKey: string(SideKey{Scope: ScopePartition, Kind: AppliedKind, ID: cfg.Input}.Encode()),
 	}
 	p.reset()
@@ -127,7 +127,7 @@ func (p *partition) handle(r *kgo.Record, key string) error {
 		return fmt.Errorf("handling record %d of partition %d: %w", r.Offset, p.id, err)
 	}
 	if canPark {
-		p.log.Warn("key parked", "key", key, "offset", r.Offset, "error", err)
+		p.log.Warn("key parked", "account", key, "offset", r.Offset, "error", err)
 		p.park(r, key, err.Error())
 	} else {
 		p.bury(r, err.Error())

@@ -42,9 +42,20 @@ const stopGrace = 10 * time.Second
 // error; its first line on standard output names the address of its metrics. It returns an error in every case of doubt:
 // who supervises it starts it again.
 func RunWorker(o WorkerOptions) error {
+	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	err := runWorker(o, log)
+	if err != nil {
+		log.Error("worker ended", "group", topics.AccountsGroup, "error", err)
+	}
+	if _, torn := errors.AsType[*engine.TornError](err); torn {
+		child.Refuse(err) // starting again would find the same
+	}
+	return err
+}
+
+func runWorker(o WorkerOptions, log *slog.Logger) error {
 	ctx := child.Lifeline(stopGrace)
 	go child.HeapRoom(ctx, workerHeapRoom) // ends with the process
-	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	e, err := engine.New(topology.Accounts(engine.Config{
@@ -78,12 +89,6 @@ func RunWorker(o WorkerOptions) error {
 	err = errors.Join(err, server.Shutdown(closing))
 	if e := <-served; !errors.Is(e, http.ErrServerClosed) {
 		err = errors.Join(err, e)
-	}
-	if err != nil {
-		log.Error("worker ended", "group", topics.AccountsGroup, "error", err)
-	}
-	if _, torn := errors.AsType[*engine.TornError](err); torn {
-		child.Refuse(err) // starting again would find the same
 	}
 	return err
 }

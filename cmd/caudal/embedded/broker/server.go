@@ -98,6 +98,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	s.process, err = child.Supervise(ctx, child.Spec{
 		Name: "broker", Args: args,
 		ExtraFiles: []*os.File{s.inherit}, LogFile: cfg.LogFile, Logger: cfg.Logger, StopTimeout: 25 * time.Second,
+		PauseMax: 2 * time.Second, // every payment waits for it
 	})
 	if err != nil {
 		return nil, err
