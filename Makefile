@@ -8,6 +8,7 @@ GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v
 DATA ?= ./caudal-data
 HTTP ?= 127.0.0.1:8080
 SEED ?= 1
+BANK := ../shared/data/czech-bank-1993/transactions.csv
 
 .PHONY: help build run test lint gen bench verify kill-test clean
 
@@ -22,6 +23,7 @@ run: build ## start everything, load a sample day, show that the books balance (
 
 test: build ## every test, with the real broker protocol, a real Postgres and the real ClickHouse engine
 	@bin/caudal fetch
+	@test -f $(BANK) || echo "ATTENTION: $(BANK) is not there, so 38,168 real bank movements go unproven" >&2
 	@go test -timeout 14m -p 2 ./...
 
 lint: ## golangci-lint
@@ -37,7 +39,7 @@ verify: build ## prove the books of DATA: every balance recomputed from the log,
 	@bin/caudal verify --data $(DATA)
 
 kill-test: build ## kill -9 `caudal up` twenty times in mid-load, then verify
-	@go test -count=1 -timeout 30m -run TestKillUp ./cmd/caudal -kills 20 -v
+	@go test -count=1 -timeout 30m -v -run TestKillUp ./cmd/caudal -args -kills 20
 
 clean: ## remove what was built and the sample data
 	@rm -rf bin $(DATA)
