@@ -141,8 +141,10 @@ func TestEveryMetricNamedIsExported(t *testing.T) {
 	api := h.api(t)
 	accounts := h.openAccounts(t, api, 2)
 	h.settle(t, api, accounts)
-	item := map[string]any{"kind": "payin", "idempotency_key": "item", "account_id": accounts[0], "amount": 1, "currency": "BRL",
-		"method": map[string]string{"type": "book"}, "reference": "item"}
+	item := map[string]any{
+		"kind": "payin", "idempotency_key": "item", "account_id": accounts[0], "amount": 1, "currency": "BRL",
+		"method": map[string]string{"type": "book"}, "reference": "item",
+	}
 	if _, err := api.Batch(t.Context(), []any{item}, ""); err != nil {
 		t.Fatal(err)
 	}

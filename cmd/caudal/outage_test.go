@@ -30,7 +30,7 @@ import (
 	"github.com/caudalpay/caudal/sinks/audit"
 )
 
-var brokerKills = flag.Int("broker-kills", 4, "how often TestBrokerKilled kills") //nolint:gochecknoglobals // a test's flag
+var brokerKills = flag.Int("broker-kills", 4, "how often TestBrokerKilled kills")
 
 // addresses of the parts of a house.
 func (h *house) addresses() (a up.Addresses) {
@@ -214,6 +214,42 @@ func TestOutages(t *testing.T) {
 	verifyStrictly(t, h.data)
 }
 
+// Invariant: an orderly stop closes the door first, and what had come in is decided and answered.
+func TestStopAnswersWhatIsInFlight(t *testing.T) {
+	t.Parallel()
+	h := startHouse(t, t.TempDir())
+	api := h.api(t)
+	defer api.Close()
+	accounts := h.openAccounts(t, api, 20)
+	worker := h.part("worker")
+	h.signal(worker, syscall.SIGSTOP) // decisions wait
+	statuses := make(chan int, len(accounts))
+	for i, account := range accounts {
+		go func() {
+			status, _ := h.pay(t, api, account, fmt.Sprintf("in-flight-%d", i))
+			statuses <- status
+		}()
+	}
+	for until := time.Now().Add(10 * time.Second); h.metric("caudal_ingest_http_open_requests") < float64(len(accounts)); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("the payments are not in flight")
+		}
+	}
+	if err := h.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(200 * time.Millisecond)
+	h.signal(worker, syscall.SIGCONT)
+	for range accounts {
+		if status := <-statuses; status != http.StatusCreated {
+			t.Errorf("a payment in flight was answered %d", status)
+		}
+	}
+	if err := h.cmd.Wait(); err != nil {
+		t.Errorf("stopping: %v %s", err, h.out)
+	}
+}
+
 // payMeanwhile sends one payment and wants an honest answer: decided, taken, or not now.
 func (h *house) payMeanwhile(account string) error {
 	token, err := os.ReadFile(filepath.Join(h.data, "dev.token"))
@@ -287,7 +323,7 @@ func TestBrokerKilled(t *testing.T) {
 // logTail shows the last lines of a log of a test that failed.
 func logTail(t *testing.T, path string) {
 	t.Helper()
-	body, err := os.ReadFile(path) //nolint:gosec // in a test's folder
+	body, err := os.ReadFile(path)
 	if t.Failed() {
 		t.Logf("%s: %v\n%s", path, err, body[max(0, len(body)-6000):])
 	}
