@@ -222,7 +222,7 @@ func TestHeadersOfAWrite(t *testing.T) {
 		{"long key", "Idempotency-Key", strings.Repeat("k", 256), 400, http.ErrorInvalidKey},
 		{"key with a space", "Idempotency-Key", "a b", 400, http.ErrorInvalidKey},
 		{"key outside ASCII", "Idempotency-Key", "ç", 400, http.ErrorInvalidKey},
-		{"form", "Content-Type", "application/x-www-form-urlencoded", 415, http.ErrorMediaType},
+		{"form", "Content-Type", "multipart/form-data; boundary=x", 415, http.ErrorMediaType},
 		{"lines", "Content-Type", "application/x-ndjson", 415, http.ErrorMediaType},
 		{"gzip", "Content-Encoding", "gzip", 415, http.ErrorMediaType},
 	} {
@@ -240,7 +240,10 @@ func TestHeadersOfAWrite(t *testing.T) {
 	if r := d.post("/payins", "k", d.payIn("5", ""), "Authorization", "bEARER "+token); r.status != 201 {
 		t.Errorf("%d %s", r.status, r.body)
 	}
-	if n := len(d.produced()); n != 1 {
+	if r := d.post("/payins", "curl", d.payIn("5", ""), "Content-Type", "application/x-www-form-urlencoded"); r.status != 201 {
+		t.Errorf("JSON as curl -d sends it: %d %s", r.status, r.body)
+	}
+	if n := len(d.produced()); n != 2 {
 		t.Errorf("%d commands", n)
 	}
 }

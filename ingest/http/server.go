@@ -251,7 +251,7 @@ func (s *Server) bodyForm(ctx *fasthttp.RequestCtx, r *route) *Problem {
 		return s.problem(ErrorTooLarge, "At most "+strconv.Itoa(most)+" bytes.")
 	}
 	switch media := mediaType(h.ContentType()); {
-	case media == "", media == jsonMediaType:
+	case media == "", media == jsonMediaType, media == curlMediaType:
 	case r.batch && media == ndjsonMediaType:
 	default:
 		return s.problem(ErrorMediaType, "Content-Type has to be "+jsonMediaType+".")
@@ -259,7 +259,12 @@ func (s *Server) bodyForm(ctx *fasthttp.RequestCtx, r *route) *Problem {
 	return nil
 }
 
-const ndjsonMediaType = "application/x-ndjson"
+const (
+	ndjsonMediaType = "application/x-ndjson"
+	// curlMediaType is what curl -d says of any body unless told otherwise. The body has to be JSON all the same, and the
+	// Authorization header keeps a page of a browser from sending one.
+	curlMediaType = "application/x-www-form-urlencoded"
+)
 
 // mediaType is the type of a Content-Type without its parameters.
 func mediaType(header []byte) string {
