@@ -183,6 +183,7 @@ func (r *run) total(took time.Duration) Result {
 
 // progress draws on a terminal only.
 func progress(w io.Writer, rows int) *progressbar.ProgressBar {
+	rows = max(1, rows) // a bar of nothing cannot be finished; a file may hold a header only
 	f, ok := w.(*os.File)
 	if ok = ok && term.IsTerminal(int(f.Fd())); !ok {
 		return progressbar.DefaultSilent(int64(rows))

@@ -235,6 +235,15 @@ counterparty: {name: "{name}", country: DE}
 	}
 }
 
+// A file without rows is imported at once.
+func TestNothingToImport(t *testing.T) {
+	h := newHouse(t)
+	got, err := importer.Run(t.Context(), options(h, write(t, "bank.csv", bankHeader)))
+	if err != nil || got.Rows != 0 || got.Rejected != 0 {
+		t.Errorf("%+v %v", got, err)
+	}
+}
+
 func TestWhatCannotWorkIsRefusedBeforeTheFirstRow(t *testing.T) {
 	h := newHouse(t)
 	file := write(t, "bank.csv", bankHeader)

@@ -3,6 +3,7 @@
 package up
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -88,4 +89,16 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("resolving --data: %w", err)
 	}
 	return nil
+}
+
+// doorFree says at once, and not after everything else has started, that the API's address cannot be had.
+func (o *Options) doorFree(ctx context.Context) error {
+	if !o.runs(roleIngress) {
+		return nil
+	}
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", o.HTTP)
+	if err != nil {
+		return fmt.Errorf("trying the API's address (--http chooses another): %w", err)
+	}
+	return ln.Close()
 }

@@ -41,6 +41,9 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 		return fmt.Errorf("owning the data folder: %w", err)
 	}
 	defer func() { _ = lock.Close() }() // released by the kernel anyway
+	if err := o.doorFree(ctx); err != nil {
+		return err
+	}
 	log, closeLog, err := openLog(o)
 	if err != nil {
 		return err
