@@ -220,14 +220,20 @@ func TestStopAnswersWhatIsInFlight(t *testing.T) {
 	h := startHouse(t, t.TempDir())
 	api := h.api(t)
 	defer api.Close()
-	accounts := h.openAccounts(t, api, 20)
+	accounts := h.openAccounts(t, api, 10) // fewer than the client has connections
 	worker := h.part("worker")
 	h.signal(worker, syscall.SIGSTOP) // decisions wait
-	statuses := make(chan int, len(accounts))
-	for i, account := range accounts {
+	type result struct {
+		answer client.Answer
+		err    error
+	}
+	results := make(chan result, len(accounts))
+	for _, account := range accounts {
 		go func() {
-			status, _ := h.pay(t, api, account, fmt.Sprintf("in-flight-%d", i))
-			statuses <- status
+			a, err := api.Do(t.Context(), client.Request{Method: http.MethodPost, Path: "/payins", Key: "in-flight", Prefer: "wait=20", Body: map[string]any{
+				"account_id": account, "amount": 1, "currency": "BRL", "method": map[string]string{"type": "book"}, "reference": "in flight",
+			}})
+			results <- result{a, err}
 		}()
 	}
 	for until := time.Now().Add(10 * time.Second); h.metric("caudal_ingest_http_open_requests") < float64(len(accounts)); time.Sleep(10 * time.Millisecond) {
@@ -241,8 +247,8 @@ func TestStopAnswersWhatIsInFlight(t *testing.T) {
 	time.Sleep(200 * time.Millisecond)
 	h.signal(worker, syscall.SIGCONT)
 	for range accounts {
-		if status := <-statuses; status != http.StatusCreated {
-			t.Errorf("a payment in flight was answered %d", status)
+		if r := <-results; r.err != nil || r.answer.Status != http.StatusCreated {
+			t.Errorf("a payment in flight was answered %d %s %v", r.answer.Status, r.answer.Body, r.err)
 		}
 	}
 	if err := h.cmd.Wait(); err != nil {
