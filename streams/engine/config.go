@@ -34,8 +34,12 @@ type Config struct {
 	// Hasher must agree with Kafka's default partitioner (murmur2, top bit masked), which is used for producing.
 	Hasher func() hash.Hash32
 
-	CommitInterval     time.Duration // 50 ms: a ceiling; when no more input waits, the transaction commits at once
-	RecordsMax         int           // 10,000 input records in a transaction
+	// CommitInterval is a ceiling: when no more input waits, the transaction commits at once, or after a gap of twice the
+	// time the last commit took.
+	CommitInterval time.Duration // 50 ms
+	// RecordsMax bounds a transaction. It must be far below what TransactionTimeout allows: a machine that is starved would
+	// fail the same large transaction at every attempt.
+	RecordsMax         int           // 2,000 input records
 	TransactionTimeout time.Duration // 2 s; must be below SessionTimeout
 	SessionTimeout     time.Duration // 6 s
 	CallbackTimeout    time.Duration // 5 s; a callback that runs longer ends the process
@@ -61,7 +65,7 @@ func (c Config) withDefaults() Config {
 	duration(&c.SessionTimeout, 6*time.Second)
 	duration(&c.CallbackTimeout, 5*time.Second)
 	if c.RecordsMax == 0 {
-		c.RecordsMax = 10_000
+		c.RecordsMax = 2_000
 	}
 	if c.Attributable == nil {
 		c.Attributable = func([]byte) bool { return false }

@@ -18,6 +18,10 @@ const (
 	startTimeout  = 30 * time.Second // for what a start asks of the broker
 	commitTimeout = 15 * time.Second // then the outcome is unknown and the process ends
 	claimBuffer   = 1024             // records on their way into Goka, per partition
+	// The price of a commit depends on how many partitions it touches and hardly on its records: where input trickles, the
+	// gaps keep commits to a third of the time. What comes after a pause commits at once.
+	gapsPerCommit = 2
+	trickleStep   = 2 * time.Millisecond
 )
 
 // errAborted means that the transaction is known not to have committed; a new session may start on the retained state.
@@ -50,9 +54,11 @@ type session struct {
 	watchdog watchdog
 
 	produceFailed atomic.Pointer[error]
-	open          bool       // a transaction is open
-	abandoned     chan error // something hangs that cannot be stopped
-	err           error      // why consume ended
+	open          bool // a transaction is open
+	lastCommit    time.Time
+	gap           time.Duration // from lastCommit to the next one, unless input waits
+	abandoned     chan error    // something hangs that cannot be stopped
+	err           error         // why consume ended
 }
 
 func newSession(cfg *Config, parts []*partition, m *metrics, ready func()) *session {
@@ -303,7 +309,7 @@ func pollError(f kgo.Fetches) (failed error) {
 }
 
 // transaction handles what was polled, and what more arrives while it is at it, and commits. It commits as soon as no
-// input waits, so that a lone record is not held for the interval.
+// input waits and the last commit is a gap ago, so that a lone record is not held at all.
 func (s *session) transaction(ctx context.Context, fetches kgo.Fetches) error {
 	if err := s.tx.Begin(); err != nil {
 		return fmt.Errorf("beginning transaction: %w", err)
@@ -326,11 +332,14 @@ func (s *session) transaction(ctx context.Context, fetches kgo.Fetches) error {
 			}
 			continue
 		}
-		if s.pending.Load() == 0 {
-			break
+		if s.pending.Load() != 0 {
+			if err := s.await(); err != nil {
+				return err
+			}
+			continue
 		}
-		if err := s.await(); err != nil {
-			return err
+		if !s.trickle(ctx) {
+			break
 		}
 	}
 	if err := s.await(); err != nil {
@@ -340,6 +349,22 @@ func (s *session) transaction(ctx context.Context, fetches kgo.Fetches) error {
 		return err
 	}
 	return pollFailed
+}
+
+// trickle waits for what is left of the gap since the last commit, in steps, so that what arrives meanwhile is handled
+// beside the waiting. It tells whether there was any gap left.
+func (s *session) trickle(ctx context.Context) bool {
+	left := s.gap - time.Since(s.lastCommit)
+	if left <= 0 {
+		return false
+	}
+	pause := time.NewTimer(min(left, trickleStep))
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+	case <-ctx.Done():
+	}
+	return true
 }
 
 // dispatch hands records to their partitions' claims.
@@ -476,6 +501,7 @@ func (s *session) commit(ctx context.Context, records int) error {
 }
 
 func (s *session) committed(records int, took time.Duration) {
+	s.lastCommit, s.gap = time.Now(), min(gapsPerCommit*took, s.cfg.CommitInterval)
 	parked := 0
 	for _, p := range s.parts {
 		parked += len(p.parked)
