@@ -112,11 +112,11 @@ func (s samples) produceFor(ctx context.Context, brokers []string, topic string,
 }
 
 // passThrough is franz-go's best stateless form: consume, produce, at least once, flush and commit every 100 ms.
-// It ends early where it has read all there is.
+// Its input is read again from the start where it ends.
 func passThrough(ctx context.Context, brokers []string, partitions int32, records int64, limit time.Duration) (float64, error) {
-	from := map[int32]kgo.Offset{}
+	from, begin := map[int32]kgo.Offset{}, map[int32]kgo.EpochOffset{}
 	for p := range partitions {
-		from[p] = kgo.NewOffset().AtStart()
+		from[p], begin[p] = kgo.NewOffset().AtStart(), kgo.EpochOffset{Epoch: -1}
 	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{passIn: from}),
 		kgo.MaxBufferedRecords(200_000), kgo.FetchMaxBytes(16<<20))
@@ -125,9 +125,9 @@ func passThrough(ctx context.Context, brokers []string, partitions int32, record
 	}
 	defer client.Close()
 	admin := kadm.NewClient(client)
-	var n int64
+	var n, seen int64
 	began, flushed := time.Now(), time.Now()
-	for time.Since(began) < limit && n < records {
+	for time.Since(began) < limit {
 		fetches := client.PollRecords(ctx, 10_000)
 		if err := fetches.Err(); err != nil {
 			return 0, fmt.Errorf("consuming: %w", err)
@@ -138,6 +138,10 @@ func passThrough(ctx context.Context, brokers []string, partitions int32, record
 			offsets.AddOffset(passIn, r.Partition, r.Offset+1, -1)
 			n++
 		})
+		if seen += int64(fetches.NumRecords()); seen >= records {
+			client.SetOffsets(map[string]map[int32]kgo.EpochOffset{passIn: begin})
+			seen = 0
+		}
 		if time.Since(flushed) > 100*time.Millisecond {
 			if err := client.Flush(ctx); err != nil {
 				return 0, fmt.Errorf("flushing: %w", err)

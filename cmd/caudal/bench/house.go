@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,6 +18,7 @@ type load struct {
 	took     time.Duration
 	cpu      map[string]time.Duration
 	total    time.Duration
+	commits  float64       // transactions of the worker
 	decision time.Duration // p99, accepted to decided and committed
 	ack      time.Duration // p99, of an open loop
 }
@@ -25,6 +27,16 @@ func (l load) perSecond() float64 { return float64(l.finals) / l.took.Seconds() 
 
 func (l load) microsPerPayment() float64 {
 	return float64(l.total.Microseconds()) / float64(max(1, l.finals))
+}
+
+// String says what the load took, by part.
+func (l load) String() string {
+	parts := make([]string, 0, len(l.cpu))
+	for _, part := range partNames() {
+		parts = append(parts, fmt.Sprintf("%s %.0f", strings.Fields(part)[0], float64(l.cpu[part].Microseconds())/float64(max(1, l.finals))))
+	}
+	return fmt.Sprintf("%.0f us a payment (%s), %.0f transactions a second",
+		l.microsPerPayment(), strings.Join(parts, ", "), l.commits/l.took.Seconds())
 }
 
 // watched runs send and waits until both stores hold all that it brought about.
@@ -49,6 +61,10 @@ func (b *bench) watched(ctx context.Context, send func(ctx context.Context, l *l
 	if err != nil {
 		return l, err
 	}
+	commits, err := b.house.counter(ctx, "caudal_streams_commits_total", nil)
+	if err != nil {
+		return l, err
+	}
 	began := time.Now()
 	accepted, err := send(ctx, &l)
 	if err != nil {
@@ -62,6 +78,10 @@ func (b *bench) watched(ctx context.Context, send func(ctx context.Context, l *l
 	if err != nil {
 		return l, err
 	}
+	if l.commits, err = b.house.counter(ctx, "caudal_streams_commits_total", nil); err != nil {
+		return l, err
+	}
+	l.commits -= commits
 	c := o.Snapshot()
 	b.accepted, b.finals, b.repeats = b.accepted+accepted, b.finals+c.Final, b.repeats+c.Repeats
 	if c.Decided != accepted {
@@ -88,6 +108,9 @@ func (b *bench) throughput(ctx context.Context) error {
 		func() (float64, error) {
 			l, err := house(b.duration())
 			loads = append(loads, l)
+			if err == nil {
+				b.say("   %s", l)
+			}
 			return l.perSecond(), err
 		})
 	if err != nil {
@@ -96,6 +119,12 @@ func (b *bench) throughput(ctx context.Context) error {
 	var micros []float64
 	for _, l := range loads {
 		micros = append(micros, l.microsPerPayment())
+	}
+	err = b.profileHouse(ctx, "the house at its most", func(ctx context.Context, limit time.Duration) (int64, error) {
+		return closedBatches(ctx, b.house, b.load, limit)
+	})
+	if err != nil {
+		return err
 	}
 	b.report.add(newFigure("P1", base, system), newFigure("P13", nil, micros))
 	b.report.spend(loads)
@@ -122,10 +151,26 @@ func (b *bench) latency(ctx context.Context) error {
 		}
 		acks = append(acks, milliseconds(l.ack))
 		decisions = append(decisions, milliseconds(l.decision))
-		b.say("P8 acknowledged p99 %.1f ms, P9 decided p99 %.1f ms, at %.0f a second", milliseconds(l.ack), milliseconds(l.decision), b.most/2)
+		b.say("P8 acknowledged p99 %.1f ms, P9 decided p99 %.1f ms, at %.0f a second: %s", milliseconds(l.ack), milliseconds(l.decision), b.most/2, l)
+	}
+	err := b.profileHouse(ctx, "the house at half of its most", func(ctx context.Context, limit time.Duration) (int64, error) {
+		_, accepted, err := openLoop(ctx, b.house, b.load, b.most/2, limit)
+		return accepted, err
+	})
+	if err != nil {
+		return err
 	}
 	b.report.add(newFigure("P8", nil, acks), newFigure("P9", nil, decisions))
 	return nil
+}
+
+// profileHouse profiles all processes under a load, and waits until it is drained.
+func (b *bench) profileHouse(ctx context.Context, what string, send func(ctx context.Context, limit time.Duration) (int64, error)) error {
+	paths := map[string]string{partUp: "", partWorker: "/worker", partBroker: "/broker"}
+	return b.profile(ctx, what, paths, func(limit time.Duration) error {
+		_, err := b.watched(ctx, func(ctx context.Context, _ *load) (int64, error) { return send(ctx, limit) })
+		return err
+	})
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

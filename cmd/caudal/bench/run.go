@@ -175,13 +175,6 @@ func (b *bench) whole(ctx context.Context) error {
 			return err
 		}
 	}
-	err := b.profile(ctx, "the whole house", map[string]string{partUp: "", partWorker: "/worker", partBroker: "/broker"}, func(limit time.Duration) error {
-		_, err := b.watched(ctx, func(ctx context.Context, _ *load) (int64, error) { return closedBatches(ctx, b.house, b.load, limit) })
-		return err
-	})
-	if err != nil {
-		return err
-	}
 	return b.redeliver(ctx)
 }
 
