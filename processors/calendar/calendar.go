@@ -23,7 +23,7 @@ type UTCOffset struct {
 
 // DayOf is the number of local days since 1970-01-01. Offsets ascend by FromUS; before the first, and without any, it is UTC.
 func DayOf(us int64, offsets []UTCOffset) int32 {
-	return int32(floorDiv(localSeconds(us, offsets), daySeconds)) //nolint:gosec // int64 microseconds span 2^28 days
+	return int32(FloorDiv(localSeconds(us, offsets), daySeconds)) //nolint:gosec // int64 microseconds span 2^28 days
 }
 
 // MonthOf is the number of local months since 1970-01.
@@ -35,12 +35,12 @@ func MonthOf(us int64, offsets []UTCOffset) int32 {
 // MinuteOfDay is the local minute, 0 to 1439.
 func MinuteOfDay(us int64, offsets []UTCOffset) int32 {
 	s := localSeconds(us, offsets)
-	return int32((s - floorDiv(s, daySeconds)*daySeconds) / minuteSeconds) //nolint:gosec // below 1440
+	return int32((s - FloorDiv(s, daySeconds)*daySeconds) / minuteSeconds) //nolint:gosec // below 1440
 }
 
 // localSeconds is whole seconds, so that adding the offset cannot overflow.
 func localSeconds(us int64, offsets []UTCOffset) int64 {
-	s := floorDiv(us, microseconds)
+	s := FloorDiv(us, microseconds)
 	for _, o := range slices.Backward(offsets) { // the offset wanted is nearly always one of the last
 		if o.FromUS <= us {
 			return s + int64(o.OffsetS)
@@ -49,7 +49,8 @@ func localSeconds(us int64, offsets []UTCOffset) int64 {
 	return s
 }
 
-func floorDiv(a, b int64) int64 {
+// FloorDiv rounds towards the past, before 1970 too. b is positive.
+func FloorDiv(a, b int64) int64 {
 	q := a / b
 	if a%b < 0 {
 		q--

@@ -5,6 +5,7 @@ package fraud
 import (
 	"math"
 
+	"github.com/caudalpay/caudal/processors/calendar"
 	"github.com/caudalpay/caudal/processors/money"
 )
 
@@ -34,9 +35,9 @@ type Features struct {
 
 // ObserveVelocity counts a payment. A late one lands in its bucket while the ring still holds it, else nowhere.
 func (f Features) ObserveVelocity(atUS int64) Features {
-	f.MinuteBucket = observe(f.MinuteCounts[:], f.MinuteBucket, floorDiv(atUS, minuteBucketUS))
-	f.HourBucket = observe(f.HourCounts[:], f.HourBucket, floorDiv(atUS, hourBucketUS))
-	f.DayBucket = observe(f.DayCounts[:], f.DayBucket, floorDiv(atUS, dayBucketUS))
+	f.MinuteBucket = observe(f.MinuteCounts[:], f.MinuteBucket, calendar.FloorDiv(atUS, minuteBucketUS))
+	f.HourBucket = observe(f.HourCounts[:], f.HourBucket, calendar.FloorDiv(atUS, hourBucketUS))
+	f.DayBucket = observe(f.DayCounts[:], f.DayBucket, calendar.FloorDiv(atUS, dayBucketUS))
 	return f
 }
 
@@ -80,12 +81,4 @@ func counted(counts []uint32, newest, bucket int64) int64 {
 	return sum
 }
 
-func floorDiv(a, b int64) int64 {
-	q := a / b
-	if a%b < 0 {
-		q--
-	}
-	return q
-}
-
-func floorMod(a, b int64) int64 { return a - floorDiv(a, b)*b }
+func floorMod(a, b int64) int64 { return a - calendar.FloorDiv(a, b)*b }

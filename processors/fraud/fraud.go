@@ -4,6 +4,7 @@ import (
 	"math/bits"
 	"strconv"
 
+	"github.com/caudalpay/caudal/processors/calendar"
 	"github.com/caudalpay/caudal/processors/policy"
 )
 
@@ -142,11 +143,11 @@ func verdict(score uint32, p *policy.Policy) Verdict {
 func (r *Rule) hits(f *Features, x *Facts) bool {
 	switch r.Kind {
 	case RuleVelocityMinute:
-		return counted(f.MinuteCounts[:], f.MinuteBucket, floorDiv(x.AtUS, minuteBucketUS))+1 > r.Threshold
+		return counted(f.MinuteCounts[:], f.MinuteBucket, calendar.FloorDiv(x.AtUS, minuteBucketUS))+1 > r.Threshold
 	case RuleVelocityHour:
-		return counted(f.HourCounts[:], f.HourBucket, floorDiv(x.AtUS, hourBucketUS))+1 > r.Threshold
+		return counted(f.HourCounts[:], f.HourBucket, calendar.FloorDiv(x.AtUS, hourBucketUS))+1 > r.Threshold
 	case RuleVelocityDay:
-		return counted(f.DayCounts[:], f.DayBucket, floorDiv(x.AtUS, dayBucketUS))+1 > r.Threshold
+		return counted(f.DayCounts[:], f.DayBucket, calendar.FloorDiv(x.AtUS, dayBucketUS))+1 > r.Threshold
 	case RuleAmountHistory:
 		return f.HistoryCount >= r.MinHistory && f.above(x.AmountMinor, r.Threshold)
 	case RuleNewCounterparty:
