@@ -116,6 +116,20 @@ func (r Report) Err() error {
 	return &DifferenceError{First: *r.FirstDifference}
 }
 
+// Behind holds where nothing differs and something is not there yet: it may come.
+func (r Report) Behind() bool {
+	lags := false
+	for i := range r.Checks {
+		switch r.Checks[i].Verdict {
+		case VerdictDifferent:
+			return false
+		case VerdictLag:
+			lags = true
+		}
+	}
+	return lags
+}
+
 // findings collects what the checks see; several partitions report at once.
 type findings struct {
 	mu     sync.Mutex
@@ -144,7 +158,7 @@ func (f *findings) differ(d Difference) {
 	defer f.mu.Unlock()
 	c := f.checks[d.Check]
 	c.Differences++
-	if c.First == nil || d.before(*c.First) {
+	if c.Differences == 1 || d.before(*c.First) { // what lags is named only where nothing differs
 		c.First = &d
 	}
 }

@@ -215,9 +215,28 @@ func TestLaggingPostgresIsNotEqual(t *testing.T) {
 			t.Fatal(table(t, r))
 		}
 	}
+	if !r.Behind() {
+		t.Fatal("what only lags may come")
+	}
 	cfg.AllowLag = true
-	if r := verify(t, cfg); r.Err() != nil || *r.PostgresEqual {
+	if r := verify(t, cfg); r.Err() != nil || *r.PostgresEqual || r.Behind() {
 		t.Fatal(table(t, r))
+	}
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background()) //nolint:errcheck // the database is dropped
+	for _, statement := range []string{"SET session_replication_role = replica", `UPDATE ledger.postings SET amount_minor = amount_minor + 1
+		WHERE (log_partition, log_offset, line) = (SELECT log_partition, log_offset, line FROM ledger.postings ORDER BY 1, 2, 3 LIMIT 1)`} {
+		if _, err := conn.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg.AllowLag = false
+	r = verify(t, cfg)
+	if r.Behind() || r.FirstDifference == nil || r.FirstDifference.Check != audit.CheckPGPostings || !strings.Contains(r.FirstDifference.Detail, "amount_minor") {
+		t.Fatalf("a difference hides behind what lags: %+v\n%s", r.FirstDifference, table(t, r))
 	}
 }
 

@@ -257,6 +257,7 @@ func (a *auditor) close(took time.Duration) Report {
 	r := a.report
 	r.Checks = a.findings.close(a.cfg.AllowLag)
 	r.Balanced = true
+	different := false
 	for i := range r.Checks {
 		c := &r.Checks[i]
 		if c.Verdict == VerdictEqual || c.Verdict == VerdictSkipped {
@@ -265,9 +266,11 @@ func (a *auditor) close(took time.Duration) Report {
 		if !slices.ContainsFunc(a.stores, func(s store) bool { return slices.Contains(s.checks(), c.Name) }) {
 			r.Balanced = false
 		}
-		if r.FirstDifference == nil {
+		// A difference is named before anything that only lags, wherever it stands.
+		if r.FirstDifference == nil || c.Verdict == VerdictDifferent && !different {
 			r.FirstDifference = c.First
 		}
+		different = different || c.Verdict == VerdictDifferent
 	}
 	for _, s := range a.stores {
 		equal := !slices.ContainsFunc(r.Checks, func(c Check) bool {

@@ -43,6 +43,9 @@ type Parts struct {
 	clickhouse *clickhouse.Server
 }
 
+// Owned tells whether these parts were started for their caller: then no role runs, and what lags does not catch up.
+func (p *Parts) Owned() bool { return p.broker != nil || p.postgres != nil || p.clickhouse != nil }
+
 // startParts starts what is not external, side by side, and writes down where everything is.
 func startParts(ctx context.Context, o Options, progress io.Writer, log *slog.Logger) (_ *Parts, err error) {
 	p := &Parts{Addresses: Addresses{Brokers: o.Brokers, Partitions: o.Partitions, Postgres: o.Postgres, ClickHouse: o.ClickHouse}}

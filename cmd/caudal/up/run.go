@@ -70,12 +70,14 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 		}
 	}
 	if o.Once {
+		in.settle(context.WithoutCancel(ctx)) // a tick may have come since
 		return nil
 	}
 	in.welcome(stderr)
 	select {
 	case <-ctx.Done():
 		_, _ = fmt.Fprintln(stderr, "\nstopping") // the terminal may be gone
+		in.settle(context.WithoutCancel(ctx))
 		return nil
 	case err := <-in.failed:
 		return err

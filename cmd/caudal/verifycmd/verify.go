@@ -36,7 +36,8 @@ func New() *cobra.Command {
 			"hash chain, numbering, balances, the processor's table, money in transit, and every row of Postgres and ClickHouse.\n" +
 			"Ends with 1 and names the first difference by account, topic, partition and offset.\n\n" +
 			"--data takes an installation of `caudal up`, whether it runs or not. --brokers with --postgres or --clickhouse\n" +
-			"takes servers; a store that is not named is not compared.",
+			"takes servers; a store that is not named is not compared. Where something runs and only lags, verify waits for it\n" +
+			"up to ten seconds.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
@@ -56,7 +57,7 @@ func (o *options) run(cmd *cobra.Command) (err error) {
 	if o.output != "table" && o.output != "json" {
 		return fmt.Errorf("--output is %q, not table or json", o.output)
 	}
-	ctx := cmd.Context()
+	ctx, patience := cmd.Context(), lagPatience
 	logger := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	cfg := audit.Config{
 		Brokers: o.brokers, Partitions: o.partitions, PostgresDSN: o.postgres, AllowLag: o.allowLag, Logger: logger,
@@ -71,13 +72,16 @@ func (o *options) run(cmd *cobra.Command) (err error) {
 			return err //nolint:wrapcheck // says it all
 		}
 		defer func() { err = errors.Join(err, parts.Stop(ctx)) }()
+		if parts.Owned() {
+			patience = 0
+		}
 		cfg.Brokers, cfg.Partitions, cfg.PostgresDSN, cfg.ClickHouse = parts.Brokers, parts.Partitions, parts.Postgres, parts.ClickHouseOptions
 	} else if o.clickhouse != "" {
 		if cfg.ClickHouse, err = clickhouse.ParseDSN(o.clickhouse); err != nil {
 			return fmt.Errorf("reading --clickhouse: %w", err)
 		}
 	}
-	report, err := audit.Verify(ctx, cfg)
+	report, err := patient(ctx, cfg, patience)
 	if err != nil {
 		return fmt.Errorf("verifying: %w", err)
 	}

@@ -1,0 +1,67 @@
+package up
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+)
+
+const (
+	// settleLimit is how long a clean stop waits for what was acknowledged.
+	settleLimit = 10 * time.Second
+	// settleQuiet without a new decision, while the processor is up, is taken as: all is decided.
+	settleQuiet = 300 * time.Millisecond
+)
+
+// settle lets a clean stop leave nothing half way: the door closes, what was acknowledged is decided, both stores take
+// it. Only so do the books of a stopped installation close. Where that cannot be had in time, the next start goes on.
+func (in *running) settle(ctx context.Context) {
+	if len(in.options.Roles) > 0 {
+		return // the other roles run elsewhere, and what is under way there is theirs
+	}
+	in.door.stop()
+	in.ingress.stop()
+	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	if err := in.settled(ctx); err != nil {
+		in.log.Warn("stopping with something under way", "error", err)
+	}
+}
+
+func (in *running) settled(ctx context.Context) error {
+	var ends map[int32]int64
+	for since := time.Now(); time.Since(since) < settleQuiet; {
+		now, err := decisionEnds(ctx, in.parts.Brokers)
+		if err != nil {
+			return err
+		}
+		if !maps.Equal(now, ends) || !in.deciding() {
+			ends, since = now, time.Now()
+		}
+		select {
+		case <-time.After(settleQuiet / 6):
+		case err := <-in.failed:
+			return err
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for decisions: %w", ctx.Err())
+		}
+	}
+	if err := in.postgres.Drained(ctx, ends); err != nil {
+		return fmt.Errorf("waiting for Postgres: %w", err)
+	}
+	if err := in.clickhouse.Drained(ctx, ends); err != nil {
+		return fmt.Errorf("waiting for ClickHouse: %w", err)
+	}
+	return nil
+}
+
+// deciding tells whether the processor is up.
+func (in *running) deciding() bool {
+	for _, c := range in.checks {
+		if c.Name == "streams" && c.Ready() != nil {
+			return false
+		}
+	}
+	return true
+}
