@@ -20,6 +20,7 @@ import (
 	"github.com/caudalpay/caudal/sinks/audit"
 	"github.com/caudalpay/caudal/sinks/audit/audittest"
 	chsink "github.com/caudalpay/caudal/sinks/clickhouse"
+	"github.com/caudalpay/caudal/sinks/decisionlog"
 	pgsink "github.com/caudalpay/caudal/sinks/postgres"
 )
 
@@ -59,8 +60,11 @@ func postgres(t *testing.T, h *audittest.House, brokers []string) string {
 		t.Fatal(err)
 	}
 	s, err := pgsink.New(pgsink.Config{
-		DSN: dsn, Brokers: brokers, Partitions: []int32{0, 1, 2, 3}, RecordsMax: 500, Linger: 5 * time.Millisecond,
-		Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
+		DSN: dsn,
+		Config: decisionlog.Config{
+			Brokers: brokers, Partitions: []int32{0, 1, 2, 3}, RecordsMax: 500, Linger: 5 * time.Millisecond,
+			Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -77,8 +81,11 @@ func clickhouse(t *testing.T, h *audittest.House, brokers []string) *chdriver.Op
 		t.Fatal(err)
 	}
 	s, err := chsink.New(chsink.Config{
-		ClickHouse: *opts, Name: chsink.DefaultName, Brokers: brokers, Partitions: []int32{0, 1, 2, 3}, RecordsMax: 1000, Linger: 5 * time.Millisecond,
-		Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
+		ClickHouse: *opts, Name: chsink.DefaultName,
+		Config: decisionlog.Config{
+			Brokers: brokers, Partitions: []int32{0, 1, 2, 3}, RecordsMax: 1000, Linger: 5 * time.Millisecond,
+			Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -8,30 +8,21 @@ package clickhouse
 
 import (
 	"errors"
-	"log/slog"
 	"time"
 
 	chdriver "github.com/ClickHouse/clickhouse-go/v2"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/caudalpay/caudal/sinks/decisionlog"
 )
 
 // Config says what to read and where to write.
 type Config struct {
+	decisionlog.Config // each batch is one insert per table
+
 	// ClickHouse must speak HTTP. An empty database or "default" means schemas/sql/clickhouse.Database.
 	ClickHouse chdriver.Options
 	// Name tells sinks with different partitions apart. It is part of what the store remembers: it never changes.
-	Name       string
-	Brokers    []string
-	Client     []kgo.Opt // further Kafka client options
-	Partitions []int32
-	// RecordsMax and Linger bound a batch over all partitions. Each batch is one insert per table.
-	RecordsMax int
-	Linger     time.Duration
-	Logger     *slog.Logger
-	Registry   prometheus.Registerer
+	Name string
 }
 
 // The defaults. The store remembers 10,000 tokens per table: at one batch a second that is hours.
@@ -50,15 +41,7 @@ func (c Config) Validate() error {
 		return errors.New("clickhouse must be reached over http")
 	case c.Name == "":
 		return errors.New("no name")
-	case c.Logger == nil || c.Registry == nil:
-		return errors.New("no logger or metrics registry")
 	default:
-		return c.log().Validate()
-	}
-}
-
-func (c Config) log() decisionlog.Config {
-	return decisionlog.Config{
-		Brokers: c.Brokers, Client: c.Client, Partitions: c.Partitions, RecordsMax: c.RecordsMax, Linger: c.Linger,
+		return c.Config.Validate()
 	}
 }

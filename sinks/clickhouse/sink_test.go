@@ -24,6 +24,7 @@ import (
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	schema "github.com/caudalpay/caudal/schemas/sql/clickhouse"
 	"github.com/caudalpay/caudal/sinks/clickhouse"
+	"github.com/caudalpay/caudal/sinks/decisionlog"
 	"github.com/caudalpay/caudal/sinks/decisionlog/logtest"
 )
 
@@ -66,9 +67,11 @@ func runChild(text string) error {
 
 func config(opts chdriver.Options, brokers []string, recordsMax int) clickhouse.Config {
 	return clickhouse.Config{
-		ClickHouse: opts, Name: clickhouse.DefaultName, Brokers: brokers, Partitions: []int32{0, 1, 2, 3}, RecordsMax: recordsMax,
-		Linger: 20 * time.Millisecond, Registry: prometheus.NewRegistry(),
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		ClickHouse: opts, Name: clickhouse.DefaultName,
+		Config: decisionlog.Config{
+			Brokers: brokers, Partitions: []int32{0, 1, 2, 3}, RecordsMax: recordsMax, Linger: 20 * time.Millisecond,
+			Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), Registry: prometheus.NewRegistry(),
+		},
 	}
 }
 

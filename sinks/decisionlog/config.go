@@ -2,14 +2,17 @@ package decisionlog
 
 import (
 	"errors"
+	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/caudalpay/caudal/schemas/topics"
 )
 
-// Config says where the log is and how much of it a batch takes.
+// Config is the half of a sink's configuration that does not depend on its store: where the log is and how much of it a
+// batch takes.
 type Config struct {
 	Brokers    []string
 	Client     []kgo.Opt // further client options: dialer, TLS, SASL
@@ -17,6 +20,8 @@ type Config struct {
 	// RecordsMax bounds a batch; Linger is how long a batch that is not full waits for more.
 	RecordsMax int
 	Linger     time.Duration
+	Logger     *slog.Logger
+	Registry   prometheus.Registerer
 }
 
 // Validate refuses what cannot run.
@@ -28,6 +33,8 @@ func (c Config) Validate() error {
 		return errors.New("no partitions")
 	case c.RecordsMax <= 0:
 		return errors.New("records per batch must be positive")
+	case c.Logger == nil || c.Registry == nil:
+		return errors.New("no logger or metrics registry")
 	default:
 		return nil
 	}

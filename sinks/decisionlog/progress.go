@@ -12,10 +12,10 @@ import (
 // ErrNotReady says that a sink has not reached its store or its broker, or lost one of them.
 var ErrNotReady = errors.New("sink is not ready")
 
-// Progress is what a sink tells about itself while sessions with store and broker come and go: the positions its store
+// progress is what a sink tells about itself while sessions with store and broker come and go: the positions its store
 // holds durably, and what stands between it and its work.
-type Progress struct {
-	metrics *Metrics
+type progress struct {
+	metrics *metrics
 
 	mu       sync.Mutex
 	position map[int32]int64
@@ -24,9 +24,9 @@ type Progress struct {
 	moved    chan struct{} // closed and replaced at each step
 }
 
-// NewProgress starts not ready.
-func NewProgress(metrics *Metrics) *Progress {
-	return &Progress{
+// newProgress starts not ready.
+func newProgress(metrics *metrics) *progress {
+	return &progress{
 		metrics: metrics, position: map[int32]int64{},
 		store: errors.New("not connected yet"), broker: errors.New("not connected yet"),
 		moved: make(chan struct{}),
@@ -34,14 +34,14 @@ func NewProgress(metrics *Metrics) *Progress {
 }
 
 // Position is, per partition, the next offset the store does not hold.
-func (p *Progress) Position() map[int32]int64 {
+func (p *progress) Position() map[int32]int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return maps.Clone(p.position)
 }
 
 // Ready is nil while store and broker both answer.
-func (p *Progress) Ready() error {
+func (p *progress) Ready() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.store != nil {
@@ -54,7 +54,7 @@ func (p *Progress) Ready() error {
 }
 
 // Drained returns when the store holds everything below the ends given, or with ctx's error.
-func (p *Progress) Drained(ctx context.Context, ends map[int32]int64) error {
+func (p *progress) Drained(ctx context.Context, ends map[int32]int64) error {
 	for {
 		p.mu.Lock()
 		behind := int64(0)
@@ -74,8 +74,8 @@ func (p *Progress) Drained(ctx context.Context, ends map[int32]int64) error {
 	}
 }
 
-// Start records the positions a session begins at.
-func (p *Progress) Start(position map[int32]int64) {
+// start records the positions a session begins at.
+func (p *progress) start(position map[int32]int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	maps.Copy(p.position, position)
@@ -83,44 +83,47 @@ func (p *Progress) Start(position map[int32]int64) {
 	p.step()
 }
 
-// Done records that the store holds a batch durably.
-func (p *Progress) Done(b *Batch) {
+// done records that the store holds a batch durably.
+func (p *progress) done(b *Batch, rows int, took time.Duration) {
+	p.metrics.batchSeconds.Observe(took.Seconds())
+	p.metrics.decisions.Add(float64(len(b.Entries)))
+	p.metrics.rows.Add(float64(rows))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	maps.Copy(p.position, b.Next)
 	p.store = nil
-	p.metrics.LagSeconds.Set(time.Since(b.Newest).Seconds())
+	p.metrics.lagSeconds.Set(time.Since(b.Newest).Seconds())
 	p.step()
 }
 
-// StoreLost says why the store cannot be written to.
-func (p *Progress) StoreLost(err error) {
+// storeLost says why the store cannot be written to.
+func (p *progress) storeLost(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.store = err
 }
 
-func (p *Progress) brokerState(err error) {
+func (p *progress) brokerState(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.broker = err
 }
 
-func (p *Progress) step() {
+func (p *progress) step() {
 	close(p.moved)
 	p.moved = make(chan struct{})
 }
 
 // lag sets the gauges against the ends of the log.
-func (p *Progress) lag(ends map[int32]int64) {
+func (p *progress) lag(ends map[int32]int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	behind := int64(0)
 	for partition, next := range p.position {
 		behind += max(0, ends[partition]-next)
 	}
-	p.metrics.LagRecords.Set(float64(behind))
+	p.metrics.lagRecords.Set(float64(behind))
 	if behind == 0 {
-		p.metrics.LagSeconds.Set(0)
+		p.metrics.lagSeconds.Set(0)
 	}
 }

@@ -55,11 +55,11 @@ func (b *Batch) Split(n int) (*Batch, *Batch) {
 	return head, tail
 }
 
-// Reader follows the log.
-type Reader struct {
+// reader follows the log.
+type reader struct {
 	cfg      Config
 	client   *kgo.Client
-	progress *Progress
+	progress *progress
 	chunks   chan Batch
 	cancel   context.CancelFunc
 	fetched  chan struct{} // closed when the fetcher has ended
@@ -70,14 +70,14 @@ type Reader struct {
 // chunkRecords is how much is decoded at a time, so that decoding runs beside the store's work.
 const chunkRecords = 2048
 
-// Open begins at the positions given and follows until ctx ends. Close joins what it started.
-func Open(ctx context.Context, cfg Config, at map[int32]int64, progress *Progress) (*Reader, error) {
+// open begins at the positions given and follows until ctx ends. close joins what it started.
+func open(ctx context.Context, cfg Config, at map[int32]int64, progress *progress) (*reader, error) {
 	client, err := kgo.NewClient(cfg.clientOptions(at)...)
 	if err != nil {
 		return nil, fmt.Errorf("opening the decision log: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	r := &Reader{
+	r := &reader{
 		cfg: cfg, client: client, progress: progress, cancel: cancel,
 		chunks: make(chan Batch, 4), fetched: make(chan struct{}), watched: make(chan struct{}),
 	}
@@ -86,20 +86,20 @@ func Open(ctx context.Context, cfg Config, at map[int32]int64, progress *Progres
 	return r, nil
 }
 
-// Close ends the reader and joins what it started.
-func (r *Reader) Close() {
+// close ends the reader and joins what it started.
+func (r *reader) close() {
 	r.cancel()
 	<-r.fetched
 	<-r.watched
 	r.client.Close()
 }
 
-// idle is after how long without records Next comes back empty-handed, so that its caller can look after the store.
+// idle is after how long without records next comes back empty-handed, so that its caller can look after the store.
 const idle = time.Second
 
-// Next waits for records, then for more of them until the batch is full or Linger has passed. It returns nil without an
+// next waits for records, then for more of them until the batch is full or Linger has passed. It returns nil without an
 // error where nothing came for a while.
-func (r *Reader) Next(ctx context.Context) (*Batch, error) {
+func (r *reader) next(ctx context.Context) (*Batch, error) {
 	quiet := time.NewTimer(idle)
 	defer quiet.Stop()
 	batch, err := r.chunk(ctx, quiet.C)
@@ -122,7 +122,7 @@ func (r *Reader) Next(ctx context.Context) (*Batch, error) {
 }
 
 // chunk returns nil without an error when the timer fires first.
-func (r *Reader) chunk(ctx context.Context, timer <-chan time.Time) (*Batch, error) {
+func (r *reader) chunk(ctx context.Context, timer <-chan time.Time) (*Batch, error) {
 	select { // what is there comes first, whatever the timer says
 	case c, ok := <-r.chunks:
 		return r.received(c, ok)
@@ -138,7 +138,7 @@ func (r *Reader) chunk(ctx context.Context, timer <-chan time.Time) (*Batch, err
 	}
 }
 
-func (r *Reader) received(c Batch, ok bool) (*Batch, error) {
+func (r *reader) received(c Batch, ok bool) (*Batch, error) {
 	if !ok {
 		<-r.fetched
 		return nil, r.failed
@@ -158,7 +158,7 @@ func (b *Batch) append(more *Batch) {
 }
 
 // fetch polls and decodes until it is cancelled or fails.
-func (r *Reader) fetch(ctx context.Context, at map[int32]int64) {
+func (r *reader) fetch(ctx context.Context, at map[int32]int64) {
 	defer close(r.fetched)
 	defer close(r.chunks)
 	position := make(map[int32]int64, len(at))
@@ -238,13 +238,15 @@ func decode(fetches kgo.Fetches, position map[int32]int64) (Batch, error) {
 const watchEvery = time.Second
 
 // watch asks for the log's ends: that is the lag, and whether the broker answers at all.
-func (r *Reader) watch(ctx context.Context) {
+func (r *reader) watch(ctx context.Context) {
 	defer close(r.watched)
 	admin := kadm.NewClient(r.client)
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
-		ends, err := committedEnds(ctx, admin)
+		asking, cancel := context.WithTimeout(ctx, 3*watchEvery)
+		ends, err := committedEnds(asking, admin)
+		cancel()
 		if ctx.Err() != nil {
 			return
 		}
@@ -260,9 +262,17 @@ func (r *Reader) watch(ctx context.Context) {
 	}
 }
 
+// Ends are those of the log's committed part, per partition, as the brokers tell them.
+func Ends(ctx context.Context, brokers []string) (map[int32]int64, error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the broker: %w", err)
+	}
+	defer client.Close()
+	return committedEnds(ctx, kadm.NewClient(client))
+}
+
 func committedEnds(ctx context.Context, admin *kadm.Client) (map[int32]int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*watchEvery)
-	defer cancel()
 	listed, err := admin.ListCommittedOffsets(ctx, topics.Decisions)
 	if err != nil {
 		return nil, fmt.Errorf("listing the log's ends: %w", err)

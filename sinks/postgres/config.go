@@ -5,31 +5,20 @@ package postgres
 
 import (
 	"errors"
-	"log/slog"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/caudalpay/caudal/sinks/decisionlog"
 )
 
 // Config says what to read and where to write.
 type Config struct {
-	DSN        string
-	Brokers    []string
-	Client     []kgo.Opt // further Kafka client options
-	Partitions []int32
-	// RecordsMax bounds a transaction. The larger it is, the more often accounts repeat inside one, and the fewer rows
-	// a payment costs.
-	RecordsMax int
-	// Linger is how long a transaction that is not full waits for more decisions.
-	Linger   time.Duration
-	Logger   *slog.Logger
-	Registry prometheus.Registerer
+	decisionlog.Config
+
+	DSN string
 }
 
-// The defaults, measured in docs/adr/0008-postgres-row-budget.md.
+// The defaults, measured in docs/adr/0008-postgres-row-budget.md. A batch is a transaction: the larger it is, the more
+// often accounts repeat inside one, and the fewer rows a payment costs.
 const (
 	DefaultRecordsMax = 10_000
 	DefaultLinger     = 25 * time.Millisecond
@@ -37,18 +26,8 @@ const (
 
 // Validate refuses what cannot run.
 func (c Config) Validate() error {
-	switch {
-	case c.DSN == "":
+	if c.DSN == "" {
 		return errors.New("no postgres address")
-	case c.Logger == nil || c.Registry == nil:
-		return errors.New("no logger or metrics registry")
-	default:
-		return c.log().Validate()
 	}
-}
-
-func (c Config) log() decisionlog.Config {
-	return decisionlog.Config{
-		Brokers: c.Brokers, Client: c.Client, Partitions: c.Partitions, RecordsMax: c.RecordsMax, Linger: c.Linger,
-	}
+	return c.Config.Validate()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -20,10 +19,10 @@ var ErrNotOwner = errors.New("another sink writes these partitions")
 
 // Sink is the sink. Run it once.
 type Sink struct {
-	cfg      Config
-	metrics  *decisionlog.Metrics
-	progress *decisionlog.Progress
-	rows     *rows
+	*decisionlog.Sink
+
+	cfg  Config
+	rows *rows
 }
 
 // New checks the configuration.
@@ -32,113 +31,33 @@ func New(cfg Config) (*Sink, error) {
 		return nil, fmt.Errorf("configuring the postgres sink: %w", err)
 	}
 	cfg.Partitions = slices.Sorted(slices.Values(cfg.Partitions))
-	metrics := decisionlog.NewMetrics(cfg.Registry, "postgres")
-	return &Sink{
-		cfg: cfg, metrics: metrics, progress: decisionlog.NewProgress(metrics), rows: newRows(cfg.Partitions[0]),
-	}, nil
+	s := &Sink{cfg: cfg, rows: newRows(cfg.Partitions[0])}
+	s.Sink = decisionlog.NewSink(cfg.Config, decisionlog.Store{
+		Name: "postgres", Open: s.open, Final: []error{ErrNotOwner, errBatch},
+	})
+	return s, nil
 }
 
-// Ready is nil while Postgres and the broker answer.
-func (s *Sink) Ready() error { return s.progress.Ready() }
-
-// Position is, per partition, the next offset Postgres does not hold.
-func (s *Sink) Position() map[int32]int64 { return s.progress.Position() }
-
-// Drained returns when Postgres holds everything below the ends given.
-func (s *Sink) Drained(ctx context.Context, ends map[int32]int64) error {
-	return s.progress.Drained(ctx, ends)
-}
-
-const (
-	retryFirst = 100 * time.Millisecond
-	retryMost  = 5 * time.Second
-)
-
-// Run takes decisions until ctx ends, beginning again from what the database says whenever store or broker fail.
-// It returns an error only for what waiting does not mend.
-func (s *Sink) Run(ctx context.Context) error {
-	wait := retryFirst
-	for {
-		worked, err := s.session(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if final(err) {
-			s.progress.StoreLost(err)
-			return fmt.Errorf("running the postgres sink: %w", err)
-		}
-		if worked {
-			wait = retryFirst
-		}
-		s.progress.StoreLost(err)
-		s.metrics.Retries.Inc()
-		s.cfg.Logger.Warn("postgres sink begins again", "error", err, "after", wait)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(wait/2 + rand.N(wait)): //nolint:gosec // spreads retries
-		}
-		wait = min(2*wait, retryMost)
-	}
-}
-
-func final(err error) bool {
-	for _, e := range []error{ErrNotOwner, errBatch, schema.ErrNewer, decisionlog.ErrUndecodable, decisionlog.ErrLogShort} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}
-
-// session is one life of the connection: the database says where to begin, then batches follow each other until
-// something fails. It tells whether at least one batch was taken.
-func (s *Sink) session(ctx context.Context) (worked bool, err error) {
+// open begins a session where the database says.
+func (s *Sink) open(ctx context.Context) (decisionlog.Session, error) {
 	if err := schema.Migrate(ctx, s.cfg.DSN, s.cfg.Logger); err != nil {
-		return false, err
+		return nil, err
 	}
 	w, err := openWriter(ctx, s.cfg, s.rows)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	defer w.close(ctx)
-	at, err := w.positions(ctx)
-	if err != nil {
-		return false, err
+	if w.at, err = w.positions(ctx); err != nil {
+		w.Close(ctx)
+		return nil, err
 	}
-	reader, err := decisionlog.Open(ctx, s.cfg.log(), at, s.progress)
-	if err != nil {
-		return false, err
-	}
-	defer reader.Close()
-	s.progress.Start(at)
-	for {
-		batch, err := reader.Next(ctx)
-		if err == nil && batch == nil {
-			err = w.ping(ctx)
-		}
-		if err != nil {
-			return worked, err
-		}
-		for batch != nil {
-			began := time.Now()
-			taken, rest, err := w.write(ctx, batch)
-			if err != nil {
-				return worked, err
-			}
-			worked = true
-			s.metrics.BatchSeconds.Observe(time.Since(began).Seconds())
-			s.metrics.Decisions.Add(float64(len(taken.Entries)))
-			s.metrics.Rows.Add(float64(s.rows.count()))
-			s.progress.Done(taken)
-			batch = rest
-		}
-	}
+	return w, nil
 }
 
 // writer holds the one connection and what is prepared on it.
 type writer struct {
 	cfg  Config
+	at   map[int32]int64
 	conn *pgconn.PgConn
 	rows *rows
 	// booked and created are the months whose partitions are known to exist.
@@ -152,7 +71,7 @@ func openWriter(ctx context.Context, cfg Config, r *rows) (*writer, error) {
 	}
 	w := &writer{cfg: cfg, conn: conn, rows: r, booked: map[int32]struct{}{}, created: map[int32]struct{}{}}
 	if err := w.prepare(ctx); err != nil {
-		w.close(ctx)
+		w.Close(ctx)
 		return nil, err
 	}
 	return w, nil
@@ -181,24 +100,18 @@ func (w *writer) prepare(ctx context.Context) error {
 	return nil
 }
 
-// close says goodbye also where ctx has ended.
-func (w *writer) close(ctx context.Context) {
+// Close says goodbye also where ctx has ended.
+func (w *writer) Close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	_ = w.conn.Close(ctx)
 }
 
-// The longest that Postgres may take before the session is given up. What became of the batch is then read from the
-// database.
-const (
-	pingMost  = 5 * time.Second
-	writeMost = time.Minute
-)
+// Position is where the session began.
+func (w *writer) Position() map[int32]int64 { return w.at }
 
-// ping notices that the database is away while there is nothing to write.
-func (w *writer) ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, pingMost)
-	defer cancel()
+// Ping notices that the database is away.
+func (w *writer) Ping(ctx context.Context) error {
 	if err := w.conn.Ping(ctx); err != nil {
 		return fmt.Errorf("reaching postgres: %w", err)
 	}
@@ -236,11 +149,14 @@ WHERE topic = $1::text AND partition = ANY ($2::integer[])`, [][]byte{topic, par
 	return at, nil
 }
 
-// write makes the batch durable, or a first part of it; the rest is to be written next.
-func (w *writer) write(ctx context.Context, batch *decisionlog.Batch) (taken, rest *decisionlog.Batch, err error) {
+// writeMost is the longest that Postgres may take for a batch before the session is given up.
+const writeMost = time.Minute
+
+// Write makes the batch durable, or a first part of it.
+func (w *writer) Write(ctx context.Context, batch *decisionlog.Batch) (taken, rest *decisionlog.Batch, rows int, err error) {
 	n, err := w.rows.fill(batch)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, 0, err
 	}
 	taken, rest = batch.Split(n)
 	ctx, cancel := context.WithTimeout(ctx, writeMost)
@@ -249,7 +165,7 @@ func (w *writer) write(ctx context.Context, batch *decisionlog.Batch) (taken, re
 	w.send(p, taken)
 	err = w.receive(p)
 	if err = errors.Join(err, p.Close()); err != nil {
-		return nil, nil, err
+		return nil, nil, 0, err
 	}
 	for m := range w.rows.bookingMonths {
 		w.booked[m] = struct{}{}
@@ -257,7 +173,7 @@ func (w *writer) write(ctx context.Context, batch *decisionlog.Batch) (taken, re
 	for m := range w.rows.createdMonths {
 		w.created[m] = struct{}{}
 	}
-	return taken, rest, nil
+	return taken, rest, w.rows.count(), nil
 }
 
 // send queues the whole transaction in one flight. The offsets go first: their row locks keep a second owner out before

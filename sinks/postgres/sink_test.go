@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/embedtest"
+	"github.com/caudalpay/caudal/sinks/decisionlog"
 	"github.com/caudalpay/caudal/sinks/decisionlog/logtest"
 	"github.com/caudalpay/caudal/sinks/postgres"
 )
@@ -42,8 +43,11 @@ func TestMain(m *testing.M) {
 
 func config(dsn string, brokers []string, recordsMax int) postgres.Config {
 	return postgres.Config{
-		DSN: dsn, Brokers: brokers, Partitions: []int32{0, 1, 2, 3}, RecordsMax: recordsMax, Linger: 5 * time.Millisecond,
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), Registry: prometheus.NewRegistry(),
+		DSN: dsn,
+		Config: decisionlog.Config{
+			Brokers: brokers, Partitions: []int32{0, 1, 2, 3}, RecordsMax: recordsMax, Linger: 5 * time.Millisecond,
+			Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), Registry: prometheus.NewRegistry(),
+		},
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/caudalpay/caudal/ingest/ticker"
 	"github.com/caudalpay/caudal/schemas/seal"
 	"github.com/caudalpay/caudal/sinks/clickhouse"
+	"github.com/caudalpay/caudal/sinks/decisionlog"
 	"github.com/caudalpay/caudal/sinks/postgres"
 )
 
@@ -110,17 +111,23 @@ func (in *running) partitions() []int32 {
 	return all
 }
 
+func (in *running) decisionLog(recordsMax int, linger time.Duration) decisionlog.Config {
+	return decisionlog.Config{
+		Brokers: in.parts.Brokers, Partitions: in.partitions(), RecordsMax: recordsMax, Linger: linger,
+		Logger: in.log, Registry: in.registry,
+	}
+}
+
 func (in *running) startSinks(ctx context.Context) (err error) {
 	in.postgres, err = postgres.New(postgres.Config{
-		DSN: in.parts.Postgres, Brokers: in.parts.Brokers, Partitions: in.partitions(),
-		RecordsMax: postgres.DefaultRecordsMax, Linger: postgres.DefaultLinger, Logger: in.log, Registry: in.registry,
+		DSN: in.parts.Postgres, Config: in.decisionLog(postgres.DefaultRecordsMax, postgres.DefaultLinger),
 	})
 	if err != nil {
 		return err
 	}
 	in.clickhouse, err = clickhouse.New(clickhouse.Config{
-		ClickHouse: *in.parts.ClickHouseOptions, Name: clickhouse.DefaultName, Brokers: in.parts.Brokers, Partitions: in.partitions(),
-		RecordsMax: clickhouse.DefaultRecordsMax, Linger: clickhouse.DefaultLinger, Logger: in.log, Registry: in.registry,
+		ClickHouse: *in.parts.ClickHouseOptions, Name: clickhouse.DefaultName,
+		Config: in.decisionLog(clickhouse.DefaultRecordsMax, clickhouse.DefaultLinger),
 	})
 	if err != nil {
 		return err

@@ -4,16 +4,16 @@ package clickhouse
 
 import (
 	"context"
-	"database/sql"
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"strings"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/pressly/goose/v3"
+
+	schema "github.com/caudalpay/caudal/schemas/sql"
 )
 
 //go:embed migrations/*.sql
@@ -31,9 +31,6 @@ func InDatabase(opts clickhouse.Options) clickhouse.Options {
 	return opts
 }
 
-// ErrNewer says that the database was written by a newer program.
-var ErrNewer = errors.New("the database has a newer schema than this program")
-
 // Migrate brings the server behind opts to this program's schema.
 func Migrate(ctx context.Context, opts clickhouse.Options, logger *slog.Logger) error {
 	opts = InDatabase(opts)
@@ -41,7 +38,7 @@ func Migrate(ctx context.Context, opts clickhouse.Options, logger *slog.Logger) 
 		return err
 	}
 	db := clickhouse.OpenDB(&opts)
-	err := migrate(ctx, db, logger)
+	err := schema.Migrate(ctx, goose.DialectClickHouse, db, migrations, logger)
 	return errors.Join(err, db.Close())
 }
 
@@ -52,29 +49,6 @@ func createDatabase(ctx context.Context, opts clickhouse.Options) error {
 	_, err := db.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS `"+strings.ReplaceAll(name, "`", "")+"` ENGINE = Atomic")
 	if err = errors.Join(err, db.Close()); err != nil {
 		return fmt.Errorf("creating the clickhouse database: %w", err)
-	}
-	return nil
-}
-
-func migrate(ctx context.Context, db *sql.DB, logger *slog.Logger) error {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return fmt.Errorf("reading migrations: %w", err)
-	}
-	provider, err := goose.NewProvider(goose.DialectClickHouse, db, files,
-		goose.WithDisableGlobalRegistry(true), goose.WithSlog(logger))
-	if err != nil {
-		return fmt.Errorf("reading migrations: %w", err)
-	}
-	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("migrating clickhouse: %w", err)
-	}
-	current, target, err := provider.GetVersions(ctx)
-	if err != nil {
-		return fmt.Errorf("reading the schema version: %w", err)
-	}
-	if current > target {
-		return fmt.Errorf("%w: %d, known is %d", ErrNewer, current, target)
 	}
 	return nil
 }
