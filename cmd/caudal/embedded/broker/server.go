@@ -62,7 +62,8 @@ func (c *Config) setDefaults() (err error) {
 
 // Server is a running broker.
 type Server struct {
-	process  *child.Process
+	*child.Process
+
 	lock     *os.File
 	listener *net.TCPListener
 	inherit  *os.File // the listener as the children get it
@@ -95,7 +96,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if cfg.Profiles != "" {
 		args = append(args, cfg.Profiles)
 	}
-	s.process, err = child.Supervise(ctx, child.Spec{
+	s.Process, err = child.Supervise(ctx, child.Spec{
 		Name: "broker", Args: args,
 		ExtraFiles: []*os.File{s.inherit}, LogFile: cfg.LogFile, Logger: cfg.Logger, StopTimeout: 25 * time.Second,
 		PauseMax: 2 * time.Second, // every payment waits for it
@@ -135,26 +136,17 @@ func (s *Server) listen(ctx context.Context, cfg Config) error {
 // Addrs are the seed brokers for a Kafka client.
 func (s *Server) Addrs() []string { return []string{s.listener.Addr().String()} }
 
-// PID of the broker's process.
-func (s *Server) PID() int { return s.process.PID() }
-
 // Ready returns nil while the broker runs and has room to take records.
 func (s *Server) Ready() error {
-	if err := s.process.Ready(); err != nil {
+	if err := s.Process.Ready(); err != nil {
 		return err
 	}
 	return enough(s.data, s.reserve)
 }
 
-// Restarts counts starts after the first.
-func (s *Server) Restarts() int { return s.process.Restarts() }
-
-// Done is closed when the broker has ended and will not be started again.
-func (s *Server) Done() <-chan struct{} { return s.process.Done() }
-
 // Stop lets the broker write its state and end.
 func (s *Server) Stop(ctx context.Context) error {
-	err := s.process.Stop(ctx)
+	err := s.Process.Stop(ctx)
 	s.release()
 	return err
 }

@@ -59,7 +59,8 @@ func (c *Config) setDefaults() (err error) {
 
 // Server is a running ClickHouse.
 type Server struct {
-	process  *child.Process
+	*child.Process
+
 	password string
 	lock     *os.File
 	socket   *net.UnixListener
@@ -92,7 +93,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err := s.listen(ctx, cfg); err != nil {
 		return nil, err
 	}
-	s.process, err = child.Supervise(ctx, child.Spec{
+	s.Process, err = child.Supervise(ctx, child.Spec{
 		Name: "clickhouse", Args: []string{engine.Command, cfg.Library, cfg.Data}, Env: []string{"TZ=UTC"},
 		ExtraFiles: s.inherit, LogFile: cfg.LogFile, Logger: cfg.Logger, StopTimeout: 25 * time.Second,
 	})
@@ -178,21 +179,9 @@ func (s *Server) HTTPAddr() string { return s.http.Addr().String() }
 // Password of the user "caudal".
 func (s *Server) Password() string { return s.password }
 
-// PID of the engine's process.
-func (s *Server) PID() int { return s.process.PID() }
-
-// Ready returns nil while the engine runs.
-func (s *Server) Ready() error { return s.process.Ready() }
-
-// Restarts counts starts after the first.
-func (s *Server) Restarts() int { return s.process.Restarts() }
-
-// Done is closed when the engine has ended and will not be started again.
-func (s *Server) Done() <-chan struct{} { return s.process.Done() }
-
 // Stop lets running statements finish and ends the engine.
 func (s *Server) Stop(ctx context.Context) error {
-	err := s.process.Stop(ctx)
+	err := s.Process.Stop(ctx)
 	s.release()
 	return err
 }

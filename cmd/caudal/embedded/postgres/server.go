@@ -33,7 +33,8 @@ const (
 
 // Server is a running PostgreSQL.
 type Server struct {
-	process *child.Process
+	*child.Process
+
 	lock    *os.File
 	folder  *os.File // the cluster, see clusterPath
 	sockets string   // folder made for a socket whose path would be too long, else empty
@@ -108,7 +109,7 @@ func (s *Server) supervise(ctx context.Context, cfg Config, c cluster) error {
 	if err != nil {
 		return err
 	}
-	s.process = process
+	s.Process = process
 	if err := s.createDatabase(ctx); err != nil {
 		return errors.Join(err, process.Stop(context.WithoutCancel(ctx)))
 	}
@@ -119,21 +120,9 @@ func (s *Server) supervise(ctx context.Context, cfg Config, c cluster) error {
 // another path.
 func (s *Server) DSN() string { return s.dsn.String() }
 
-// PID of the postmaster.
-func (s *Server) PID() int { return s.process.PID() }
-
-// Ready returns nil while the server runs.
-func (s *Server) Ready() error { return s.process.Ready() }
-
-// Restarts counts starts after the first.
-func (s *Server) Restarts() int { return s.process.Restarts() }
-
-// Done is closed when the server has ended and will not be started again.
-func (s *Server) Done() <-chan struct{} { return s.process.Done() }
-
 // Stop shuts the server down in order and waits for it.
 func (s *Server) Stop(ctx context.Context) error {
-	err := s.process.Stop(ctx)
+	err := s.Process.Stop(ctx)
 	s.release()
 	return err
 }
