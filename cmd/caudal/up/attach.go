@@ -22,11 +22,7 @@ const lockFile = "up.lock"
 // where it does not, the embedded servers are started for the time of the command. No role runs in that case, so nothing
 // changes. The caller stops the parts.
 func Attach(ctx context.Context, data string, progress io.Writer, log *slog.Logger) (*Parts, error) {
-	data, err := filepath.Abs(data)
-	if err != nil {
-		return nil, fmt.Errorf("resolving --data: %w", err)
-	}
-	addresses, err := readAddresses(data)
+	data, addresses, err := known(data)
 	if err != nil {
 		return nil, err
 	}
@@ -49,6 +45,16 @@ func Attach(ctx context.Context, data string, progress io.Writer, log *slog.Logg
 	return startParts(ctx, o, progress, log)
 }
 
+// known is an installation's folder in full, and where its parts were last.
+func known(data string) (string, Addresses, error) {
+	full, err := filepath.Abs(data)
+	if err != nil {
+		return "", Addresses{}, fmt.Errorf("resolving --data: %w", err)
+	}
+	addresses, err := readAddresses(full)
+	return full, addresses, err
+}
+
 func attached(a Addresses) (*Parts, error) {
 	options, err := ch.ParseDSN(a.ClickHouse)
 	if err != nil {
@@ -68,11 +74,7 @@ type OwnedBroker struct {
 
 // OwnBroker takes an installation that must not be up, and starts its broker alone if that is the embedded one.
 func OwnBroker(ctx context.Context, data string, log *slog.Logger) (*OwnedBroker, error) {
-	data, err := filepath.Abs(data)
-	if err != nil {
-		return nil, fmt.Errorf("resolving --data: %w", err)
-	}
-	addresses, err := readAddresses(data)
+	data, addresses, err := known(data)
 	if err != nil {
 		return nil, err
 	}
