@@ -12,16 +12,14 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/term"
 
 	"github.com/caudalpay/caudal/cmd/caudal/client"
+	"github.com/caudalpay/caudal/cmd/caudal/progress"
 )
 
 const (
@@ -76,14 +74,15 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 	api := client.New(strings.TrimSuffix(o.URL, "/"), o.Token, o.Workers*openAtOnce)
 	defer api.Close()
 	r := &run{
-		options: o, mapping: m, file: f, api: api, bar: progress(o.Progress, f.lines),
+		options: o, mapping: m, file: f, api: api, bar: progress.New(o.Progress, "import", "rows", int64(f.lines)),
 		rejects: &rejects{path: o.Rejected, header: f.header}, result: Result{Reasons: map[string]int{}},
 	}
 	if err := r.rejects.clear(); err != nil {
 		return Result{}, err
 	}
 	began := time.Now()
-	err = errors.Join(r.all(ctx), r.rejects.close(), r.bar.Finish())
+	err = errors.Join(r.all(ctx), r.rejects.close())
+	r.bar.Finish()
 	return r.total(time.Since(began)), err
 }
 
@@ -96,7 +95,7 @@ type run struct {
 	rejects *rejects
 
 	mu     sync.Mutex // result and bar
-	bar    *progressbar.ProgressBar
+	bar    *progress.Bar
 	result Result
 }
 
@@ -164,7 +163,7 @@ func (r *run) count(note func(*Result)) {
 	defer r.mu.Unlock()
 	note(&r.result)
 	r.result.Rows++
-	_ = r.bar.Add(1) // drawing may fail, importing goes on
+	r.bar.Add(1)
 }
 
 func (r *run) total(took time.Duration) Result {
@@ -179,18 +178,4 @@ func (r *run) total(took time.Duration) Result {
 		result.RejectedFile = r.options.Rejected
 	}
 	return result
-}
-
-// progress draws on a terminal only.
-func progress(w io.Writer, rows int) *progressbar.ProgressBar {
-	rows = max(1, rows) // a bar of nothing cannot be finished; a file may hold a header only
-	f, ok := w.(*os.File)
-	if ok = ok && term.IsTerminal(int(f.Fd())); !ok {
-		return progressbar.DefaultSilent(int64(rows))
-	}
-	return progressbar.NewOptions(rows,
-		progressbar.OptionSetWriter(w), progressbar.OptionSetDescription("import"), progressbar.OptionSetWidth(30),
-		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"),
-		progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond),
-		progressbar.OptionOnCompletion(func() { _, _ = fmt.Fprintln(w) }))
 }

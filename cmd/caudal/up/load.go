@@ -10,18 +10,15 @@ import (
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
-	"github.com/schollz/progressbar/v3"
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/term"
 
 	"github.com/caudalpay/caudal/cmd/caudal/client"
 	"github.com/caudalpay/caudal/cmd/caudal/importer"
 	"github.com/caudalpay/caudal/cmd/caudal/observe"
+	"github.com/caudalpay/caudal/cmd/caudal/progress"
 	"github.com/caudalpay/caudal/cmd/caudal/sample"
-	"github.com/caudalpay/caudal/schemas/topics"
 	"github.com/caudalpay/caudal/sinks/audit"
+	"github.com/caudalpay/caudal/sinks/decisionlog"
 )
 
 // drainLimit is how long a load may take to be decided and stored after the last acknowledgement.
@@ -88,15 +85,16 @@ func (in *running) load(ctx context.Context, stdout, stderr io.Writer) (closed b
 
 func (in *running) loadSample(ctx context.Context, stderr io.Writer, s *Summary) error {
 	day := sample.Plan(in.options.Seed)
-	bar := progress(stderr, day.Commands(), "sample day")
+	bar := progress.New(stderr, "sample day", "commands", int64(day.Commands()))
 	api := client.New("http://"+in.options.HTTP, in.token, 128)
 	defer api.Close()
-	loaded, err := sample.Load(ctx, api, day, func(n int) { _ = bar.Add(n) }) // drawing may fail, loading goes on
+	loaded, err := sample.Load(ctx, api, day, bar.Add)
 	if err != nil {
 		return err
 	}
 	s.Refused = loaded.Refused
-	return bar.Finish()
+	bar.Finish()
+	return nil
 }
 
 func (in *running) loadFile(ctx context.Context, stderr io.Writer, s *Summary) error {
@@ -127,7 +125,7 @@ func (in *running) drain(ctx context.Context, o *observe.Observer, accepted int6
 			return fmt.Errorf("waiting for decisions (%d accepted, %d decided, %d transfers under way): %w", accepted, c.Decided, c.InTransit, context.Cause(ctx))
 		}
 	}
-	ends, err := decisionEnds(ctx, in.parts.Brokers)
+	ends, err := decisionlog.Ends(ctx, in.parts.Brokers)
 	if err != nil {
 		return err
 	}
@@ -140,28 +138,12 @@ func (in *running) drain(ctx context.Context, o *observe.Observer, accepted int6
 	return nil
 }
 
-func decisionEnds(ctx context.Context, brokers []string) (map[int32]int64, error) {
-	c, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
-	if err != nil {
-		return nil, fmt.Errorf("connecting to the broker: %w", err)
-	}
-	defer c.Close()
-	listed, err := kadm.NewClient(c).ListCommittedOffsets(ctx, topics.Decisions)
-	if err != nil {
-		return nil, fmt.Errorf("listing decision offsets: %w", err)
-	}
-	ends := map[int32]int64{}
-	listed.Each(func(o kadm.ListedOffset) { ends[o.Partition] = o.Offset })
-	return ends, nil
-}
-
 // prove audits while ticks go on: what is decided meanwhile may not be in the stores yet, so lag is allowed.
 func (in *running) prove(ctx context.Context, stderr io.Writer) (audit.Report, error) {
-	bar := progress(stderr, -1, "proving the books")
 	report, err := audit.Verify(ctx, audit.Config{
 		Brokers: in.parts.Brokers, Partitions: in.options.Partitions, PostgresDSN: in.parts.Postgres,
 		ClickHouse: in.parts.ClickHouseOptions, AllowLag: true, Logger: in.log,
-		Progress: func(done, total int64) { bar.ChangeMax64(total); _ = bar.Set64(done) }, // drawing may fail, proving goes on
+		Progress: progress.New(stderr, "proving the books", "records", progress.Unknown).Set,
 	})
 	if err != nil {
 		return report, fmt.Errorf("proving the books: %w", err)
@@ -195,15 +177,4 @@ func labelled(m *dto.Metric, name, value string) bool {
 		}
 	}
 	return false
-}
-
-// progress draws on a terminal only.
-func progress(w io.Writer, total int, what string) *progressbar.ProgressBar {
-	f, ok := w.(*os.File)
-	visible := ok && term.IsTerminal(int(f.Fd()))
-	return progressbar.NewOptions(total,
-		progressbar.OptionSetWriter(w), progressbar.OptionSetVisibility(visible), progressbar.OptionSetDescription(what),
-		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetPredictTime(true),
-		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetWidth(30),
-		progressbar.OptionOnCompletion(func() { _, _ = fmt.Fprintln(w) }))
 }

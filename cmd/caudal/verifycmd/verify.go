@@ -5,15 +5,12 @@ package verifycmd
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
+	"github.com/caudalpay/caudal/cmd/caudal/progress"
 	"github.com/caudalpay/caudal/cmd/caudal/up"
 	"github.com/caudalpay/caudal/schemas/topics"
 	"github.com/caudalpay/caudal/sinks/audit"
@@ -61,7 +58,7 @@ func (o *options) run(cmd *cobra.Command) (err error) {
 	logger := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	cfg := audit.Config{
 		Brokers: o.brokers, Partitions: o.partitions, PostgresDSN: o.postgres, AllowLag: o.allowLag, Logger: logger,
-		Progress: progress(cmd.ErrOrStderr()),
+		Progress: progress.New(cmd.ErrOrStderr(), "verifying", "records", progress.Unknown).Set,
 	}
 	if len(o.brokers) == 0 {
 		if o.postgres != "" || o.clickhouse != "" {
@@ -90,23 +87,4 @@ func (o *options) run(cmd *cobra.Command) (err error) {
 		write = report.WriteJSON
 	}
 	return errors.Join(write(cmd.OutOrStdout()), report.Err())
-}
-
-// progress draws a bar where a person looks on.
-func progress(w io.Writer) func(done, total int64) {
-	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return nil
-	}
-	bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription("verifying"),
-		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("records"), progressbar.OptionClearOnFinish())
-	return func(done, total int64) {
-		if bar.GetMax64() != total {
-			bar.ChangeMax64(total)
-		}
-		_ = bar.Set64(done) // drawing only
-		if done == total {
-			_ = bar.Finish()
-		}
-	}
 }
