@@ -138,7 +138,7 @@ func (h *house) stored(ids []string) {
 			break
 		}
 		if time.Now().After(until) {
-			h.t.Fatalf("%d payments were acknowledged, %d are there", len(ids), n)
+			h.t.Fatalf("%d payments were acknowledged, %d are there, the others are lost", len(ids), n)
 		}
 	}
 	if n == 0 {
