@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"time"
+
+	"github.com/caudalpay/caudal/sinks/decisionlog"
 )
 
 const (
@@ -32,7 +34,7 @@ func (in *running) settle(ctx context.Context) {
 func (in *running) settled(ctx context.Context) error {
 	var ends map[int32]int64
 	for since := time.Now(); time.Since(since) < settleQuiet; {
-		now, err := decisionEnds(ctx, in.parts.Brokers)
+		now, err := decisionlog.Ends(ctx, in.parts.Brokers)
 		if err != nil {
 			return err
 		}
