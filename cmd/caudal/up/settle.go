@@ -36,7 +36,7 @@ func (in *running) settled(ctx context.Context) error {
 	for since := time.Now(); time.Since(since) < settleQuiet; {
 		now, err := decisionlog.Ends(ctx, in.parts.Brokers)
 		if err != nil {
-			return err
+			return fmt.Errorf("asking for the ends of the decisions: %w", err)
 		}
 		if !maps.Equal(now, ends) || !in.deciding() {
 			ends, since = now, time.Now()
