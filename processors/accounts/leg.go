@@ -88,8 +88,9 @@ func (r *reducer) legResult() {
 		r.move(&rec, payment.StatusSucceeded)
 	} else {
 		r.d.Reasons = []payment.Reason{result.Reason}
-		if !r.book(compensation(r.key, r.cell.State.Status, &rec)) {
-			r.fail("compensation overflows the account")
+		// What comes back is never refused: an account that has grown too far meanwhile is treated as a closed one.
+		if !r.book(compensation(r.key, r.cell.State.Status, &rec)) && !r.book(compensation(r.key, AccountStatusClosed, &rec)) {
+			r.fail("compensation overflows")
 			return
 		}
 		r.unreserve(&rec)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"math/big"
 	"reflect"
 	"slices"
@@ -196,6 +197,18 @@ func (a *auditor) checkEmissions() {
 	}
 }
 
+// clamped is the nearest int64: a report may not show a sum of the opposite sign.
+func clamped(sum *big.Int) int64 {
+	switch {
+	case sum.IsInt64():
+		return sum.Int64()
+	case sum.Sign() < 0:
+		return math.MinInt64
+	default:
+		return math.MaxInt64
+	}
+}
+
 // checkTransit: what stands in transit is what undecided legs are about.
 func (a *auditor) checkTransit() {
 	a.report.TransitMinor = map[string]int64{}
@@ -217,7 +230,7 @@ func (a *auditor) checkTransit() {
 		if due == nil {
 			due = new(big.Int)
 		}
-		a.report.TransitMinor[c] = stands.Int64()
+		a.report.TransitMinor[c] = clamped(stands)
 		a.findings.count(CheckTransit, 1)
 		d := Difference{
 			Check: CheckTransit, Account: "sys_transit", Detail: fmt.Sprintf("%s: want %s in flight or parked, got %s posted", c, due, stands),

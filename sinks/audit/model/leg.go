@@ -62,7 +62,7 @@ func (c *call) legResult() {
 		p.status = paymentsv1.PaymentStatus_PAYMENT_STATUS_SUCCEEDED
 	default:
 		back := reversed(p.post)
-		if c.acct.state.GetStatus() == paymentsv1.AccountStatus_ACCOUNT_STATUS_CLOSED {
+		if c.acct.state.GetStatus() == paymentsv1.AccountStatus_ACCOUNT_STATUS_CLOSED || !c.fits(paymentsv1.Layer_LAYER_POSTED, back) {
 			for i := range back {
 				if back[i].account == c.acct.key {
 					back[i].account = "sys_suspense"
