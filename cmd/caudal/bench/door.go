@@ -18,17 +18,31 @@ func (b *bench) door(ctx context.Context) error {
 		return err
 	}
 	var accepted int64
-	batches := func(limit time.Duration) (float64, error) {
+	counted := func(send func() (int64, error)) (float64, error) {
+		before, err := b.house.cpu()
+		if err != nil {
+			return 0, err
+		}
 		began := time.Now()
-		n, err := closedBatches(ctx, b.house, b.load, limit)
+		n, err := send()
+		if err != nil {
+			return 0, err
+		}
+		l := load{finals: n, took: time.Since(began)}
+		after, err := b.house.cpu()
+		if err != nil {
+			return 0, err
+		}
 		accepted += n
-		return float64(n) / time.Since(began).Seconds(), err
+		l.cpu, l.total = since(before, after)
+		b.say("   %s", l)
+		return l.perSecond(), nil
+	}
+	batches := func(limit time.Duration) (float64, error) {
+		return counted(func() (int64, error) { return closedBatches(ctx, b.house, b.load, limit) })
 	}
 	singles := func(limit time.Duration) (float64, error) {
-		began := time.Now()
-		n, err := closedSingles(b.house.url, b.house.token, b.load, limit)
-		accepted += n
-		return float64(n) / time.Since(began).Seconds(), err
+		return counted(func() (int64, error) { return closedSingles(b.house.url, b.house.token, b.load, limit) })
 	}
 	if chosen(b.options.Only, "P4") {
 		if err := b.doorBatches(ctx, batches); err != nil {

@@ -33,10 +33,13 @@ func (l load) microsPerPayment() float64 {
 func (l load) String() string {
 	parts := make([]string, 0, len(l.cpu))
 	for _, part := range partNames() {
-		parts = append(parts, fmt.Sprintf("%s %.0f", strings.Fields(part)[0], float64(l.cpu[part].Microseconds())/float64(max(1, l.finals))))
+		parts = append(parts, fmt.Sprintf("%s %.1f", strings.Fields(part)[0], float64(l.cpu[part].Microseconds())/float64(max(1, l.finals))))
 	}
-	return fmt.Sprintf("%.0f us a payment (%s), %.0f transactions a second",
-		l.microsPerPayment(), strings.Join(parts, ", "), l.commits/l.took.Seconds())
+	text := fmt.Sprintf("%.1f us a payment (%s)", l.microsPerPayment(), strings.Join(parts, ", "))
+	if l.commits > 0 {
+		text += fmt.Sprintf(", %.0f transactions a second", l.commits/l.took.Seconds())
+	}
+	return text
 }
 
 // watched runs send and waits until both stores hold all that it brought about.

@@ -17,10 +17,10 @@ import (
 	"github.com/caudalpay/caudal/cmd/caudal/observe"
 )
 
-// connections of the load generator. Two cores are busy long before.
+// connections of the load generator: with 64 single callers the ingress waited for them and not the other way round.
 const (
-	batchConnections  = 6
-	singleConnections = 64
+	batchConnections  = 16
+	singleConnections = 256
 	batchItems        = 100
 )
 
