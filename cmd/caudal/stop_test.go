@@ -34,11 +34,15 @@ func (h *house) payAsync(t *testing.T, api *client.Client, accounts []string, na
 	t.Helper()
 	items := make([]any, 1000)
 	for i := range items {
-		items[i] = map[string]any{"kind": "transfer", "idempotency_key": fmt.Sprintf("%s-%d", name, i), "account_id": accounts[i%3],
-			"to_account_id": accounts[(i+1)%3], "amount": 1, "currency": "BRL", "reference": name}
+		items[i] = map[string]any{
+			"kind": "transfer", "idempotency_key": fmt.Sprintf("%s-%d", name, i), "account_id": accounts[i%3],
+			"to_account_id": accounts[(i+1)%3], "amount": 1, "currency": "BRL", "reference": name,
+		}
 		if i < 3 {
-			items[i] = map[string]any{"kind": "payin", "idempotency_key": fmt.Sprintf("%s-%d", name, i), "account_id": accounts[i], "amount": 1000,
-				"currency": "BRL", "method": map[string]string{"type": "book"}, "reference": name}
+			items[i] = map[string]any{
+				"kind": "payin", "idempotency_key": fmt.Sprintf("%s-%d", name, i), "account_id": accounts[i], "amount": 1000,
+				"currency": "BRL", "method": map[string]string{"type": "book"}, "reference": name,
+			}
 		}
 	}
 	answers, err := api.Batch(t.Context(), items, "respond-async")
