@@ -13,6 +13,7 @@ import (
 type store struct {
 	base    map[string][]byte
 	overlay map[string][]byte
+	peak    int    // records the overlay has had room for
 	undo    []undo // what the running callback changed in the overlay
 	// indexes keeps keys in order, for the groups of keys that were scanned once. Invariant: an index has every key of its
 	// group that is in base or overlay; it may have deleted ones until the transaction ends.
@@ -89,7 +90,21 @@ func (s *store) commit() {
 			s.base[k] = v
 		}
 	}
-	clear(s.overlay)
+	s.empty()
+}
+
+// overlaySparse is how much emptier than its room an overlay may be before it is made anew.
+const overlaySparse = 8
+
+// empty readies the overlay for the next transaction. A map keeps the room it once needed, and going through it costs what
+// the largest transaction cost: after a peak, small ones get a small map.
+func (s *store) empty() {
+	n := len(s.overlay)
+	if s.peak = max(s.peak, n); n >= s.peak/overlaySparse {
+		clear(s.overlay)
+		return
+	}
+	s.overlay, s.peak = make(map[string][]byte, n), n
 }
 
 // rollback drops the overlay.
@@ -99,7 +114,7 @@ func (s *store) rollback() {
 			s.unindex(k)
 		}
 	}
-	clear(s.overlay)
+	s.empty()
 	s.undo = s.undo[:0]
 }
 
