@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"errors"
+	"sync/atomic"
 )
 
 const (
@@ -14,12 +15,23 @@ const (
 	deriveSize = 12 // of the nonce: picks the message key; the rest is GCM's own nonce
 )
 
-// xaes is XAES-256-GCM (C2SP): AES-256-GCM under a key derived for each message from half of a 24-byte random nonce.
+// xaes is XAES-256-GCM (C2SP): AES-256-GCM under a key derived from half of a 24-byte random nonce.
 // Plain GCM with random nonces is good for 2^32 messages a key: five days at ten thousand payments a second.
 type xaes struct {
-	block cipher.Block
-	k1    [aes.BlockSize]byte
+	block   cipher.Block
+	k1      [aes.BlockSize]byte
+	current atomic.Pointer[derived]
 }
+
+// derived is a message key in use: deriving one costs more than sealing a short message. messagesPerDerived random nonces
+// of 96 bits meet with a chance of 2^-57, far below what AES-GCM asks for.
+type derived struct {
+	half [deriveSize]byte
+	aead cipher.AEAD
+	left atomic.Int64
+}
+
+const messagesPerDerived = 1 << 20
 
 func newXAES(key []byte) (*xaes, error) {
 	block, err := aes.NewCipher(key)
@@ -55,15 +67,34 @@ func (x *xaes) derive(nonce []byte) (cipher.AEAD, error) {
 
 // seal returns nonce, ciphertext, tag.
 func (x *xaes) seal(plaintext, additional []byte) ([]byte, error) {
-	out := make([]byte, nonceSize, nonceSize+len(plaintext)+aes.BlockSize)
-	if _, err := rand.Read(out); err != nil {
-		return nil, err
-	}
-	aead, err := x.derive(out)
+	d, err := x.sealing()
 	if err != nil {
 		return nil, err
 	}
-	return aead.Seal(out, out[deriveSize:nonceSize], plaintext, additional), nil
+	out := make([]byte, nonceSize, nonceSize+len(plaintext)+aes.BlockSize)
+	copy(out, d.half[:])
+	if _, err := rand.Read(out[deriveSize:]); err != nil {
+		return nil, err
+	}
+	return d.aead.Seal(out, out[deriveSize:nonceSize], plaintext, additional), nil
+}
+
+// sealing is the message key to seal with, a new one when the last is used up.
+func (x *xaes) sealing() (*derived, error) {
+	if d := x.current.Load(); d != nil && d.left.Add(-1) >= 0 {
+		return d, nil
+	}
+	d := &derived{}
+	if _, err := rand.Read(d.half[:]); err != nil {
+		return nil, err
+	}
+	var err error
+	if d.aead, err = x.derive(d.half[:]); err != nil {
+		return nil, err
+	}
+	d.left.Store(messagesPerDerived - 1)
+	x.current.Store(d)
+	return d, nil
 }
 
 func (x *xaes) open(sealed, additional []byte) ([]byte, error) {

@@ -91,9 +91,10 @@ func run(ctx context.Context, args []string, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("starting kfake: %w", err)
 	}
+	room := &gauge{path: args[0], reserve: reserve}
 	cluster.Fault(kfake.Fault{
 		Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.KafkaStorageError, Count: -1,
-		When: func(kmsg.Request) bool { return enough(args[0], reserve) != nil },
+		When: func(kmsg.Request) bool { return room.isFull() },
 	})
 	if len(args) == 3 {
 		if err := profiles(ctx, args[2]); err != nil {

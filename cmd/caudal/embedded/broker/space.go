@@ -2,7 +2,9 @@ package broker
 
 import (
 	"fmt"
+	"sync"
 	"syscall"
+	"time"
 )
 
 // ReserveDefault is how much disk stays free: the broker takes no records when there is less. Commits in work, which write
@@ -28,4 +30,26 @@ func enough(path string, reserve int64) error {
 		return fmt.Errorf("disk almost full: %d MB free at %s, the broker takes records from %d MB up", free>>20, path, reserve>>20)
 	}
 	return nil
+}
+
+// gauge remembers for a moment whether there is room: kfake asks at every produce, and each look is a system call. What can
+// be written within the moment is far below the reserve.
+type gauge struct {
+	path    string
+	reserve int64
+
+	mu    sync.Mutex
+	until time.Time
+	full  bool
+}
+
+const gaugeFor = 50 * time.Millisecond
+
+func (g *gauge) isFull() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if now := time.Now(); now.After(g.until) {
+		g.full, g.until = enough(g.path, g.reserve) != nil, now.Add(gaugeFor)
+	}
+	return g.full
 }
