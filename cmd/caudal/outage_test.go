@@ -304,9 +304,10 @@ func TestBrokerKilled(t *testing.T) {
 		time.Sleep(700 * time.Millisecond)
 		h.signal(h.part("__broker"), syscall.SIGKILL)
 		time.Sleep(200 * time.Millisecond)
-		for until := time.Now().Add(60 * time.Second); !h.ready() && !h.gone(); time.Sleep(20 * time.Millisecond) {
+		// Readiness alone may be of the moment before the loss is noticed: a decision is of the time after.
+		for until := time.Now().Add(60 * time.Second); !h.gone() && !h.decides(api, accounts[0]); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(until) {
-				t.Fatalf("neither ready nor ended: %s", h.out)
+				t.Fatalf("neither deciding nor ended: %s", h.out)
 			}
 		}
 		if !h.gone() {
@@ -327,6 +328,17 @@ func TestBrokerKilled(t *testing.T) {
 	api.Close()
 	h.stop()
 	verifyStrictly(t, data)
+}
+
+// decides tells whether a payment sent now is decided within seconds.
+func (h *house) decides(api *client.Client, account string) bool {
+	ctx, cancel := context.WithTimeout(h.t.Context(), 5*time.Second)
+	defer cancel()
+	answer, err := api.Do(ctx, client.Request{
+		Method: http.MethodPost, Path: "/payins", Key: fmt.Sprintf("decides-%d", time.Now().UnixNano()), Prefer: "wait=3",
+		Body: map[string]any{"account_id": account, "amount": 1, "currency": "BRL", "method": map[string]string{"type": "book"}, "reference": "decides"},
+	})
+	return err == nil && answer.Status == http.StatusCreated
 }
 
 // logTail shows the last lines of a log of a test that failed.
