@@ -58,11 +58,11 @@ func runWorker(o WorkerOptions, log *slog.Logger) error {
 	go child.HeapRoom(ctx, workerHeapRoom) // ends with the process
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	e, err := engine.New(topology.Accounts(engine.Config{
+	e, err := topology.NewAccounts(engine.Config{
 		Brokers: o.Brokers, Partitions: o.Partitions,
 		TransactionalID: topics.AccountsGroup + "-" + o.Instance, InstanceID: topics.AccountsGroup + "-" + o.Instance,
 		Logger: log, Registerer: registry,
-	}))
+	})
 	if err != nil {
 		return fmt.Errorf("building the accounts topology: %w", err)
 	}
