@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/caudalpay/caudal/cmd/caudal/client"
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
 )
 
 var (
@@ -68,10 +69,15 @@ func startHouseAt(t *testing.T, address, data string, args ...string) *house {
 	_ = os.Remove(filepath.Join(data, "addresses.json")) // of the last start
 	h.cmd = caudal(t, append([]string{"up", "--data", data, "--http", h.http, "--clickhouse-http", "127.0.0.1:0"}, args...)...)
 	h.cmd.Stdout, h.cmd.Stderr = h.out, h.out
-	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	if err := h.cmd.Start(); err != nil {
+	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := child.Start(h.cmd, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("up on %s said: %s", h.http, h.out)
+		}
+	})
 	for until := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		if h.ready() {
 			return h

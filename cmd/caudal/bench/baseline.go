@@ -17,6 +17,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/valyala/fasthttp"
+
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
 )
 
 // Topics of the baselines, beside those of the system.
@@ -175,12 +177,11 @@ func startEcho(ctx context.Context) (url string, stop func(), err error) {
 		return "", nil, fmt.Errorf("finding the binary: %w", err)
 	}
 	cmd := exec.CommandContext(ctx, binary, "bench", "--echo") //nolint:gosec // this program itself
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return "", nil, fmt.Errorf("starting the echo: %w", err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := child.Start(cmd, syscall.SIGKILL); err != nil {
 		return "", nil, fmt.Errorf("starting the echo: %w", err)
 	}
 	buf := make([]byte, 64)

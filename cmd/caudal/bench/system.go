@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
 	"github.com/caudalpay/caudal/cmd/caudal/up"
 )
 
@@ -45,9 +46,9 @@ func startSystem(ctx context.Context, data string, flags ...string) (*system, er
 	s := &system{data: data, url: "http://" + address}
 	s.cmd = exec.Command(binary, args...) //nolint:gosec,noctx // this same binary; stop ends it in order
 	s.cmd.Stderr = &s.log
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	_ = os.Remove(filepath.Join(data, "addresses.json")) // of an earlier start; absent at the first
-	if err := s.cmd.Start(); err != nil {
+	if err := child.Start(s.cmd, syscall.SIGTERM); err != nil {
 		return nil, fmt.Errorf("starting the system: %w", err)
 	}
 	if err := s.waitReady(ctx); err != nil {

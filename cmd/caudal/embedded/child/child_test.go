@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -134,6 +135,34 @@ func TestRun(t *testing.T) {
 	if err := child.Run(exec.Command("true")); err != nil {
 		t.Error(err)
 	}
+}
+
+// Invariant: only the end of this process ends what it started, whatever becomes of its threads. Started by cmd.Start,
+// the child here receives its death signal: the runtime ends the threads of goroutines that return locked to them.
+func TestStartOutlivesThreads(t *testing.T) {
+	cmd := exec.Command("sleep", "60")
+	if err := child.Start(cmd, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	for range 20 {
+		var threads sync.WaitGroup
+		for range 10 {
+			threads.Go(func() {
+				runtime.LockOSThread()
+				time.Sleep(time.Millisecond)
+			})
+		}
+		threads.Wait()
+	}
+	select {
+	case err := <-exited:
+		t.Fatalf("the child ended with a thread: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	_ = cmd.Process.Kill()
+	<-exited
 }
 
 func TestDeadChildIsReplaced(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -104,7 +103,6 @@ func spawn(spec *Spec) (*incarnation, error) {
 	}
 	// A group of its own: Ctrl-C at the terminal is the parent's to handle, in its order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: spec.Credential}
-	setDeathSignal(cmd.SysProcAttr, spec.StopSignal)
 
 	i := &incarnation{cmd: cmd, ready: make(chan string, 1), exited: make(chan struct{})}
 	var err error
@@ -121,25 +119,17 @@ func spawn(spec *Spec) (*incarnation, error) {
 		_ = i.log.Close()
 		return nil, err
 	}
-	started := make(chan error, 1)
-	go i.run(out, started)
-	if err := <-started; err != nil {
+	if err := Start(cmd, spec.StopSignal); err != nil {
+		_ = i.log.Close()
 		return nil, err
 	}
+	go i.run(out)
 	return i, nil
 }
 
-// run starts the process, drains its output and waits for it. The death signal follows the thread that
-// forked, not the process: the goroutine keeps that thread until the child has ended, and then lets it
-// die by never unlocking it.
-func (i *incarnation) run(out io.Reader, started chan<- error) {
-	runtime.LockOSThread()
+// run drains the output of the process and waits for its end.
+func (i *incarnation) run(out io.Reader) {
 	defer func() { _ = i.log.Close() }()
-	if err := i.cmd.Start(); err != nil {
-		started <- err
-		return
-	}
-	started <- nil
 	i.drain(out)
 	i.waitErr = i.cmd.Wait()
 	if i.waitErr == nil {
