@@ -162,7 +162,9 @@ func TestStartOutlivesThreads(t *testing.T) {
 	case <-time.After(100 * time.Millisecond):
 	}
 	_ = cmd.Process.Kill()
-	<-exited
+	if err := <-exited; err == nil {
+		t.Error("sleep slept its minute")
+	}
 }
 
 func TestDeadChildIsReplaced(t *testing.T) {

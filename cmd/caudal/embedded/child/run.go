@@ -12,6 +12,8 @@ import (
 
 // forks hands work to the one thread that starts processes. A death signal comes when the thread that forked ends,
 // not the process, and the runtime ends a thread whose goroutine returns locked to it: so one thread forks, for life.
+//
+//nolint:gochecknoglobals // threads belong to the process
 var forks = sync.OnceValue(func() chan<- func() {
 	work := make(chan func())
 	go func() {
