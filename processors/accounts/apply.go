@@ -99,6 +99,9 @@ func (r *reducer) account() {
 	}
 	if reason := r.owner(); reason != payment.ReasonNone {
 		r.decline(reason)
+		if r.cmd.Kind == payment.KindSetKYCLevel {
+			r.refuseClaim() // it came here by way of a claim
+		}
 		return
 	}
 	if r.repeated() {
@@ -126,7 +129,7 @@ func (r *reducer) account() {
 		r.legResult()
 	case payment.KindRailAnswer:
 		r.decline(payment.ReasonPaymentState)
-	case payment.KindUnknown, payment.KindOpenAccount, payment.KindTick:
+	case payment.KindUnknown, payment.KindOpenAccount, payment.KindTick, payment.KindReleaseClaim:
 		r.fail("kind %s under an account's key", r.cmd.Kind)
 	}
 }
@@ -136,7 +139,7 @@ func creates(k payment.Kind) bool { return k.Prefix() != "" }
 
 // emitted tells the kinds that the engine makes itself: they act on state, whoever owns it.
 func emitted(k payment.Kind) bool {
-	return k == payment.KindExpire || k == payment.KindCounterLeg || k == payment.KindLegResult
+	return k == payment.KindExpire || k == payment.KindCounterLeg || k == payment.KindLegResult || k == payment.KindReleaseClaim
 }
 
 func (r *reducer) owner() payment.Reason {
@@ -149,6 +152,9 @@ func (r *reducer) owner() payment.Reason {
 		r.d.Tenant, r.d.Merchant, r.d.Customer = c.Tenant, c.Merchant, c.Customer
 		return payment.ReasonNone
 	case r.cmd.Tenant != c.Tenant || r.cmd.Merchant != c.Merchant:
+		return payment.ReasonOwnerMismatch
+	case r.cmd.Kind == payment.KindSetKYCLevel && r.cmd.Customer != c.Customer:
+		// The level is the customer's: one whose claim on this account is about to be released sets no other's.
 		return payment.ReasonOwnerMismatch
 	default:
 		r.d.Customer = c.Customer

@@ -35,6 +35,8 @@ func (r *reducer) wellFormed() error {
 		body = cmd.LegResult != nil
 	case payment.KindRailAnswer:
 		body = cmd.RailAnswer != nil
+	case payment.KindReleaseClaim:
+		body = cmd.Release != nil
 	case payment.KindUnknown:
 	}
 	switch {
@@ -46,11 +48,28 @@ func (r *reducer) wellFormed() error {
 		}
 		return nil
 	case payment.IsCustomerKey(r.key):
-		return nil
+		return r.namesCustomer()
+	case cmd.Kind == payment.KindReleaseClaim:
+		return malformed("release of a claim under key %s", r.key)
 	case string(cmd.Account) != r.key:
 		return malformed("account %s under key %s", cmd.Account, r.key)
 	}
 	return r.namesPayment()
+}
+
+// namesCustomer checks that a request concerning a customer's account lies under the key of that customer: a refusal by the
+// account goes back there.
+func (r *reducer) namesCustomer() error {
+	cmd := r.cmd
+	switch cmd.Kind {
+	case payment.KindOpenAccount, payment.KindSetKYCLevel, payment.KindReleaseClaim:
+	default:
+		return nil // a customer has no such thing
+	}
+	if string(payment.CustomerKeyFrom(cmd.Tenant, cmd.Merchant, cmd.Customer)) != r.key {
+		return malformed("customer %s/%s under key %s", cmd.Tenant, cmd.Merchant, r.key)
+	}
+	return nil
 }
 
 // namesPayment checks the payment ids of a command on an account's key.

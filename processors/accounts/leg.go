@@ -9,9 +9,10 @@ import (
 
 // Names behind which the ids of emitted commands are derived. No merchant has the empty name, so no request can take them.
 const (
-	counterLegName = "counter_leg/"
-	legResultName  = "leg_result/"
-	expireName     = "expire/"
+	counterLegName   = "counter_leg/"
+	legResultName    = "leg_result/"
+	expireName       = "expire/"
+	releaseClaimName = "release_claim/"
 )
 
 // askPayee emits the payee's side of a transfer.

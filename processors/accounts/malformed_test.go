@@ -38,6 +38,33 @@ func TestAContradictionIsAnError(t *testing.T) {
 	}
 }
 
+// TestACustomersKeyIsTheCustomers keeps a claim from standing where no release would find it.
+func TestACustomersKeyIsTheCustomers(t *testing.T) {
+	c := &caller{now: noon}
+	key, open := c.open("a", payment.OpenAccount{Currencies: []string{"BRL"}, Policy: "standard"})
+	_, level := c.level("a", 1, "k")
+	release := open
+	release.Kind, release.Open, release.Release = payment.KindReleaseClaim, nil, &payment.ReleaseClaim{RefusedCommandID: open.CommandID}
+	for _, cmd := range []payment.Command{open, level, release} {
+		if _, _, err := accounts.Apply(accounts.Snapshot{}, cmd, payment.Meta{Key: key}); err != nil {
+			t.Errorf("%s: %v", cmd.Kind, err)
+		}
+		cmd.Customer = "b"
+		if _, _, err := accounts.Apply(accounts.Snapshot{}, cmd, payment.Meta{Key: key}); !errors.Is(err, accounts.ErrMalformed) {
+			t.Errorf("%s of another customer: %v", cmd.Kind, err)
+		}
+	}
+	for name, key := range map[string]string{"account": string(release.Account), "nobody": "7"} {
+		if _, _, err := accounts.Apply(accounts.Snapshot{}, release, payment.Meta{Key: key}); !errors.Is(err, accounts.ErrMalformed) {
+			t.Errorf("release under the key of an %s: %v", name, err)
+		}
+	}
+	release.Release = nil
+	if _, _, err := accounts.Apply(accounts.Snapshot{}, release, payment.Meta{Key: key}); !errors.Is(err, accounts.ErrMalformed) {
+		t.Errorf("release without a body: %v", err)
+	}
+}
+
 // TestABrokenStateIsAnError keeps a state that must not be from being built upon.
 func TestABrokenStateIsAnError(t *testing.T) {
 	h, c := newHouse(1), &caller{now: noon}

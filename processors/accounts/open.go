@@ -9,6 +9,9 @@ import (
 func (r *reducer) customer() {
 	cmd := *r.cmd
 	switch cmd.Kind {
+	case payment.KindReleaseClaim:
+		r.releaseClaim()
+		return
 	case payment.KindOpenAccount:
 		if r.cell.CustomerAccount != "" && r.cell.CustomerAccount != cmd.Account {
 			r.decline(payment.ReasonCustomerHasAccount)
@@ -37,6 +40,10 @@ func (r *reducer) open() {
 		switch {
 		case r.owner() != payment.ReasonNone:
 			r.decline(payment.ReasonOwnerMismatch)
+			r.refuseClaim()
+		case r.cell.Customer != r.cmd.Customer:
+			r.conflict() // also with the body that opened it: who asks is part of what is asked
+			r.refuseClaim()
 		case r.cell.OpenHash != r.cmd.BodyHash:
 			r.conflict()
 		default:
@@ -57,6 +64,26 @@ func (r *reducer) open() {
 	}
 	r.d.Outcome = payment.OutcomeApproved
 	r.publish()
+}
+
+// refuseClaim tells the customer's key that this account is another's. Nobody but the customer's key may forget a claim:
+// there it is in order with the requests that claim anew.
+func (r *reducer) refuseClaim() {
+	cmd := r.cmd
+	key := string(payment.CustomerKeyFrom(cmd.Tenant, cmd.Merchant, cmd.Customer))
+	r.emit(key, payment.Command{
+		Kind: payment.KindReleaseClaim, Tenant: cmd.Tenant, Merchant: cmd.Merchant, Customer: cmd.Customer, Account: cmd.Account,
+		CommandID: payment.CommandIDFrom(key, "", releaseClaimName+r.key+"/"+cmd.CommandID), AcceptedAtUS: r.d.AcceptedAtUS,
+		Release: &payment.ReleaseClaim{RefusedCommandID: cmd.CommandID},
+	}, false)
+}
+
+// releaseClaim forgets a claim on an account that is another's. An account has one customer for ever, so what a release says
+// stays true: one that comes late or twice drops no claim that could hold, and a claim on another account stays.
+func (r *reducer) releaseClaim() {
+	if r.cell.CustomerAccount == r.cmd.Account {
+		r.cell.CustomerAccount = ""
+	}
 }
 
 func (r *reducer) setKYCLevel() {

@@ -67,7 +67,7 @@ func Reads(cmd payment.Command, key string) []Key {
 	case payment.KindCounterLeg:
 		add(KeyLeg, identity(cmd.PaymentID))
 		add(KeyPolicy, cmd.Pins.Policy)
-	case payment.KindUnknown, payment.KindOpenAccount, payment.KindTick, payment.KindRailAnswer:
+	case payment.KindUnknown, payment.KindOpenAccount, payment.KindTick, payment.KindRailAnswer, payment.KindReleaseClaim:
 	}
 	return keys
 }

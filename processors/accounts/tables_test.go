@@ -20,6 +20,9 @@ import (
 //	transfer NAME PAYEE AMOUNT CUR key=K [to=CUR]
 //	refund KEY [AMOUNT] key=K [as=PREFIX]      approve|decline KEY key=K [as=PREFIX]      kyc NAME LEVEL key=K
 //	tick [after=SECONDS]             state NAME STATUS                balances NAME
+//	any of them with hold=yes        deliver                          again
+//
+// hold=yes keeps what the command emits on its way, deliver decides the first of it, again decides the last delivered anew.
 func TestTables(t *testing.T) {
 	datadriven.Walk(t, "testdata/tables", func(t *testing.T, path string) {
 		x := &table{house: newHouse(1), caller: caller{now: noon}, names: map[string]string{}, payments: map[string]payment.ID{}}
@@ -33,6 +36,8 @@ type table struct {
 	names    map[string]string // of keys
 	payments map[string]payment.ID
 	currency map[string]string
+	held     []accounts.CommandEmission
+	last     accounts.CommandEmission
 }
 
 func (x *table) run(t *testing.T, d *datadriven.TestData) string {
@@ -46,6 +51,11 @@ func (x *table) run(t *testing.T, d *datadriven.TestData) string {
 		return b.String()
 	case "state":
 		return x.setState(word(d, 0), word(d, 1))
+	case "deliver":
+		x.last, x.held = x.held[0], x.held[1:]
+		return x.deliver(x.last.Key, x.last.Command, option(d, "hold", "") != "")
+	case "again":
+		return x.deliver(x.last.Key, x.last.Command, false)
 	}
 	key, cmd := x.parse(t, d)
 	if m := option(d, "merchant", ""); m != "" {
@@ -57,11 +67,11 @@ func (x *table) run(t *testing.T, d *datadriven.TestData) string {
 	if pin := option(d, "pin", ""); pin != "" {
 		cmd.Pins.Policy = pin
 	}
-	return x.deliver(key, cmd)
+	return x.deliver(key, cmd, option(d, "hold", "") != "")
 }
 
-// deliver decides a command and everything that follows from it.
-func (x *table) deliver(key string, cmd payment.Command) string {
+// deliver decides a command and everything that follows from it, unless that is held.
+func (x *table) deliver(key string, cmd payment.Command, hold bool) string {
 	e, err := x.decide(key, cmd)
 	if err != nil {
 		return err.Error()
@@ -70,8 +80,10 @@ func (x *table) deliver(key string, cmd payment.Command) string {
 	b.WriteString(text(&e.decision, x.names))
 	for _, o := range e.out {
 		switch {
+		case o.Command != nil && hold:
+			x.held = append(x.held, *o.Command)
 		case o.Command != nil:
-			b.WriteString(x.deliver(o.Command.Key, o.Command.Command))
+			b.WriteString(x.deliver(o.Command.Key, o.Command.Command, false))
 		case o.Directory != nil:
 			fmt.Fprintf(&b, "  directory: level %d\n", o.Directory.State.KYCLevel)
 		}
@@ -108,6 +120,7 @@ func (x *table) parse(t *testing.T, d *datadriven.TestData) (string, payment.Com
 		if c := option(d, "customer", ""); c != "" {
 			cmd.Customer = c
 			key = string(payment.CustomerKeyFrom(tenant, merchant, c))
+			x.names[key] = c + "'s customer"
 		}
 		return key, cmd
 	case "payin", "payout":

@@ -24,6 +24,7 @@ type Command struct {
 	CounterLeg  *CounterLeg
 	LegResult   *LegResult
 	RailAnswer  *RailAnswer
+	Release     *ReleaseClaim
 }
 
 // Meta says where a command stands in the log.
@@ -149,6 +150,11 @@ type LegResult struct {
 	PayeeAccount AccountID
 	Accepted     bool
 	Reason       Reason
+}
+
+// ReleaseClaim tells a customer's key that the command's account is another customer's.
+type ReleaseClaim struct {
+	RefusedCommandID string // the request that the account's key refused
 }
 
 // RailAnswer is what a rail said about an order.

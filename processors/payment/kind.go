@@ -5,20 +5,21 @@ type Kind uint8
 
 // The kinds of commands.
 const (
-	KindUnknown     Kind = 0
-	KindOpenAccount Kind = 1
-	KindSetKYCLevel Kind = 2
-	KindPayIn       Kind = 10
-	KindPayOut      Kind = 11
-	KindTransfer    Kind = 12
-	KindRefund      Kind = 13
-	KindApprove     Kind = 20
-	KindDecline     Kind = 21
-	KindExpire      Kind = 30
-	KindTick        Kind = 31
-	KindCounterLeg  Kind = 40
-	KindLegResult   Kind = 41
-	KindRailAnswer  Kind = 50
+	KindUnknown      Kind = 0
+	KindOpenAccount  Kind = 1
+	KindSetKYCLevel  Kind = 2
+	KindPayIn        Kind = 10
+	KindPayOut       Kind = 11
+	KindTransfer     Kind = 12
+	KindRefund       Kind = 13
+	KindApprove      Kind = 20
+	KindDecline      Kind = 21
+	KindExpire       Kind = 30
+	KindTick         Kind = 31
+	KindCounterLeg   Kind = 40
+	KindLegResult    Kind = 41
+	KindReleaseClaim Kind = 42
+	KindRailAnswer   Kind = 50
 )
 
 // Prefix is the three characters before a payment id's digests, empty for kinds that make no payment.
@@ -73,6 +74,8 @@ func (k Kind) String() string {
 		return "counter_leg"
 	case KindLegResult:
 		return "leg_result"
+	case KindReleaseClaim:
+		return "release_claim"
 	case KindRailAnswer:
 		return "rail_answer"
 	default:

@@ -313,6 +313,8 @@ func TestStrictCommands(t *testing.T) {
 		"minute beyond reason":   {"tick", func(m *paymentsv1.Command) { m.GetTick().Minute = math.MaxInt64 }},
 		"leg without transfer":   {"counter_leg", func(m *paymentsv1.Command) { m.GetCounterLeg().TransferId = "" }},
 		"leg without amount":     {"counter_leg", func(m *paymentsv1.Command) { m.GetCounterLeg().AmountMinor = 0 }},
+		"release of nothing":     {"release_claim", func(m *paymentsv1.Command) { m.GetReleaseClaim().RefusedCommandId = "" }},
+		"release of no account":  {"release_claim", func(m *paymentsv1.Command) { m.Account = "" }},
 		"refused for no reason":  {"leg_result", func(m *paymentsv1.Command) { m.GetLegResult().Reason = 0 }},
 		"accepted with a reason": {"leg_result", func(m *paymentsv1.Command) { m.GetLegResult().Accepted = true }},
 		"reason unknown":         {"leg_result", func(m *paymentsv1.Command) { m.GetLegResult().Reason = 2 }},

@@ -62,7 +62,18 @@ func CommandFromProto(m *paymentsv1.Command) (payment.Command, Envelope, error) 
 // requested tells the kinds that somebody outside asked for.
 func requested(k payment.Kind) bool {
 	switch k {
-	case payment.KindExpire, payment.KindTick, payment.KindCounterLeg, payment.KindLegResult, payment.KindRailAnswer:
+	case payment.KindExpire, payment.KindTick, payment.KindCounterLeg, payment.KindLegResult, payment.KindRailAnswer,
+		payment.KindReleaseClaim:
+		return false
+	default:
+		return true
+	}
+}
+
+// namesPayment tells the kinds that are about a payment.
+func namesPayment(k payment.Kind) bool {
+	switch k {
+	case payment.KindOpenAccount, payment.KindSetKYCLevel, payment.KindReleaseClaim, payment.KindRailAnswer, payment.KindTick:
 		return false
 	default:
 		return true
@@ -87,8 +98,7 @@ func commandHead(m *paymentsv1.Command, c *payment.Command) (err error) {
 	if c.Account, err = accountID(m.GetAccount(), !tick && c.Kind != payment.KindSetKYCLevel); err != nil {
 		return err
 	}
-	named := c.Kind != payment.KindOpenAccount && c.Kind != payment.KindSetKYCLevel && c.Kind != payment.KindRailAnswer && !tick
-	if c.PaymentID, err = paymentID(m.GetPaymentId(), named); err != nil {
+	if c.PaymentID, err = paymentID(m.GetPaymentId(), namesPayment(c.Kind)); err != nil {
 		return err
 	}
 	if prefix := c.Kind.Prefix(); prefix != "" {
@@ -140,6 +150,9 @@ func commandBody(m *paymentsv1.Command, c *payment.Command) (err error) {
 	case *paymentsv1.Command_RailAnswer:
 		fits = c.Kind == payment.KindRailAnswer
 		c.RailAnswer, err = railAnswerFrom(b.RailAnswer)
+	case *paymentsv1.Command_ReleaseClaim:
+		fits = c.Kind == payment.KindReleaseClaim
+		c.Release, err = releaseFrom(b.ReleaseClaim)
 	}
 	if err == nil && !fits {
 		return refuse("%s with the body %T", c.Kind, m.GetBody())
@@ -292,6 +305,13 @@ func legResultFrom(b *paymentsv1.LegResult) (*payment.LegResult, error) {
 	return &payment.LegResult{TransferID: id, PayeeAccount: payee, Accepted: b.GetAccepted(), Reason: reason}, known(b)
 }
 
+func releaseFrom(b *paymentsv1.ReleaseClaim) (*payment.ReleaseClaim, error) {
+	if id := b.GetRefusedCommandId(); id == "" || len(id) > textMax {
+		return nil, refuse("release after command %q", id)
+	}
+	return &payment.ReleaseClaim{RefusedCommandID: b.GetRefusedCommandId()}, known(b)
+}
+
 func railAnswerFrom(b *paymentsv1.RailAnswer) (*payment.RailAnswer, error) {
 	result, err := enum[uint8](b.GetResult(), paymentsv1.RailResult_name)
 	if err != nil {
@@ -340,6 +360,8 @@ func CommandToProto(c *payment.Command, e Envelope) *paymentsv1.Command {
 			TransferId: string(c.LegResult.TransferID), PayeeAccount: string(c.LegResult.PayeeAccount),
 			Accepted: c.LegResult.Accepted, Reason: paymentsv1.Reason(c.LegResult.Reason),
 		}}
+	case c.Release != nil:
+		m.Body = &paymentsv1.Command_ReleaseClaim{ReleaseClaim: &paymentsv1.ReleaseClaim{RefusedCommandId: c.Release.RefusedCommandID}}
 	case c.RailAnswer != nil:
 		m.Body = &paymentsv1.Command_RailAnswer{RailAnswer: &paymentsv1.RailAnswer{
 			OrderId: c.RailAnswer.OrderID, Result: paymentsv1.RailResult(c.RailAnswer.Result), Code: c.RailAnswer.Code,

@@ -98,6 +98,9 @@ func sampleCommands() map[string]payment.Command {
 	c = about(payment.KindRailAnswer)
 	c.RailAnswer = &payment.RailAnswer{OrderID: "o1", Result: 2, Code: "AC03"}
 	all["rail_answer"] = c
+	c = base(payment.KindReleaseClaim, "cmd_release")
+	c.Release = &payment.ReleaseClaim{RefusedCommandID: "cmd_open"}
+	all["release_claim"] = c
 	all["tick"] = payment.Command{Kind: payment.KindTick, AcceptedAtUS: at, Tick: &payment.Tick{Minute: at / 60_000_000}}
 	return all
 }

@@ -41,6 +41,7 @@ const (
 	CommandKind_COMMAND_KIND_TICK          CommandKind = 31 // one per partition and minute
 	CommandKind_COMMAND_KIND_COUNTER_LEG   CommandKind = 40 // payee's side of a transfer; emitted by the payer's decision
 	CommandKind_COMMAND_KIND_LEG_RESULT    CommandKind = 41 // answer of the payee's side to the payer; emitted by the payee's decision
+	CommandKind_COMMAND_KIND_RELEASE_CLAIM CommandKind = 42 // takes a customer's claim off an account that is another's; emitted by that account's decision
 	CommandKind_COMMAND_KIND_RAIL_ANSWER   CommandKind = 50 // answer of a rail to an order
 )
 
@@ -60,6 +61,7 @@ var (
 		31: "COMMAND_KIND_TICK",
 		40: "COMMAND_KIND_COUNTER_LEG",
 		41: "COMMAND_KIND_LEG_RESULT",
+		42: "COMMAND_KIND_RELEASE_CLAIM",
 		50: "COMMAND_KIND_RAIL_ANSWER",
 	}
 	CommandKind_value = map[string]int32{
@@ -76,6 +78,7 @@ var (
 		"COMMAND_KIND_TICK":          31,
 		"COMMAND_KIND_COUNTER_LEG":   40,
 		"COMMAND_KIND_LEG_RESULT":    41,
+		"COMMAND_KIND_RELEASE_CLAIM": 42,
 		"COMMAND_KIND_RAIL_ANSWER":   50,
 	}
 )
@@ -412,6 +415,7 @@ type Command struct {
 	//	*Command_CounterLeg
 	//	*Command_LegResult
 	//	*Command_RailAnswer
+	//	*Command_ReleaseClaim
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -642,6 +646,15 @@ func (x *Command) GetRailAnswer() *RailAnswer {
 	return nil
 }
 
+func (x *Command) GetReleaseClaim() *ReleaseClaim {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ReleaseClaim); ok {
+			return x.ReleaseClaim
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -686,6 +699,10 @@ type Command_RailAnswer struct {
 	RailAnswer *RailAnswer `protobuf:"bytes,29,opt,name=rail_answer,json=railAnswer,proto3,oneof"`
 }
 
+type Command_ReleaseClaim struct {
+	ReleaseClaim *ReleaseClaim `protobuf:"bytes,30,opt,name=release_claim,json=releaseClaim,proto3,oneof"`
+}
+
 func (*Command_OpenAccount) isCommand_Body() {}
 
 func (*Command_SetKycLevel) isCommand_Body() {}
@@ -705,6 +722,8 @@ func (*Command_CounterLeg) isCommand_Body() {}
 func (*Command_LegResult) isCommand_Body() {}
 
 func (*Command_RailAnswer) isCommand_Body() {}
+
+func (*Command_ReleaseClaim) isCommand_Body() {}
 
 // Pins name, as id@version, the reference data a command is decided with, so that a replay of the log decides alike.
 type Pins struct {
@@ -1556,6 +1575,51 @@ func (x *LegResult) GetReason() Reason {
 	return Reason_REASON_UNSPECIFIED
 }
 
+// ReleaseClaim tells a customer's key that the command's account is another customer's.
+type ReleaseClaim struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	RefusedCommandId string                 `protobuf:"bytes,1,opt,name=refused_command_id,json=refusedCommandId,proto3" json:"refused_command_id,omitempty"` // the request that the account's key refused
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *ReleaseClaim) Reset() {
+	*x = ReleaseClaim{}
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseClaim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseClaim) ProtoMessage() {}
+
+func (x *ReleaseClaim) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseClaim.ProtoReflect.Descriptor instead.
+func (*ReleaseClaim) Descriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ReleaseClaim) GetRefusedCommandId() string {
+	if x != nil {
+		return x.RefusedCommandId
+	}
+	return ""
+}
+
 type RailAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	OrderId       string                 `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
@@ -1567,7 +1631,7 @@ type RailAnswer struct {
 
 func (x *RailAnswer) Reset() {
 	*x = RailAnswer{}
-	mi := &file_schemas_payments_v1_commands_proto_msgTypes[14]
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1579,7 +1643,7 @@ func (x *RailAnswer) String() string {
 func (*RailAnswer) ProtoMessage() {}
 
 func (x *RailAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_payments_v1_commands_proto_msgTypes[14]
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1592,7 +1656,7 @@ func (x *RailAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RailAnswer.ProtoReflect.Descriptor instead.
 func (*RailAnswer) Descriptor() ([]byte, []int) {
-	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{14}
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RailAnswer) GetOrderId() string {
@@ -1620,7 +1684,7 @@ var File_schemas_payments_v1_commands_proto protoreflect.FileDescriptor
 
 const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\n" +
-	"\"schemas/payments/v1/commands.proto\x12\x12caudal.payments.v1\"\x82\t\n" +
+	"\"schemas/payments/v1/commands.proto\x12\x12caudal.payments.v1\"\xcb\t\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x123\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1f.caudal.payments.v1.CommandKindR\x04kind\x12\x16\n" +
@@ -1651,7 +1715,8 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\n" +
 	"leg_result\x18\x1c \x01(\v2\x1d.caudal.payments.v1.LegResultH\x00R\tlegResult\x12A\n" +
 	"\vrail_answer\x18\x1d \x01(\v2\x1e.caudal.payments.v1.RailAnswerH\x00R\n" +
-	"railAnswerB\x06\n" +
+	"railAnswer\x12G\n" +
+	"\rrelease_claim\x18\x1e \x01(\v2 .caudal.payments.v1.ReleaseClaimH\x00R\freleaseClaimB\x06\n" +
 	"\x04bodyB\x12\n" +
 	"\x10_reply_partition\"|\n" +
 	"\x04Pins\x12\x16\n" +
@@ -1725,12 +1790,14 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"transferId\x12#\n" +
 	"\rpayee_account\x18\x02 \x01(\tR\fpayeeAccount\x12\x1a\n" +
 	"\baccepted\x18\x03 \x01(\bR\baccepted\x122\n" +
-	"\x06reason\x18\x04 \x01(\x0e2\x1a.caudal.payments.v1.ReasonR\x06reason\"s\n" +
+	"\x06reason\x18\x04 \x01(\x0e2\x1a.caudal.payments.v1.ReasonR\x06reason\"<\n" +
+	"\fReleaseClaim\x12,\n" +
+	"\x12refused_command_id\x18\x01 \x01(\tR\x10refusedCommandId\"s\n" +
 	"\n" +
 	"RailAnswer\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\tR\aorderId\x126\n" +
 	"\x06result\x18\x02 \x01(\x0e2\x1e.caudal.payments.v1.RailResultR\x06result\x12\x12\n" +
-	"\x04code\x18\x03 \x01(\tR\x04code*\x8e\x03\n" +
+	"\x04code\x18\x03 \x01(\tR\x04code*\xae\x03\n" +
 	"\vCommandKind\x12\x1c\n" +
 	"\x18COMMAND_KIND_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19COMMAND_KIND_OPEN_ACCOUNT\x10\x01\x12\x1e\n" +
@@ -1745,7 +1812,8 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\x13COMMAND_KIND_EXPIRE\x10\x1e\x12\x15\n" +
 	"\x11COMMAND_KIND_TICK\x10\x1f\x12\x1c\n" +
 	"\x18COMMAND_KIND_COUNTER_LEG\x10(\x12\x1b\n" +
-	"\x17COMMAND_KIND_LEG_RESULT\x10)\x12\x1c\n" +
+	"\x17COMMAND_KIND_LEG_RESULT\x10)\x12\x1e\n" +
+	"\x1aCOMMAND_KIND_RELEASE_CLAIM\x10*\x12\x1c\n" +
 	"\x18COMMAND_KIND_RAIL_ANSWER\x102*_\n" +
 	"\vAccountKind\x12\x1c\n" +
 	"\x18ACCOUNT_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -1805,7 +1873,7 @@ func file_schemas_payments_v1_commands_proto_rawDescGZIP() []byte {
 }
 
 var file_schemas_payments_v1_commands_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_schemas_payments_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_schemas_payments_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_schemas_payments_v1_commands_proto_goTypes = []any{
 	(CommandKind)(0),          // 0: caudal.payments.v1.CommandKind
 	(AccountKind)(0),          // 1: caudal.payments.v1.AccountKind
@@ -1826,7 +1894,8 @@ var file_schemas_payments_v1_commands_proto_goTypes = []any{
 	(*Tick)(nil),              // 16: caudal.payments.v1.Tick
 	(*CounterLeg)(nil),        // 17: caudal.payments.v1.CounterLeg
 	(*LegResult)(nil),         // 18: caudal.payments.v1.LegResult
-	(*RailAnswer)(nil),        // 19: caudal.payments.v1.RailAnswer
+	(*ReleaseClaim)(nil),      // 19: caudal.payments.v1.ReleaseClaim
+	(*RailAnswer)(nil),        // 20: caudal.payments.v1.RailAnswer
 }
 var file_schemas_payments_v1_commands_proto_depIdxs = []int32{
 	0,  // 0: caudal.payments.v1.Command.kind:type_name -> caudal.payments.v1.CommandKind
@@ -1841,17 +1910,18 @@ var file_schemas_payments_v1_commands_proto_depIdxs = []int32{
 	16, // 9: caudal.payments.v1.Command.tick:type_name -> caudal.payments.v1.Tick
 	17, // 10: caudal.payments.v1.Command.counter_leg:type_name -> caudal.payments.v1.CounterLeg
 	18, // 11: caudal.payments.v1.Command.leg_result:type_name -> caudal.payments.v1.LegResult
-	19, // 12: caudal.payments.v1.Command.rail_answer:type_name -> caudal.payments.v1.RailAnswer
-	1,  // 13: caudal.payments.v1.OpenAccount.kind:type_name -> caudal.payments.v1.AccountKind
-	12, // 14: caudal.payments.v1.Instruction.counterparty:type_name -> caudal.payments.v1.Counterparty
-	2,  // 15: caudal.payments.v1.Expire.purpose:type_name -> caudal.payments.v1.ExpirePurpose
-	4,  // 16: caudal.payments.v1.LegResult.reason:type_name -> caudal.payments.v1.Reason
-	3,  // 17: caudal.payments.v1.RailAnswer.result:type_name -> caudal.payments.v1.RailResult
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	20, // 12: caudal.payments.v1.Command.rail_answer:type_name -> caudal.payments.v1.RailAnswer
+	19, // 13: caudal.payments.v1.Command.release_claim:type_name -> caudal.payments.v1.ReleaseClaim
+	1,  // 14: caudal.payments.v1.OpenAccount.kind:type_name -> caudal.payments.v1.AccountKind
+	12, // 15: caudal.payments.v1.Instruction.counterparty:type_name -> caudal.payments.v1.Counterparty
+	2,  // 16: caudal.payments.v1.Expire.purpose:type_name -> caudal.payments.v1.ExpirePurpose
+	4,  // 17: caudal.payments.v1.LegResult.reason:type_name -> caudal.payments.v1.Reason
+	3,  // 18: caudal.payments.v1.RailAnswer.result:type_name -> caudal.payments.v1.RailResult
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_schemas_payments_v1_commands_proto_init() }
@@ -1870,6 +1940,7 @@ func file_schemas_payments_v1_commands_proto_init() {
 		(*Command_CounterLeg)(nil),
 		(*Command_LegResult)(nil),
 		(*Command_RailAnswer)(nil),
+		(*Command_ReleaseClaim)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1877,7 +1948,7 @@ func file_schemas_payments_v1_commands_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_schemas_payments_v1_commands_proto_rawDesc), len(file_schemas_payments_v1_commands_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -2,7 +2,11 @@ package model
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -21,6 +25,11 @@ func (c *call) customerCommand() {
 	d := c.out.Decision
 	d.Outcome = paymentsv1.Outcome_OUTCOME_APPLIED
 	switch {
+	case c.cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_RELEASE_CLAIM:
+		if c.acct.claimed == c.cmd.GetAccount() {
+			c.acct.claimed = ""
+		}
+		return
 	case c.cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL && c.acct.claimed == "":
 		c.decline(paymentsv1.Reason_REASON_ACCOUNT_UNKNOWN)
 		return
@@ -34,12 +43,37 @@ func (c *call) customerCommand() {
 	c.emit(c.acct.claimed, c.cmd)
 }
 
-// open: the account's key makes the account once.
+// customerKey is where everything about a customer is decided: docs/adr/0001.
+func customerKey(tenant, merchant, customer string) string {
+	h := sha256.New()
+	for _, word := range []string{"customer", tenant, merchant, customer} {
+		h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(word)))) //nolint:gosec // a word of a record
+		h.Write([]byte(word))
+	}
+	return "cus_" + strings.ToLower(base32.StdEncoding.EncodeToString(h.Sum(nil)))[:20]
+}
+
+// releaseClaim: the account is another customer's, so the claim that led here has to go.
+func (c *call) releaseClaim() {
+	key := customerKey(c.cmd.GetTenant(), c.cmd.GetMerchant(), c.cmd.GetCustomer())
+	c.emit(key, &paymentsv1.Command{
+		Kind: paymentsv1.CommandKind_COMMAND_KIND_RELEASE_CLAIM, Tenant: c.cmd.GetTenant(), Merchant: c.cmd.GetMerchant(),
+		Customer: c.cmd.GetCustomer(), Account: c.acct.key,
+		Body: &paymentsv1.Command_ReleaseClaim{ReleaseClaim: &paymentsv1.ReleaseClaim{RefusedCommandId: c.cmd.GetCommandId()}},
+	})
+}
+
+// open: the account's key makes the account once, for one customer.
 func (c *call) open() {
 	a, d, body := c.acct, c.out.Decision, c.cmd.GetOpenAccount()
 	switch {
 	case a.state != nil && (a.tenant != c.cmd.GetTenant() || a.merchant != c.cmd.GetMerchant()):
 		c.decline(paymentsv1.Reason_REASON_OWNER_MISMATCH)
+		c.releaseClaim()
+	case a.state != nil && a.customer != c.cmd.GetCustomer():
+		d.Outcome = paymentsv1.Outcome_OUTCOME_CONFLICT
+		d.Reasons = []paymentsv1.Reason{paymentsv1.Reason_REASON_IDEMPOTENCY_CONFLICT}
+		c.releaseClaim()
 	case a.state != nil && bytes.Equal(a.openHash, c.cmd.GetBodyHash()):
 		d.Outcome = paymentsv1.Outcome_OUTCOME_REPEATED
 		c.tellAccount()

@@ -213,6 +213,8 @@ func Fingerprint(key string, cmd *paymentsv1.Command) string {
 	case paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT:
 		r := cmd.GetLegResult()
 		return fmt.Sprintf("leg_result %s %s of %s %v %s", key, r.GetTransferId(), r.GetPayeeAccount(), r.GetAccepted(), r.GetReason())
+	case paymentsv1.CommandKind_COMMAND_KIND_RELEASE_CLAIM:
+		return fmt.Sprintf("release_claim %s on %s after %s", key, cmd.GetAccount(), cmd.GetReleaseClaim().GetRefusedCommandId())
 	case paymentsv1.CommandKind_COMMAND_KIND_EXPIRE:
 		e := cmd.GetExpire()
 		return fmt.Sprintf("expire %s %s %s at %d", key, cmd.GetPaymentId(), word(e.GetPurpose(), "EXPIRE_PURPOSE_"), e.GetDueAtUs())

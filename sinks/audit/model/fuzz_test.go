@@ -28,7 +28,7 @@ func FuzzAnyCommand(f *testing.F) {
 		}
 		w := newWorld(t)
 		open := &paymentsv1.Command{
-			Kind: paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT, Tenant: cmd.GetTenant(), Merchant: cmd.GetMerchant(), Pins: cmd.GetPins(),
+			Kind: paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT, Tenant: cmd.GetTenant(), Merchant: cmd.GetMerchant(), Customer: cmd.GetCustomer(), Pins: cmd.GetPins(),
 			Body: &paymentsv1.Command_OpenAccount{OpenAccount: &paymentsv1.OpenAccount{Currencies: []string{"BRL", "USD"}, Policy: "full", KycLevel: 2, OverdraftLimitMinor: 1 << 40}},
 		}
 		if _, err := w.p.Apply(model.Record{Key: key, Command: open}); err != nil {

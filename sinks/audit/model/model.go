@@ -143,9 +143,8 @@ func (p *Partition) Apply(rec Record) (Result, error) {
 	if !strings.HasPrefix(rec.Key, "acc_") && !strings.HasPrefix(rec.Key, "cus_") {
 		return Result{}, fmt.Errorf("key %q is neither an account's nor a customer's", rec.Key)
 	}
-	if strings.HasPrefix(rec.Key, "cus_") && c.cmd.GetKind() != paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT &&
-		c.cmd.GetKind() != paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL {
-		return Result{}, fmt.Errorf("a %s cannot be decided on a customer's key", c.cmd.GetKind())
+	if err := c.fitsKey(); err != nil {
+		return Result{}, err
 	}
 	c.acct = p.account(rec.Key)
 	c.acct.seq++
@@ -158,6 +157,26 @@ func (p *Partition) Apply(rec Record) (Result, error) {
 		c.customerCommand()
 	}
 	return c.out, nil
+}
+
+// fitsKey: a customer's key takes what concerns that customer's account, and only it forgets a claim.
+func (c *call) fitsKey() error {
+	customers := false
+	switch c.cmd.GetKind() {
+	case paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT, paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL,
+		paymentsv1.CommandKind_COMMAND_KIND_RELEASE_CLAIM:
+		customers = true
+	default:
+	}
+	switch onCustomer := strings.HasPrefix(c.rec.Key, "cus_"); {
+	case onCustomer && !customers:
+		return fmt.Errorf("a %s cannot be decided on a customer's key", c.cmd.GetKind())
+	case onCustomer && c.rec.Key != customerKey(c.cmd.GetTenant(), c.cmd.GetMerchant(), c.cmd.GetCustomer()):
+		return fmt.Errorf("a %s of a customer under the key of another, %s", c.cmd.GetKind(), c.rec.Key)
+	case !onCustomer && c.cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_RELEASE_CLAIM:
+		return fmt.Errorf("a %s cannot be decided on an account's key", c.cmd.GetKind())
+	}
+	return nil
 }
 
 func (p *Partition) account(key string) *account {
@@ -226,6 +245,9 @@ func (c *call) accountCommand() {
 	if reason := c.stranger(); reason != 0 {
 		c.decline(reason)
 		c.refuseLeg(reason)
+		if kind == paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL && reason == paymentsv1.Reason_REASON_OWNER_MISMATCH {
+			c.releaseClaim()
+		}
 		if c.creates() {
 			c.out.Decision.Status = paymentsv1.PaymentStatus_PAYMENT_STATUS_FAILED
 			c.amounts(c.draft())
@@ -285,6 +307,8 @@ func (c *call) stranger() paymentsv1.Reason {
 		return 0
 	case paymentsv1.CommandKind_COMMAND_KIND_COUNTER_LEG:
 		sameOwner = a.tenant == c.cmd.GetTenant()
+	case paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL:
+		sameOwner = sameOwner && a.customer == c.cmd.GetCustomer()
 	default:
 	}
 	if !sameOwner {

@@ -25,6 +25,8 @@ import (
 //	payin a 1000 BRL [to=USD] [method=cash] [key=k] [body=b] [party=x] [country=XX] [policy=p]
 //	payout, transfer (with payee=b) alike; refund a of=k [amount=10]; approve a of=k [as=pi_]; decline a of=k; kyc a level=2; tick
 //	clock 2026-03-01T10:00:00Z | +10m
+//
+// hold=yes keeps what a command emits on its way, deliver decides the first of it, again decides the last delivered anew.
 func TestHistories(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		t.Helper()
@@ -53,6 +55,8 @@ type world struct {
 	names  map[string]string // ids and their names
 	kinds  map[string]string // prefixes by identity
 	queue  []model.Emission
+	held   []model.Emission
+	last   model.Emission
 }
 
 func newWorld(t *testing.T) *world {
@@ -146,9 +150,22 @@ func (w *world) line(out *strings.Builder, words []string) {
 		}
 		return
 	}
-	key, cmd := w.command(words[0], plain, args)
-	w.queue = []model.Emission{{Key: key, Command: cmd}}
+	var first model.Emission
+	switch words[0] {
+	case "deliver":
+		w.last, w.held = w.held[0], w.held[1:]
+		first = w.last
+	case "again":
+		first = w.last
+	default:
+		first.Key, first.Command = w.command(words[0], plain, args)
+	}
+	w.queue = []model.Emission{first}
 	for len(w.queue) > 0 {
+		if args["hold"] != "" && w.queue[0] != first {
+			w.held = append(w.held, w.queue...)
+			return
+		}
 		next := w.queue[0]
 		w.queue = w.queue[1:]
 		w.apply(out, next)
@@ -245,10 +262,7 @@ func (w *world) command(verb string, plain []string, args map[string]string) (st
 	}
 	switch verb {
 	case "open":
-		cmd.Kind, cmd.Customer = paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT, "customer of "+name
-		if args["customer"] != "" {
-			cmd.Customer = args["customer"]
-		}
+		cmd.Kind, cmd.Customer = paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT, cmp.Or(args["customer"], "customer of "+name)
 		cmd.Body = &paymentsv1.Command_OpenAccount{OpenAccount: &paymentsv1.OpenAccount{
 			ExternalId: name, Kind: paymentsv1.AccountKind_ACCOUNT_KIND_PERSON, Currencies: strings.Split(plain[1], ","),
 			KycLevel: uint32(w.number(args["kyc"])), OverdraftLimitMinor: w.number(args["overdraft"]), Policy: strings.Replace(policy, "fees", "plain", 1),
@@ -259,8 +273,9 @@ func (w *world) command(verb string, plain []string, args map[string]string) (st
 	case "kyc":
 		cmd.Kind = paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL
 		cmd.Body = &paymentsv1.Command_SetKycLevel{SetKycLevel: &paymentsv1.SetKycLevel{KycLevel: uint32(w.number(args["level"]))}}
-		key := string(payment.CustomerKeyFrom(tenant, merchant, "customer of "+name))
-		w.names[key] = "customer of " + name
+		cmd.Customer = cmp.Or(args["customer"], "customer of "+name)
+		key := string(payment.CustomerKeyFrom(tenant, merchant, cmd.GetCustomer()))
+		w.names[key] = cmd.GetCustomer()
 		return key, cmd
 	case "approve", "decline":
 		cmd.Kind = paymentsv1.CommandKind(paymentsv1.CommandKind_value["COMMAND_KIND_"+strings.ToUpper(verb)])
