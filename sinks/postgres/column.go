@@ -2,7 +2,13 @@ package postgres
 
 import (
 	"encoding/binary"
+	"fmt"
+	"math/big"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgtype"
+
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
 
 // OIDs of the element types, from Postgres's catalogue.
@@ -22,20 +28,26 @@ const (
 	epochDays    = 10_957
 )
 
-// column is an array parameter in Postgres's binary format, written row by row and used again for the next batch, so
-// that a row costs no allocation and no reflection.
+// values are binary values of Postgres one behind the other, each with its length before it: what array parameters and
+// the rows of COPY have in common. They are written again for the next batch, so that a value costs no allocation and
+// no reflection.
+type values struct {
+	buf          []byte
+	count, nulls uint32
+	types        *pgtype.Map // for library
+}
+
+// column is an array parameter.
 type column struct {
-	buf   []byte
-	rows  uint32
-	nulls uint32
-	oid   uint32
+	values
+	oid uint32
 }
 
 func (c *column) reset() {
 	if cap(c.buf) < columnHeader {
 		c.buf = make([]byte, columnHeader, 4096)
 	}
-	c.buf, c.rows, c.nulls = c.buf[:columnHeader], 0, 0
+	c.buf, c.count, c.nulls = c.buf[:columnHeader], 0, 0
 }
 
 // encoded is the finished parameter.
@@ -43,65 +55,93 @@ func (c *column) encoded() []byte {
 	binary.BigEndian.PutUint32(c.buf[0:], 1) // dimensions
 	binary.BigEndian.PutUint32(c.buf[4:], min(c.nulls, 1))
 	binary.BigEndian.PutUint32(c.buf[8:], c.oid)
-	binary.BigEndian.PutUint32(c.buf[12:], c.rows)
+	binary.BigEndian.PutUint32(c.buf[12:], c.count)
 	binary.BigEndian.PutUint32(c.buf[16:], 1) // lower bound
 	return c.buf
 }
 
-func (c *column) null() {
-	c.buf = binary.BigEndian.AppendUint32(c.buf, 0xffffffff)
-	c.rows++
-	c.nulls++
+func (v *values) null() {
+	v.buf = binary.BigEndian.AppendUint32(v.buf, 0xffffffff)
+	v.count++
+	v.nulls++
 }
 
-func (c *column) int2(v int16) {
-	c.buf = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint32(c.buf, 2), uint16(v)) //nolint:gosec // two's complement
-	c.rows++
+func (v *values) int2(n int16) {
+	v.buf = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint32(v.buf, 2), uint16(n)) //nolint:gosec // two's complement
+	v.count++
 }
 
 // word is a smallint of a small number of the wire format: an enum's, a level, a score, a count of a decision's lines.
-func (c *column) word(n int) { c.int2(int16(n)) } //nolint:gosec // all are far below 2^15
+func (v *values) word(n int) { v.int2(int16(n)) } //nolint:gosec // all are far below 2^15
 
-func (c *column) int4(v int32) {
-	c.buf = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(c.buf, 4), uint32(v)) //nolint:gosec // two's complement
-	c.rows++
+func (v *values) int4(n int32) {
+	v.buf = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(v.buf, 4), uint32(n)) //nolint:gosec // two's complement
+	v.count++
 }
 
-func (c *column) int8(v int64) {
-	c.buf = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(c.buf, 8), uint64(v)) //nolint:gosec // two's complement
-	c.rows++
+func (v *values) int8(n int64) {
+	v.buf = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(v.buf, 8), uint64(n)) //nolint:gosec // two's complement
+	v.count++
 }
 
 // sequence is an account's count of its decisions.
-func (c *column) sequence(n uint64) { c.int8(int64(n)) } //nolint:gosec // counts by ones
+func (v *values) sequence(n uint64) { v.int8(int64(n)) } //nolint:gosec // counts by ones
 
 // nullable takes a bigint or, where there is none, nothing.
-func (c *column) nullable(v int64, there bool) {
+func (v *values) nullable(n int64, there bool) {
 	if there {
-		c.int8(v)
+		v.int8(n)
 	} else {
-		c.null()
+		v.null()
 	}
 }
 
 // day takes days since 1970. Dates Postgres cannot hold become the nearest it can: the log keeps the exact one.
-func (c *column) day(days int32) { c.int4(clampDay(days) - epochDays) }
+func (v *values) day(days int32) { v.int4(clampDay(days) - epochDays) }
 
 // time takes Unix microseconds.
-func (c *column) time(us int64) { c.int8(us - epochUS) }
+func (v *values) time(us int64) { v.int8(us - epochUS) }
 
 // text replaces NUL, the one character Postgres cannot hold: the log keeps the exact text.
-func (c *column) text(s string) {
+func (v *values) text(s string) {
 	if strings.IndexByte(s, 0) >= 0 {
 		s = strings.ReplaceAll(s, "\x00", "\uFFFD")
 	}
-	c.buf = append(binary.BigEndian.AppendUint32(c.buf, uint32(len(s))), s...) //nolint:gosec // a record is far below 4 GB
-	c.rows++
+	v.buf = append(binary.BigEndian.AppendUint32(v.buf, uint32(len(s))), s...) //nolint:gosec // a record is far below 4 GB
+	v.count++
 }
 
-func (c *column) bytes(b []byte) {
-	c.buf = append(binary.BigEndian.AppendUint32(c.buf, uint32(len(b))), b...) //nolint:gosec // a record is far below 4 GB
-	c.rows++
+func (v *values) bytes(b []byte) {
+	v.buf = append(binary.BigEndian.AppendUint32(v.buf, uint32(len(b))), b...) //nolint:gosec // a record is far below 4 GB
+	v.count++
+}
+
+// decimal is the numeric unscaled x 10^-scale, exactly.
+func (v *values) decimal(unscaled int64, scale uint32) error {
+	n := pgtype.Numeric{Int: big.NewInt(unscaled), Exp: -int32(scale), Valid: true} //nolint:gosec // at most 18
+	return v.library(pgtype.NumericOID, n)
+}
+
+// words is a smallint[].
+func (v *values) words(reasons []paymentsv1.Reason) error {
+	list := make([]int16, len(reasons))
+	for i, r := range reasons {
+		list[i] = int16(r) //nolint:gosec // far below 2^15
+	}
+	return v.library(pgtype.Int2ArrayOID, list)
+}
+
+// library encodes what is too rare or too intricate to be written by hand.
+func (v *values) library(oid uint32, value any) error {
+	at := len(v.buf)
+	buf, err := v.types.Encode(oid, pgtype.BinaryFormatCode, value, append(v.buf, 0, 0, 0, 0))
+	if err != nil {
+		return fmt.Errorf("encoding %v: %w", value, err)
+	}
+	binary.BigEndian.PutUint32(buf[at:], uint32(len(buf)-at-4)) //nolint:gosec // a record is far below 4 GB
+	v.buf = buf
+	v.count++
+	return nil
 }
 
 // The years 1 to 9999: what every client of Postgres reads back.

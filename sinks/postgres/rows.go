@@ -32,12 +32,11 @@ type rows struct {
 
 	bookingMonths, createdMonths map[int32]struct{}
 
-	statements      []*statement // in the order in which they run
-	payment, state  *statement
-	refunded        *statement
-	journal, line   *statement
-	balance, house  *statement
-	sequence, cells *statement
+	payment, journal, line *copying
+	statements             []*statement // in the order in which they run, behind the copies
+	state, refunded        *statement
+	balance, house         *statement
+	sequence, cells        *statement
 }
 
 type paymentRow struct {
@@ -84,11 +83,11 @@ func newRows(shard int32) *rows {
 		shard: shard, payments: map[string]*paymentRow{}, states: map[string]*stateRow{},
 		balances: map[balanceKey]*balanceDelta{}, system: map[balanceKey]*balanceDelta{}, accounts: map[string]*accountRow{},
 		bookingMonths: map[int32]struct{}{}, createdMonths: map[int32]struct{}{},
-		payment: newPaymentsStatement(), state: newStatesStatement(), refunded: newRefundedStatement(),
-		journal: newJournalsStatement(), line: newPostingsStatement(), balance: newBalancesStatement(),
+		payment: newPaymentsCopying(), journal: newJournalsCopying(), line: newPostingsCopying(),
+		state: newStatesStatement(), refunded: newRefundedStatement(), balance: newBalancesStatement(),
 		house: newSystemBalancesStatement(), sequence: newSequencesStatement(), cells: newAccountsStatement(),
 	}
-	r.statements = []*statement{r.payment, r.state, r.refunded, r.journal, r.line, r.balance, r.house, r.sequence, r.cells}
+	r.statements = []*statement{r.state, r.refunded, r.balance, r.house, r.sequence, r.cells}
 	r.reset()
 	return r
 }
@@ -102,17 +101,22 @@ func (r *rows) reset() {
 	clear(r.bookingMonths)
 	clear(r.createdMonths)
 	r.order, r.spilled = r.order[:0], r.spilled[:0]
+	for _, c := range r.copies() {
+		c.reset()
+	}
 	for _, s := range r.statements {
 		s.reset()
 	}
 }
 
-// fill turns the batch's entries into columns and says how many it took: fewer than all where the sum of a customer's
+func (r *rows) copies() []*copying { return []*copying{r.payment, r.journal, r.line} }
+
+// fill turns at most the first entries into rows and says how many it took: fewer where the sum of a customer's
 // movements could leave int64, which their balance itself never does.
-func (r *rows) fill(b *decisionlog.Batch) (int, error) {
+func (r *rows) fill(entries []decisionlog.Entry) (int, error) {
 	r.reset()
 	taken := 0
-	for _, e := range b.Entries {
+	for _, e := range entries {
 		if taken > 0 && !r.fits(e) {
 			break
 		}
@@ -122,7 +126,9 @@ func (r *rows) fill(b *decisionlog.Batch) (int, error) {
 		taken++
 	}
 	for _, p := range r.order {
-		r.writePayment(p)
+		if err := r.writePayment(p); err != nil {
+			return 0, fmt.Errorf("booking partition %d offset %d: %w", p.Partition, p.offset, err)
+		}
 	}
 	for id, s := range r.states {
 		r.writeState(id, s)
@@ -152,6 +158,9 @@ func (r *rows) fits(e decisionlog.Entry) bool {
 
 func (r *rows) count() int {
 	n := 0
+	for _, c := range r.copies() {
+		n += c.rows
+	}
 	for _, s := range r.statements {
 		n += s.rows()
 	}
@@ -256,17 +265,18 @@ func (r *rows) addJournals(e decisionlog.Entry) error {
 	line, own := 0, ""
 	for _, j := range e.GetJournals() {
 		for _, p := range j.GetPostings() {
-			c := r.line.columns
-			c[0].int8(e.Offset)
-			c[1].int8(p.GetAmountMinor())
-			c[2].int4(e.Partition)
-			c[3].day(month)
-			c[4].int2(decisionsTopic)
-			c[5].word(line)
-			c[6].word(int(j.GetKind()))
-			c[7].word(int(p.GetLayer()))
-			c[8].text(p.GetAccount())
-			c[9].text(p.GetCurrency())
+			c := r.line
+			c.row()
+			c.int8(e.Offset)
+			c.int8(p.GetAmountMinor())
+			c.int4(e.Partition)
+			c.day(month)
+			c.int2(decisionsTopic)
+			c.word(line)
+			c.word(int(j.GetKind()))
+			c.word(int(p.GetLayer()))
+			c.text(p.GetAccount())
+			c.text(p.GetCurrency())
 			line++
 			if p.GetAccount() == e.GetAccount() {
 				own = p.GetCurrency()
@@ -326,73 +336,79 @@ func (r *rows) writeJournal(e decisionlog.Entry, month int32, lines int, currenc
 			balance = b
 		}
 	}
-	c := r.journal.columns
-	c[0].int8(e.Offset)
-	c[1].sequence(e.GetAccountSeq())
-	c[2].int8(e.GetCommandOffset())
-	c[3].time(e.GetAcceptedAtUs())
-	c[4].int8(balance.GetPostedMinor())
-	c[5].int8(balance.GetHeldMinor())
-	c[6].int8(balance.GetIncomingMinor())
-	c[7].int4(e.Partition)
-	c[8].int4(e.GetCommandPartition())
-	c[9].day(month)
-	c[10].day(e.GetEffectiveDate())
-	c[11].int2(decisionsTopic)
-	c[12].word(int(e.GetKind()))
-	c[13].word(len(e.GetJournals()))
-	c[14].word(lines)
-	c[15].text(e.GetAccount())
-	c[16].text(e.GetPaymentId())
-	c[17].text(currency)
+	c := r.journal
+	c.row()
+	c.int8(e.Offset)
+	c.sequence(e.GetAccountSeq())
+	c.int8(e.GetCommandOffset())
+	c.time(e.GetAcceptedAtUs())
+	c.int8(balance.GetPostedMinor())
+	c.int8(balance.GetHeldMinor())
+	c.int8(balance.GetIncomingMinor())
+	c.int4(e.Partition)
+	c.int4(e.GetCommandPartition())
+	c.day(month)
+	c.day(e.GetEffectiveDate())
+	c.int2(decisionsTopic)
+	c.word(int(e.GetKind()))
+	c.word(len(e.GetJournals()))
+	c.word(lines)
+	c.text(e.GetAccount())
+	c.text(e.GetPaymentId())
+	c.text(currency)
 }
 
-func (r *rows) writePayment(p *paymentRow) {
-	d, c := p.Decision, r.payment.columns
+func (r *rows) writePayment(p *paymentRow) error {
+	d, c := p.Decision, r.payment
+	c.row()
 	created := createdUS(d)
-	c[0].text(d.GetPaymentId())
-	c[1].day(monthOfUS(created))
-	c[2].day(d.GetEffectiveDate())
-	c[3].time(created)
-	c[4].time(p.decidedUS)
-	c[5].nullable(p.deadlineUS-epochUS, p.deadlineUS != 0)
-	c[6].sequence(d.GetAccountSeq())
-	c[7].sequence(p.accountSeq)
-	c[8].int8(p.offset)
-	c[9].int8(d.GetAmountMinor())
-	c[10].int8(d.GetTargetAmountMinor())
-	c[11].int8(d.GetFeeMinor())
-	c[12].int8(d.GetLimitAmountMinor())
-	c[13].int8(p.refunded)
-	c[14].int4(p.Partition)
-	c[16].word(int(d.GetKind()))
-	c[17].word(int(d.GetOutcome()))
-	c[18].word(int(p.status))
-	c[19].word(int(d.GetFraudScore()))
-	c[20].text(d.GetCurrency())
-	c[21].text(d.GetTargetCurrency())
-	c[22].text(d.GetLimitCurrency())
-	c[23].text(d.GetMethod())
-	c[24].text(d.GetTenant())
-	c[25].text(d.GetMerchant())
-	c[26].text(d.GetCustomer())
-	c[27].text(d.GetAccount())
-	c[28].text(d.GetToAccount())
-	c[29].text(d.GetRelatedPaymentId())
-	c[30].text(d.GetInstrument())
-	c[31].text(d.GetCounterpartyCountry())
-	c[32].text(d.GetSealed().GetKeyId())
-	c[33].bytes(d.GetSealed().GetCiphertext())
-	if fx := d.GetFx(); fx == nil {
-		c[15].null()
-		c[34].null()
-		c[35].null()
+	c.text(d.GetPaymentId())
+	c.day(monthOfUS(created))
+	c.day(d.GetEffectiveDate())
+	c.time(created)
+	c.time(p.decidedUS)
+	c.nullable(p.deadlineUS-epochUS, p.deadlineUS != 0)
+	c.sequence(d.GetAccountSeq())
+	c.sequence(p.accountSeq)
+	c.int8(p.offset)
+	c.int8(d.GetAmountMinor())
+	c.int8(d.GetTargetAmountMinor())
+	c.int8(d.GetFeeMinor())
+	c.int8(d.GetLimitAmountMinor())
+	c.int8(p.refunded)
+	c.int4(p.Partition)
+	fx := d.GetFx()
+	if fx == nil {
+		c.null()
 	} else {
-		c[15].int4(fx.GetSpreadBp())
-		c[34].text(decimal(fx.GetRateUnscaled(), fx.GetRateScale()))
-		c[35].text(decimal(fx.GetMidUnscaled(), fx.GetMidScale()))
+		c.int4(fx.GetSpreadBp())
 	}
-	c[36].text(reasonsText(p.reasons))
+	c.word(int(d.GetKind()))
+	c.word(int(d.GetOutcome()))
+	c.word(int(p.status))
+	c.word(int(d.GetFraudScore()))
+	c.text(d.GetCurrency())
+	c.text(d.GetTargetCurrency())
+	c.text(d.GetLimitCurrency())
+	c.text(d.GetMethod())
+	c.text(d.GetTenant())
+	c.text(d.GetMerchant())
+	c.text(d.GetCustomer())
+	c.text(d.GetAccount())
+	c.text(d.GetToAccount())
+	c.text(d.GetRelatedPaymentId())
+	c.text(d.GetInstrument())
+	c.text(d.GetCounterpartyCountry())
+	c.text(d.GetSealed().GetKeyId())
+	c.bytes(d.GetSealed().GetCiphertext())
+	var err error
+	if fx == nil {
+		c.null()
+		c.null()
+	} else {
+		err = errors.Join(c.decimal(fx.GetRateUnscaled(), fx.GetRateScale()), c.decimal(fx.GetMidUnscaled(), fx.GetMidScale()))
+	}
+	return errors.Join(err, c.words(p.reasons))
 }
 
 func (r *rows) writeState(id string, s *stateRow) {
@@ -494,23 +510,6 @@ func monthOfUS(us int64) int32 {
 func monthOfDay(days int32) int32 {
 	t := time.Unix(int64(clampDay(days))*86_400, 0).UTC()
 	return int32(time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC).Unix() / 86_400) //nolint:gosec // days of the years 1 to 9999
-}
-
-// decimal writes unscaled x 10^-scale exactly.
-func decimal(unscaled int64, scale uint32) string {
-	digits := strconv.FormatInt(unscaled, 10)
-	sign := ""
-	if digits[0] == '-' {
-		sign, digits = "-", digits[1:]
-	}
-	if n := int(scale) + 1 - len(digits); n > 0 {
-		digits = strings.Repeat("0", n) + digits
-	}
-	if scale == 0 {
-		return sign + digits
-	}
-	point := len(digits) - int(scale)
-	return sign + digits[:point] + "." + digits[point:]
 }
 
 // reasonsText is a smallint[] as Postgres reads it.

@@ -1,10 +1,13 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -152,33 +155,56 @@ WHERE topic = $1::text AND partition = ANY ($2::integer[])`, [][]byte{topic, par
 // writeMost is the longest that Postgres may take for a batch before the session is given up.
 const writeMost = time.Minute
 
-// Write makes the batch durable, or a first part of it.
+// Write makes the batch durable, or a first part of it. A decision that cannot be booked is found by halves: everything
+// before it is booked, and it is named.
 func (w *writer) Write(ctx context.Context, batch *decisionlog.Batch) (taken, rest *decisionlog.Batch, rows int, err error) {
-	n, err := w.rows.fill(batch)
-	if err != nil {
-		return nil, nil, 0, err
+	for most := len(batch.Entries); ; most = len(taken.Entries) / 2 {
+		n, err := w.rows.fill(batch.Entries[:most])
+		if err != nil {
+			return nil, nil, 0, err
+		}
+		taken, rest = batch.Split(n)
+		err = w.transact(ctx, taken)
+		switch {
+		case err == nil:
+			return taken, rest, w.rows.count(), nil
+		case !errors.Is(err, errBatch):
+			return nil, nil, 0, err
+		case n == 1:
+			e := taken.Entries[0]
+			return nil, nil, 0, fmt.Errorf("booking partition %d offset %d: %w", e.Partition, e.Offset, err)
+		}
+		if _, err := w.conn.Exec(ctx, "ROLLBACK").ReadAll(); err != nil {
+			return nil, nil, 0, fmt.Errorf("giving up a batch: %w", err)
+		}
 	}
-	taken, rest = batch.Split(n)
-	ctx, cancel := context.WithTimeout(ctx, writeMost)
-	defer cancel()
-	p := w.conn.StartPipeline(ctx)
-	w.send(p, taken)
-	err = w.receive(p)
-	if err = errors.Join(err, p.Close()); err != nil {
-		return nil, nil, 0, err
-	}
-	for m := range w.rows.bookingMonths {
-		w.booked[m] = struct{}{}
-	}
-	for m := range w.rows.createdMonths {
-		w.created[m] = struct{}{}
-	}
-	return taken, rest, w.rows.count(), nil
 }
 
-// send queues the whole transaction in one flight. The offsets go first: their row locks keep a second owner out before
-// anything else is touched.
-func (w *writer) send(p *pgconn.Pipeline, b *decisionlog.Batch) {
+// transact writes the batch, whose rows are filled, in one transaction.
+func (w *writer) transact(ctx context.Context, b *decisionlog.Batch) error {
+	ctx, cancel := context.WithTimeout(ctx, writeMost)
+	defer cancel()
+	if err := w.exchange(ctx, "SELECT", func(p *pgconn.Pipeline) { w.sendBegin(p, b) }); err != nil {
+		return err
+	}
+	if err := w.copyPayments(ctx); err != nil {
+		return err
+	}
+	for _, c := range []*copying{w.rows.journal, w.rows.line} {
+		if err := w.copy(ctx, c, c.table); err != nil {
+			return err
+		}
+	}
+	if err := w.exchange(ctx, "COMMIT", w.sendCommit); err != nil {
+		return err
+	}
+	maps.Copy(w.booked, w.rows.bookingMonths)
+	maps.Copy(w.created, w.rows.createdMonths)
+	return nil
+}
+
+// sendBegin queues the offsets first: their row locks keep a second owner out before anything else is touched.
+func (w *writer) sendBegin(p *pgconn.Pipeline, b *decisionlog.Batch) {
 	p.SendQueryParams("BEGIN", nil, nil, nil, nil)
 	partitions, first, next := column{oid: oidInt4}, column{oid: oidInt8}, column{oid: oidInt8}
 	for _, c := range []*column{&partitions, &first, &next} {
@@ -194,12 +220,57 @@ func (w *writer) send(p *pgconn.Pipeline, b *decisionlog.Batch) {
 	w.sendMonths(p, "payments", "payments", w.rows.createdMonths, w.created)
 	w.sendMonths(p, "ledger", "journals", w.rows.bookingMonths, w.booked)
 	w.sendMonths(p, "ledger", "postings", w.rows.bookingMonths, w.booked)
+}
+
+// sendCommit queues what changes rows that stand already.
+func (w *writer) sendCommit(p *pgconn.Pipeline) {
 	for _, s := range w.rows.statements {
 		if s.rows() > 0 {
 			p.SendQueryPrepared(s.name, s.parameters(), []int16{1}, nil)
 		}
 	}
 	p.SendQueryParams("COMMIT", nil, nil, nil, nil)
+}
+
+// copy writes new rows into a table.
+func (w *writer) copy(ctx context.Context, c *copying, table string) error {
+	if c.rows == 0 {
+		return nil
+	}
+	if _, err := w.conn.CopyFrom(ctx, bytes.NewReader(c.encoded()), c.into(table)); err != nil {
+		return classified(err)
+	}
+	return nil
+}
+
+// copyPayments takes the long way where one of the ids is used anew.
+func (w *writer) copyPayments(ctx context.Context) error {
+	c := w.rows.payment
+	if c.rows == 0 {
+		return nil
+	}
+	if err := w.run(ctx, "SAVEPOINT payments"); err != nil {
+		return err
+	}
+	err := w.copy(ctx, c, c.table)
+	var e *pgconn.PgError
+	if !errors.As(err, &e) || e.Code != stateDuplicate {
+		return err
+	}
+	if err := w.run(ctx, "ROLLBACK TO payments; CREATE TEMP TABLE staged (LIKE payments.payments) ON COMMIT DROP"); err != nil {
+		return err
+	}
+	if err := w.copy(ctx, c, "pg_temp.staged"); err != nil {
+		return err
+	}
+	return w.run(ctx, replacePayments(c.names))
+}
+
+func (w *writer) run(ctx context.Context, sql string) error {
+	if _, err := w.conn.Exec(ctx, sql).ReadAll(); err != nil {
+		return classified(err)
+	}
+	return nil
 }
 
 func (w *writer) sendMonths(p *pgconn.Pipeline, schemaName, table string, wanted, known map[int32]struct{}) {
@@ -210,7 +281,7 @@ func (w *writer) sendMonths(p *pgconn.Pipeline, schemaName, table string, wanted
 			list.day(m)
 		}
 	}
-	if list.rows > 0 {
+	if list.count > 0 {
 		p.SendQueryPrepared("months", [][]byte{[]byte(schemaName), []byte(table), list.encoded()}, []int16{0, 0, 1}, nil)
 	}
 }
@@ -218,12 +289,20 @@ func (w *writer) sendMonths(p *pgconn.Pipeline, schemaName, table string, wanted
 const (
 	stateNotOwner      = "CA001"
 	stateMissing       = "CA003"
+	stateDuplicate     = "23505"
 	classDataException = "22"
 	classIntegrity     = "23"
 )
 
-// receive reads every answer. Only a COMMIT that says so is one.
-func (w *writer) receive(p *pgconn.Pipeline) error {
+// exchange sends statements in one flight and reads every answer. The last must say what is wanted: only a COMMIT that
+// says so is one.
+func (w *writer) exchange(ctx context.Context, last string, send func(*pgconn.Pipeline)) error {
+	p := w.conn.StartPipeline(ctx)
+	send(p)
+	return errors.Join(receive(p, last), p.Close())
+}
+
+func receive(p *pgconn.Pipeline, last string) error {
 	if err := p.Sync(); err != nil {
 		return fmt.Errorf("sending a batch: %w", err)
 	}
@@ -239,12 +318,12 @@ func (w *writer) receive(p *pgconn.Pipeline) error {
 				return classified(err)
 			}
 		case *pgconn.PipelineSync:
-			if tag.String() != "COMMIT" {
-				return fmt.Errorf("committing a batch: answered %q", tag)
+			if !strings.HasPrefix(tag.String(), last) {
+				return fmt.Errorf("writing a batch: answered %q", tag)
 			}
 			return nil
 		default:
-			return fmt.Errorf("committing a batch: unexpected answer %T", results)
+			return fmt.Errorf("writing a batch: unexpected answer %T", results)
 		}
 	}
 }
@@ -256,9 +335,9 @@ func classified(err error) error {
 	}
 	switch {
 	case e.Code == stateNotOwner:
-		return fmt.Errorf("%w: %s", ErrNotOwner, e.Message)
+		return fmt.Errorf("%w: %w", ErrNotOwner, err)
 	case e.Code == stateMissing, len(e.Code) == 5 && (e.Code[:2] == classDataException || e.Code[:2] == classIntegrity):
-		return fmt.Errorf("%w: %s (%s)", errBatch, e.Message, e.Code)
+		return fmt.Errorf("%w: %w", errBatch, err)
 	default:
 		return fmt.Errorf("writing a batch: %w", err)
 	}

@@ -125,8 +125,10 @@ func TestKilledSinkLosesAndDoublesNothing(t *testing.T) {
 		filled := make(chan error, 1)
 		go func() { filled <- logtest.Write(t.Context(), w, g, 4000) }()
 		// Not before it has taken something, and while there is more to take: in the middle of its work.
-		for held(t, dsn) <= before {
-			time.Sleep(time.Millisecond)
+		for until := time.Now().Add(30 * time.Second); held(t, dsn) <= before; time.Sleep(time.Millisecond) {
+			if time.Now().After(until) {
+				t.Fatal("the sink takes nothing")
+			}
 		}
 		time.Sleep(time.Duration(kill) * time.Millisecond)
 		if err := child.Process.Kill(); err != nil {
@@ -285,5 +287,50 @@ func TestBookedRowsAreImmutable(t *testing.T) {
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestUnbookableDecisionIsNamed lets the ledger hold a foreign row where a decision will come to stand.
+func TestUnbookableDecisionIsNamed(t *testing.T) {
+	brokers, dsn := embedtest.Broker(t), embedtest.Postgres(t)
+	logtest.Create(t, brokers, partitions)
+	w, g := logtest.NewWriter(t, brokers, partitions), logtest.New(7, 50)
+	logtest.Fill(t, w, g, 300)
+	sink, stop := start(t, config(dsn, brokers, 10_000))
+	drain(t, sink, brokers)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	logtest.Fill(t, w, g, 1000)
+	var books []logtest.Logged // of partition 2, not yet taken in
+	for _, d := range logtest.Read(t, brokers) {
+		if d.Partition == 2 && d.Offset > held(t, dsn)/2 && len(d.GetJournals()) > 0 {
+			books = append(books, d)
+		}
+	}
+	bad := books[len(books)/2]
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }() // it has answered
+	if _, err := conn.Exec(t.Context(), `INSERT INTO ledger.journals SELECT (jsonb_populate_record(j, jsonb_build_object('log_offset', $1::bigint,
+		'log_partition', 2, 'booking_month', date_trunc('month', date '1970-01-01' + $2::integer)::date))).* FROM ledger.journals j LIMIT 1`,
+		bad.Offset, bad.GetEffectiveDate()); err != nil {
+		t.Fatal(err)
+	}
+	again, err := postgres.New(config(dsn, brokers, 10_000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	err = again.Run(ctx)
+	if want := fmt.Sprintf("partition 2 offset %d", bad.Offset); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "journals") {
+		t.Errorf("the sink says %v, not %s", err, want)
+	}
+	var next int64
+	if err := conn.QueryRow(t.Context(), `SELECT next_offset FROM sink.offsets WHERE partition = 2`).Scan(&next); err != nil || next != bad.Offset {
+		t.Errorf("booked to offset %d, not to the decision at %d: %v", next, bad.Offset, err)
 	}
 }

@@ -32,7 +32,6 @@ func newStatement(name, sqlFormat string, fields []field) *statement {
 		"{names}", strings.Join(names, ", "),
 		"{values}", strings.Join(selects, ", "),
 		"{rows}", "unnest("+strings.Join(arrays, ", ")+") AS u("+strings.Join(names, ", ")+")",
-		"{set}", setExcluded(names),
 	).Replace(sqlFormat)
 	return s
 }
@@ -70,7 +69,7 @@ func (s *statement) reset() {
 	}
 }
 
-func (s *statement) rows() int { return int(s.columns[0].rows) }
+func (s *statement) rows() int { return int(s.columns[0].count) }
 
 func (s *statement) parameters() [][]byte {
 	values := make([][]byte, len(s.columns))
@@ -80,49 +79,24 @@ func (s *statement) parameters() [][]byte {
 	return values
 }
 
-// The statements. Field order is the order in which rows.go writes.
-func newPaymentsStatement() *statement {
-	return newStatement("payments", `
-INSERT INTO payments.payments AS p ({names}) SELECT {values} FROM {rows}
-ON CONFLICT (payment_id, created_month) DO UPDATE SET {set} WHERE p.account_seq < EXCLUDED.account_seq`, []field{
-		{"payment_id", "text", ""},
-		{"created_month", "date", ""},
-		{"effective_date", "date", ""},
-		{"created_at", "timestamptz", ""},
-		{"decided_at", "timestamptz", ""},
-		{"deadline_at", "timestamptz", ""},
-		{"created_seq", "bigint", ""},
-		{"account_seq", "bigint", ""},
-		{"log_offset", "bigint", ""},
-		{"amount_minor", "bigint", ""},
-		{"target_amount_minor", "bigint", ""},
-		{"fee_minor", "bigint", ""},
-		{"limit_amount_minor", "bigint", ""},
-		{"refunded_minor", "bigint", ""},
-		{"log_partition", "integer", ""},
-		{"fx_spread_bp", "integer", ""},
-		{"kind", "smallint", ""},
-		{"outcome", "smallint", ""},
-		{"status", "smallint", ""},
-		{"fraud_score", "smallint", ""},
-		{"currency", "text", ""},
-		{"target_currency", "text", ""},
-		{"limit_currency", "text", ""},
-		{"method", "text", ""},
-		{"tenant", "text", ""},
-		{"merchant", "text", ""},
-		{"customer", "text", ""},
-		{"account", "text", ""},
-		{"to_account", "text", ""},
-		{"related_payment_id", "text", ""},
-		{"instrument", "text", ""},
-		{"counterparty_country", "text", ""},
-		{"sealed_key_id", "text", ""},
-		{"sealed", "bytea", ""},
-		{"fx_rate", "text", "::numeric"},
-		{"fx_mid", "text", "::numeric"},
-		{"reasons", "text", "::smallint[]"},
-	})
+// The rows and statements. The order of columns is the order in which rows.go writes.
+func newPaymentsCopying() *copying {
+	return newCopying("payments.payments",
+		"payment_id", "created_month", "effective_date", "created_at", "decided_at", "deadline_at", "created_seq",
+		"account_seq", "log_offset", "amount_minor", "target_amount_minor", "fee_minor", "limit_amount_minor",
+		"refunded_minor", "log_partition", "fx_spread_bp", "kind", "outcome", "status", "fraud_score", "currency",
+		"target_currency", "limit_currency", "method", "tenant", "merchant", "customer", "account", "to_account",
+		"related_payment_id", "instrument", "counterparty_country", "sealed_key_id", "sealed", "fx_rate", "fx_mid",
+		"reasons",
+	)
+}
+
+// replacePayments takes staged rows where the id of a payment stands already: it was declined without a record, or its
+// record has left, and is used anew.
+func replacePayments(names []string) string {
+	return strings.NewReplacer("{names}", strings.Join(names, ", "), "{set}", setExcluded(names)).Replace(`
+INSERT INTO payments.payments AS p ({names}) SELECT {names} FROM pg_temp.staged
+ON CONFLICT (payment_id, created_month) DO UPDATE SET {set} WHERE p.account_seq < EXCLUDED.account_seq`)
 }
 
 // changeState ends the transaction where a payment is not there: the log and the database would differ.
@@ -159,42 +133,19 @@ func stateFields() []field {
 	}
 }
 
-func newJournalsStatement() *statement {
-	return newStatement("journals", `INSERT INTO ledger.journals ({names}) SELECT {values} FROM {rows} ON CONFLICT DO NOTHING`, []field{
-		{"log_offset", "bigint", ""},
-		{"account_seq", "bigint", ""},
-		{"command_offset", "bigint", ""},
-		{"accepted_at", "timestamptz", ""},
-		{"posted_minor", "bigint", ""},
-		{"held_minor", "bigint", ""},
-		{"incoming_minor", "bigint", ""},
-		{"log_partition", "integer", ""},
-		{"command_partition", "integer", ""},
-		{"booking_month", "date", ""},
-		{"booking_date", "date", ""},
-		{"topic", "smallint", ""},
-		{"kind", "smallint", ""},
-		{"journals", "smallint", ""},
-		{"postings", "smallint", ""},
-		{"account", "text", ""},
-		{"payment_id", "text", ""},
-		{"currency", "text", ""},
-	})
+func newJournalsCopying() *copying {
+	return newCopying("ledger.journals",
+		"log_offset", "account_seq", "command_offset", "accepted_at", "posted_minor", "held_minor", "incoming_minor",
+		"log_partition", "command_partition", "booking_month", "booking_date", "topic", "kind", "journals", "postings",
+		"account", "payment_id", "currency",
+	)
 }
 
-func newPostingsStatement() *statement {
-	return newStatement("postings", `INSERT INTO ledger.postings ({names}) SELECT {values} FROM {rows} ON CONFLICT DO NOTHING`, []field{
-		{"log_offset", "bigint", ""},
-		{"amount_minor", "bigint", ""},
-		{"log_partition", "integer", ""},
-		{"booking_month", "date", ""},
-		{"topic", "smallint", ""},
-		{"line", "smallint", ""},
-		{"journal_kind", "smallint", ""},
-		{"layer", "smallint", ""},
-		{"account", "text", ""},
-		{"currency", "text", ""},
-	})
+func newPostingsCopying() *copying {
+	return newCopying("ledger.postings",
+		"log_offset", "amount_minor", "log_partition", "booking_month", "topic", "line", "journal_kind", "layer",
+		"account", "currency",
+	)
 }
 
 func newBalancesStatement() *statement {

@@ -26,6 +26,7 @@ type Generator struct {
 	clockUS  int64
 	serial   int
 	commands map[int32]int64
+	late     *paymentsv1.Decision // of unknown, to come
 	accounts []*account
 	// Old is the share, in percent, of decisions booked in the years 1993 to 1998.
 	Old int

@@ -221,7 +221,8 @@ func (g *Generator) again(a *account) []*paymentsv1.Decision {
 	return []*paymentsv1.Decision{d}
 }
 
-// unknown addresses a key that has no account, twice with one id: declines without a record may come again.
+// unknown addresses a key that has no account, three times with one id, the last one much later: declines without a
+// record may come again.
 func (g *Generator) unknown() []*paymentsv1.Decision {
 	name := fmt.Sprint("nobody-", g.serial)
 	a := &account{id: string(payment.AccountIDFrom(tenant, "m0", name)), customer: name, merchant: "m0"}
@@ -230,7 +231,14 @@ func (g *Generator) unknown() []*paymentsv1.Decision {
 	second := proto.Clone(first).(*paymentsv1.Decision)
 	a.seq++
 	second.AccountSeq, second.AmountMinor = a.seq, 200
-	return []*paymentsv1.Decision{first, second}
+	third := proto.Clone(first).(*paymentsv1.Decision)
+	third.AccountSeq, third.AmountMinor = a.seq+1, 300
+	late := g.late
+	g.late = third
+	if late == nil {
+		return []*paymentsv1.Decision{first, second}
+	}
+	return []*paymentsv1.Decision{first, second, late}
 }
 
 func (g *Generator) tick() []*paymentsv1.Decision {
