@@ -75,18 +75,18 @@ func (d *Directory) Run(ctx context.Context) error { return d.follower.Run(ctx) 
 // Ready is nil once every account that stood in the topic at the start is known.
 func (d *Directory) Ready() error { return d.follower.Ready() }
 
-// Account is the newest known state of an account. The caller owns the message.
-func (d *Directory) Account(id payment.AccountID) (*directoryv1.AccountEntry, bool) {
+// Account is what is known of an account.
+func (d *Directory) Account(id payment.AccountID) (http.Account, bool) {
 	if _, err := payment.ParseAccountID(string(id)); err != nil {
-		return nil, false
+		return http.Account{}, false
 	}
 	d.mu.RLock()
 	e, ok := d.accounts[digestOf(string(id))]
 	d.mu.RUnlock()
 	if !ok {
-		return nil, false
+		return http.Account{}, false
 	}
-	return e.message(), true
+	return e.account(), true
 }
 
 // CustomerAccount is the one account of a merchant's customer.
@@ -179,10 +179,7 @@ func (d *Directory) put(key digest, m *directoryv1.AccountEntry) {
 		p = &shared
 		d.profiles[shared] = p
 	}
-	d.accounts[key] = entry{
-		profile: p, names: m.GetCustomer() + m.GetState().GetExternalId(), customerTo: uint8(len(m.GetCustomer())), //nolint:gosec // checked by take
-		openedAtUS: m.GetState().GetOpenedAtUs(), seq: m.GetAccountSeq(),
-	}
+	d.accounts[key] = entry{profile: p, customer: m.GetCustomer()}
 	d.customers[customer] = key
 	for _, known := range d.waiting[key] {
 		close(known)
@@ -194,7 +191,7 @@ func (d *Directory) drop(key digest) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if e, ok := d.accounts[key]; ok {
-		delete(d.customers, digestOf(string(payment.CustomerKeyFrom(e.profile.tenant, e.profile.merchant, e.customer()))))
+		delete(d.customers, digestOf(string(payment.CustomerKeyFrom(e.profile.tenant, e.profile.merchant, e.customer))))
 		delete(d.accounts, key)
 	}
 }

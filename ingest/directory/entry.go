@@ -3,9 +3,9 @@ package directory
 import (
 	"strings"
 
+	"github.com/caudalpay/caudal/ingest/http"
 	"github.com/caudalpay/caudal/processors/payment"
 	directoryv1 "github.com/caudalpay/caudal/schemas/directory/v1"
-	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
 
 // digest is the 100 bits behind the prefix of an account's or customer's id: 16 bytes where the text takes 40.
@@ -46,43 +46,21 @@ func (d digest) account() payment.AccountID {
 	return payment.AccountID(id[:])
 }
 
-// entry is an account in about 60 bytes and its two names; what many accounts share stands once, in a profile.
+// entry is an account; what many accounts share stands once, in a profile.
 type entry struct {
-	profile    *profile
-	names      string // customer, then external id
-	customerTo uint8  // length of the customer's part
-	openedAtUS int64
-	seq        uint64
+	profile  *profile
+	customer string
 }
 
 // profile is comparable, so that equal ones are found by lookup. Currencies are joined by commas.
-type profile struct {
-	version                              uint32
-	tenant, merchant, policy, currencies string
-	kind                                 paymentsv1.AccountKind
-	status                               paymentsv1.AccountStatus
-	kycLevel                             uint32
-	overdraftMinor                       int64
-}
+type profile struct{ tenant, merchant, policy, currencies string }
 
 func profileOf(e *directoryv1.AccountEntry) profile {
 	s := e.GetState()
-	return profile{
-		version: e.GetVersion(), tenant: e.GetTenant(), merchant: e.GetMerchant(), policy: s.GetPolicy(),
-		currencies: strings.Join(s.GetCurrencies(), ","), kind: s.GetKind(), status: s.GetStatus(),
-		kycLevel: s.GetKycLevel(), overdraftMinor: s.GetOverdraftLimitMinor(),
-	}
+	return profile{tenant: e.GetTenant(), merchant: e.GetMerchant(), policy: s.GetPolicy(), currencies: strings.Join(s.GetCurrencies(), ",")}
 }
 
-func (e entry) customer() string { return e.names[:e.customerTo] }
-
-func (e entry) message() *directoryv1.AccountEntry {
+func (e entry) account() http.Account {
 	p := e.profile
-	return &directoryv1.AccountEntry{
-		Version: p.version, Tenant: p.tenant, Merchant: p.merchant, Customer: e.customer(), AccountSeq: e.seq,
-		State: &paymentsv1.AccountState{
-			ExternalId: e.names[e.customerTo:], Kind: p.kind, Status: p.status, Currencies: strings.Split(p.currencies, ","),
-			KycLevel: p.kycLevel, OverdraftLimitMinor: p.overdraftMinor, Policy: p.policy, OpenedAtUs: e.openedAtUS,
-		},
-	}
+	return http.Account{Tenant: p.tenant, Merchant: p.merchant, Customer: e.customer, Policy: p.policy, Currencies: p.currencies}
 }

@@ -55,10 +55,13 @@ func (p *prepared) pending() answer {
 		a.body = encode(RequestAnswer{AccountID: string(p.account), Kind: p.kind.String(), Status: statusPending, PaymentID: string(p.id)})
 	default:
 		a.location = "/transactions/" + string(p.id)
-		a.body = appendPending(make([]byte, 0, 192), p)
+		a.body = appendPending(make([]byte, 0, pendingBytesMost), p)
 	}
 	return a
 }
+
+// pendingBytesMost is what a PendingAnswer takes at most.
+const pendingBytesMost = 160
 
 // appendPending writes a PendingAnswer. Ids and kinds need no escaping; batches write a thousand of these.
 func appendPending(b []byte, p *prepared) []byte {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"strconv"
+	"sync"
 
 	"github.com/valyala/fasthttp"
 
@@ -16,23 +17,71 @@ type batchItem struct {
 	answer   answer
 	ready    bool // goes to the log
 	busy     bool // was refused for want of room
+	pending  bool // acknowledged and not decided: the answer's body is written from what was prepared
+}
+
+// batch is the memory of one batch, which the next one uses again. Nothing of it may be held when its answer is written.
+type batch struct {
+	caller  *Caller
+	at      int64 // when it was accepted
+	items   []batchItem
+	parcels []*parcel
+	list    []Item
+	index   []int // where each of list stands in items
+	known   []standing
+	first   map[identity]int
+}
+
+func newBatches() *sync.Pool {
+	return &sync.Pool{New: func() any { return &batch{first: make(map[identity]int)} }}
+}
+
+func (s *Server) openBatch(caller *Caller) *batch {
+	b := s.batches.Get().(*batch) //nolint:forcetypeassert // the pool holds nothing else
+	b.caller, b.at = caller, s.ports.Now().UnixMicro()
+	return b
+}
+
+func (s *Server) closeBatch(b *batch) {
+	b.restart()
+	clear(b.list[:cap(b.list)])
+	s.batches.Put(b)
+}
+
+// restart drops the items.
+func (b *batch) restart() {
+	for _, p := range b.parcels[:min(len(b.items)+1, len(b.parcels))] { // one more, where a handler panicked
+		p.clear()
+	}
+	clear(b.items)
+	b.items = b.items[:0]
+}
+
+// parcel is the memory of the command of the next item.
+func (b *batch) parcel() *parcel {
+	for len(b.parcels) <= len(b.items) {
+		b.parcels = append(b.parcels, &parcel{})
+	}
+	return b.parcels[len(b.items)]
 }
 
 // postBatch takes up to a thousand payments. Each item is answered as a single write would be; the order is kept.
 // A JSON array that cannot be read refuses the whole batch, since nothing tells where its items end; in NDJSON only
 // the line is refused.
 func (s *Server) postBatch(c *call) answer {
+	b := s.openBatch(c.caller)
+	defer s.closeBatch(b)
 	lined := mediaType(c.ctx.Request.Header.ContentType()) == ndjsonMediaType
-	var items []batchItem
 	var problem *Problem
 	if lined {
-		items, problem = s.readLines(c)
+		problem = s.readLines(b, c.ctx.Request.Body())
 	} else {
-		items, problem = s.readArray(c)
+		problem = s.readArray(b, c.ctx.Request.Body())
 	}
 	if problem != nil {
 		return refusal(s.traced(problem))
 	}
+	items := b.items
 	if len(items) == 0 {
 		return refusal(s.problem(ErrorInvalidRequest, "", violation("", codeRequired, "at least one item")))
 	}
@@ -40,9 +89,9 @@ func (s *Server) postBatch(c *call) answer {
 	a := answer{status: fasthttp.StatusAccepted, applied: want.applied}
 	if want.wait > 0 {
 		a.status = fasthttp.StatusOK
-		s.batchAndWait(items, want)
+		s.batchAndWait(b, want)
 	} else {
-		s.batchOnly(items)
+		s.batchOnly(b)
 	}
 	if allBusy(items) {
 		return refusal(s.problem(ErrorBusy, "The buffer of commands is full."))
@@ -53,78 +102,126 @@ func (s *Server) postBatch(c *call) answer {
 	size := 0
 	for i := range items {
 		size += len(items[i].answer.body) + len(`{"index":1000,"status":200,"replayed":true,"account_seq":1234567890,"body":},`)
+		if items[i].pending {
+			size += pendingBytesMost
+		}
 	}
 	a.body = appendItems(make([]byte, 0, size+len(`{"items":[]}`)), items, lined)
-	for i := range items {
-		s.metrics.items.WithLabelValues(strconv.Itoa(items[i].answer.status)).Inc()
-	}
+	s.countItems(items)
 	return a
 }
 
-// itemBytesUsual is what an item takes at least, more or less.
-const itemBytesUsual = 160
-
-// expected guesses how many items a body holds.
-func (s *Server) expected(c *call) int {
-	return min(s.cfg.BatchItemsMax, len(c.ctx.Request.Body())/itemBytesUsual+1)
+// countItems counts neighbours of one status together: nearly all are.
+func (s *Server) countItems(items []batchItem) {
+	for from := 0; from < len(items); {
+		to, status := from+1, items[from].answer.status
+		for to < len(items) && items[to].answer.status == status {
+			to++
+		}
+		s.metrics.items.WithLabelValues(strconv.Itoa(status)).Add(float64(to - from))
+		from = to
+	}
 }
 
-func (s *Server) readArray(c *call) ([]batchItem, *Problem) {
-	d := s.decoders.get(c.ctx.Request.Body())
+// readArray reads what is plain as such, and an item that is not with the decoder. Whatever is wrong with the array
+// itself, only the decoder says: it reads the whole batch anew.
+func (s *Server) readArray(b *batch, body []byte) *Problem {
+	p := plain{text: string(body)}
+	if !p.next('[') || p.next(']') {
+		return s.readArrayStrictly(b, body)
+	}
+	for {
+		if len(b.items) == s.cfg.BatchItemsMax {
+			return s.restartStrictly(b, body)
+		}
+		p.space()
+		from := p.at
+		var r paymentRequest
+		if p.payment(&r, payment.KindUnknown) {
+			b.items = append(b.items, s.batchPaid(b, &r))
+		} else {
+			d := s.decoders.get(body[from:])
+			item, err := s.batchItem(b, d)
+			p.at = from + int(d.json.InputOffset())
+			s.decoders.put(d)
+			if err != nil {
+				return s.restartStrictly(b, body)
+			}
+			b.items = append(b.items, item)
+		}
+		if p.next(',') {
+			continue
+		}
+		if p.next(']') && p.end() {
+			return nil
+		}
+		return s.restartStrictly(b, body)
+	}
+}
+
+func (s *Server) restartStrictly(b *batch, body []byte) *Problem {
+	b.restart()
+	return s.readArrayStrictly(b, body)
+}
+
+func (s *Server) readArrayStrictly(b *batch, body []byte) *Problem {
+	d := s.decoders.get(body)
 	defer s.decoders.put(d)
 	if d.json.PeekKind() != '[' {
 		err := d.skip()
 		if err == nil {
 			d.add(codeWrongType, "an array is expected")
 		}
-		return nil, s.unreadable(d, err)
+		return s.unreadable(d, err)
 	}
 	if _, err := d.json.ReadToken(); err != nil {
-		return nil, s.unreadable(d, d.syntax(err))
+		return s.unreadable(d, d.syntax(err))
 	}
-	items := make([]batchItem, 0, s.expected(c))
 	for d.json.PeekKind() != ']' {
-		if len(items) == s.cfg.BatchItemsMax {
-			return nil, s.tooMany()
+		if len(b.items) == s.cfg.BatchItemsMax {
+			return s.tooMany()
 		}
-		d.base = len("/") + len(strconv.Itoa(len(items)))
+		d.base = len("/") + len(strconv.Itoa(len(b.items)))
 		d.violations = nil
-		item, err := s.batchItem(c, d)
+		item, err := s.batchItem(b, d)
 		if err != nil {
-			return nil, s.unreadable(d, err)
+			return s.unreadable(d, err)
 		}
-		items = append(items, item)
+		b.items = append(b.items, item)
 	}
 	if _, err := d.json.ReadToken(); err != nil {
-		return nil, s.unreadable(d, d.syntax(err))
+		return s.unreadable(d, d.syntax(err))
 	}
 	d.violations = nil
-	return items, s.unreadable(d, d.end())
+	return s.unreadable(d, d.end())
 }
 
-func (s *Server) readLines(c *call) ([]batchItem, *Problem) {
-	items := make([]batchItem, 0, s.expected(c))
-	for line := range bytes.SplitSeq(c.ctx.Request.Body(), []byte{'\n'}) {
+func (s *Server) readLines(b *batch, body []byte) *Problem {
+	for line := range bytes.SplitSeq(body, []byte{'\n'}) {
 		line = bytes.TrimSpace(line)
 		if len(line) == 0 {
 			continue
 		}
-		if len(items) == s.cfg.BatchItemsMax {
-			return nil, s.tooMany()
+		if len(b.items) == s.cfg.BatchItemsMax {
+			return s.tooMany()
 		}
 		if len(line) > s.cfg.BodyMaxBytes {
-			items = append(items, batchItem{answer: refusal(s.problem(ErrorTooLarge, "An item is a single write, with its limit."))})
+			b.items = append(b.items, batchItem{answer: refusal(s.problem(ErrorTooLarge, "An item is a single write, with its limit."))})
 			continue
 		}
-		items = append(items, s.readLine(c, line))
+		b.items = append(b.items, s.readLine(b, line))
 	}
-	return items, nil
+	return nil
 }
 
-func (s *Server) readLine(c *call, line []byte) batchItem {
+func (s *Server) readLine(b *batch, line []byte) batchItem {
+	var r paymentRequest
+	if p := (plain{text: string(line)}); p.payment(&r, payment.KindUnknown) && p.end() {
+		return s.batchPaid(b, &r)
+	}
 	d := s.decoders.get(line)
 	defer s.decoders.put(d)
-	item, err := s.batchItem(c, d)
+	item, err := s.batchItem(b, d)
 	if err == nil {
 		err = d.end()
 	}
@@ -135,7 +232,7 @@ func (s *Server) readLine(c *call, line []byte) batchItem {
 }
 
 // batchItem reads one item and prepares it. The error is a syntaxError.
-func (s *Server) batchItem(c *call, d *decoder) (batchItem, error) {
+func (s *Server) batchItem(b *batch, d *decoder) (batchItem, error) {
 	var r paymentRequest
 	if err := d.payment(&r, payment.KindUnknown); err != nil {
 		return batchItem{}, err
@@ -143,57 +240,65 @@ func (s *Server) batchItem(c *call, d *decoder) (batchItem, error) {
 	if problem := s.unreadable(d, nil); problem != nil {
 		return batchItem{answer: refusal(s.traced(problem))}, nil
 	}
-	p, problem, err := s.pay(c.caller, &r)
+	return s.batchPaid(b, &r), nil
+}
+
+// batchPaid prepares an item that was read.
+func (s *Server) batchPaid(b *batch, r *paymentRequest) batchItem {
+	p, problem, err := s.pay(b.caller, r, b.at, b.parcel())
 	if problem != nil || err != nil {
-		return batchItem{answer: s.refused(problem, err)}, nil
+		return batchItem{answer: s.refused(problem, err)}
 	}
-	return batchItem{prepared: p, ready: true}, nil
+	return batchItem{prepared: p, ready: true}
 }
 
 func (s *Server) tooMany() *Problem {
 	return s.problems.make(ErrorTooLarge, "At most "+strconv.Itoa(s.cfg.BatchItemsMax)+" items.")
 }
 
-// ready lists the items for the log, and where each of them stands in the batch.
-func ready(items []batchItem) (list []Item, index []int) {
-	list, index = make([]Item, 0, len(items)), make([]int, 0, len(items))
-	for i := range items {
-		if items[i].ready {
-			list = append(list, items[i].prepared.item)
-			index = append(index, i)
+// ready lists the items for the log.
+func (b *batch) ready() []Item {
+	b.list, b.index = b.list[:0], b.index[:0]
+	for i := range b.items {
+		if b.items[i].ready {
+			b.list = append(b.list, b.items[i].prepared.item)
+			b.index = append(b.index, i)
 		}
 	}
-	return list, index
+	return b.list
 }
 
-func (s *Server) batchOnly(items []batchItem) {
-	list, index := ready(items)
+func (s *Server) batchOnly(b *batch) {
+	list := b.ready()
 	if len(list) == 0 {
 		return
 	}
 	holder := s.holders.Add(1)
-	known := s.begin(items, index, holder)
+	s.begin(b, holder)
 	for i, err := range s.ports.Commands.SubmitBatch(s.requests, list) {
-		item := &items[index[i]]
-		s.recent.end(item.prepared.identity, holder, err == nil)
-		if a := s.failed(&item.prepared, err); a != nil {
+		item := &b.items[b.index[i]]
+		s.recent.end(&item.prepared.identity, holder, err == nil)
+		switch a := s.failed(&item.prepared, err); {
+		case a != nil:
 			item.answer, item.busy = *a, errors.Is(err, ErrBusy)
-			continue
+		case b.known[i] == standingConflict:
+			item.answer = s.conflict()
+		default:
+			item.answer.status, item.answer.replayed, item.pending = fasthttp.StatusAccepted, b.known[i] == standingRepeated, true
 		}
-		item.answer = s.acknowledged(&item.prepared, known[i])
 	}
 }
 
-func (s *Server) batchAndWait(items []batchItem, want preference) {
-	list, index := ready(items)
+func (s *Server) batchAndWait(b *batch, want preference) {
+	list := b.ready()
 	if len(list) == 0 {
 		return
 	}
 	holder := s.holders.Add(1)
-	s.begin(items, index, holder)
+	s.begin(b, holder)
 	for i, result := range s.ports.Commands.SubmitBatchAndWait(s.requests, list, want.wait) {
-		item := &items[index[i]]
-		s.recent.end(item.prepared.identity, holder, result.Err == nil || errors.Is(result.Err, ErrPending))
+		item := &b.items[b.index[i]]
+		s.recent.end(&item.prepared.identity, holder, result.Err == nil || errors.Is(result.Err, ErrPending))
 		if a := s.failed(&item.prepared, result.Err); a != nil {
 			item.answer, item.busy = *a, errors.Is(result.Err, ErrBusy)
 			continue
@@ -204,22 +309,22 @@ func (s *Server) batchAndWait(items []batchItem, want preference) {
 
 // begin tells the memory about all items. A key that stands twice in one batch is a repetition or a conflict already:
 // the log keeps the order.
-func (s *Server) begin(items []batchItem, index []int, holder uint64) []standing {
-	known := make([]standing, len(index))
-	first := make(map[string]int, len(index))
-	for i, at := range index {
-		p := &items[at].prepared
-		known[i] = s.recent.begin(p.identity, p.item.Command.GetBodyHash(), holder, false)
-		if j, twice := first[p.identity]; twice && known[i] == standingNew {
-			known[i] = standingRepeated
-			if !bytes.Equal(p.item.Command.GetBodyHash(), items[index[j]].prepared.item.Command.GetBodyHash()) {
-				known[i] = standingConflict
+func (s *Server) begin(b *batch, holder uint64) {
+	b.known = b.known[:0]
+	clear(b.first)
+	for i, at := range b.index {
+		p := &b.items[at].prepared
+		known := s.recent.begin(&p.identity, p.item.Command.GetBodyHash(), holder, false)
+		if j, twice := b.first[p.identity]; twice && known == standingNew {
+			known = standingRepeated
+			if !bytes.Equal(p.item.Command.GetBodyHash(), b.list[j].Command.GetBodyHash()) {
+				known = standingConflict
 			}
 		} else if !twice {
-			first[p.identity] = i
+			b.first[p.identity] = i
 		}
+		b.known = append(b.known, known)
 	}
-	return known
 }
 
 // allBusy holds where nothing of the batch reached the log because there was no room.
@@ -250,7 +355,12 @@ func appendItems(b []byte, items []batchItem, lined bool) []byte {
 		if a.accountSeq > 0 {
 			b = strconv.AppendUint(append(b, `,"account_seq":`...), a.accountSeq, 10)
 		}
-		b = append(append(b, `,"body":`...), a.body...)
+		b = append(b, `,"body":`...)
+		if items[i].pending {
+			b = appendPending(b, &items[i].prepared)
+		} else {
+			b = append(b, a.body...)
+		}
 		b = append(b, '}')
 		if lined {
 			b = append(b, '\n')

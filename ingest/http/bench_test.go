@@ -13,7 +13,6 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/caudalpay/caudal/processors/payment"
-	directoryv1 "github.com/caudalpay/caudal/schemas/directory/v1"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/schemas/seal"
 )
@@ -28,8 +27,35 @@ func benchBatch(n int) []byte {
 	return []byte("[" + strings.Join(items, ",") + "]")
 }
 
+// mixedBatch has the kinds, fields and shares of the load of `caudal bench`.
+func mixedBatch(n int) []byte {
+	const account, other = `"account_id":"acc_aaaaaaaaaaaaaaaaaaaa"`, `"to_account_id":"acc_bbbbbbbbbbbbbbbbbbbb"`
+	b := []byte("[")
+	for i := range n {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		common := fmt.Sprintf(`"idempotency_key":"b1795346000-%d",%s,"amount":%d,"currency":"BRL","reference":"order b1795346000-%d"`, i, account, 100+i, i)
+		switch {
+		case i%20 == 0:
+			b = fmt.Appendf(b, `{"kind":"refund","idempotency_key":"b1795346000-%d","payment_id":"pi_aaaaaaaaaaaaaaaaaaaa%020s","reason":"returned"}`, i, strings.Repeat("c", 20))
+		case i%10 == 1:
+			b = fmt.Appendf(b, `{"kind":"transfer",%s,%s}`, common, other)
+		case i%10 == 2:
+			b = fmt.Appendf(b, `{"kind":"payin",%s,"method":{"type":"book"},"target_currency":"USD"}`, common)
+		case i%100 == 53: // invalid
+			b = fmt.Appendf(b, `{"kind":"payin",%s,"method":{"type":"book"}}`, strings.Replace(common, `"amount":`, `"amount":-`, 1))
+		case i%2 == 0:
+			b = fmt.Appendf(b, `{"kind":"payout",%s,"method":{"type":"book"}}`, common)
+		default:
+			b = fmt.Appendf(b, `{"kind":"payin",%s,"method":{"type":"book"}}`, common)
+		}
+	}
+	return append(b, ']')
+}
+
 // still takes everything and answers at once, so that the door alone is measured.
-type still struct{ entry *directoryv1.AccountEntry }
+type still struct{ account Account }
 
 func (still) Submit(context.Context, string, *paymentsv1.Command) error { return nil }
 
@@ -43,7 +69,7 @@ func (still) SubmitBatchAndWait(_ context.Context, items []Item, _ time.Duration
 	return make([]Result, len(items))
 }
 
-func (s still) Account(payment.AccountID) (*directoryv1.AccountEntry, bool) { return s.entry, true }
+func (s still) Account(payment.AccountID) (Account, bool) { return s.account, true }
 
 func (still) CustomerAccount(string, string, string) (payment.AccountID, bool) { return "", false }
 
@@ -66,7 +92,7 @@ func benchServer(tb testing.TB) (*Server, string) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	house := still{&directoryv1.AccountEntry{Tenant: "sample", Merchant: "shop", Customer: "c1", State: &paymentsv1.AccountState{Currencies: []string{"BRL"}, Policy: "standard"}}}
+	house := still{Account{Tenant: "sample", Merchant: "shop", Customer: "c1", Policy: "standard", Currencies: "BRL,USD"}}
 	reg := prometheus.NewRegistry()
 	s, err := New(Config{}, Ports{
 		Commands: house, Accounts: house, Pins: house, Sealer: sealer, Store: noStore{}, Keys: keys, Now: time.Now,
@@ -149,4 +175,33 @@ func BenchmarkHandleSingleAsync(b *testing.B) {
 
 func BenchmarkHandleBatchOf100(b *testing.B) {
 	handler(b, "/payments:batch", benchBatch(100), 100, "Prefer", "respond-async")
+}
+
+func BenchmarkHandleMixedBatchOf100(b *testing.B) {
+	handler(b, "/payments:batch", mixedBatch(100), 100, "Prefer", "respond-async")
+}
+
+// Invariant: an item of a batch costs few allocations; what is allocated for a batch as a whole hardly counts.
+func TestBatchAllocations(t *testing.T) {
+	const items, most = 100, 6.0
+	s, secret := benchServer(t)
+	var ctx fasthttp.RequestCtx
+	var req fasthttp.Request
+	req.Header.SetMethod("POST")
+	req.SetRequestURI("/payments:batch")
+	req.Header.Set("Authorization", "Bearer "+secret)
+	req.Header.Set("Prefer", "respond-async")
+	req.SetBody(mixedBatch(items))
+	ctx.Init(&req, nil, nil)
+	got := testing.AllocsPerRun(200, func() {
+		ctx.Response.Reset()
+		s.handle(&ctx)
+		if ctx.Response.StatusCode() != fasthttp.StatusAccepted {
+			t.Fatal(string(ctx.Response.Body()))
+		}
+	}) / items
+	t.Logf("%.2f allocations an item", got)
+	if got > most {
+		t.Fatalf("%.2f allocations an item, at most %.1f", got, most)
+	}
 }

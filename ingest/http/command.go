@@ -1,12 +1,11 @@
 package http
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/caudalpay/caudal/processors/payment"
-	directoryv1 "github.com/caudalpay/caudal/schemas/directory/v1"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
 
@@ -18,68 +17,100 @@ type prepared struct {
 	kind     payment.Kind
 	account  payment.AccountID
 	id       payment.ID // payments: its own id
-	identity string     // what makes two requests the same
+	identity identity
+}
+
+// parcel is the memory of a payment's command: all that the command points to, in one piece.
+type parcel struct {
+	command     paymentsv1.Command
+	moves       paymentsv1.Command_Instruction
+	instruction paymentsv1.Instruction
+	party       paymentsv1.Counterparty
+	refunds     paymentsv1.Command_Refund
+	refund      paymentsv1.RefundInstruction
+	sealed      paymentsv1.Sealed
+	personal    paymentsv1.Personal
+	hash        [sha256.Size]byte
+	canonical   canonical
+	ciphertext  []byte
+}
+
+// clear makes a parcel ready for the next command. What it holds of a person goes.
+func (p *parcel) clear() {
+	if b := p.sealed.GetCiphertext(); b != nil {
+		p.ciphertext = b
+	}
+	p.command.Reset()
+	p.instruction.Reset()
+	p.party.Reset()
+	p.refund.Reset()
+	p.sealed.Reset()
+	p.personal.Reset()
+	clear(p.canonical[:cap(p.canonical)])
 }
 
 // pay turns a request into a command, or says why it can never be granted. What the reducer decides from its state
 // (funds, limits, a closed account) is not asked here.
-func (s *Server) pay(caller *Caller, r *paymentRequest) (prepared, *Problem, error) {
+func (s *Server) pay(caller *Caller, r *paymentRequest, at int64, in *parcel) (prepared, *Problem, error) {
 	if r.noRail {
 		return prepared{}, s.problems.make(ErrorMethodUnavailable, "No rail exists for this method yet."), nil
 	}
-	entry, ok := s.owned(caller, r.account)
+	account, ok := s.owned(caller, r.account)
 	if !ok {
 		if r.kind == payment.KindRefund {
 			return prepared{}, s.problems.make(ErrorPaymentUnknown, "", violation("/payment_id", codeUnknown, "no such payment of yours")), nil
 		}
 		return prepared{}, s.problems.make(ErrorAccountUnknown, "", violation("/account_id", codeUnknown, "no such account of yours")), nil
 	}
-	if p := s.reachable(caller, entry, r); p != nil {
+	if p := s.reachable(caller, &account, r); p != nil {
 		return prepared{}, p, nil
 	}
-	pins, err := s.ports.Pins.Pin(entry.GetState().GetPolicy())
+	pins, err := s.ports.Pins.Pin(account.Policy)
 	if err != nil {
 		return prepared{}, nil, fmt.Errorf("pinning reference data: %w", err)
 	}
 	id := payment.IDFrom(r.kind, r.account, caller.Merchant, r.key)
-	cmd := s.command(caller, r.kind, r.account)
-	cmd.Customer = entry.GetCustomer()
-	cmd.CommandId = string(id)
-	cmd.PaymentId = string(id)
-	cmd.BodyHash = s.ports.Sealer.BodyHash(r.canonical(make(canonical, 0, 256)))
+	cmd := &in.command
+	cmd.Version, cmd.Kind, cmd.AcceptedAtUs = commandVersion, paymentsv1.CommandKind(r.kind), at
+	cmd.Tenant, cmd.Merchant, cmd.Customer, cmd.Account = caller.Tenant, caller.Merchant, account.Customer, string(r.account)
+	cmd.CommandId, cmd.PaymentId = string(id), string(id)
+	in.canonical = r.canonical(in.canonical[:0])
+	cmd.BodyHash = s.ports.Sealer.AppendBodyHash(in.hash[:0], in.canonical)
 	cmd.Pins = pins
-	if cmd.Sealed, err = s.seal(r); err != nil {
+	if cmd.Sealed, err = s.seal(r, in); err != nil {
 		return prepared{}, nil, err
 	}
 	if r.kind == payment.KindRefund {
 		cmd.PaymentId = string(r.paymentID) // the payment concerned; the refund's own id is the command's
-		cmd.Body = &paymentsv1.Command_Refund{Refund: &paymentsv1.RefundInstruction{AmountMinor: r.amount}}
+		in.refund.AmountMinor = r.amount
+		in.refunds.Refund, cmd.Body = &in.refund, &in.refunds
 	} else {
-		cmd.Body = &paymentsv1.Command_Instruction{Instruction: s.instruction(r)}
+		s.instruct(r, in)
+		in.moves.Instruction, cmd.Body = &in.instruction, &in.moves
 	}
 	return prepared{
 		item: Item{Key: string(r.account), Command: cmd},
-		kind: r.kind, account: r.account, id: id, identity: id.Identity(),
+		kind: r.kind, account: r.account, id: id, identity: identityOf(string(id)),
 	}, nil, nil
 }
 
 // owned finds an account of the caller. Somebody else's account looks like none.
-func (s *Server) owned(caller *Caller, id payment.AccountID) (*directoryv1.AccountEntry, bool) {
-	entry, ok := s.ports.Accounts.Account(id)
-	if !ok || entry.GetTenant() != caller.Tenant || entry.GetMerchant() != caller.Merchant {
-		return nil, false
+func (s *Server) owned(caller *Caller, id payment.AccountID) (Account, bool) {
+	account, ok := s.ports.Accounts.Account(id)
+	if !ok || account.Tenant != caller.Tenant || account.Merchant != caller.Merchant {
+		return Account{}, false
 	}
-	return entry, true
+	return account, true
 }
 
 // reachable checks the payee and the currencies. The payee's currencies are its owner's business: what it does not
 // hold comes back as the leg's reason, and not as an answer to a probe.
-func (s *Server) reachable(caller *Caller, entry *directoryv1.AccountEntry, r *paymentRequest) *Problem {
+func (s *Server) reachable(caller *Caller, account *Account, r *paymentRequest) *Problem {
 	pointer, currency := "/currency", r.currency
 	switch r.kind {
 	case payment.KindTransfer:
 		payee, ok := s.ports.Accounts.Account(r.toAccount)
-		if !ok || payee.GetTenant() != caller.Tenant {
+		if !ok || payee.Tenant != caller.Tenant {
 			return s.problems.make(ErrorAccountUnknown, "", violation("/to_account_id", codeUnknown, "no such account"))
 		}
 	case payment.KindPayIn:
@@ -90,7 +121,7 @@ func (s *Server) reachable(caller *Caller, entry *directoryv1.AccountEntry, r *p
 		return nil // the payment has its currency
 	default:
 	}
-	if !slices.Contains(entry.GetState().GetCurrencies(), currency) {
+	if !account.holds(currency) {
 		return s.problems.make(ErrorInvalidRequest, "", violation(pointer, codeNotHeld, "the account does not hold this currency"))
 	}
 	return nil
@@ -107,53 +138,50 @@ func (s *Server) command(caller *Caller, kind payment.Kind, account payment.Acco
 	}
 }
 
-func (s *Server) instruction(r *paymentRequest) *paymentsv1.Instruction {
-	return &paymentsv1.Instruction{
-		AmountMinor: r.amount, Currency: r.currency, TargetCurrency: r.targetCurrency, Method: r.method,
-		ToAccount: string(r.toAccount), Instrument: r.instrument, EffectiveDate: r.effectiveDay,
-		Counterparty: s.party(&r.counterparty),
+func (s *Server) instruct(r *paymentRequest, in *parcel) {
+	m := &in.instruction
+	m.AmountMinor, m.Currency, m.TargetCurrency, m.Method = r.amount, r.currency, r.targetCurrency, r.method
+	m.ToAccount, m.Instrument, m.EffectiveDate = string(r.toAccount), r.instrument, r.effectiveDay
+	if r.counterparty != (counterparty{}) {
+		s.party(&r.counterparty, &in.party)
+		m.Counterparty = &in.party
 	}
 }
 
 // party keeps of a counterparty what may stand on a log for ever: the country and keyed digests.
-func (s *Server) party(c *counterparty) *paymentsv1.Counterparty {
-	if *c == (counterparty{}) {
-		return nil
-	}
+func (s *Server) party(c *counterparty, p *paymentsv1.Counterparty) {
 	digest := func(normalised string) []byte {
 		if normalised == "" {
 			return nil
 		}
 		return s.ports.Sealer.PartyDigest(normalised)
 	}
-	p := &paymentsv1.Counterparty{
-		Country:        c.country,
-		NameDigest:     digest(NormaliseName(c.name)),
-		DocumentDigest: digest(NormaliseCode(c.document)),
-		AccountDigest:  digest(NormaliseCode(c.account)),
-	}
-	for _, d := range [][]byte{p.GetDocumentDigest(), p.GetAccountDigest(), p.GetNameDigest()} {
+	p.Country = c.country
+	p.NameDigest = digest(NormaliseName(c.name))
+	p.DocumentDigest = digest(NormaliseCode(c.document))
+	p.AccountDigest = digest(NormaliseCode(c.account))
+	for _, d := range [...][]byte{p.GetDocumentDigest(), p.GetAccountDigest(), p.GetNameDigest()} {
 		if d != nil {
 			p.Digest = d
 			break
 		}
 	}
-	return p
 }
 
-func (s *Server) seal(r *paymentRequest) (*paymentsv1.Sealed, error) {
-	c := &r.counterparty
-	if r.reference == "" && r.reason == "" && len(r.metadata) == 0 && c.name == "" && c.document == "" && c.account == "" {
-		return nil, nil //nolint:nilnil // nothing to seal
-	}
-	sealed, err := s.ports.Sealer.Seal(&paymentsv1.Personal{
-		Reference: r.reference, CounterpartyName: c.name, CounterpartyDocument: c.document,
-		CounterpartyAccount: c.account, MetadataJson: string(r.metadata), Reason: r.reason,
-	})
+// seal hides what is personal about a request; nil where nothing is.
+func (s *Server) seal(r *paymentRequest, in *parcel) (*paymentsv1.Sealed, error) {
+	c, p := &r.counterparty, &in.personal
+	p.Reference, p.Reason, p.MetadataJson = r.reference, r.reason, string(r.metadata)
+	p.CounterpartyName, p.CounterpartyDocument, p.CounterpartyAccount = c.name, c.document, c.account
+	in.sealed.Ciphertext = in.ciphertext
+	hidden, err := s.ports.Sealer.SealInto(&in.sealed, p)
 	if err != nil {
 		return nil, fmt.Errorf("sealing request: %w", err)
 	}
-	return sealed, nil
+	if !hidden {
+		return nil, nil //nolint:nilnil // nothing to seal
+	}
+	return &in.sealed, nil
 }
 
 // open turns POST /accounts into a command to the customer's key.
@@ -166,7 +194,7 @@ func (s *Server) open(caller *Caller, r *accountRequest, key string) (prepared, 
 		return prepared{}, nil, fmt.Errorf("pinning reference data: %w", err)
 	}
 	account := payment.AccountIDFrom(caller.Tenant, caller.Merchant, r.externalID)
-	if entry, ok := s.owned(caller, account); ok && entry.GetCustomer() != r.customerID {
+	if entry, ok := s.owned(caller, account); ok && entry.Customer != r.customerID {
 		// On the log this would end as a conflict too, but only after the customer has claimed an account that is another's.
 		return prepared{}, s.problems.make(ErrorIdempotencyConflict, "The account of this external_id is another customer's; nothing changed.",
 			violation("/customer_id", codeConflict, "the account is another customer's")), nil
@@ -175,13 +203,13 @@ func (s *Server) open(caller *Caller, r *accountRequest, key string) (prepared, 
 	cmd := s.command(caller, payment.KindOpenAccount, account)
 	cmd.Customer = r.customerID
 	cmd.CommandId = payment.CommandIDFrom(customer, caller.Merchant, key)
-	cmd.BodyHash = s.ports.Sealer.BodyHash(r.canonical(nil))
+	cmd.BodyHash = s.ports.Sealer.AppendBodyHash(nil, r.canonical(nil))
 	cmd.Pins = pins
 	cmd.Body = &paymentsv1.Command_OpenAccount{OpenAccount: &paymentsv1.OpenAccount{
 		ExternalId: r.externalID, Kind: r.kind, Currencies: r.currencies, KycLevel: uint32(r.kycLevel), //nolint:gosec // 0 to 3
 		OverdraftLimitMinor: r.overdraft, Policy: r.policy,
 	}}
-	return prepared{item: Item{Key: customer, Command: cmd}, kind: payment.KindOpenAccount, account: account, identity: cmd.GetCommandId()}, nil, nil
+	return prepared{item: Item{Key: customer, Command: cmd}, kind: payment.KindOpenAccount, account: account, identity: identityOf(cmd.GetCommandId())}, nil, nil
 }
 
 // level turns PUT /customers/{id}/kyc-level into a command to the customer's key.
@@ -190,7 +218,7 @@ func (s *Server) level(caller *Caller, customerID string, account payment.Accoun
 	if !ok {
 		return prepared{}, fmt.Errorf("finding account %s of its customer: %w", account, ErrNotFound)
 	}
-	pins, err := s.ports.Pins.Pin(entry.GetState().GetPolicy())
+	pins, err := s.ports.Pins.Pin(entry.Policy)
 	if err != nil {
 		return prepared{}, fmt.Errorf("pinning reference data: %w", err)
 	}
@@ -198,10 +226,10 @@ func (s *Server) level(caller *Caller, customerID string, account payment.Accoun
 	cmd := s.command(caller, payment.KindSetKYCLevel, account)
 	cmd.Customer = customerID
 	cmd.CommandId = payment.CommandIDFrom(customer, caller.Merchant, key)
-	cmd.BodyHash = s.ports.Sealer.BodyHash(canonical(nil).text("set_kyc_level").text(customerID).number(level))
+	cmd.BodyHash = s.ports.Sealer.AppendBodyHash(nil, canonical(nil).text("set_kyc_level").text(customerID).number(level))
 	cmd.Pins = pins
 	cmd.Body = &paymentsv1.Command_SetKycLevel{SetKycLevel: &paymentsv1.SetKycLevel{KycLevel: uint32(level)}} //nolint:gosec // 0 to 3
-	return prepared{item: Item{Key: customer, Command: cmd}, kind: payment.KindSetKYCLevel, account: account, identity: cmd.GetCommandId()}, nil
+	return prepared{item: Item{Key: customer, Command: cmd}, kind: payment.KindSetKYCLevel, account: account, identity: identityOf(cmd.GetCommandId())}, nil
 }
 
 // verdict turns approve and decline into a command to the payment's account.
@@ -211,16 +239,16 @@ func (s *Server) verdict(caller *Caller, kind payment.Kind, id payment.ID, key s
 	if !ok {
 		return prepared{}, s.problems.make(ErrorPaymentUnknown, "No such payment of yours."), nil
 	}
-	pins, err := s.ports.Pins.Pin(entry.GetState().GetPolicy())
+	pins, err := s.ports.Pins.Pin(entry.Policy)
 	if err != nil {
 		return prepared{}, nil, fmt.Errorf("pinning reference data: %w", err)
 	}
 	cmd := s.command(caller, kind, account)
-	cmd.Customer = entry.GetCustomer()
+	cmd.Customer = entry.Customer
 	cmd.CommandId = payment.CommandIDFrom(string(account), caller.Merchant, key)
 	cmd.PaymentId = string(id)
-	cmd.BodyHash = s.ports.Sealer.BodyHash(canonical(nil).text(kind.String()).text(string(id)))
+	cmd.BodyHash = s.ports.Sealer.AppendBodyHash(nil, canonical(nil).text(kind.String()).text(string(id)))
 	cmd.Pins = pins
 	cmd.Body = &paymentsv1.Command_Verdict{Verdict: &paymentsv1.Verdict{Actor: caller.Name}}
-	return prepared{item: Item{Key: string(account), Command: cmd}, kind: kind, account: account, id: id, identity: cmd.GetCommandId()}, nil, nil
+	return prepared{item: Item{Key: string(account), Command: cmd}, kind: kind, account: account, id: id, identity: identityOf(cmd.GetCommandId())}, nil, nil
 }

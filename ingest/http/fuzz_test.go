@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -73,6 +74,82 @@ func FuzzPayment(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Invariant: what plain takes, the decoder takes, and both read the same.
+func FuzzPlain(f *testing.F) {
+	seeds(f)
+	f.Add([]byte(benchBody))
+	f.Add([]byte(benchBody[:len(benchBody)-1] + `,"instrument":"tok_1","target_currency":"USD"}`))
+	f.Add([]byte(`{"kind":"refund","idempotency_key":"k","payment_id":"pi_aaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbb","amount":12,"reason":"r"} `))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, kind := range []payment.Kind{payment.KindUnknown, payment.KindPayIn, payment.KindPayOut, payment.KindTransfer, payment.KindRefund} {
+			var fast, strict paymentRequest
+			p := plain{text: string(body)}
+			if !p.payment(&fast, kind) || !p.end() {
+				continue
+			}
+			if !decodes(t, body, func(d *decoder) error { return d.payment(&strict, kind) }) {
+				t.Fatalf("the decoder refuses %q", body)
+			}
+			if !reflect.DeepEqual(fast, strict) {
+				t.Fatalf("%q\nplain gives   %+v\ndecoder gives %+v", body, fast, strict)
+			}
+		}
+	})
+}
+
+// Invariant: a batch is read alike whether its plain items are read as such or all by the decoder: the same items, the
+// same refusals with the same pointers and places.
+func FuzzBatch(f *testing.F) {
+	files, err := filepath.Glob("testdata/*/*.json")
+	if err != nil || len(files) == 0 {
+		f.Fatal("no seeds", err)
+	}
+	item := `{"kind":"payin","idempotency_key":"k",` + benchBody[1:]
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+		f.Add([]byte("[" + string(b) + "]"))
+		f.Add([]byte("[" + item + ",\n" + string(b) + "," + item + "]"))
+	}
+	f.Add(mixedBatch(30))
+	s, _ := benchServer(f)
+	s.cfg.BatchItemsMax = 4
+	caller := &Caller{Owner: Owner{Tenant: "sample", Merchant: "shop"}}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		fast, strict := s.openBatch(caller), s.openBatch(caller)
+		defer s.closeBatch(fast)
+		defer s.closeBatch(strict)
+		got, want := s.readArray(fast, body), s.readArrayStrictly(strict, body)
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("%q\n%+v\n%+v", body, got, want)
+		}
+		if want != nil {
+			return
+		}
+		if len(fast.items) != len(strict.items) {
+			t.Fatalf("%q: %d items, the decoder reads %d", body, len(fast.items), len(strict.items))
+		}
+		for i := range strict.items {
+			a, b := &fast.items[i], &strict.items[i]
+			if a.ready != b.ready || a.answer.status != b.answer.status || !bytes.Equal(untraced(a.answer.body), untraced(b.answer.body)) {
+				t.Fatalf("%q: item %d\n%s\n%s", body, i, a.answer.body, b.answer.body)
+			}
+			if b.ready && (a.prepared.id != b.prepared.id || !bytes.Equal(a.prepared.item.Command.GetBodyHash(), b.prepared.item.Command.GetBodyHash())) {
+				t.Fatalf("%q: item %d\n%v\n%v", body, i, a.prepared.item.Command, b.prepared.item.Command)
+			}
+		}
+	})
+}
+
+// untraced is an answer without what differs from request to request.
+func untraced(body []byte) []byte {
+	before, _, _ := bytes.Cut(body, []byte(`"trace_id"`))
+	return before
 }
 
 func FuzzAccount(f *testing.F) {

@@ -21,7 +21,6 @@ import (
 
 	"github.com/caudalpay/caudal/ingest/http"
 	"github.com/caudalpay/caudal/processors/payment"
-	directoryv1 "github.com/caudalpay/caudal/schemas/directory/v1"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/schemas/seal"
 )
@@ -44,7 +43,7 @@ type house struct {
 	keys      []string
 	decisions map[string]*paymentsv1.Decision
 	hashes    map[string][]byte
-	accounts  map[payment.AccountID]*directoryv1.AccountEntry
+	accounts  map[payment.AccountID]http.Account
 	customers map[string]payment.AccountID
 	payments  map[payment.ID]*http.PaymentView
 	views     map[payment.AccountID]*http.AccountView
@@ -59,7 +58,7 @@ type house struct {
 func newHouse() *house {
 	return &house{
 		decisions: map[string]*paymentsv1.Decision{}, hashes: map[string][]byte{},
-		accounts: map[payment.AccountID]*directoryv1.AccountEntry{}, customers: map[string]payment.AccountID{},
+		accounts: map[payment.AccountID]http.Account{}, customers: map[string]payment.AccountID{},
 		payments: map[payment.ID]*http.PaymentView{}, views: map[payment.AccountID]*http.AccountView{},
 		slow: make(chan struct{}), arrived: make(chan struct{}, 16),
 	}
@@ -69,10 +68,7 @@ func (h *house) admit(tenant, merchant, external, customer string, currencies ..
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	id := payment.AccountIDFrom(tenant, merchant, external)
-	h.accounts[id] = &directoryv1.AccountEntry{
-		Version: 1, Tenant: tenant, Merchant: merchant, Customer: customer,
-		State: &paymentsv1.AccountState{ExternalId: external, Currencies: currencies, Policy: "standard", Status: paymentsv1.AccountStatus_ACCOUNT_STATUS_OPEN},
-	}
+	h.accounts[id] = http.Account{Tenant: tenant, Merchant: merchant, Customer: customer, Policy: "standard", Currencies: strings.Join(currencies, ",")}
 	h.customers[tenant+"/"+merchant+"/"+customer] = id
 	return id
 }
@@ -148,9 +144,9 @@ func (h *house) decide(cmd *paymentsv1.Command) *paymentsv1.Decision {
 			d.Outcome, d.Reasons = paymentsv1.Outcome_OUTCOME_DECLINED, []paymentsv1.Reason{paymentsv1.Reason_REASON_CUSTOMER_HAS_ACCOUNT}
 			return d
 		}
-		h.accounts[payment.AccountID(cmd.GetAccount())] = &directoryv1.AccountEntry{
+		h.accounts[payment.AccountID(cmd.GetAccount())] = http.Account{
 			Tenant: cmd.GetTenant(), Merchant: cmd.GetMerchant(), Customer: cmd.GetCustomer(),
-			State: &paymentsv1.AccountState{ExternalId: o.GetExternalId(), Currencies: o.GetCurrencies(), Policy: o.GetPolicy()},
+			Policy: o.GetPolicy(), Currencies: strings.Join(o.GetCurrencies(), ","),
 		}
 	case cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_DECLINE && cmd.GetPaymentId()[:3] == payment.KindTransfer.Prefix():
 		d.Status, d.Reasons = paymentsv1.PaymentStatus_PAYMENT_STATUS_FAILED, []paymentsv1.Reason{paymentsv1.Reason_REASON_REVIEW_DECLINED}
@@ -206,7 +202,7 @@ func (h *house) SubmitBatchAndWait(ctx context.Context, items []http.Item, wait 
 	return results
 }
 
-func (h *house) Account(id payment.AccountID) (*directoryv1.AccountEntry, bool) {
+func (h *house) Account(id payment.AccountID) (http.Account, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	e, ok := h.accounts[id]

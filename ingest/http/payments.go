@@ -20,15 +20,18 @@ func (s *Server) postDecline(c *call) answer   { return s.postVerdict(c, payment
 
 func (s *Server) postPayment(c *call, kind payment.Kind) answer {
 	var r paymentRequest
-	if a := s.read(c, func(d *decoder) error { return d.payment(&r, kind) }); a != nil {
-		return *a
+	if p := (plain{text: string(c.ctx.Request.Body())}); !p.payment(&r, kind) || !p.end() {
+		r = paymentRequest{}
+		if a := s.read(c, func(d *decoder) error { return d.payment(&r, kind) }); a != nil {
+			return *a
+		}
 	}
 	key, a := s.idempotencyKey(c)
 	if a != nil {
 		return *a
 	}
 	r.key = key
-	p, problem, err := s.pay(c.caller, &r)
+	p, problem, err := s.pay(c.caller, &r, s.ports.Now().UnixMicro(), &parcel{})
 	if problem != nil || err != nil {
 		return s.refused(problem, err)
 	}
@@ -109,9 +112,9 @@ func (s *Server) submit(c *call, p *prepared, granted func(*paymentsv1.Decision)
 
 func (s *Server) submitOnly(p *prepared) answer {
 	holder := s.holders.Add(1)
-	known := s.recent.begin(p.identity, p.item.Command.GetBodyHash(), holder, false)
+	known := s.recent.begin(&p.identity, p.item.Command.GetBodyHash(), holder, false)
 	err := s.ports.Commands.Submit(s.requests, p.item.Key, p.item.Command)
-	s.recent.end(p.identity, holder, err == nil)
+	s.recent.end(&p.identity, holder, err == nil)
 	if a := s.failed(p, err); a != nil {
 		return *a
 	}
@@ -131,12 +134,12 @@ func (s *Server) acknowledged(p *prepared, known standing) answer {
 
 func (s *Server) submitAndWait(p *prepared, wait time.Duration, granted func(*paymentsv1.Decision) answer) answer {
 	holder := s.holders.Add(1)
-	if s.recent.begin(p.identity, p.item.Command.GetBodyHash(), holder, true) == standingOpen {
+	if s.recent.begin(&p.identity, p.item.Command.GetBodyHash(), holder, true) == standingOpen {
 		return refusal(s.problem(ErrorInFlight, ""))
 	}
 	deadline := time.Now().Add(wait)
 	acked := false
-	defer func() { s.recent.end(p.identity, holder, acked) }()
+	defer func() { s.recent.end(&p.identity, holder, acked) }()
 	d, err := s.ports.Commands.SubmitAndWait(s.requests, p.item.Key, p.item.Command, wait)
 	acked = err == nil || errors.Is(err, ErrPending)
 	if a := s.failed(p, err); a != nil {

@@ -3,10 +3,10 @@ package http
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/caudalpay/caudal/processors/payment"
-	directoryv1 "github.com/caudalpay/caudal/schemas/directory/v1"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
 
@@ -51,9 +51,25 @@ type Commands interface {
 	SubmitBatchAndWait(ctx context.Context, items []Item, wait time.Duration) []Result
 }
 
+// Account is what the door has to know of an account.
+type Account struct {
+	Tenant, Merchant, Customer string
+	Policy                     string // id, without version
+	Currencies                 string // joined by commas
+}
+
+func (a *Account) holds(currency string) bool {
+	for c := range strings.SplitSeq(a.Currencies, ",") {
+		if c == currency {
+			return true
+		}
+	}
+	return false
+}
+
 // Accounts is the directory of accounts, followed in memory.
 type Accounts interface {
-	Account(id payment.AccountID) (*directoryv1.AccountEntry, bool)
+	Account(id payment.AccountID) (Account, bool)
 	CustomerAccount(tenant, merchant, customer string) (payment.AccountID, bool)
 	// WaitAccount returns when the directory has the account, or with ctx's error.
 	WaitAccount(ctx context.Context, id payment.AccountID) error
@@ -67,10 +83,11 @@ type Pins interface {
 
 // Sealer keeps personal data unreadable in the log.
 type Sealer interface {
-	Seal(p *paymentsv1.Personal) (*paymentsv1.Sealed, error)
+	// SealInto seals p into the memory of s; false where there is nothing to hide.
+	SealInto(s *paymentsv1.Sealed, p *paymentsv1.Personal) (bool, error)
 	Open(s *paymentsv1.Sealed) (*paymentsv1.Personal, error)
-	// BodyHash is a keyed SHA-256 (32 bytes), so that a log's reader cannot guess bodies.
-	BodyHash(canonical []byte) []byte
+	// AppendBodyHash appends a keyed SHA-256 (32 bytes), so that a log's reader cannot guess bodies.
+	AppendBodyHash(b, canonical []byte) []byte
 	// PartyDigest is an HMAC-SHA-256 of normalised text, under a key of its own.
 	PartyDigest(normalised string) []byte
 }

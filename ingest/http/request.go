@@ -110,7 +110,7 @@ func (d *decoder) payment(r *paymentRequest, kind payment.Kind) error {
 	return nil
 }
 
-func fieldOf(name []byte) field {
+func fieldOf[T string | []byte](name T) field {
 	switch string(name) {
 	case "kind":
 		return fieldKind
@@ -186,29 +186,43 @@ func (d *decoder) paymentField(r *paymentRequest, f field) error {
 
 // complete checks what only the whole body shows, and normalises.
 func (d *decoder) complete(r *paymentRequest, batched bool) {
-	var extra fields
-	if batched {
-		extra = fieldKind | fieldKey
-	}
 	if r.kind == payment.KindUnknown {
 		if r.seen&fieldKind == 0 {
 			d.addAt("/kind", codeRequired, "payin, payout, transfer or refund")
 		}
 		return // without a kind nothing else can be judged
 	}
-	all, needed := taken(r.kind)
-	missing, odd := (needed|extra)&^r.seen, r.seen&^(all|extra)
+	missing, odd := r.misfits(batched)
 	for ; missing != 0; missing &= missing - 1 {
 		d.addAt("/"+fieldNames()[bits.TrailingZeros32(uint32(missing))], codeRequired, "it is missing")
 	}
 	for ; odd != 0; odd &= odd - 1 {
 		d.addAt("/"+fieldNames()[bits.TrailingZeros32(uint32(odd))], codeUnknownField, "a "+r.kind.String()+" has no such field")
 	}
+	if r.toItself() {
+		d.addAt("/to_account_id", codeSameAccount, "a transfer goes to another account")
+	}
+	r.normalise()
+}
+
+// misfits says which fields the kind needs and has not, and which it has and does not take.
+func (r *paymentRequest) misfits(batched bool) (missing, odd fields) {
+	var extra fields
+	if batched {
+		extra = fieldKind | fieldKey
+	}
+	all, needed := taken(r.kind)
+	return (needed | extra) &^ r.seen, r.seen &^ (all | extra)
+}
+
+func (r *paymentRequest) toItself() bool {
+	return r.kind == payment.KindTransfer && r.toAccount != "" && r.toAccount == r.account
+}
+
+// normalise brings what means the same to one form.
+func (r *paymentRequest) normalise() {
 	if r.kind == payment.KindTransfer {
 		r.method = methodBook
-		if r.toAccount != "" && r.toAccount == r.account {
-			d.addAt("/to_account_id", codeSameAccount, "a transfer goes to another account")
-		}
 	}
 	if r.targetCurrency == r.currency {
 		r.targetCurrency = ""
@@ -223,14 +237,23 @@ func (d *decoder) kind(into *payment.Kind) error {
 	if err != nil || !ok {
 		return err
 	}
-	for _, k := range []payment.Kind{payment.KindPayIn, payment.KindPayOut, payment.KindTransfer, payment.KindRefund} {
-		if string(text) == k.String() {
-			*into = k
-			return nil
+	k := payKind(text)
+	if k == payment.KindUnknown {
+		d.add(codeMalformed, "payin, payout, transfer or refund")
+		return nil
+	}
+	*into = k
+	return nil
+}
+
+// payKind is the kind of a payment by its name, or KindUnknown.
+func payKind[T string | []byte](name T) payment.Kind {
+	for _, k := range [...]payment.Kind{payment.KindPayIn, payment.KindPayOut, payment.KindTransfer, payment.KindRefund} {
+		if string(name) == k.String() {
+			return k
 		}
 	}
-	d.add(codeMalformed, "payin, payout, transfer or refund")
-	return nil
+	return payment.KindUnknown
 }
 
 const idempotencyKeyMax = 255
@@ -337,12 +360,16 @@ func (d *decoder) country(into *string) error {
 	if err != nil || !ok {
 		return err
 	}
-	if len(text) != 2 || text[0] < 'A' || text[0] > 'Z' || text[1] < 'A' || text[1] > 'Z' {
+	if !isCountry(text) {
 		d.add(codeMalformed, "an ISO 3166-1 alpha-2 code is expected, two capital letters")
 		return nil
 	}
 	*into = string(text)
 	return nil
+}
+
+func isCountry[T string | []byte](s T) bool {
+	return len(s) == 2 && s[0] >= 'A' && s[0] <= 'Z' && s[1] >= 'A' && s[1] <= 'Z'
 }
 
 // instrument reads a token. A row of digits is refused: it may be a card number, which has no business here.
@@ -351,12 +378,20 @@ func (d *decoder) instrument(into *string) error {
 	if err := d.name(into); err != nil || len(d.violations) > before {
 		return err
 	}
-	for _, c := range []byte(*into) {
-		if (c < '0' || c > '9') && c != '-' {
-			return nil
-		}
+	if !isCardNumber(*into) {
+		return nil
 	}
 	*into = ""
 	d.add(codeMalformed, "the token of a stored instrument is expected, never its number")
 	return nil
+}
+
+// isCardNumber holds for what may be one: nothing but digits and hyphens.
+func isCardNumber(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
 }

@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,6 +35,7 @@ type Server struct {
 	problems problems
 	router   *router
 	decoders *decoders
+	batches  *sync.Pool
 	recent   *recent
 	metrics  *metrics
 	http     *fasthttp.Server
@@ -60,7 +62,7 @@ func New(cfg Config, ports Ports) (*Server, error) {
 		return nil, fmt.Errorf("making trace ids: %w", err)
 	}
 	s := &Server{
-		cfg: cfg, ports: ports, problems: newProblems(), decoders: newDecoders(), recent: newRecent(cfg.RecentKeys),
+		cfg: cfg, ports: ports, problems: newProblems(), decoders: newDecoders(), batches: newBatches(), recent: newRecent(cfg.RecentKeys),
 		metrics: newMetrics(ports.Metrics), prefix: hex.EncodeToString(random[:]),
 		exporter: fasthttpadaptor.NewFastHTTPHandler(promhttp.HandlerFor(ports.Gatherer, promhttp.HandlerOpts{})),
 	}

@@ -11,9 +11,11 @@ import (
 	"github.com/caudalpay/caudal/ingest/http"
 )
 
-// flight is one submission on its way: it lands when the broker has answered for every record.
+// flight is one submission on its way: it lands when the broker has answered for every record. Its records share one
+// piece of memory, so it keeps its room in the buffer until then.
 type flight struct {
 	landed chan struct{}
+	land   func() // gives the room back
 
 	mu       sync.Mutex
 	open     int
@@ -21,8 +23,8 @@ type flight struct {
 	errs     []error
 }
 
-func newFlight(n int) *flight {
-	f := &flight{landed: make(chan struct{}), open: n, answered: make([]bool, n), errs: make([]error, n)}
+func newFlight(n int, land func()) *flight {
+	f := &flight{landed: make(chan struct{}), land: land, open: n, answered: make([]bool, n), errs: make([]error, n)}
 	if n == 0 {
 		close(f.landed)
 	}
@@ -35,6 +37,7 @@ func (f *flight) answer(i int, err error) {
 	defer f.mu.Unlock()
 	f.answered[i], f.errs[i] = true, err
 	if f.open--; f.open == 0 {
+		f.land()
 		close(f.landed)
 	}
 }
@@ -63,13 +66,15 @@ func (f *flight) wait(ctx context.Context, timeout time.Duration) []error {
 	return errs
 }
 
-// launch hands encoded records to the client in order; room for them is reserved already and given back one by one.
-func (p *Producer) launch(records []*kgo.Record) *flight {
-	f, start := newFlight(len(records)), time.Now()
-	for i, r := range records {
-		size := weight(r)
-		p.client.TryProduce(p.lifetime, r, func(_ *kgo.Record, err error) {
-			p.buffer.release(1, size)
+// launch hands encoded records to the client in order; room for them is reserved already and given back at the end.
+func (p *Producer) launch(records []kgo.Record) *flight {
+	var bytes int64
+	for i := range records {
+		bytes += weight(&records[i])
+	}
+	f, start := newFlight(len(records), func() { p.buffer.release(int64(len(records)), bytes) }), time.Now()
+	for i := range records {
+		p.client.TryProduce(p.lifetime, &records[i], func(_ *kgo.Record, err error) {
 			if err == nil {
 				p.metrics.acked.Inc()
 				p.metrics.ackSeconds.Observe(time.Since(start).Seconds())

@@ -14,10 +14,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/caudalpay/caudal/ingest/follow"
 	"github.com/caudalpay/caudal/ingest/http"
+	"github.com/caudalpay/caudal/schemas/codec"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/schemas/topics"
 )
@@ -169,17 +169,25 @@ func (p *Producer) SubmitBatchAndWait(ctx context.Context, items []http.Item, wa
 	return results
 }
 
-// admit encodes items and reserves room for all of them, or for none.
-func (p *Producer) admit(items []http.Item) ([]*kgo.Record, error) {
-	records := make([]*kgo.Record, len(items))
+// commandBytesUsual is what a command and its key take, more or less.
+const commandBytesUsual = 448
+
+// admit encodes items, all into one piece of memory, and reserves room for all of them, or for none.
+func (p *Producer) admit(items []http.Item) ([]kgo.Record, error) {
+	records := make([]kgo.Record, len(items))
+	b := make([]byte, 0, commandBytesUsual*len(items))
 	var bytes int64
 	for i, item := range items {
-		value, err := proto.Marshal(item.Command)
-		if err != nil {
+		// Where b has to grow, what stands in the old piece stays there, for the records before.
+		from := len(b)
+		b = append(b, item.Key...)
+		to := len(b)
+		var err error
+		if b, err = codec.AppendCommand(b, item.Command); err != nil {
 			return nil, fmt.Errorf("encoding command: %w", err)
 		}
-		records[i] = &kgo.Record{Key: []byte(item.Key), Value: value}
-		bytes += weight(records[i])
+		records[i].Key, records[i].Value = b[from:to:to], b[to:len(b):len(b)]
+		bytes += weight(&records[i])
 	}
 	if !p.buffer.reserve(int64(len(records)), bytes) {
 		p.metrics.busy.Add(float64(len(records)))

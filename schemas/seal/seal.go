@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"hash"
 	"sync"
+	"unicode/utf8"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
@@ -34,6 +36,8 @@ var (
 // key a repeated request would look like a conflict and a blocked party like a stranger. Safe for concurrent use.
 type Keyring struct {
 	newest string
+	id     []byte // newest again: what the newest box authenticates beside the data
+	box    *xaes  // of newest
 	boxes  map[string]*xaes
 	body   *digester
 	party  *digester
@@ -53,7 +57,7 @@ func newKeyring(f keyFile) (*Keyring, error) {
 		if k.boxes[e.ID], err = newXAES(sub); err != nil {
 			return nil, fmt.Errorf("deriving key: %w", err)
 		}
-		k.newest = e.ID
+		k.newest, k.id, k.box = e.ID, []byte(e.ID), k.boxes[e.ID]
 	}
 	if k.body, err = newDigester(secrets[0], purposeBody); err != nil {
 		return nil, err
@@ -66,18 +70,46 @@ func newKeyring(f keyFile) (*Keyring, error) {
 
 // Seal encrypts p; nothing to hide gives nil.
 func (k *Keyring) Seal(p *paymentsv1.Personal) (*paymentsv1.Sealed, error) {
-	plain, err := proto.Marshal(p)
+	s := &paymentsv1.Sealed{}
+	hidden, err := k.SealInto(s, p)
+	if err != nil || !hidden {
+		return nil, err // an absent field is how nothing looks on the wire
+	}
+	return s, nil
+}
+
+// SealInto encrypts p into s, in the memory of the ciphertext that s has. It is false where there is nothing to hide; s is
+// of no use then.
+func (k *Keyring) SealInto(s *paymentsv1.Sealed, p *paymentsv1.Personal) (bool, error) {
+	b := append(s.Ciphertext[:0], make([]byte, nonceSize)...)
+	b, err := appendPersonal(b, p)
 	if err != nil {
-		return nil, fmt.Errorf("encoding personal data: %w", err)
+		return false, fmt.Errorf("encoding personal data: %w", err)
 	}
-	if len(plain) == 0 {
-		return nil, nil // an absent field is how nothing looks on the wire
+	if len(b) == nonceSize {
+		return false, nil
 	}
-	ciphertext, err := k.boxes[k.newest].seal(plain, []byte(k.newest))
-	if err != nil {
-		return nil, fmt.Errorf("sealing personal data: %w", err)
+	if b, err = k.box.seal(b, k.id); err != nil {
+		return false, fmt.Errorf("sealing personal data: %w", err)
 	}
-	return &paymentsv1.Sealed{KeyId: k.newest, Ciphertext: ciphertext}, nil
+	s.KeyId, s.Ciphertext = k.newest, b
+	return true, nil
+}
+
+// appendPersonal writes what proto.Marshal would: all fields are texts.
+func appendPersonal(b []byte, p *paymentsv1.Personal) ([]byte, error) {
+	for i, text := range [...]string{
+		p.GetReference(), p.GetCounterpartyName(), p.GetCounterpartyDocument(), p.GetCounterpartyAccount(), p.GetMetadataJson(), p.GetReason(),
+	} {
+		if text == "" {
+			continue
+		}
+		if !utf8.ValidString(text) {
+			return nil, errors.New("a text is not UTF-8")
+		}
+		b = protowire.AppendString(protowire.AppendTag(b, protowire.Number(i+1), protowire.BytesType), text)
+	}
+	return b, nil
 }
 
 // Open decrypts s; an absent s is an empty Personal.
@@ -101,10 +133,15 @@ func (k *Keyring) Open(s *paymentsv1.Sealed) (*paymentsv1.Personal, error) {
 }
 
 // BodyHash is the 32-byte keyed hash of a canonical request body.
-func (k *Keyring) BodyHash(canonical []byte) []byte { return k.body.sum(canonical) }
+func (k *Keyring) BodyHash(canonical []byte) []byte { return k.AppendBodyHash(nil, canonical) }
+
+// AppendBodyHash appends the BodyHash.
+func (k *Keyring) AppendBodyHash(b, canonical []byte) []byte { return k.body.append(b, canonical) }
 
 // PartyDigest is the 32-byte keyed digest of a normalised name, document or account.
-func (k *Keyring) PartyDigest(normalised string) []byte { return k.party.sum([]byte(normalised)) }
+func (k *Keyring) PartyDigest(normalised string) []byte {
+	return k.party.append(nil, []byte(normalised))
+}
 
 // digester is HMAC-SHA-256 under one key; the pool spares the two key blocks of each new HMAC.
 type digester struct{ pool sync.Pool }
@@ -117,11 +154,11 @@ func newDigester(secret []byte, purpose string) (*digester, error) {
 	return &digester{pool: sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}, nil
 }
 
-func (d *digester) sum(b []byte) []byte {
+func (d *digester) append(b, text []byte) []byte {
 	h := d.pool.Get().(hash.Hash) // the pool holds nothing else
 	h.Reset()
-	h.Write(b)
-	out := h.Sum(make([]byte, 0, sha256.Size))
+	h.Write(text)
+	b = h.Sum(b)
 	d.pool.Put(h)
-	return out
+	return b
 }

@@ -84,6 +84,50 @@ func TestSealRoundTripHidesEveryField(t *testing.T) {
 	}
 }
 
+// Invariant: what is sealed is what proto writes, whatever fields are empty, and the memory of an earlier seal leaves no
+// trace.
+func TestSealInto(t *testing.T) {
+	k, full := openKeyring(t), personal()
+	var s paymentsv1.Sealed
+	for without := range 1 << 6 {
+		p := proto.CloneOf(full)
+		for i, field := range []*string{
+			&p.Reference, &p.CounterpartyName, &p.CounterpartyDocument, &p.CounterpartyAccount, &p.MetadataJson, &p.Reason,
+		} {
+			if without&(1<<i) != 0 {
+				*field = ""
+			}
+		}
+		want, err := proto.MarshalOptions{Deterministic: true}.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := appendPersonal(nil, p); err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("%v: %x, %v, proto gives %x", p, got, err, want)
+		}
+		hidden, err := k.SealInto(&s, p)
+		if err != nil || hidden != (len(want) > 0) {
+			t.Fatalf("%v: %v, %v", p, hidden, err)
+		}
+		if !hidden {
+			continue
+		}
+		if got, err := k.Open(&s); err != nil || !proto.Equal(got, p) || len(s.GetCiphertext()) != nonceSize+len(want)+16 {
+			t.Fatalf("%v opens as %v, %v", p, got, err)
+		}
+	}
+	if _, err := k.Seal(&paymentsv1.Personal{Reason: "\xff"}); err == nil {
+		t.Fatal("text that is not UTF-8 was sealed")
+	}
+	if n := testing.AllocsPerRun(100, func() {
+		if _, err := k.SealInto(&s, full); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 0 {
+		t.Fatalf("%v allocations in memory that is there", n)
+	}
+}
+
 func TestTamperedIsRefused(t *testing.T) {
 	k := openKeyring(t)
 	s, err := k.Seal(personal())

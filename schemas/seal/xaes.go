@@ -65,18 +65,17 @@ func (x *xaes) derive(nonce []byte) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// seal returns nonce, ciphertext, tag.
-func (x *xaes) seal(plaintext, additional []byte) ([]byte, error) {
+// seal encrypts in place: b is room for the nonce and then the plaintext, and becomes nonce, ciphertext, tag.
+func (x *xaes) seal(b, additional []byte) ([]byte, error) {
 	d, err := x.sealing()
 	if err != nil {
 		return nil, err
 	}
-	out := make([]byte, nonceSize, nonceSize+len(plaintext)+aes.BlockSize)
-	copy(out, d.half[:])
-	if _, err := rand.Read(out[deriveSize:]); err != nil {
+	copy(b, d.half[:])
+	if _, err := rand.Read(b[deriveSize:nonceSize]); err != nil {
 		return nil, err
 	}
-	return d.aead.Seal(out, out[deriveSize:nonceSize], plaintext, additional), nil
+	return d.aead.Seal(b[:nonceSize], b[deriveSize:nonceSize], b[nonceSize:], additional), nil
 }
 
 // sealing is the message key to seal with, a new one when the last is used up.
