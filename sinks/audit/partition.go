@@ -376,8 +376,14 @@ func (p *partition) undecided(ctx context.Context) error {
 	return nil
 }
 
-// onItsWay counts what an undecided leg keeps in transit.
+// onItsWay counts what an undecided leg keeps in transit, and whose claim is not settled yet.
 func (p *partition) onItsWay(cmd model.Record) {
+	if customer := model.SettlesClaim(cmd.Key, cmd.Command); customer != "" {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.unsettled[customer] = true
+		return
+	}
 	var currency string
 	var amount int64
 	if leg := cmd.Command.GetCounterLeg(); leg != nil {
@@ -475,10 +481,12 @@ func (p *partition) merge() {
 	defer p.mu.Unlock()
 	p.report.Decisions += p.read
 	p.report.Redriven += p.redriven
-	for _, key := range p.model.Keys() {
-		if p.model.Opened(key) {
-			p.report.Accounts++
-		}
+	for key, account := range p.model.Claims() {
+		p.claims[key] = tie{account, p.id, p.last[key]}
+	}
+	for key, customer := range p.model.Owners() {
+		p.owners[key] = tie{customer, p.id, p.last[key]}
+		p.report.Accounts++
 	}
 	for e, m := range p.sums {
 		all := p.auditor.sums[e]

@@ -24,6 +24,7 @@ const (
 	CheckBalances     = "balances equal the model"
 	CheckTable        = "accounts table"
 	CheckTransit      = "transit in flight or parked"
+	CheckClaims       = "claims of customers"
 	CheckTransactions = "no open transaction"
 	CheckPGOffsets    = "postgres offsets"
 	CheckPGJournals   = "postgres journals"

@@ -30,7 +30,8 @@ type mirror interface {
 
 func checkNames(cfg Config) []string {
 	names := []string{
-		CheckDecided, CheckChain, CheckSequence, CheckEmissions, CheckZero, CheckModel, CheckBalances, CheckTable, CheckTransit, CheckTransactions,
+		CheckDecided, CheckChain, CheckSequence, CheckEmissions, CheckZero, CheckModel, CheckBalances, CheckTable, CheckTransit, CheckClaims,
+		CheckTransactions,
 	}
 	if cfg.PostgresDSN != "" {
 		names = append(names, postgresChecks()...)

@@ -36,6 +36,9 @@ type auditor struct {
 	emissions map[string]emission // expected and not seen, or seen and not expected
 	sums      map[entry]*money    // every account's money, as the log's postings say
 	inFlight  map[string]*big.Int // transit by currency, as undecided commands say
+	claims    map[string]tie      // by customer's key: the account claimed
+	owners    map[string]tie      // by account: the customer's key
+	unsettled map[string]bool     // customers' keys: an undecided command will confirm or release the claim
 }
 
 // entry is one balance.
@@ -43,6 +46,13 @@ type entry struct{ account, currency string }
 
 // money is a balance without bounds: the house's own accounts may leave int64.
 type money struct{ posted, held, incoming big.Int }
+
+// tie is one side of a claim, and the last decision of its key. There are two for each account, so it is small.
+type tie struct {
+	other     string
+	partition int32
+	offset    int64
+}
 
 // emission is a command that a decision has put on the log (count > 0), or one without such a decision (count < 0).
 type emission struct {
@@ -62,6 +72,7 @@ func Verify(ctx context.Context, cfg Config) (Report, error) {
 	a := &auditor{
 		cfg: cfg, refs: model.NewReferences(), findings: newFindings(checkNames(cfg)...),
 		emissions: map[string]emission{}, sums: map[entry]*money{}, inFlight: map[string]*big.Int{},
+		claims: map[string]tie{}, owners: map[string]tie{}, unsettled: map[string]bool{},
 	}
 	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(cfg.Brokers...)}, cfg.Options...)...)
 	if err != nil {
@@ -85,6 +96,7 @@ func Verify(ctx context.Context, cfg Config) (Report, error) {
 	}
 	a.checkEmissions()
 	a.checkTransit()
+	a.checkClaims()
 	if err := a.checkTransactions(ctx, adm); err != nil {
 		return Report{}, err
 	}
@@ -242,6 +254,40 @@ func (a *auditor) checkTransit() {
 		default:
 			a.findings.differ(d)
 		}
+	}
+}
+
+// checkClaims: a claim is on an account of that customer, and an open account is claimed by its customer.
+func (a *auditor) checkClaims() {
+	for customer, claim := range a.claims {
+		switch owner, opened := a.owners[claim.other]; {
+		case opened && owner.other == customer:
+			a.findings.count(CheckClaims, 1)
+		case opened:
+			a.wrongClaim(customer, claim, fmt.Sprintf("claims %s, which belongs to %s", claim.other, owner.other))
+		default:
+			a.wrongClaim(customer, claim, fmt.Sprintf("claims %s, which was not opened", claim.other))
+		}
+	}
+	for account, owner := range a.owners {
+		if a.claims[owner.other].other == account {
+			a.findings.count(CheckClaims, 1)
+		} else {
+			a.wrongClaim(owner.other, owner, "does not claim its account "+account)
+		}
+	}
+}
+
+// wrongClaim names a claim that nothing on its way will settle.
+func (a *auditor) wrongClaim(customer string, t tie, detail string) {
+	a.findings.count(CheckClaims, 1)
+	d := Difference{Check: CheckClaims, Account: customer, Topic: topics.Decisions, Partition: t.partition, Offset: t.offset, Detail: detail}
+	switch {
+	case a.unsettled[customer]:
+	case a.moving:
+		a.findings.behind(d, 1)
+	default:
+		a.findings.differ(d)
 	}
 }
 

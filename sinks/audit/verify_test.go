@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/schemas/topics"
 	"github.com/caudalpay/caudal/sinks/audit"
@@ -42,11 +43,12 @@ func TestWholeLogCloses(t *testing.T) {
 	h := audittest.New(t, 1)
 	h.Open(30)
 	h.Play(3000)
+	h.Contest(8)
 	r := verify(t, audit.Config{Brokers: h.Publish()})
 	if err := r.Err(); err != nil || !r.Balanced {
 		t.Fatalf("%v\n%s", err, table(t, r))
 	}
-	if r.Decisions < 3000 || r.Decisions != r.Commands || r.Accounts != 30 || r.PostgresEqual != nil {
+	if r.Decisions < 3000 || r.Decisions != r.Commands || r.Accounts != 38 || r.PostgresEqual != nil {
 		t.Fatal(table(t, r))
 	}
 	if r.TransitMinor["BRL"] != 0 || len(r.TransitMinor) != 2 {
@@ -83,6 +85,18 @@ func TestWholeLogCloses(t *testing.T) {
 // posted fits decisions with a posted journal.
 func posted(d *paymentsv1.Decision) bool {
 	return d.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_PAY_IN && d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED && d.GetAccountSeq() > 20
+}
+
+// unclaim puts noise in the place of a command on a customer's key: the claim never changed.
+func unclaim(h *audittest.House, kind paymentsv1.CommandKind) (customer string, p int32) {
+	h.Contest(2)
+	first := string(payment.CustomerKeyFrom("t", "m", "account-0"))
+	p, i := h.Find(func(d *paymentsv1.Decision) bool {
+		return d.GetKind() == kind && (d.GetAccount() == first || kind == paymentsv1.CommandKind_COMMAND_KIND_RELEASE_CLAIM)
+	})
+	d := h.Decision(p, i)
+	h.Commands[p][d.GetCommandOffset()].Value = []byte("\xff")
+	return d.GetAccount(), p
 }
 
 // TestSpoiltLogsAreFound spoils a consistent log in every way the checks are for; each must be found and named.
@@ -189,6 +203,15 @@ func TestSpoiltLogsAreFound(t *testing.T) {
 			}
 			return spoilt{audit.CheckEmissions, to, p, int64(i)}
 		},
+		"lost release": func(h *audittest.House) spoilt {
+			customer, p := unclaim(h, paymentsv1.CommandKind_COMMAND_KIND_RELEASE_CLAIM)
+			return spoilt{audit.CheckClaims, customer, p, -1}
+		},
+		"lost claim": func(h *audittest.House) spoilt {
+			customer, _ := unclaim(h, paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT)
+			p := topics.Partition([]byte(h.Accounts[0]), audittest.Partitions)
+			return spoilt{audit.CheckClaims, customer, p, -1} // the account's opening
+		},
 	}
 	for name, spoil := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -275,6 +298,27 @@ func TestParkedTransitIsAccountedFor(t *testing.T) {
 	}
 	if total <= 0 {
 		t.Fatalf("transit %v", r.TransitMinor)
+	}
+}
+
+// TestClaimOnItsWayIsNoDifference: while the refusal or the release of a claim is parked, the claim is not settled.
+func TestClaimOnItsWayIsNoDifference(t *testing.T) {
+	for decisions, kind := range map[int]paymentsv1.CommandKind{
+		1: paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT, 2: paymentsv1.CommandKind_COMMAND_KIND_RELEASE_CLAIM,
+	} {
+		h := audittest.New(t, 6)
+		h.Open(3)
+		waits := h.Contend(decisions)
+		if got := waits.Command.GetKind(); got != kind {
+			t.Fatalf("%s waits, want %s", got, kind)
+		}
+		brokers := h.Publish()
+		audittest.Produce(t, brokers, &kgo.Record{
+			Topic: topics.AccountsSide, Partition: waits.Partition, Key: parkedKey(waits.Key, waits.Offset), Value: []byte{1},
+		})
+		if r := verify(t, audit.Config{Brokers: brokers}); r.Err() != nil || r.Parked != 1 {
+			t.Errorf("%s waits: %v\n%s", kind, r.Err(), table(t, r))
+		}
 	}
 }
 

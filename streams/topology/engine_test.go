@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -104,6 +105,10 @@ func TestThroughTheEngine(t *testing.T) {
 	}
 	stop := worker(t, c)
 	send(300)
+	produce(traffic.openFor("contested", "c-rival1"), traffic.openFor("contested", "c-rival2"))
+	drained(t, c, 0)
+	// The one who lost is free for another account.
+	produce(traffic.openFor("own1", "c-rival1"), traffic.openFor("own2", "c-rival2"))
 	drained(t, c, 0)
 	stop()
 
@@ -128,6 +133,7 @@ func TestThroughTheEngine(t *testing.T) {
 	}
 	commands = slices.DeleteFunc(commands, func(r *kgo.Record) bool { return string(r.Key) == parked || string(r.Key) == "nobody's" })
 	audit(t, commands, decisions)
+	rivals(t, decisions)
 	replay(t, commands, decisions)
 }
 
@@ -186,12 +192,31 @@ func audit(t *testing.T, commands, decisions []*kgo.Record) {
 	for _, k := range []payment.Kind{
 		payment.KindOpenAccount, payment.KindSetKYCLevel, payment.KindPayIn, payment.KindPayOut, payment.KindTransfer, payment.KindRefund,
 		payment.KindApprove, payment.KindDecline, payment.KindExpire, payment.KindTick, payment.KindCounterLeg, payment.KindLegResult,
+		payment.KindReleaseClaim,
 	} {
 		if kinds[k] == 0 {
 			t.Errorf("no %s among the commands", k)
 		}
 	}
 	t.Logf("%d decisions: %v %v", len(decisions), kinds, outcomes)
+}
+
+// rivals counts what became of two customers who wanted one account, and then one each: two accounts, whoever was first.
+func rivals(t *testing.T, decisions []*kgo.Record) {
+	t.Helper()
+	got := map[string]int{}
+	for _, r := range decisions {
+		var d paymentsv1.Decision
+		if err := proto.Unmarshal(r.Value, &d); err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(d.GetCustomer(), "c-rival") && d.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT {
+			got[payment.Outcome(d.GetOutcome()).String()]++
+		}
+	}
+	if want := map[string]int{"applied": 3, "approved": 2, "conflict": 1, "declined": 1}; !maps.Equal(got, want) {
+		t.Errorf("openings of rivals: %v, want %v", got, want)
+	}
 }
 
 // replay decides the same log again, without an engine: the bytes must be the same.

@@ -138,10 +138,13 @@ func (t *traffic) record(key string, cmd payment.Command) command {
 	return c
 }
 
-func (t *traffic) open(name string) command {
+func (t *traffic) open(name string) command { return t.openFor(name, "c-"+name) }
+
+// openFor asks for an account in the name of a customer.
+func (t *traffic) openFor(name, customer string) command {
 	currencies := [][]string{{"BRL"}, {"BRL", "USD"}, {"BRL", "USD", "JPY"}}[t.rand.IntN(3)]
 	cmd := t.command(payment.KindOpenAccount, t.account(name), currencies)
-	cmd.Customer = "c-" + name
+	cmd.Customer = customer
 	key := string(payment.CustomerKeyFrom(tenant, merchant, cmd.Customer))
 	cmd.CommandID = payment.CommandIDFrom(key, merchant, "open")
 	cmd.Open = &payment.OpenAccount{

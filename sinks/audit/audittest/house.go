@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -158,6 +159,9 @@ func (h *House) Step(p int32) {
 		if cmd.GetExpire() != nil {
 			cmd.CommandId = "cmd_expire_" + cmd.GetPaymentId()
 		}
+		if r := cmd.GetReleaseClaim(); r != nil {
+			cmd.CommandId = "cmd_release_" + r.GetRefusedCommandId()
+		}
 		h.put(e.Key, cmd)
 	}
 }
@@ -204,20 +208,55 @@ func (h *House) Open(n int) {
 		name := fmt.Sprintf("account-%d", i)
 		id := string(payment.AccountIDFrom(tenant, merchant, name))
 		h.Accounts = append(h.Accounts, id)
-		currencies := []string{"BRL"}
-		if i%3 > 0 {
-			currencies = append(currencies, "USD")
-		}
-		h.ask(string(payment.CustomerKeyFrom(tenant, merchant, name)), &paymentsv1.Command{
-			Kind: paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT, Tenant: tenant, Merchant: merchant, Customer: name, Account: id,
-			CommandId: "cmd_open_" + name, BodyHash: h.hash("open", name), Pins: pins(),
-			Body: &paymentsv1.Command_OpenAccount{OpenAccount: &paymentsv1.OpenAccount{
-				ExternalId: name, Kind: paymentsv1.AccountKind_ACCOUNT_KIND_PERSON, Currencies: currencies, KycLevel: uint32(1 + i%2),
-				OverdraftLimitMinor: int64(i%5) * 1000, Policy: "full",
-			}},
-		})
+		h.open(i, name, name)
 	}
 	h.Drain()
+}
+
+// Contest lets n customers open one account at once. All but one lose it, and open one of their own.
+func (h *House) Contest(n int) {
+	for _, own := range []string{"", "account of "} {
+		for i := range n {
+			customer, name := fmt.Sprintf("rival-%d", i), "contested"
+			if own != "" {
+				name = own + customer
+			}
+			h.open(i, name, customer)
+		}
+		h.Drain()
+	}
+}
+
+// Contend lets a customer claim the account of another, and gives what waits after so many decisions.
+func (h *House) Contend(decisions int) model.Record {
+	h.open(0, "account-0", "rival")
+	for ; ; decisions-- {
+		p := slices.IndexFunc(h.Queue[:], func(q []model.Record) bool { return len(q) > 0 })
+		if p < 0 {
+			h.t.Fatal("nothing follows from a claim")
+		}
+		if decisions == 0 {
+			return h.Queue[p][0]
+		}
+		h.Step(int32(p)) //nolint:gosec // a partition
+	}
+}
+
+// open asks for an account in the name of a customer.
+func (h *House) open(i int, name, customer string) {
+	currencies := []string{"BRL"}
+	if i%3 > 0 {
+		currencies = append(currencies, "USD")
+	}
+	h.ask(string(payment.CustomerKeyFrom(tenant, merchant, customer)), &paymentsv1.Command{
+		Kind: paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT, Tenant: tenant, Merchant: merchant, Customer: customer,
+		Account: string(payment.AccountIDFrom(tenant, merchant, name)), CommandId: "cmd_open_" + name + "_" + customer,
+		BodyHash: h.hash("open", name), Pins: pins(),
+		Body: &paymentsv1.Command_OpenAccount{OpenAccount: &paymentsv1.OpenAccount{
+			ExternalId: name, Kind: paymentsv1.AccountKind_ACCOUNT_KIND_PERSON, Currencies: currencies, KycLevel: uint32(1 + i%2),
+			OverdraftLimitMinor: int64(i%5) * 1000, Policy: "full",
+		}},
+	})
 }
 
 // Play writes n commands of all kinds and decides them, a few in flight at a time.

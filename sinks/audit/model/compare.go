@@ -175,9 +175,40 @@ func (p *Partition) Keys() []string {
 	return keys
 }
 
-// Opened tells whether a key is that of an account that was opened.
-func (p *Partition) Opened(key string) bool {
-	return p.accounts[key] != nil && p.accounts[key].state != nil
+// Claims gives the account that each customer's key claims.
+func (p *Partition) Claims() map[string]string {
+	claims := map[string]string{}
+	for key, a := range p.accounts {
+		if a.claimed != "" {
+			claims[key] = a.claimed
+		}
+	}
+	return claims
+}
+
+// Owners gives the key of the customer whom each opened account belongs to.
+func (p *Partition) Owners() map[string]string {
+	owners := map[string]string{}
+	for key, a := range p.accounts {
+		if a.state != nil {
+			owners[key] = customerKey(a.tenant, a.merchant, a.customer)
+		}
+	}
+	return owners
+}
+
+// SettlesClaim gives the key of the customer whose claim a command is about to confirm or to release; empty: none.
+func SettlesClaim(key string, cmd *paymentsv1.Command) string {
+	switch cmd.GetKind() {
+	case paymentsv1.CommandKind_COMMAND_KIND_RELEASE_CLAIM:
+		return key
+	case paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT:
+		if strings.HasPrefix(key, "acc_") {
+			return customerKey(cmd.GetTenant(), cmd.GetMerchant(), cmd.GetCustomer())
+		}
+	default:
+	}
+	return ""
 }
 
 // Balances gives the balances of a key, by currency.
