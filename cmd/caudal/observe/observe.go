@@ -159,7 +159,8 @@ func request(d *paymentsv1.Decision) bool {
 	switch d.GetKind() {
 	case paymentsv1.CommandKind_COMMAND_KIND_TICK, paymentsv1.CommandKind_COMMAND_KIND_EXPIRE,
 		paymentsv1.CommandKind_COMMAND_KIND_COUNTER_LEG, paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT,
-		paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER, paymentsv1.CommandKind_COMMAND_KIND_UNSPECIFIED:
+		paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER, paymentsv1.CommandKind_COMMAND_KIND_RELEASE_CLAIM,
+		paymentsv1.CommandKind_COMMAND_KIND_UNSPECIFIED:
 		return false
 	case paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT, paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL:
 		// Applied on the customer's key means passed on: the account's decision is the answer.

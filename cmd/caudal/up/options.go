@@ -91,7 +91,8 @@ func (o *Options) Validate() error {
 	return nil
 }
 
-// doorFree says at once, and not after everything else has started, that the API's address cannot be had.
+// doorFree says at once, and not after everything else has started, that the API's address cannot be had. Port 0 becomes a
+// free one: the loader, the printed lines and addresses.json name it.
 func (o *Options) doorFree(ctx context.Context) error {
 	if !o.runs(roleIngress) {
 		return nil
@@ -100,5 +101,8 @@ func (o *Options) doorFree(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("trying the API's address (--http chooses another): %w", err)
 	}
+	host, _, _ := net.SplitHostPort(o.HTTP) // Validate has tried it
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	o.HTTP = net.JoinHostPort(host, port)
 	return ln.Close()
 }

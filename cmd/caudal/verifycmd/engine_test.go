@@ -68,6 +68,7 @@ func played(t *testing.T, seed uint64) *audittest.House {
 	t.Helper()
 	h := audittest.New(t, seed)
 	h.Open(20)
+	h.Contest(8)
 	h.Play(2500)
 	return h
 }

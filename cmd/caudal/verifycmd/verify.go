@@ -30,8 +30,8 @@ func New() *cobra.Command {
 		Use:   "verify",
 		Short: "Prove that the books close: recompute everything from the command log and compare",
 		Long: "Reads the logs from their first record, recomputes each decision with a second, simple model, and compares: decisions,\n" +
-			"hash chain, numbering, balances, the processor's table, money in transit, and every row of Postgres and ClickHouse.\n" +
-			"Ends with 1 and names the first difference by account, topic, partition and offset.\n\n" +
+			"hash chain, numbering, balances, the processor's table, claims of customers, money in transit, and every row of\n" +
+			"Postgres and ClickHouse. Ends with 1 and names the first difference by account, topic, partition and offset.\n\n" +
 			"--data takes an installation of `caudal up`, whether it runs or not. --brokers with --postgres or --clickhouse\n" +
 			"takes servers; a store that is not named is not compared. Where something runs and only lags, verify waits for it\n" +
 			"up to ten seconds.",
