@@ -119,6 +119,14 @@ func TestServesAndStops(t *testing.T) {
 	}
 }
 
+func TestChildStandsBack(t *testing.T) {
+	p := supervise(t, child.Spec{Args: []string{"__serve"}, Nice: child.NiceStore})
+	got, err := syscall.Getpriority(syscall.PRIO_PROCESS, p.PID())
+	if nice := 20 - got; err != nil || nice != child.NiceStore { // Linux answers 20 - nice
+		t.Errorf("nice %d: %v", nice, err)
+	}
+}
+
 func TestStopAfterCancelIsOrderly(t *testing.T) {
 	p := supervise(t, child.Spec{Args: []string{"__serve"}})
 	ctx, cancel := context.WithCancel(t.Context())

@@ -123,6 +123,9 @@ func spawn(spec *Spec) (*incarnation, error) {
 		_ = i.log.Close()
 		return nil, err
 	}
+	if err := standBack(cmd.Process.Pid, spec.Nice); err != nil {
+		spec.Logger.Warn("child keeps the usual priority", "error", err)
+	}
 	go i.run(out)
 	return i, nil
 }

@@ -50,3 +50,11 @@ func Run(cmd *exec.Cmd) error {
 	}
 	return nil
 }
+
+// standBack lowers the priority of a child's group of processes.
+func standBack(group, nice int) error {
+	if nice == 0 {
+		return nil
+	}
+	return syscall.Setpriority(syscall.PRIO_PGRP, group, nice)
+}

@@ -28,6 +28,10 @@ const (
 	refusedPrefix = "REFUSED"
 )
 
+// NiceStore is for what takes in what was decided. On a machine that has too few processors for all, the door, the log and
+// the decisions go first: a caller waits for them, and a store that lags catches up.
+const NiceStore = 5
+
 // Spec describes a child. Name is required; zero durations and signals take the defaults.
 type Spec struct {
 	Name string   // for logs and errors
@@ -40,6 +44,7 @@ type Spec struct {
 	ExtraFiles []*os.File // descriptors 3, 4, ... of every incarnation; they stay the caller's to close
 	LogFile    string     // standard error, and standard output after the ready line, are appended here
 	Credential *syscall.Credential
+	Nice       int // how much the child stands back for others when processors are short: 0 to 19
 
 	// Probe, if set, is called until it returns nil to learn that the child serves. Without it the child
 	// has to call Announce.

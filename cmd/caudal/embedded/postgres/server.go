@@ -102,7 +102,7 @@ func (s *Server) supervise(ctx context.Context, cfg Config, c cluster) error {
 	process, err := child.Supervise(ctx, child.Spec{
 		Name: "postgres", Path: filepath.Join(cfg.Home, "bin", "postgres"), Args: append(args, cfg.arguments()...),
 		Env: c.environment(), CleanEnv: true, Dir: "/", ExtraFiles: []*os.File{s.folder},
-		Credential: c.user.credential(), LogFile: cfg.LogFile, Logger: cfg.Logger,
+		Credential: c.user.credential(), Nice: child.NiceStore, LogFile: cfg.LogFile, Logger: cfg.Logger,
 		Prepare: c.vacate, Probe: s.probe,
 		StopSignal: syscall.SIGINT, KillSignal: syscall.SIGQUIT, StartTimeout: 2 * time.Minute,
 	})
