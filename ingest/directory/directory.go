@@ -77,11 +77,12 @@ func (d *Directory) Ready() error { return d.follower.Ready() }
 
 // Account is what is known of an account.
 func (d *Directory) Account(id payment.AccountID) (http.Account, bool) {
-	if _, err := payment.ParseAccountID(string(id)); err != nil {
+	key, ok := accountDigest(id)
+	if !ok {
 		return http.Account{}, false
 	}
 	d.mu.RLock()
-	e, ok := d.accounts[digestOf(string(id))]
+	e, ok := d.accounts[key]
 	d.mu.RUnlock()
 	if !ok {
 		return http.Account{}, false
@@ -91,7 +92,7 @@ func (d *Directory) Account(id payment.AccountID) (http.Account, bool) {
 
 // CustomerAccount is the one account of a merchant's customer.
 func (d *Directory) CustomerAccount(tenant, merchant, customer string) (payment.AccountID, bool) {
-	key := digestOf(string(payment.CustomerKeyFrom(tenant, merchant, customer)))
+	key := customerDigest(tenant, merchant, customer)
 	d.mu.RLock()
 	account, ok := d.customers[key]
 	d.mu.RUnlock()
@@ -103,10 +104,11 @@ func (d *Directory) CustomerAccount(tenant, merchant, customer string) (payment.
 
 // WaitAccount returns when the account is known, or with ctx's error.
 func (d *Directory) WaitAccount(ctx context.Context, id payment.AccountID) error {
-	if _, err := payment.ParseAccountID(string(id)); err != nil {
-		return fmt.Errorf("waiting for account %q: %w", id, err)
+	key, ok := accountDigest(id)
+	if !ok {
+		return fmt.Errorf("waiting for account %q: %w", id, payment.ErrID)
 	}
-	key, known := digestOf(string(id)), make(chan struct{})
+	known := make(chan struct{})
 	d.mu.Lock()
 	if _, ok := d.accounts[key]; ok {
 		d.mu.Unlock()
@@ -147,11 +149,10 @@ func (d *Directory) apply(r *kgo.Record) {
 }
 
 func (d *Directory) take(r *kgo.Record) error {
-	id, err := payment.ParseAccountID(string(r.Key))
-	if err != nil {
-		return err
+	key, ok := accountDigest(payment.AccountID(r.Key))
+	if !ok {
+		return payment.ErrID
 	}
-	key := digestOf(string(id))
 	if r.Value == nil {
 		d.drop(key)
 		return nil
@@ -171,7 +172,7 @@ func (d *Directory) take(r *kgo.Record) error {
 
 func (d *Directory) put(key digest, m *directoryv1.AccountEntry) {
 	shared := profileOf(m)
-	customer := digestOf(string(payment.CustomerKeyFrom(m.GetTenant(), m.GetMerchant(), m.GetCustomer())))
+	customer := customerDigest(m.GetTenant(), m.GetMerchant(), m.GetCustomer())
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	p, ok := d.profiles[shared]
@@ -191,7 +192,7 @@ func (d *Directory) drop(key digest) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if e, ok := d.accounts[key]; ok {
-		delete(d.customers, digestOf(string(payment.CustomerKeyFrom(e.profile.tenant, e.profile.merchant, e.customer))))
+		delete(d.customers, customerDigest(e.profile.tenant, e.profile.merchant, e.customer))
 		delete(d.accounts, key)
 	}
 }

@@ -241,8 +241,22 @@ func canceled(t *testing.T) context.Context {
 func TestDigestRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		id := payment.AccountIDFrom(rapid.String().Draw(t, "tenant"), rapid.String().Draw(t, "merchant"), rapid.String().Draw(t, "external"))
-		if got := digestOf(string(id)).account(); got != id {
-			t.Fatalf("got %s, want %s", got, id)
+		if got, ok := accountDigest(id); !ok || got.account() != id {
+			t.Fatalf("got %s, %v, want %s", got.account(), ok, id)
+		}
+	})
+}
+
+// Invariant: the directory takes for an id what payment takes for one.
+func FuzzAccountDigest(f *testing.F) {
+	for _, s := range []string{"", "acc_", "acc_aaaaaaaaaaaaaaaaaaaa", "cus_aaaaaaaaaaaaaaaaaaaa", "acc_aaaaaaaaaaaaaaaaaaa1", "acc_aaaaaaaaaaaaaaaaaaaaa", "acc_zzzzzzzzzzzz77777777"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		_, err := payment.ParseAccountID(s)
+		d, ok := accountDigest(payment.AccountID(s))
+		if ok != (err == nil) || ok && string(d.account()) != s {
+			t.Fatalf("%q: %v as %s, payment says %v", s, ok, d.account(), err)
 		}
 	})
 }

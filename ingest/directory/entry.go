@@ -16,20 +16,41 @@ const (
 	hiChars     = 12
 )
 
-// digestOf packs the characters behind a four-character prefix; the id's form must have been checked.
-func digestOf(id string) digest {
-	var d digest
-	for i, c := range []byte(id[len(id)-digestChars:]) {
-		v := uint64(c - 'a')
-		if c < 'a' {
-			v = uint64(c-'2') + 26
+// digestOf packs the characters behind a four-character prefix; false where they are no digest.
+func digestOf(id string) (d digest, ok bool) {
+	if len(id) != 4+digestChars {
+		return digest{}, false
+	}
+	for i, c := range []byte(id[4:]) {
+		var v byte
+		switch {
+		case 'a' <= c && c <= 'z':
+			v = c - 'a'
+		case '2' <= c && c <= '7':
+			v = c - '2' + 26
+		default:
+			return digest{}, false
 		}
 		if i < hiChars {
-			d.hi = d.hi<<5 | v
+			d.hi = d.hi<<5 | uint64(v)
 		} else {
-			d.lo = d.lo<<5 | v
+			d.lo = d.lo<<5 | uint64(v)
 		}
 	}
+	return d, true
+}
+
+// accountDigest checks an account's id and packs it.
+func accountDigest(id payment.AccountID) (digest, bool) {
+	if !strings.HasPrefix(string(id), "acc_") {
+		return digest{}, false
+	}
+	return digestOf(string(id))
+}
+
+// customerDigest packs the key of a customer.
+func customerDigest(tenant, merchant, customer string) digest {
+	d, _ := digestOf(string(payment.CustomerKeyFrom(tenant, merchant, customer))) // made here, so well-formed
 	return d
 }
 

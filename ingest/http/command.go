@@ -35,18 +35,14 @@ type parcel struct {
 	ciphertext  []byte
 }
 
-// clear makes a parcel ready for the next command. What it holds of a person goes.
+// clear makes a parcel ready for the next command. What it holds of a person goes; the memory of its bytes stays.
 func (p *parcel) clear() {
-	if b := p.sealed.GetCiphertext(); b != nil {
-		p.ciphertext = b
+	ciphertext := p.sealed.GetCiphertext()
+	if ciphertext == nil {
+		ciphertext = p.ciphertext
 	}
-	p.command.Reset()
-	p.instruction.Reset()
-	p.party.Reset()
-	p.refund.Reset()
-	p.sealed.Reset()
-	p.personal.Reset()
-	clear(p.canonical[:cap(p.canonical)])
+	clear(p.canonical)
+	*p = parcel{canonical: p.canonical[:0], ciphertext: ciphertext}
 }
 
 // pay turns a request into a command, or says why it can never be granted. What the reducer decides from its state

@@ -116,7 +116,7 @@ func FuzzBatch(f *testing.F) {
 		f.Add([]byte("[" + string(b) + "]"))
 		f.Add([]byte("[" + item + ",\n" + string(b) + "," + item + "]"))
 	}
-	f.Add(mixedBatch(30))
+	f.Add(mixedBatch(30, 0))
 	s, _ := benchServer(f)
 	s.cfg.BatchItemsMax = 4
 	caller := &Caller{Owner: Owner{Tenant: "sample", Merchant: "shop"}}

@@ -3,6 +3,7 @@ package http
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"math/bits"
 	"sync"
 )
 
@@ -17,11 +18,15 @@ type recent struct {
 	shards [recentShards]recentShard
 }
 
-const recentShards = 16
+const (
+	recentShards = 16
+	// recentHeads per slot keep chains so short that a new key seldom meets an old one: each is a miss of the cache.
+	recentHeads = 4
+)
 
 type recentShard struct {
 	mu    sync.Mutex
-	heads []uint32 // by hash: a slot's number plus one; 0 ends a chain
+	heads []uint32 // by hash, a power of two of them: a slot's number plus one; 0 ends a chain
 	slots []recentSlot
 	next  int // the oldest slot, which the next key takes
 }
@@ -65,7 +70,7 @@ func newRecent(capacity int) *recent {
 	r := &recent{seed: maphash.MakeSeed()}
 	for i := range r.shards {
 		slots := max(1, capacity/recentShards)
-		r.shards[i].slots, r.shards[i].heads = make([]recentSlot, slots), make([]uint32, slots)
+		r.shards[i].slots, r.shards[i].heads = make([]recentSlot, slots), make([]uint32, 1<<bits.Len(uint(slots*recentHeads-1)))
 	}
 	return r
 }
@@ -77,7 +82,9 @@ func (r *recent) shard(id *identity) (*recentShard, *uint32) {
 	return s, s.head(h)
 }
 
-func (s *recentShard) head(h uint64) *uint32 { return &s.heads[h/recentShards%uint64(len(s.heads))] }
+func (s *recentShard) head(h uint64) *uint32 {
+	return &s.heads[h/recentShards&uint64(len(s.heads)-1)] //nolint:gosec // one at least
+}
 
 func (s *recentShard) find(head uint32, id *identity) *recentSlot {
 	for n := head; n != 0; n = s.slots[n-1].chain {

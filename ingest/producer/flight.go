@@ -15,15 +15,16 @@ import (
 // piece of memory, so it keeps its room in the buffer until then.
 type flight struct {
 	landed chan struct{}
-	land   func() // gives the room back
+	land   func(failed int)
 
 	mu       sync.Mutex
 	open     int
+	failed   int
 	answered []bool
 	errs     []error
 }
 
-func newFlight(n int, land func()) *flight {
+func newFlight(n int, land func(failed int)) *flight {
 	f := &flight{landed: make(chan struct{}), land: land, open: n, answered: make([]bool, n), errs: make([]error, n)}
 	if n == 0 {
 		close(f.landed)
@@ -36,8 +37,11 @@ func (f *flight) answer(i int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.answered[i], f.errs[i] = true, err
+	if err != nil {
+		f.failed++
+	}
 	if f.open--; f.open == 0 {
-		f.land()
+		f.land(f.failed)
 		close(f.landed)
 	}
 }
@@ -72,14 +76,18 @@ func (p *Producer) launch(records []kgo.Record) *flight {
 	for i := range records {
 		bytes += weight(&records[i])
 	}
-	f, start := newFlight(len(records), func() { p.buffer.release(int64(len(records)), bytes) }), time.Now()
+	start := time.Now()
+	f := newFlight(len(records), func(failed int) {
+		p.buffer.release(int64(len(records)), bytes)
+		p.metrics.acked.Add(float64(len(records) - failed))
+		p.metrics.failed.Add(float64(failed))
+		if failed == 0 {
+			p.metrics.ackSeconds.Observe(time.Since(start).Seconds())
+		}
+	})
 	for i := range records {
 		p.client.TryProduce(p.lifetime, &records[i], func(_ *kgo.Record, err error) {
-			if err == nil {
-				p.metrics.acked.Inc()
-				p.metrics.ackSeconds.Observe(time.Since(start).Seconds())
-			} else {
-				p.metrics.failed.Inc()
+			if err != nil {
 				err = fmt.Errorf("producing command: %w: %w", http.ErrUnavailable, err)
 			}
 			f.answer(i, err)

@@ -34,7 +34,7 @@ func newMetrics(reg prometheus.Registerer, b *buffer) metrics {
 		unclaimed: replies.WithLabelValues("unclaimed"),
 		garbled:   replies.WithLabelValues("undecodable"),
 		ackSeconds: auto.NewHistogram(prometheus.HistogramOpts{
-			Name: "caudal_ingest_acknowledge_seconds", Help: "From submission to the broker's acknowledgement.", Buckets: buckets,
+			Name: "caudal_ingest_acknowledge_seconds", Help: "From submission to the broker's acknowledgement of all of it, one command or a batch.", Buckets: buckets,
 		}),
 		replySeconds: auto.NewHistogram(prometheus.HistogramOpts{
 			Name: "caudal_ingest_reply_seconds", Help: "From submission to the decision, where a caller waited for it.", Buckets: buckets,
