@@ -200,6 +200,19 @@ func TestDurableSettingsHold(t *testing.T) {
 	}
 }
 
+// TestIdleEngineIsQuiet counts what was most of an idle engine's work: looking at its memory.
+func TestIdleEngineIsQuiet(t *testing.T) {
+	conn := open(t, embedtest.ClickHouse(t))
+	looks := func() uint64 {
+		return count(t, conn, "SELECT toUInt64(sum(value)) FROM system.events WHERE event = 'MemoryWorkerRun'")
+	}
+	before := looks()
+	time.Sleep(2 * time.Second)
+	if n := looks() - before; n == 0 || n > 6 {
+		t.Errorf("%d looks at the memory in two seconds", n)
+	}
+}
+
 func TestCurlReadsWithoutPassword(t *testing.T) {
 	server := embedtest.SharedClickHouse(t)
 	options := embedtest.ClickHouse(t)
