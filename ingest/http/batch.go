@@ -28,6 +28,7 @@ type batch struct {
 	parcels []*parcel
 	list    []Item
 	index   []int // where each of list stands in items
+	ids     []*identity
 	known   []standing
 	first   map[identity]int
 }
@@ -258,11 +259,12 @@ func (s *Server) tooMany() *Problem {
 
 // ready lists the items for the log.
 func (b *batch) ready() []Item {
-	b.list, b.index = b.list[:0], b.index[:0]
+	b.list, b.index, b.ids = b.list[:0], b.index[:0], b.ids[:0]
 	for i := range b.items {
 		if b.items[i].ready {
 			b.list = append(b.list, b.items[i].prepared.item)
 			b.index = append(b.index, i)
+			b.ids = append(b.ids, &b.items[i].prepared.identity)
 		}
 	}
 	return b.list
@@ -275,9 +277,10 @@ func (s *Server) batchOnly(b *batch) {
 	}
 	holder := s.holders.Add(1)
 	s.begin(b, holder)
-	for i, err := range s.ports.Commands.SubmitBatch(s.requests, list) {
+	errs := s.ports.Commands.SubmitBatch(s.requests, list)
+	s.recent.endAll(b.ids, holder, func(i int) bool { return errs[i] == nil })
+	for i, err := range errs {
 		item := &b.items[b.index[i]]
-		s.recent.end(&item.prepared.identity, holder, err == nil)
 		switch a := s.failed(&item.prepared, err); {
 		case a != nil:
 			item.answer, item.busy = *a, errors.Is(err, ErrBusy)
@@ -296,9 +299,10 @@ func (s *Server) batchAndWait(b *batch, want preference) {
 	}
 	holder := s.holders.Add(1)
 	s.begin(b, holder)
-	for i, result := range s.ports.Commands.SubmitBatchAndWait(s.requests, list, want.wait) {
+	results := s.ports.Commands.SubmitBatchAndWait(s.requests, list, want.wait)
+	s.recent.endAll(b.ids, holder, func(i int) bool { return results[i].Err == nil || errors.Is(results[i].Err, ErrPending) })
+	for i, result := range results {
 		item := &b.items[b.index[i]]
-		s.recent.end(&item.prepared.identity, holder, result.Err == nil || errors.Is(result.Err, ErrPending))
 		if a := s.failed(&item.prepared, result.Err); a != nil {
 			item.answer, item.busy = *a, errors.Is(result.Err, ErrBusy)
 			continue
@@ -310,20 +314,19 @@ func (s *Server) batchAndWait(b *batch, want preference) {
 // begin tells the memory about all items. A key that stands twice in one batch is a repetition or a conflict already:
 // the log keeps the order.
 func (s *Server) begin(b *batch, holder uint64) {
-	b.known = b.known[:0]
+	b.known = s.recent.beginAll(b.known[:0], b.ids, b.list, holder)
 	clear(b.first)
-	for i, at := range b.index {
-		p := &b.items[at].prepared
-		known := s.recent.begin(&p.identity, p.item.Command.GetBodyHash(), holder, false)
-		if j, twice := b.first[p.identity]; twice && known == standingNew {
-			known = standingRepeated
-			if !bytes.Equal(p.item.Command.GetBodyHash(), b.list[j].Command.GetBodyHash()) {
-				known = standingConflict
-			}
-		} else if !twice {
-			b.first[p.identity] = i
+	for i, id := range b.ids {
+		j, twice := b.first[*id]
+		switch {
+		case !twice:
+			b.first[*id] = i
+		case b.known[i] != standingNew:
+		case bytes.Equal(b.list[i].Command.GetBodyHash(), b.list[j].Command.GetBodyHash()):
+			b.known[i] = standingRepeated
+		default:
+			b.known[i] = standingConflict
 		}
-		b.known = append(b.known, known)
 	}
 }
 
