@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -82,6 +83,16 @@ func FuzzPlain(f *testing.F) {
 	f.Add([]byte(benchBody))
 	f.Add([]byte(benchBody[:len(benchBody)-1] + `,"instrument":"tok_1","target_currency":"USD"}`))
 	f.Add([]byte(`{"kind":"refund","idempotency_key":"k","payment_id":"pi_aaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbb","amount":12,"reason":"r"} `))
+	for _, odd := range []string{`"reference":"twice"`, `"amount":2`, `"method":{"type":"book"}`} {
+		f.Add([]byte(benchBody[:len(benchBody)-1] + "," + odd + "}"))
+	}
+	for _, odd := range []string{"\x7f", "\xff", "\u00e9", "\u0085", `\n`} {
+		f.Add([]byte(strings.Replace(benchBody, "order 4711", odd, 1)))
+	}
+	for _, odd := range []string{"0123", "123.0", "1e3", "9223372036854775808", "-1", "0"} {
+		f.Add([]byte(strings.Replace(benchBody, "12345", odd, 1)))
+	}
+	f.Add([]byte(strings.Replace(benchBody, `"country":"BR"`, `"country":"BR","name":"Ann"`, 1)))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, kind := range []payment.Kind{payment.KindUnknown, payment.KindPayIn, payment.KindPayOut, payment.KindTransfer, payment.KindRefund} {
 			var fast, strict paymentRequest
