@@ -95,7 +95,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}
 	s.Process, err = child.Supervise(ctx, child.Spec{
 		Name: "clickhouse", Args: []string{engine.Command, cfg.Library, cfg.Data}, Env: []string{"TZ=UTC"},
-		ExtraFiles: s.inherit, LogFile: cfg.LogFile, Logger: cfg.Logger, StopTimeout: 25 * time.Second,
+		Nice: child.NiceStore, ExtraFiles: s.inherit, LogFile: cfg.LogFile, Logger: cfg.Logger, StopTimeout: 25 * time.Second,
 	})
 	if err != nil {
 		return nil, err
