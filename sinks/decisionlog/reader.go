@@ -97,19 +97,19 @@ func (r *reader) close() {
 // idle is after how long without records next comes back empty-handed, so that its caller can look after the store.
 const idle = time.Second
 
-// next waits for records, then for more of them until the batch is full or Linger has passed. It returns nil without an
+// next waits for records, then for more of them until the batch is full or linger has passed. It returns nil without an
 // error where nothing came for a while.
-func (r *reader) next(ctx context.Context) (*Batch, error) {
+func (r *reader) next(ctx context.Context, linger time.Duration) (*Batch, error) {
 	quiet := time.NewTimer(idle)
 	defer quiet.Stop()
 	batch, err := r.chunk(ctx, quiet.C)
 	if err != nil || batch == nil {
 		return nil, err
 	}
-	linger := time.NewTimer(r.cfg.Linger)
-	defer linger.Stop()
+	enough := time.NewTimer(linger)
+	defer enough.Stop()
 	for len(batch.Entries) < r.cfg.RecordsMax {
-		more, err := r.chunk(ctx, linger.C)
+		more, err := r.chunk(ctx, enough.C)
 		if err != nil {
 			return nil, err
 		}

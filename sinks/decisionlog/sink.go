@@ -102,8 +102,9 @@ func (s *Sink) session(ctx context.Context) (worked bool, err error) {
 	}
 	defer reader.close()
 	s.start(at)
+	var took time.Duration // for the last batch
 	for {
-		batch, err := reader.next(ctx)
+		batch, err := reader.next(ctx, s.linger(took))
 		if err == nil && batch == nil {
 			err = ping(ctx, session)
 		}
@@ -116,11 +117,22 @@ func (s *Sink) session(ctx context.Context) (worked bool, err error) {
 			if err != nil {
 				return worked, err
 			}
-			worked = true
-			s.done(taken, rows, time.Since(began))
+			worked, took = true, time.Since(began)
+			s.done(taken, rows, took)
 			batch = rest
 		}
 	}
+}
+
+// A batch costs its store something whatever is in it. Where decisions come fast, lingering a few times as long as the last
+// batch took keeps that to a part of the work; where they come one by one, batches are short and so is the wait.
+const (
+	lingerPerBatch = 4
+	lingerMost     = 250 * time.Millisecond
+)
+
+func (s *Sink) linger(took time.Duration) time.Duration {
+	return max(s.cfg.Linger, min(lingerPerBatch*took, lingerMost))
 }
 
 // pingMost is the longest that a store may take to answer before the session is given up.

@@ -14,7 +14,7 @@ func (e *Engine) KeepOverlayOnAbort() {
 func (e *Engine) SpoilOnAbort() {
 	e.rollback = func(p *partition) {
 		p.rollback()
-		p.cells.base["acc-0"] = []byte("spoilt!!")
+		p.cells.base.set("acc-0", []byte("spoilt!!"))
 		p.applied = 1 << 40
 	}
 }

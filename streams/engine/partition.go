@@ -267,13 +267,11 @@ func (p *partition) restoreSide(r *kgo.Record) error {
 	return nil
 }
 
-// restoreInto copies, because a fetched record shares its memory with the whole batch it came in.
+// restoreInto applies a record of a changelog.
 func restoreInto(s *store, r *kgo.Record) {
 	if r.Value == nil {
-		delete(s.base, string(r.Key))
+		s.base.delete(string(r.Key))
 		return
 	}
-	v := make([]byte, len(r.Value))
-	copy(v, r.Value)
-	s.base[string(r.Key)] = v
+	s.base.set(string(r.Key), r.Value)
 }

@@ -19,8 +19,8 @@ const (
 	commitTimeout = 15 * time.Second // then the outcome is unknown and the process ends
 	claimBuffer   = 1024             // records on their way into Goka, per partition
 	// The price of a commit depends on how many partitions it touches and hardly on its records: where input trickles, the
-	// gaps keep commits to a third of the time. What comes after a pause commits at once.
-	gapsPerCommit = 2
+	// gaps keep commits to a fifth of the time. What comes after a pause commits at once.
+	gapsPerCommit = 4
 	trickleStep   = 2 * time.Millisecond
 )
 

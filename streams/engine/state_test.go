@@ -203,7 +203,7 @@ func compareScan(t *rapid.T, s *store, m *model, of SideKey) {
 	}
 	for group, ix := range s.indexes {
 		ix.Scan(func(k string) bool {
-			_, inBase := s.base[k]
+			inBase := s.base.has(k)
 			_, inOverlay := s.overlay[k]
 			if !inBase && !inOverlay {
 				t.Fatalf("index %q keeps %q, which is gone", group, k)

@@ -11,7 +11,7 @@ import (
 // A nil value in the overlay is a deletion. During a transaction only the partition's goroutine touches it, between
 // transactions only the commit loop; so it has no lock.
 type store struct {
-	base    map[string][]byte
+	base    *arena
 	overlay map[string][]byte
 	peak    int    // records the overlay has had room for
 	undo    []undo // what the running callback changed in the overlay
@@ -29,7 +29,7 @@ type undo struct {
 
 func newStore(group func(key string) string) *store {
 	return &store{
-		base: map[string][]byte{}, overlay: map[string][]byte{},
+		base: newArena(), overlay: map[string][]byte{},
 		indexes: map[string]*btree.Set[string]{}, group: group,
 	}
 }
@@ -40,7 +40,7 @@ func (s *store) get(key string) []byte {
 			return v
 		}
 	}
-	return s.base[key]
+	return s.base.get(key)
 }
 
 // put writes into the overlay; nil deletes.
@@ -72,7 +72,7 @@ func (s *store) revert() {
 			s.overlay[u.key] = u.before
 		} else {
 			delete(s.overlay, u.key)
-			if _, ok := s.base[u.key]; !ok {
+			if !s.base.has(u.key) {
 				s.unindex(u.key)
 			}
 		}
@@ -84,12 +84,13 @@ func (s *store) revert() {
 func (s *store) commit() {
 	for k, v := range s.overlay {
 		if v == nil {
-			delete(s.base, k)
+			s.base.delete(k)
 			s.unindex(k)
 		} else {
-			s.base[k] = v
+			s.base.set(k, v)
 		}
 	}
+	s.base.tidy()
 	s.empty()
 }
 
@@ -110,7 +111,7 @@ func (s *store) empty() {
 // rollback drops the overlay.
 func (s *store) rollback() {
 	for k := range s.overlay {
-		if _, ok := s.base[k]; !ok {
+		if !s.base.has(k) {
 			s.unindex(k)
 		}
 	}
@@ -139,7 +140,7 @@ func (s *store) scan(r scanRange) []Entry {
 	ix := s.indexes[group]
 	if ix == nil {
 		ix = &btree.Set[string]{}
-		for k := range s.base {
+		for k := range s.base.keys() {
 			if s.group(k) == group {
 				ix.Insert(k)
 			}
