@@ -2,6 +2,7 @@ package engine
 
 import (
 	"maps"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"strings"
@@ -10,67 +11,61 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Invariant: an arena is a map, whatever hashes collide and however often its blocks are made anew; and it holds no more
-// than twice what lives and a block.
+// Invariant: an arena is a map, whatever hashes collide and however often its blocks are made anew; it holds no more than
+// twice what lives and a block; and what it gave out stays as it was.
 func TestArenaIsAMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, m := newArena(), map[string]string{}
 		hashes := rapid.Uint64Range(1, 12).Draw(t, "hashes")
 		a.hash = func(key string) uint64 { return uint64(len(key)) % hashes }
 		a.most = 8 << 10
-		seen := map[string][]byte{} // given out: must stay as it was
-		key := rapid.Custom(func(t *rapid.T) string { return strings.Repeat("k", rapid.IntRange(0, 15).Draw(t, "length")) })
-		t.Repeat(map[string]func(*rapid.T){
-			"set": func(t *rapid.T) {
-				k, v := key.Draw(t, "k"), rapid.StringN(0, 2000, 3000).Draw(t, "v")
-				a.set(k, []byte(v))
-				m[k] = v
-			},
-			"delete": func(t *rapid.T) {
-				k := key.Draw(t, "k")
-				a.delete(k)
-				delete(m, k)
-			},
-			"tidy": func(*rapid.T) {
+		seen := map[string][]byte{}
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
+		for range rapid.IntRange(1, 500).Draw(t, "steps") {
+			key := strings.Repeat("k", rng.IntN(16))
+			switch rng.IntN(8) {
+			case 0, 1, 2, 3:
+				value := strings.Repeat(string(rune('a'+rng.IntN(26))), rng.IntN(2500))
+				a.set(key, []byte(value))
+				m[key] = value
+				seen[value] = a.get(key)
+			case 4, 5, 6:
+				a.delete(key)
+				delete(m, key)
+			default:
 				for range 1 + a.used/blockLeast {
 					a.tidy()
 				}
 				if a.used > 2*a.live+a.most {
 					t.Fatalf("%d bytes are kept for %d", a.used, a.live)
 				}
-			},
-			"": func(t *rapid.T) {
-				live := 0
-				for k, v := range m {
-					got := a.get(k)
-					if got == nil || string(got) != v {
-						t.Fatalf("%q is %q, want %q", k, got, v)
-					}
-					if seen[v] == nil {
-						seen[v] = got
-					}
-					if _, spilt := a.spill[k]; !spilt {
-						live += entryHeader + len(k) + len(v)
-					}
-				}
-				for v, got := range seen {
-					if string(got) != v {
-						t.Fatalf("%q became %q", v, got)
-					}
-				}
-				if got, want := slices.Sorted(a.keys()), slices.Sorted(maps.Keys(m)); !slices.Equal(got, want) || a.live != live {
-					t.Fatalf("keys %q, want %q; %d bytes live, want %d", got, want, a.live, live)
-				}
-				used := 0
-				for _, b := range a.block {
-					used += len(b.bytes)
-				}
-				if a.used != used {
-					t.Fatalf("%d bytes counted, %d in blocks", a.used, used)
-				}
-			},
-		})
+			}
+			sameAsMap(t, a, m)
+		}
+		for value, got := range seen {
+			if got == nil || string(got) != value {
+				t.Fatalf("%q became %q", value, got)
+			}
+		}
 	})
+}
+
+func sameAsMap(t *rapid.T, a *arena, m map[string]string) {
+	live, used := 0, 0
+	for k, v := range m {
+		if got := a.get(k); got == nil || string(got) != v {
+			t.Fatalf("%q is %q, want %q", k, got, v)
+		}
+		if _, spilt := a.spill[k]; !spilt {
+			live += entryHeader + len(k) + len(v)
+		}
+	}
+	for _, b := range a.block {
+		used += len(b.bytes)
+	}
+	if got, want := slices.Sorted(a.keys()), slices.Sorted(maps.Keys(m)); !slices.Equal(got, want) || a.live != live || a.used != used {
+		t.Fatalf("keys %q, want %q; %d bytes live, want %d; %d used, want %d", got, want, a.live, live, a.used, used)
+	}
 }
 
 // A record costs the collector nothing, however many there are.
