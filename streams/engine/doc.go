@@ -9,8 +9,8 @@
 // # State
 //
 // A key has one cell (the group table) and any number of side records, by kind and id. Side records have two scopes: the
-// record's key, or the partition. Both live in memory, are restored from their changelogs at the start, and are read
-// through an overlay of what the open transaction wrote.
+// record's key, or the partition. Both live in memory, in blocks the garbage collector does not go through, are restored
+// from their changelogs at the start, and are read through an overlay of what the open transaction wrote.
 //
 // # What may go wrong in a callback
 //
