@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,6 +30,11 @@ type Cluster struct {
 	Kafka          *kafkad.Cluster // nil on kfake
 	Addrs          []string
 	tb             testing.TB
+
+	// Clients for all of the test: each costs Kafka some hundred milliseconds before its first answer.
+	producing, asking sync.Once
+	producer          *kgo.Client
+	admin             *kadm.Client
 }
 
 // Start starts a broker, or brokers, without topics: kfake, or what KafkaEnv says.
@@ -127,9 +133,8 @@ func (c *Cluster) Client(options ...kgo.Opt) *kgo.Client {
 // Produce writes records and waits for them. Partition -1 means: by key.
 func (c *Cluster) Produce(records ...*kgo.Record) {
 	c.tb.Helper()
-	client := c.Client()
-	defer client.Close()
-	if err := client.ProduceSync(c.tb.Context(), records...).FirstErr(); err != nil {
+	c.producing.Do(func() { c.producer = c.Client() })
+	if err := c.producer.ProduceSync(c.tb.Context(), records...).FirstErr(); err != nil {
 		c.tb.Fatalf("producing: %v", err)
 	}
 }
@@ -210,16 +215,21 @@ func (c *Cluster) Applied(group, topic string) int64 {
 
 func (c *Cluster) progress(group, topic string) (end, committed int64) {
 	c.tb.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.tb.Context()), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.tb.Context()), 30*time.Second)
 	defer cancel()
-	client := c.Client()
-	defer client.Close()
-	admin := kadm.NewClient(client)
-	ends, err := admin.ListCommittedOffsets(ctx, topic)
+	c.asking.Do(func() { c.admin = kadm.NewClient(c.Client()) })
+	ends, err := c.admin.ListCommittedOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
+	}
 	if err != nil {
 		c.tb.Fatalf("listing the end of %s: %v", topic, err)
 	}
-	offsets, err := admin.FetchOffsets(ctx, group)
+	offsets, err := c.admin.FetchOffsets(ctx, group)
+	for kerr.IsRetriable(err) && ctx.Err() == nil { // Kafka makes the topic of its groups when the first one is named
+		time.Sleep(50 * time.Millisecond)
+		offsets, err = c.admin.FetchOffsets(ctx, group)
+	}
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // a group that never joined has committed nothing
 		c.tb.Fatalf("fetching offsets of %s: %v", group, err)
 	}
