@@ -78,7 +78,10 @@ func fake(tb testing.TB, options ...kfake.Opt) *Cluster {
 // Kafka starts Apache Kafka: one broker, or three.
 func Kafka(tb testing.TB, brokers int) *Cluster {
 	tb.Helper()
-	c, err := kafkad.Start(tb.Context(), kafkad.Config{Dir: filepath.Join(tb.TempDir(), "kafka"), Brokers: brokers, Progress: os.Stderr})
+	_, measured := tb.(*testing.B)
+	c, err := kafkad.Start(tb.Context(), kafkad.Config{
+		Dir: filepath.Join(tb.TempDir(), "kafka"), Brokers: brokers, ShortLived: !measured, Progress: os.Stderr,
+	})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -121,7 +124,7 @@ func (c *Cluster) Client(options ...kgo.Opt) *kgo.Client {
 	c.tb.Helper()
 	client, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(c.Addrs...), kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil)}),
-		kgo.MetadataMinAge(100*time.Millisecond), // else whatever meets a broker's change waits 5 s
+		kgo.MetadataMinAge(100 * time.Millisecond), // else whatever meets a broker's change waits 5 s
 	}, options...)...)
 	if err != nil {
 		c.tb.Fatalf("opening client: %v", err)
@@ -215,23 +218,31 @@ func (c *Cluster) Applied(group, topic string) int64 {
 
 func (c *Cluster) progress(group, topic string) (end, committed int64) {
 	c.tb.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.tb.Context()), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.tb.Context()), time.Minute)
 	defer cancel()
+	return c.progressBy(ctx, group, topic)
+}
+
+func (c *Cluster) progressBy(ctx context.Context, group, topic string) (end, committed int64) {
+	c.tb.Helper()
 	c.asking.Do(func() { c.admin = kadm.NewClient(c.Client()) })
 	ends, err := c.admin.ListCommittedOffsets(ctx, topic)
 	if err == nil {
 		err = ends.Error()
 	}
-	if err != nil {
-		c.tb.Fatalf("listing the end of %s: %v", topic, err)
-	}
-	offsets, err := c.admin.FetchOffsets(ctx, group)
-	for kerr.IsRetriable(err) && ctx.Err() == nil { // Kafka makes the topic of its groups when the first one is named
-		time.Sleep(50 * time.Millisecond)
+	var offsets kadm.OffsetResponses
+	if err == nil {
 		offsets, err = c.admin.FetchOffsets(ctx, group)
 	}
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // a group that never joined has committed nothing
-		c.tb.Fatalf("fetching offsets of %s: %v", group, err)
+	if errors.Is(err, kerr.GroupIDNotFound) { // a group that never joined has committed nothing
+		err = nil
+	}
+	if err != nil && ctx.Err() == nil { // Kafka makes the topic of its groups when the first is named, and brokers may be away
+		time.Sleep(50 * time.Millisecond)
+		return c.progressBy(ctx, group, topic)
+	}
+	if err != nil {
+		c.tb.Fatalf("asking how far group %s is in %s: %v", group, topic, err)
 	}
 	ends.Each(func(o kadm.ListedOffset) {
 		end += o.Offset

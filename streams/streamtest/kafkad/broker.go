@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -33,9 +34,9 @@ func (c *Cluster) launch(n node) (*broker, error) {
 	}
 	defer func() { _ = log.Close() }() // the process has its own
 	heap := fmt.Sprintf("%dm", c.cfg.HeapMiB)
-	cmd := exec.Command("java", "-Xms"+heap, "-Xmx"+heap, "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35", //nolint:gosec // arguments are ours
-		"-XX:-UsePerfData", "-Djava.awt.headless=true", "-Dlog4j2.configurationFile="+filepath.Join(c.lib, logConfigFile),
-		"-cp", filepath.Join(c.lib, "*"), "kafka.Kafka", c.path(n, "properties"))
+	cmd := c.java(slices.Concat(c.cfg.jvm, []string{
+		"-Xms" + heap, "-Xmx" + heap, "-Dlog4j2.configurationFile=" + filepath.Join(c.lib, logConfigFile), "kafka.Kafka", c.path(n, "properties"),
+	})...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C at the terminal is not for it
 	if !c.cfg.Stay {
@@ -52,6 +53,20 @@ func (c *Cluster) launch(n node) (*broker, error) {
 		close(b.ended)
 	}()
 	return b, nil
+}
+
+// java prepares a run of one of Kafka's programs. Classes come from the archive where there is one.
+func (c *Cluster) java(args ...string) *exec.Cmd {
+	flags := []string{"-XX:-UsePerfData", "-Djava.awt.headless=true", "-cp", filepath.Join(c.lib, "*")}
+	if archive := filepath.Join(c.lib, classesFile); exists(archive) {
+		flags = append(flags, "-XX:SharedArchiveFile="+archive)
+	}
+	return exec.Command("java", append(flags, args...)...) //nolint:gosec // arguments are ours
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // forks hands work to the one thread that starts processes: the kernel's signal to a child comes when the thread that
@@ -110,23 +125,20 @@ func Down(ctx context.Context, dir string, progress io.Writer) (int, error) {
 			return 0, fmt.Errorf("ending broker %d, process %d: %w", id, pid, err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
-	defer cancel()
-	for id, pid := range running {
-		for alive(pid) && ctx.Err() == nil {
-			time.Sleep(pollEvery)
-		}
-		if alive(pid) {
-			_, _ = fmt.Fprintf(progress, "broker %d did not end in order: killing process %d\n", id, pid)
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-				return 0, fmt.Errorf("killing broker %d: %w", id, err)
-			}
+	for until := time.Now().Add(stopTimeout); time.Now().Before(until) && ctx.Err() == nil; time.Sleep(pollEvery) {
+		if left, err := c.running(); err != nil || len(left) == 0 {
+			return len(running), err
 		}
 	}
-	return len(running), nil
+	left, err := c.running()
+	for id, pid := range left {
+		_, _ = fmt.Fprintf(progress, "broker %d does not end in order: killing process %d\n", id, pid)
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return 0, fmt.Errorf("killing broker %d: %w", id, err)
+		}
+	}
+	return len(running), err
 }
-
-func alive(pid int) bool { return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
 
 // Running tells the bootstrap addresses of a folder whose brokers all run, nil if none does.
 func Running(dir string) ([]string, error) {

@@ -16,6 +16,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
+	"time"
 )
 
 const (
@@ -23,6 +25,7 @@ const (
 	javaLeast     = 17
 	copyGoal      = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 	logConfigFile = "log4j2.xml"
+	classesFile   = "classes.jsa"
 )
 
 // ErrMissing says that a program is not there; its text says what to install.
@@ -40,51 +43,104 @@ var (
 
 // Install returns the folder of Kafka's jars, fetching them through Maven by name if they are not in the cache. Every
 // file's digest is compared each time.
-func Install(ctx context.Context, progress io.Writer) (dir string, err error) {
+func Install(ctx context.Context, progress io.Writer) (string, error) {
 	if err := checkJava(ctx); err != nil {
 		return "", err
 	}
-	cache := os.Getenv("CAUDAL_CACHE") // as for the embedded parts
-	if cache == "" {
-		if cache, err = os.UserCacheDir(); err != nil {
-			return "", fmt.Errorf("choosing a cache folder (set CAUDAL_CACHE): %w", err)
-		}
-		cache = filepath.Join(cache, "caudal")
-	}
-	pins := sha256.Sum256(jars)
-	dir = filepath.Join(cache, "kafka-"+version+"-"+hex.EncodeToString(pins[:4]))
-	if verify(dir) == nil {
-		return dir, nil
-	}
-	if _, err := exec.LookPath("mvn"); err != nil {
-		return "", missing("Maven (the command mvn) is not there to fetch it")
-	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o750); err != nil {
-		return "", fmt.Errorf("making the cache folder: %w", err)
-	}
-	fresh, err := os.MkdirTemp(filepath.Dir(dir), "kafka-fetching-")
+	cache, err := cacheDir()
 	if err != nil {
-		return "", fmt.Errorf("making the cache folder: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(fresh)) }()
-	if err := download(ctx, fresh, progress); err != nil {
 		return "", err
 	}
-	if err := verify(fresh); err != nil {
-		return "", fmt.Errorf("comparing what Maven fetched with the pinned digests: %w", err)
+	pins := sha256.Sum256(jars)
+	dir := filepath.Join(cache, "kafka-"+version+"-"+hex.EncodeToString(pins[:4]))
+	if verify(dir) != nil {
+		if err := fetch(ctx, dir, progress); err != nil {
+			return "", err
+		}
 	}
-	if err := os.RemoveAll(dir); err != nil { // what did not verify
-		return "", fmt.Errorf("clearing the cache: %w", err)
-	}
-	if err := os.Rename(fresh, dir); err != nil && verify(dir) != nil { // another process may have been faster
-		return "", fmt.Errorf("moving what was fetched into the cache: %w", err)
+	if !exists(filepath.Join(dir, classesFile)) {
+		if err := archiveClasses(ctx, dir); err != nil { // brokers only start more slowly
+			_, _ = fmt.Fprintf(progress, "no archive of classes: %v\n", err)
+		}
 	}
 	return dir, nil
 }
 
+// cacheDir is where the embedded parts' cache is, too.
+func cacheDir() (string, error) {
+	if dir := os.Getenv("CAUDAL_CACHE"); dir != "" {
+		return dir, nil
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("choosing a cache folder (set CAUDAL_CACHE): %w", err)
+	}
+	return filepath.Join(dir, "caudal"), nil
+}
+
+// fetch fills dir as a whole or not at all.
+func fetch(ctx context.Context, dir string, progress io.Writer) (err error) {
+	if _, err := exec.LookPath("mvn"); err != nil {
+		return missing("Maven (the command mvn) is not there to fetch it")
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o750); err != nil {
+		return fmt.Errorf("making the cache folder: %w", err)
+	}
+	fresh, err := os.MkdirTemp(filepath.Dir(dir), "kafka-fetching-")
+	if err != nil {
+		return fmt.Errorf("making the cache folder: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(fresh)) }()
+	if err := download(ctx, fresh, progress); err != nil {
+		return err
+	}
+	if err := verify(fresh); err != nil {
+		return fmt.Errorf("comparing what Maven fetched with the pinned digests: %w", err)
+	}
+	if err := os.RemoveAll(dir); err != nil { // what did not verify
+		return fmt.Errorf("clearing the cache: %w", err)
+	}
+	if err := os.Rename(fresh, dir); err != nil && verify(dir) != nil { // another process may have been faster
+		return fmt.Errorf("moving what was fetched into the cache: %w", err)
+	}
+	return nil
+}
+
+// archiveClasses lets one broker start and end, and Java write down the classes it read: a later start maps them, which
+// takes half the time. Java passes over an archive that another version of it wrote.
+func archiveClasses(ctx context.Context, lib string) (err error) {
+	dir, err := os.MkdirTemp("", "kafka-classes-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	archive := filepath.Join(dir, classesFile)
+	c, _, err := start(ctx, Config{Dir: filepath.Join(dir, "kafka"), Brokers: 1, HeapMiB: 256, Progress: io.Discard,
+		jvm: append(shortLived(), "-XX:ArchiveClassesAtExit="+archive)}, lib)
+	if err != nil {
+		return err
+	}
+	_ = c.brokers[0].cmd.Process.Signal(syscall.SIGTERM) // it runs
+	select {
+	case <-c.brokers[0].ended:
+	case <-time.After(stopTimeout):
+		c.Kill()
+		return errors.New("the broker did not end")
+	}
+	text, err := os.ReadFile(archive) //nolint:gosec // just written
+	if err != nil {
+		return err
+	}
+	fresh := filepath.Join(lib, fmt.Sprintf("%s.%d", classesFile, os.Getpid()))
+	if err := os.WriteFile(fresh, text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(fresh, filepath.Join(lib, classesFile))
+}
+
 func missing(what string) error {
 	return fmt.Errorf("%w: %s. Apache Kafka %s needs Java %d or later, and Maven the first time: "+
-		"apt-get install openjdk-17-jre-headless maven (Debian, Ubuntu), brew install openjdk maven (macOS)", ErrMissing, what, version, javaLeast)
+		"apt-get install default-jre-headless maven (Debian, Ubuntu), brew install openjdk maven (macOS)", ErrMissing, what, version, javaLeast)
 }
 
 func checkJava(ctx context.Context) error {

@@ -16,7 +16,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -38,9 +37,13 @@ type Config struct {
 	Dir     string // everything is kept here; a folder that holds a cluster starts it again, with its ports
 	Brokers int    // 1 or 3
 	HeapMiB int    // 0: 1,024 for one broker, 512 each for three
+	// ShortLived brokers start in half the time and never come to full speed.
+	ShortLived bool
 	// Stay lets the brokers outlive this process; Down ends them.
 	Stay     bool
 	Progress io.Writer // nil: none
+
+	jvm []string // flags of the virtual machine
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -53,6 +56,10 @@ func (c Config) withDefaults() (Config, error) {
 			c.HeapMiB = 512
 		}
 	}
+	c.jvm = []string{"-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35"}
+	if c.ShortLived {
+		c.jvm = shortLived()
+	}
 	if c.Progress == nil {
 		c.Progress = io.Discard
 	}
@@ -60,6 +67,8 @@ func (c Config) withDefaults() (Config, error) {
 	c.Dir, err = filepath.Abs(c.Dir)
 	return c, err
 }
+
+func shortLived() []string { return []string{"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"} }
 
 // plan is what must stay the same over restarts.
 type plan struct {
@@ -112,7 +121,7 @@ func start(ctx context.Context, cfg Config, lib string) (c *Cluster, fresh bool,
 		return nil, false, err
 	}
 	if fresh {
-		if err := c.format(ctx); err != nil {
+		if err := c.format(); err != nil {
 			return nil, true, err
 		}
 	}
@@ -170,7 +179,7 @@ func (c *Cluster) makePlan(ctx context.Context) (fresh bool, err error) {
 }
 
 // format writes each broker's settings and lets Kafka's own tool make its folder. The first voters are the same for all.
-func (c *Cluster) format(ctx context.Context) error {
+func (c *Cluster) format() error {
 	_, _ = fmt.Fprintf(c.cfg.Progress, "formatting %s\n", c.cfg.Dir)
 	var voters []string
 	for _, n := range c.plan.Nodes {
@@ -183,10 +192,8 @@ func (c *Cluster) format(ctx context.Context) error {
 				ended <- err
 				return
 			}
-			cmd := exec.CommandContext(ctx, "java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", //nolint:gosec // arguments are ours
-				"-cp", filepath.Join(c.lib, "*"), "kafka.tools.StorageTool", "format",
-				"--cluster-id", c.plan.ClusterID, "--initial-controllers", strings.Join(voters, ","), "--config", c.path(n, "properties"))
-			out, err := cmd.CombinedOutput()
+			out, err := c.java(append(shortLived(), "-Xmx128m", "kafka.tools.StorageTool", "format",
+				"--cluster-id", c.plan.ClusterID, "--initial-controllers", strings.Join(voters, ","), "--config", c.path(n, "properties"))...).CombinedOutput()
 			if err != nil {
 				err = fmt.Errorf("formatting broker %d: %w\n%s", n.ID, err, out)
 			}
@@ -230,6 +237,11 @@ transaction.state.log.num.partitions=8
 # A lone member would wait 3 s for others at its first join.
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+# Where the broker assigns, members learn of it by heartbeats at its interval: 5 s unless told.
+group.consumer.heartbeat.interval.ms=100
+group.consumer.min.heartbeat.interval.ms=100
+group.consumer.session.timeout.ms=1500
+group.consumer.min.session.timeout.ms=1500
 `, n.ID, strings.Join(controllers, ","), n.Port, n.ControllerPort, c.path(n, "data"), replication, inSync, replication, replication, inSync)
 }
 
