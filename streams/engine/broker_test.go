@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/caudalpay/caudal/streams/engine"
 	"github.com/caudalpay/caudal/streams/streamtest"
 )
 
@@ -75,6 +77,37 @@ func TestBrokersDie(t *testing.T) {
 	}
 	if n := c.Applied(group, input); n != records {
 		t.Fatalf("%d of %d inputs committed", n, records)
+	}
+}
+
+// TestCommitsFollowEachOther: a produce that meets the markers of the last commit is refused (CONCURRENT_TRANSACTIONS) and
+// tried again after a refresh of metadata, at most every 5 s unless the client is told otherwise. kfake has no such moment.
+func TestCommitsFollowEachOther(t *testing.T) {
+	const rounds, keys = 100, 40
+	c := newCluster(t)
+	e, err := engine.New(testConfig(c.Addrs), count)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var commits []time.Duration
+	e.OnCommit(func(took time.Duration) { commits = append(commits, took) }) // read after the engine's end
+	r := startEngine(t, e)
+	for i := range rounds {
+		c.Produce(inputs(keys, keys)...)
+		r.eventually("commit", func() bool { return c.Applied(group, input) == int64((i+1)*keys) })
+	}
+	r.stop()
+	slow := 0
+	for _, took := range commits {
+		if took > time.Second {
+			slow++
+		}
+	}
+	if t.Logf("%d commits, slowest %v", len(commits), slices.Max(commits)); len(commits) < rounds || slow > 1 {
+		t.Errorf("%d of %d commits took more than a second", slow, len(commits))
+	}
+	if wrong := audit(c); len(wrong) > 0 {
+		t.Fatal(wrong)
 	}
 }
 
