@@ -37,7 +37,7 @@ func TestBrokersDie(t *testing.T) {
 	killing := errors.New("the killing did not come to an end")
 	go func() {
 		defer close(killed)
-		killing = killEachBroker(t.Context(), c)
+		killing = killEachBroker(t, c)
 	}()
 	t.Cleanup(func() { <-killed }) // before the brokers end with the test
 	fed := false
@@ -112,7 +112,8 @@ func TestCommitsFollowEachOther(t *testing.T) {
 }
 
 // killEachBroker lets records flow, kills one broker, lets what is left go on, and starts it again.
-func killEachBroker(ctx context.Context, c *streamtest.Cluster) error {
+func killEachBroker(t *testing.T, c *streamtest.Cluster) error {
+	ctx := t.Context()
 	for i, addr := range c.Addrs {
 		before := c.Applied(group, input)
 		for c.Applied(group, input) < before+200 {

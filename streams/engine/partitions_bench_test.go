@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	sweepRounds  = 200
+	sweepRounds  = 100
 	sweepRecords = 2_000 // of a round under load: the engine's RecordsMax
 	sweepKeys    = 4_096
-	sweepTime    = 4 * time.Second // of load
+	sweepTime    = 3 * time.Second // of load
 )
 
 // BenchmarkPartitions is the sweep of docs/adr/0002: what a commit costs that touches every partition of five topics

@@ -115,8 +115,10 @@ func archiveClasses(ctx context.Context, lib string) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	archive := filepath.Join(dir, classesFile)
-	c, _, err := start(ctx, Config{Dir: filepath.Join(dir, "kafka"), Brokers: 1, HeapMiB: 256, Progress: io.Discard,
-		jvm: append(shortLived(), "-XX:ArchiveClassesAtExit="+archive)}, lib)
+	c, _, err := start(ctx, Config{
+		Dir: filepath.Join(dir, "kafka"), Brokers: 1, HeapMiB: 256, Progress: io.Discard,
+		jvm: append(shortLived(), "-XX:ArchiveClassesAtExit="+archive),
+	}, lib)
 	if err != nil {
 		return err
 	}
@@ -132,7 +134,7 @@ func archiveClasses(ctx context.Context, lib string) (err error) {
 		return err
 	}
 	fresh := filepath.Join(lib, fmt.Sprintf("%s.%d", classesFile, os.Getpid()))
-	if err := os.WriteFile(fresh, text, 0o600); err != nil {
+	if err := os.WriteFile(fresh, text, 0o600); err != nil { //nolint:gosec // the cache is the user's
 		return err
 	}
 	return os.Rename(fresh, filepath.Join(lib, classesFile))
