@@ -8,9 +8,12 @@ GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v
 DATA ?= ./caudal-data
 HTTP ?= 127.0.0.1:8080
 SEED ?= 1
+BROKERS ?= 1
+KAFKA_DATA ?= ./kafka-data
+KAFKA := go run ./streams/streamtest/kafkad/run
 BANK := ../shared/data/czech-bank-1993/transactions.csv
 
-.PHONY: help build run test lint gen bench verify kill-test clean
+.PHONY: help build run test lint gen bench verify kill-test kafka-up kafka-down test-kafka clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +43,17 @@ verify: build ## prove the books of DATA: every balance recomputed from the log,
 
 kill-test: build ## kill -9 `caudal up` twenty times in mid-load, then verify
 	@go test -count=1 -timeout 30m -v -run TestKillUp ./cmd/caudal -args -kills 20
+
+kafka-up: ## start Apache Kafka 4.3.1 in KAFKA_DATA, BROKERS=1 or 3, and print its addresses (needs Java 17 and Maven)
+	@$(KAFKA) up -data $(KAFKA_DATA) -brokers $(BROKERS)
+
+kafka-down: ## end the Apache Kafka of KAFKA_DATA; what it holds stays
+	@$(KAFKA) down -data $(KAFKA_DATA)
+
+test-kafka: build ## the engine's tests, killed workers, brokers and houses, and the sample day on Apache Kafka, BROKERS=1 or 3
+	@bin/caudal fetch
+	@CAUDAL_TEST_KAFKA=$(BROKERS) go test -count=1 -p 1 -v -timeout 25m ./streams/...
+	@CAUDAL_TEST_KAFKA=$(BROKERS) go test -count=1 -v -timeout 10m -run '^(TestKillUp|TestSampleDayCloses)$$' ./cmd/caudal -args -kills 2 -day-seed 1
 
 clean: ## remove what was built and the sample data
 	@rm -rf bin $(DATA)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/caudalpay/caudal/cmd/caudal/client"
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
+	"github.com/caudalpay/caudal/streams/streamtest"
 )
 
 var (
@@ -44,6 +45,16 @@ func freeAddress(t *testing.T) string {
 	}
 	defer func() { _ = l.Close() }() // only its number was wanted
 	return l.Addr().String()
+}
+
+// kafka are the flags that put a house on Apache Kafka where the environment asks for that, else none.
+func kafka(t *testing.T) []string {
+	t.Helper()
+	if os.Getenv(streamtest.KafkaEnv) == "" {
+		return nil
+	}
+	c := streamtest.Start(t)
+	return []string{"--brokers", strings.Join(c.Addrs, ","), "--replication", fmt.Sprint(len(c.Addrs))}
 }
 
 // caudal prepares a run of the binary under test.
@@ -245,13 +256,13 @@ func (h *house) openAccounts(t *testing.T, api *client.Client, n int) []string {
 // Invariant: whatever moment `caudal up` is killed at, nothing acknowledged is lost or done twice, nothing is left running,
 // and the next start goes on by itself.
 func TestKillUp(t *testing.T) {
-	data := t.TempDir()
+	data, flags := t.TempDir(), kafka(t)
 	rng := rand.New(rand.NewPCG(*killSeed, 9))
 	t.Logf("kills %d, seed %d", *kills, *killSeed)
 	f := &flood{}
 	var accounts []string
 	for i := range *kills {
-		h := startHouse(t, data)
+		h := startHouse(t, data, flags...)
 		api := h.api(t)
 		if accounts == nil {
 			accounts = h.openAccounts(t, api, 20)
@@ -272,7 +283,7 @@ func TestKillUp(t *testing.T) {
 			t.Fatalf("kill %d after %v fell on an idle system", i+1, moment)
 		}
 	}
-	h := startHouse(t, data)
+	h := startHouse(t, data, flags...)
 	api := h.api(t)
 	defer api.Close()
 	h.settle(t, api, accounts) // a backlog is no loss

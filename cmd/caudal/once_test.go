@@ -5,6 +5,8 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"flag"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -17,6 +19,8 @@ import (
 	"github.com/caudalpay/caudal/cmd/caudal/up"
 	"github.com/caudalpay/caudal/processors/money"
 )
+
+var daySeed = flag.Uint64("day-seed", 7, "seed of the day of TestSampleDayCloses")
 
 // once runs `caudal up --once -o json` and reads its summary. The exit code must agree with it.
 func once(t *testing.T, args ...string) up.Summary {
@@ -38,7 +42,8 @@ func once(t *testing.T, args ...string) up.Summary {
 // Invariant: the sample day closes, and holds at least 500 of all that a reader looks for.
 func TestSampleDayCloses(t *testing.T) {
 	data := t.TempDir()
-	s := once(t, "--data", data, "--seed", "7")
+	flags := append(kafka(t), "--data", data, "--seed", fmt.Sprint(*daySeed))
+	s := once(t, flags...)
 	if !s.Closed() {
 		t.Fatalf("the books do not close: %+v", s)
 	}
@@ -57,7 +62,7 @@ func TestSampleDayCloses(t *testing.T) {
 	if out, err := caudal(t, "verify", "--data", data).CombinedOutput(); err != nil {
 		t.Fatalf("verify after the end: %v\n%s", err, out)
 	}
-	again := once(t, "--data", data, "--seed", "7")
+	again := once(t, flags...)
 	if moved := again.Approved - again.Repeats; !again.Closed() || again.Accepted < 50_000 || again.Repeats < 50_000 || moved > 0 {
 		t.Errorf("the same day again is repeats and nothing else: %+v", again)
 	}

@@ -36,7 +36,7 @@ func refuse(c *kfake.Cluster, skip int) *kfake.FaultHandle {
 }
 
 func TestAbortDropsTheOverlayAndTheInputIsReadAgain(t *testing.T) {
-	c := newCluster(t)
+	c := newFake(t)
 	c.Produce(inputs(500, 10)...)
 	fault := refuse(c.Cluster, 0)
 	r := start(t, testConfig(c.Addrs), count)
@@ -53,7 +53,7 @@ func TestAbortDropsTheOverlayAndTheInputIsReadAgain(t *testing.T) {
 }
 
 func TestAuditNoticesAKeptOverlay(t *testing.T) {
-	c := newCluster(t)
+	c := newFake(t)
 	c.Produce(inputs(500, 10)...)
 	refuse(c.Cluster, 0)
 	e, err := engine.New(testConfig(c.Addrs), count)
@@ -70,7 +70,7 @@ func TestAuditNoticesAKeptOverlay(t *testing.T) {
 }
 
 func TestRetainedStateThatDoesNotMatchTheOffsetsIsRestored(t *testing.T) {
-	c := newCluster(t)
+	c := newFake(t)
 	c.Produce(inputs(500, 10)...)
 	fault := refuse(c.Cluster, 1)
 	cfg := testConfig(c.Addrs)
@@ -92,7 +92,7 @@ func TestRetainedStateThatDoesNotMatchTheOffsetsIsRestored(t *testing.T) {
 }
 
 func TestProduceFailureAborts(t *testing.T) {
-	c := newCluster(t)
+	c := newFake(t)
 	c.Produce(inputs(500, 10)...)
 	fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: output, Err: kerr.InvalidRecord, Count: 1})
 	r := start(t, testConfig(c.Addrs), count)
@@ -219,7 +219,7 @@ func TestEndOfTransactionFails(t *testing.T) {
 		kerr.UnknownServerError, kerr.RequestTimedOut, kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.InvalidTxnState, kerr.TransactionAbortable,
 	} {
 		t.Run(answer.Message, func(t *testing.T) {
-			c := newCluster(t)
+			c := newFake(t)
 			c.Produce(inputs(2000, 50)...)
 			ends := 0
 			fault := c.Fault(kfake.Fault{

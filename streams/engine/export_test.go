@@ -1,5 +1,11 @@
 package engine
 
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
 // KeepOverlayOnAbort makes an engine wrong on purpose: what an aborted transaction wrote stays. Offsets are taken back as they
 // should be, so that only an audit of the state can notice.
 func (e *Engine) KeepOverlayOnAbort() {
@@ -17,4 +23,19 @@ func (e *Engine) SpoilOnAbort() {
 		p.cells.base.set("acc-0", []byte("spoilt!!"))
 		p.applied = 1 << 40
 	}
+}
+
+// OnCommit is called with the duration of each commit, between two transactions.
+func (e *Engine) OnCommit(took func(time.Duration)) {
+	e.metrics.commitTime = observed{e.metrics.commitTime, took}
+}
+
+type observed struct {
+	prometheus.Histogram
+	took func(time.Duration)
+}
+
+func (o observed) Observe(seconds float64) {
+	o.took(time.Duration(seconds * float64(time.Second)))
+	o.Histogram.Observe(seconds)
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/caudalpay/caudal/schemas/topics"
@@ -40,7 +41,16 @@ func testConfig(addrs []string) engine.Config {
 
 func newCluster(tb testing.TB) *streamtest.Cluster {
 	tb.Helper()
-	c := streamtest.Start(tb)
+	return withTopics(streamtest.Start(tb))
+}
+
+// newFake is for what a broker cannot be made to do from outside.
+func newFake(tb testing.TB, options ...kfake.Opt) *streamtest.Cluster {
+	tb.Helper()
+	return withTopics(streamtest.Fake(tb, "its hooks are what is tested with", options...))
+}
+
+func withTopics(c *streamtest.Cluster) *streamtest.Cluster {
 	c.Topics(partitions, input, output, table, side, dead)
 	c.Topics(1, rates)
 	return c

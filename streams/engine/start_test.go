@@ -59,9 +59,7 @@ func TestTornCommitStopsTheStart(t *testing.T) {
 }
 
 func TestOldBrokerIsRefused(t *testing.T) {
-	c := streamtest.Start(t, kfake.MaxVersions(kversion.V3_6_0()))
-	c.Topics(partitions, input, output, table, side, dead)
-	c.Topics(1, rates)
+	c := newFake(t, kfake.MaxVersions(kversion.V3_6_0()))
 	err := start(t, testConfig(c.Addrs), count).wait()
 	if err == nil || !strings.Contains(err.Error(), "transaction.version") {
 		t.Fatalf("start against an old broker ended with %v", err)
@@ -186,7 +184,7 @@ func TestLookups(t *testing.T) {
 }
 
 func TestLookupWaitSeesWhatWasThereBeforeTheCall(t *testing.T) {
-	c := newCluster(t)
+	c := newFake(t)
 	got := make(chan string, 1)
 	r := start(t, testConfig(c.Addrs), func(ctx *engine.Context, value []byte) error {
 		v, ok, err := ctx.LookupWait(rates, string(value), 5*time.Second)
@@ -216,12 +214,10 @@ func TestLookupWaitSeesWhatWasThereBeforeTheCall(t *testing.T) {
 // TestNoConnectionButOurs: every connection the broker accepts while an engine runs was dialled by franz-go.
 func TestNoConnectionButOurs(t *testing.T) {
 	var accepted, dialled atomic.Int64
-	c := streamtest.Start(t, kfake.ListenFn(func(network, address string) (net.Listener, error) {
+	c := newFake(t, kfake.ListenFn(func(network, address string) (net.Listener, error) {
 		l, err := net.Listen(network, address)
 		return counting{l, &accepted}, err
 	}))
-	c.Topics(partitions, input, output, table, side, dead)
-	c.Topics(1, rates)
 	c.Produce(inputs(100, 10)...)
 	accepted.Store(0)
 	cfg := testConfig(c.Addrs)

@@ -1,10 +1,15 @@
-// Package streamtest gives tests an embedded broker, kfake, on free ports of the loopback. It is a test double: one node, no
-// replication, and killing it may tear a commit. What depends on a broker's death belongs on Apache Kafka.
+// Package streamtest gives tests a broker on free ports of the loopback that ends with the test. It is kfake, a test double:
+// one node, no replication, and killing it may tear a commit. With CAUDAL_TEST_KAFKA=1 or 3 in the environment it is
+// Apache Kafka of that many brokers, but for tests that need kfake's hooks.
 package streamtest
 
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,17 +17,51 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/caudalpay/caudal/streams/streamtest/kafkad"
 )
 
-// Cluster is a running broker; it ends with the test.
+// KafkaEnv is the variable that chooses Apache Kafka and how many brokers of it.
+const KafkaEnv = "CAUDAL_TEST_KAFKA"
+
+// Cluster is running brokers; they end with the test.
 type Cluster struct {
-	*kfake.Cluster
-	Addrs []string
-	tb    testing.TB
+	*kfake.Cluster                 // nil on Apache Kafka: who needs its hooks asks for Fake
+	Kafka          *kafkad.Cluster // nil on kfake
+	Addrs          []string
+	tb             testing.TB
+
+	// Clients for all of the test: each costs Kafka some hundred milliseconds before its first answer.
+	producing, asking sync.Once
+	producer          *kgo.Client
+	admin             *kadm.Client
 }
 
-// Start starts one broker without topics.
-func Start(tb testing.TB, options ...kfake.Opt) *Cluster {
+// Start starts a broker, or brokers, without topics: kfake, or what KafkaEnv says.
+func Start(tb testing.TB) *Cluster {
+	tb.Helper()
+	switch choice := os.Getenv(KafkaEnv); choice {
+	case "":
+		return fake(tb)
+	case "1", "3":
+		n, _ := strconv.Atoi(choice) // it is one of the two
+		return Kafka(tb, n)
+	default:
+		tb.Fatalf("%s is %q: choose 1 or 3 brokers, or leave it out for kfake", KafkaEnv, choice)
+		return nil
+	}
+}
+
+// Fake starts kfake whatever the environment says, for what only it can do: why names that.
+func Fake(tb testing.TB, why string, options ...kfake.Opt) *Cluster {
+	tb.Helper()
+	if os.Getenv(KafkaEnv) != "" {
+		tb.Logf("STAYS ON KFAKE: %s", why)
+	}
+	return fake(tb, options...)
+}
+
+func fake(tb testing.TB, options ...kfake.Opt) *Cluster {
 	tb.Helper()
 	c, err := kfake.NewCluster(append([]kfake.Opt{
 		kfake.NumBrokers(1),
@@ -36,12 +75,46 @@ func Start(tb testing.TB, options ...kfake.Opt) *Cluster {
 	return &Cluster{Cluster: c, Addrs: c.ListenAddrs(), tb: tb}
 }
 
-// Topics creates topics with a partition count.
+// Kafka starts Apache Kafka: one broker, or three.
+func Kafka(tb testing.TB, brokers int) *Cluster {
+	tb.Helper()
+	_, measured := tb.(*testing.B)
+	c, err := kafkad.Start(tb.Context(), kafkad.Config{
+		Dir: filepath.Join(tb.TempDir(), "kafka"), Brokers: brokers, ShortLived: !measured, Progress: os.Stderr,
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(c.Kill) // its folder goes with the test
+	return &Cluster{Kafka: c, Addrs: c.Addrs(), tb: tb}
+}
+
+// Topics creates topics with a partition count, on as many brokers as there are.
 func (c *Cluster) Topics(partitions int32, names ...string) {
 	c.tb.Helper()
-	for _, name := range names {
-		if err := c.CreateTopic(name, partitions, nil); err != nil {
-			c.tb.Fatalf("creating topic %s: %v", name, err)
+	client := c.Client()
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	made, err := admin.CreateTopics(c.tb.Context(), partitions, int16(len(c.Addrs)), nil, names...) //nolint:gosec // 1 or 3
+	if err == nil {
+		err = made.Error()
+	}
+	if err != nil {
+		c.tb.Fatalf("creating topics %v: %v", names, err)
+	}
+	// Kafka creates behind its answer: for a while partitions have no leader.
+	for until := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		ends, err := admin.ListEndOffsets(c.tb.Context(), names...)
+		if err == nil {
+			err = ends.Error()
+		}
+		answering := 0
+		ends.Each(func(kadm.ListedOffset) { answering++ })
+		if err == nil && answering == int(partitions)*len(names) {
+			return
+		}
+		if time.Now().After(until) {
+			c.tb.Fatalf("%d of %d partitions of %v answer: %v", answering, int(partitions)*len(names), names, err)
 		}
 	}
 }
@@ -51,6 +124,7 @@ func (c *Cluster) Client(options ...kgo.Opt) *kgo.Client {
 	c.tb.Helper()
 	client, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(c.Addrs...), kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil)}),
+		kgo.MetadataMinAge(100 * time.Millisecond), // else whatever meets a broker's change waits 5 s
 	}, options...)...)
 	if err != nil {
 		c.tb.Fatalf("opening client: %v", err)
@@ -62,9 +136,8 @@ func (c *Cluster) Client(options ...kgo.Opt) *kgo.Client {
 // Produce writes records and waits for them. Partition -1 means: by key.
 func (c *Cluster) Produce(records ...*kgo.Record) {
 	c.tb.Helper()
-	client := c.Client()
-	defer client.Close()
-	if err := client.ProduceSync(c.tb.Context(), records...).FirstErr(); err != nil {
+	c.producing.Do(func() { c.producer = c.Client() })
+	if err := c.producer.ProduceSync(c.tb.Context(), records...).FirstErr(); err != nil {
 		c.tb.Fatalf("producing: %v", err)
 	}
 }
@@ -145,18 +218,31 @@ func (c *Cluster) Applied(group, topic string) int64 {
 
 func (c *Cluster) progress(group, topic string) (end, committed int64) {
 	c.tb.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.tb.Context()), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.tb.Context()), time.Minute)
 	defer cancel()
-	client := c.Client()
-	defer client.Close()
-	admin := kadm.NewClient(client)
-	ends, err := admin.ListCommittedOffsets(ctx, topic)
-	if err != nil {
-		c.tb.Fatalf("listing the end of %s: %v", topic, err)
+	return c.progressBy(ctx, group, topic)
+}
+
+func (c *Cluster) progressBy(ctx context.Context, group, topic string) (end, committed int64) {
+	c.tb.Helper()
+	c.asking.Do(func() { c.admin = kadm.NewClient(c.Client()) })
+	ends, err := c.admin.ListCommittedOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
 	}
-	offsets, err := admin.FetchOffsets(ctx, group)
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // a group that never joined has committed nothing
-		c.tb.Fatalf("fetching offsets of %s: %v", group, err)
+	var offsets kadm.OffsetResponses
+	if err == nil {
+		offsets, err = c.admin.FetchOffsets(ctx, group)
+	}
+	if errors.Is(err, kerr.GroupIDNotFound) { // a group that never joined has committed nothing
+		err = nil
+	}
+	if err != nil && ctx.Err() == nil { // Kafka makes the topic of its groups when the first is named, and brokers may be away
+		time.Sleep(50 * time.Millisecond)
+		return c.progressBy(ctx, group, topic)
+	}
+	if err != nil {
+		c.tb.Fatalf("asking how far group %s is in %s: %v", group, topic, err)
 	}
 	ends.Each(func(o kadm.ListedOffset) {
 		end += o.Offset
