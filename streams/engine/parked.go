@@ -26,6 +26,14 @@ func ParkedID(offset int64) string {
 	return string(binary.BigEndian.AppendUint64(nil, uint64(offset))) //nolint:gosec // offsets are not negative
 }
 
+// parkedOffset reads what ParkedID wrote.
+func parkedOffset(id string) int64 {
+	if len(id) != 8 {
+		return -1
+	}
+	return int64(binary.BigEndian.Uint64([]byte(id))) //nolint:gosec // written from an offset
+}
+
 const (
 	parkedVersion  = 1
 	parkedNullFlag = 1
