@@ -87,7 +87,7 @@ func (p *partition) proceed(act *Act, key string) (done bool, err error) {
 	}
 	prefix := SideKey{Scope: ScopeKey, Key: key, Kind: ParkedKind}.Encode()
 	for _, e := range p.side.scan(scanRange{prefix: string(prefix), limit: p.stepMax}) {
-		failed, at, err := p.redrive(key, e)
+		at, failed, err := p.redrive(key, e)
 		if err != nil {
 			return false, err
 		}
@@ -103,10 +103,10 @@ func (p *partition) proceed(act *Act, key string) (done bool, err error) {
 
 // redrive hands one parked record to the callback, as if it were read now. failed says why it stays parked; err stops the
 // engine.
-func (p *partition) redrive(key string, e Entry) (failed error, at int64, err error) { //nolint:revive,staticcheck // err is last, as for its callers
+func (p *partition) redrive(key string, e Entry) (at int64, failed, err error) {
 	parked, failed := DecodeParked(e.Value)
 	if failed != nil {
-		return failed, parkedOffset(e.ID), nil
+		return parkedOffset(e.ID), failed, nil
 	}
 	r := parked.record(key)
 	p.handling.Store(r.Offset + 1) // the watchdog gives each callback its own time
@@ -123,17 +123,17 @@ func (p *partition) redrive(key string, e Entry) (failed error, at int64, err er
 		p.side.keep()
 		p.countParked(key, -1)
 		p.tally.redriven++
-		return nil, r.Offset, nil
+		return r.Offset, nil, nil
 	}
 	p.cells.revert()
 	p.side.revert()
 	if _, retry := errors.AsType[*RetryError](failed); retry {
-		return nil, r.Offset, fmt.Errorf("redriving record %d of partition %d: %w", r.Offset, p.id, failed)
+		return r.Offset, nil, fmt.Errorf("redriving record %d of partition %d: %w", r.Offset, p.id, failed)
 	}
 	parked.Reason = failed.Error()
 	p.side.put(string(id), EncodeParked(parked))
 	p.side.keep()
-	return failed, r.Offset, nil
+	return r.Offset, failed, nil
 }
 
 // discard drops one parked record; it says why it could not.

@@ -45,7 +45,7 @@ func play(t *rapid.T) *played {
 	}
 	p.part = newPartition(0, &cfg, p.callback, nil)
 	p.part.stepMax = 2
-	p.part.bind(context.Background(), func(r *kgo.Record) { p.open = append(p.open, r) }) //nolint:usetesting // rapid.T has none
+	p.part.bind(context.Background(), func(r *kgo.Record) { p.open = append(p.open, r) })
 	return p
 }
 
