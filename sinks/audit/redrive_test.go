@@ -48,7 +48,7 @@ func playRedrive(t *testing.T, seed uint64) *redriven {
 					h.Queue[p] = h.Queue[p][1:]
 					continue
 				}
-				h.Step(int32(p)) //nolint:gosec // a partition
+				h.Step(int32(p))
 			}
 		}
 	}
