@@ -26,12 +26,12 @@ func ParkedID(offset int64) string {
 	return string(binary.BigEndian.AppendUint64(nil, uint64(offset))) //nolint:gosec // offsets are not negative
 }
 
-// parkedOffset reads what ParkedID wrote.
-func parkedOffset(id string) int64 {
+// ParkedOffset reads what ParkedID wrote.
+func ParkedOffset(id string) (int64, error) {
 	if len(id) != 8 {
-		return -1
+		return 0, fmt.Errorf("decoding the id of a parked record: %d bytes", len(id))
 	}
-	return int64(binary.BigEndian.Uint64([]byte(id))) //nolint:gosec // written from an offset
+	return int64(binary.BigEndian.Uint64([]byte(id))), nil //nolint:gosec // written from an offset
 }
 
 const (

@@ -104,9 +104,12 @@ func (p *partition) proceed(act *Act, key string) (done bool, err error) {
 // redrive hands one parked record to the callback, as if it were read now. failed says why it stays parked; err stops the
 // engine.
 func (p *partition) redrive(key string, e Entry) (at int64, failed, err error) {
+	if at, err = ParkedOffset(e.ID); err != nil {
+		return 0, nil, err
+	}
 	parked, failed := DecodeParked(e.Value)
 	if failed != nil {
-		return parkedOffset(e.ID), failed, nil
+		return at, failed, nil
 	}
 	r := parked.record(key)
 	p.handling.Store(r.Offset + 1) // the watchdog gives each callback its own time
@@ -123,17 +126,17 @@ func (p *partition) redrive(key string, e Entry) (at int64, failed, err error) {
 		p.side.keep()
 		p.countParked(key, -1)
 		p.tally.redriven++
-		return r.Offset, nil, nil
+		return at, nil, nil
 	}
 	p.cells.revert()
 	p.side.revert()
 	if _, retry := errors.AsType[*RetryError](failed); retry {
-		return r.Offset, nil, fmt.Errorf("redriving record %d of partition %d: %w", r.Offset, p.id, failed)
+		return at, nil, fmt.Errorf("redriving record %d of partition %d: %w", r.Offset, p.id, failed)
 	}
 	parked.Reason = failed.Error()
 	p.side.put(string(id), EncodeParked(parked))
 	p.side.keep()
-	return r.Offset, failed, nil
+	return at, failed, nil
 }
 
 // discard drops one parked record; it says why it could not.
