@@ -188,7 +188,7 @@ func (in *installation) say(ctx context.Context, draw io.Writer, key string, wor
 	if err != nil {
 		return outcome{}, fmt.Errorf("--by or --reason does not do: %w", err)
 	}
-	client, err := in.client(kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(100*time.Millisecond), kgo.RecordDeliveryTimeout(patience))
+	client, err := in.client(kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(100*time.Millisecond), kgo.RecordDeliveryTimeout(max(patience, time.Second)))
 	if err != nil {
 		return outcome{}, err
 	}
@@ -203,7 +203,7 @@ func (in *installation) say(ctx context.Context, draw io.Writer, key string, wor
 	end, _ := ends.Lookup(topics.AccountsSide, r.Partition)
 	client.AddConsumePartitions(map[string]map[int32]kgo.Offset{topics.AccountsSide: {r.Partition: kgo.NewOffset().At(end.Offset)}})
 	if err := client.ProduceSync(ctx, r).FirstErr(); err != nil {
-		return outcome{}, fmt.Errorf("writing on %s: %w", topics.Commands, err)
+		return outcome{}, fmt.Errorf("writing on %s; see with `caudal dlq list` whether it arrived before you say it again: %w", topics.Commands, err)
 	}
 	act, err := follow(ctx, client, draw, r, patience)
 	return outcome{
