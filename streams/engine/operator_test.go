@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/caudalpay/caudal/schemas/topics"
 	"github.com/caudalpay/caudal/streams/engine"
@@ -317,6 +318,55 @@ func TestKill9WhileRedriving(t *testing.T) {
 	handled, waiting, parked := acts(t, c)
 	if len(handled) != keys || waiting != 0 || parked != 0 {
 		t.Fatalf("%d acts done, %d waiting, %d parked", len(handled), waiting, parked)
+	}
+	if wrong := audit(c); len(wrong) > 0 {
+		t.Fatalf("%d things wrong, first %s", len(wrong), wrong[0])
+	}
+	if n := len(c.ReadCommitted(dead)); n != keys {
+		t.Fatalf("%d dead letters of %d discarded", n, keys)
+	}
+}
+
+// TestCutConnectionsWhileRedriving: nobody knows which commits took effect, and still each parked record is handled once.
+func TestCutConnectionsWhileRedriving(t *testing.T) {
+	const keys, behind = 12, 1200
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	cut := &cutter{
+		random: rand.New(rand.NewPCG(seed, 4)),
+		odds:   map[kmsg.Key]float64{kmsg.EndTxn: 0.2, kmsg.TxnOffsetCommit: 0.1, kmsg.Produce: 0.02},
+		cuts:   map[kmsg.Key]int{},
+	}
+	c := newCluster(t)
+	var poison, words []*kgo.Record
+	for i := range keys {
+		poison = append(poison, record(fmt.Sprintf("acc-%d", i), "fail"))
+	}
+	c.Produce(poison...)
+	c.Produce(inputs(keys*behind, keys)...)
+	r := start(t, testConfig(c.Addrs), count)
+	r.caughtUp(c)
+	r.stop()
+	for _, p := range poison {
+		words = append(words, word(t, string(p.Key), engine.Control{Verb: engine.Discard, Offset: p.Offset}))
+	}
+	c.Produce(words...)
+	cfg := testConfig(c.Addrs)
+	cfg.Options = []kgo.Opt{kgo.Dialer(cut.dial)}
+	done := func() bool {
+		handled, _, parked := acts(t, c)
+		return len(handled) == keys && parked == 0
+	}
+	starts := 0
+	for deadline := time.Now().Add(60 * time.Second); !done(); starts++ {
+		if time.Now().After(deadline) {
+			t.Fatalf("not done after %d starts", starts)
+		}
+		runUntilDone(t, cfg, done)
+	}
+	t.Logf("%d starts, cuts %v", starts, cut.cuts)
+	if cut.cuts[kmsg.EndTxn] == 0 {
+		t.Fatal("nothing was cut")
 	}
 	if wrong := audit(c); len(wrong) > 0 {
 		t.Fatalf("%d things wrong, first %s", len(wrong), wrong[0])

@@ -293,21 +293,28 @@ func (p *partition) restoreSide(r *kgo.Record) error {
 	if err != nil {
 		return fmt.Errorf("restoring partition %d, offset %d of %s: %w", p.id, r.Offset, r.Topic, err)
 	}
-	_, had := p.side.base[string(r.Key)]
+	if k.Scope == ScopeKey && k.Kind == ParkedKind {
+		p.restoreParked(k.Key, r)
+	}
 	restoreInto(p.side, r)
-	switch {
-	case k.Scope == ScopePartition && k.Kind == AppliedKind && k.ID == p.input:
+	if k.Scope == ScopePartition && k.Kind == AppliedKind && k.ID == p.input {
 		if len(r.Value) != 8 {
 			return fmt.Errorf("restoring partition %d, offset %d of %s: applied offset has %d bytes", p.id, r.Offset, r.Topic, len(r.Value))
 		}
 		p.applied = int64(binary.BigEndian.Uint64(r.Value)) //nolint:gosec // written from an int64
 		p.next = p.applied
-	case k.Scope == ScopeKey && k.Kind == ParkedKind && r.Value != nil && !had:
-		p.parked[k.Key]++
-	case k.Scope == ScopeKey && k.Kind == ParkedKind && r.Value == nil && had:
-		p.setParked(parkedCount{k.Key, p.parked[k.Key] - 1})
 	}
 	return nil
+}
+
+// restoreParked counts a parked record, or one that no longer is, before it is restored.
+func (p *partition) restoreParked(key string, r *kgo.Record) {
+	switch _, had := p.side.base[string(r.Key)]; {
+	case r.Value != nil && !had:
+		p.parked[key]++
+	case r.Value == nil && had:
+		p.setParked(parkedCount{key, p.parked[key] - 1})
+	}
 }
 
 // restoreInto copies, because a fetched record shares its memory with the whole batch it came in.

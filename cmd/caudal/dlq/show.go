@@ -39,8 +39,6 @@ type stuck struct {
 	Hex       string          `json:"hex"`
 	Command   json.RawMessage `json:"command,omitempty"` // where it can be decoded
 	Warning   string          `json:"warning,omitempty"` // what discarding it would leave behind
-
-	decoded *paymentsv1.Command
 }
 
 type headerBytes struct {
@@ -183,7 +181,7 @@ func (s *stuck) setValue(value []byte) {
 	if len(value) == 0 || proto.Unmarshal(value, c) != nil || c.GetKind() == 0 {
 		return
 	}
-	s.decoded, s.Warning = c, unsettled(c)
+	s.Warning = unsettled(c)
 	if sealed := c.GetSealed(); sealed != nil {
 		sealed.Ciphertext = nil
 	}
@@ -201,6 +199,8 @@ func unsettled(c *paymentsv1.Command) string {
 		return "it is the end of a transfer: discarded, the transfer stays processing for ever, and what was refused is not given back"
 	case c.GetReleaseClaim() != nil:
 		return "it frees a customer: discarded, the customer can never open another account"
+	case c.GetExpire() != nil:
+		return "it is a deadline, which comes once: discarded, a payment in review holds its money until somebody approves or declines it"
 	default:
 		return ""
 	}
