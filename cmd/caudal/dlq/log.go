@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/caudalpay/caudal/cmd/caudal/progress"
@@ -30,12 +31,9 @@ func (in *installation) read(ctx context.Context, draw io.Writer, topic string, 
 		return err
 	}
 	defer client.Close()
-	ends, err := kadm.NewClient(client).ListCommittedOffsets(ctx, topic)
-	if err == nil {
-		err = ends.Error()
-	}
+	ends, err := in.ends(ctx, client, topic)
 	if err != nil {
-		return fmt.Errorf("listing the ends of %s (is %v the right broker?): %w", topic, in.brokers, err)
+		return err
 	}
 	from, left, total := map[int32]kgo.Offset{}, map[int32]int64{}, int64(0)
 	ends.Each(func(o kadm.ListedOffset) {
@@ -62,6 +60,26 @@ func (in *installation) read(ctx context.Context, draw io.Writer, topic string, 
 		}
 		return f(r)
 	})
+}
+
+// answerLimit is how long a broker may be silent before it is taken for not there.
+const answerLimit = 15 * time.Second
+
+// ends says how far each partition of a topic can be read.
+func (in *installation) ends(ctx context.Context, client *kgo.Client, topic string) (kadm.ListedOffsets, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	ends, err := kadm.NewClient(client).ListCommittedOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("asking %v for the ends of %s (is it the broker of this installation, and up?): %w", in.brokers, topic, err)
+	}
+	if n := len(ends[topic]); n != int(in.partitions) {
+		return nil, fmt.Errorf("topic %s has %d partitions, not %d: name their number with --partitions", topic, n, in.partitions)
+	}
+	return ends, nil
 }
 
 // drain reads until nothing is left, or nothing comes.
@@ -206,16 +224,12 @@ func (in *installation) lag(ctx context.Context) (map[int32]int64, error) {
 		return nil, err
 	}
 	defer client.Close()
-	adm := kadm.NewClient(client)
-	ends, err := adm.ListCommittedOffsets(ctx, topics.Commands)
-	if err == nil {
-		err = ends.Error()
-	}
+	ends, err := in.ends(ctx, client, topics.Commands)
 	if err != nil {
-		return nil, fmt.Errorf("listing the ends of %s: %w", topics.Commands, err)
+		return nil, err
 	}
-	committed, err := adm.FetchOffsets(ctx, topics.AccountsGroup)
-	if err != nil {
+	committed, err := kadm.NewClient(client).FetchOffsets(ctx, topics.AccountsGroup)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // a worker that never ran has handled nothing
 		return nil, fmt.Errorf("fetching the offsets of group %s: %w", topics.AccountsGroup, err)
 	}
 	behind := map[int32]int64{}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/caudalpay/caudal/cmd/caudal/progress"
@@ -71,17 +70,14 @@ func (o *options) redriveCommand() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.speak(cmd, func(ctx context.Context, in *installation) ([]outcome, error) {
-				state, err := in.readParked(ctx, cmd.ErrOrStderr(), everyPartition)
-				if err != nil {
-					return nil, err
-				}
 				if all {
-					args = slices.Sorted(maps.Keys(state.records))
-				}
-				for _, key := range args {
-					if len(state.records[key]) == 0 {
-						return nil, notParked(key)
+					state, err := in.readParked(ctx, cmd.ErrOrStderr(), everyPartition)
+					if err != nil {
+						return nil, err
 					}
+					args = slices.Sorted(maps.Keys(state.records))
+				} else if err := in.allParked(ctx, cmd.ErrOrStderr(), args); err != nil {
+					return nil, err
 				}
 				var done []outcome
 				for _, key := range args {
@@ -98,6 +94,25 @@ func (o *options) redriveCommand() *cobra.Command {
 	w.flags(c)
 	c.Flags().BoolVar(&all, "all", false, "every account that is parked")
 	return c
+}
+
+// allParked refuses keys of which nothing is parked, before anything is said about the others.
+func (in *installation) allParked(ctx context.Context, draw io.Writer, keys []string) error {
+	states := map[int32]*parkedState{}
+	for _, key := range keys {
+		p := in.home(key)
+		if states[p] == nil {
+			state, err := in.readParked(ctx, draw, p)
+			if err != nil {
+				return err
+			}
+			states[p] = state
+		}
+		if len(states[p].records[key]) == 0 {
+			return notParked(key)
+		}
+	}
+	return nil
 }
 
 func (o *options) discardCommand() *cobra.Command {
@@ -193,12 +208,9 @@ func (in *installation) say(ctx context.Context, draw io.Writer, key string, wor
 		return outcome{}, err
 	}
 	defer client.Close()
-	ends, err := kadm.NewClient(client).ListCommittedOffsets(ctx, topics.AccountsSide)
-	if err == nil {
-		err = ends.Error()
-	}
+	ends, err := in.ends(ctx, client, topics.AccountsSide)
 	if err != nil {
-		return outcome{}, fmt.Errorf("listing the ends of %s: %w", topics.AccountsSide, err)
+		return outcome{}, err
 	}
 	end, _ := ends.Lookup(topics.AccountsSide, r.Partition)
 	client.AddConsumePartitions(map[string]map[int32]kgo.Offset{topics.AccountsSide: {r.Partition: kgo.NewOffset().At(end.Offset)}})
