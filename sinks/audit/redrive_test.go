@@ -108,6 +108,14 @@ func TestRedrivesNobodyAskedForAreFound(t *testing.T) {
 			}
 			h.letter.Headers = slices.Delete(h.letter.Headers, 6, 7) // buried, then
 		}, "nobody's word led to it"},
+		"the word came later": {func(h *redriven) {
+			for _, r := range h.Commands[h.p][h.word:][:2] {
+				late := *r
+				h.word = h.put(&late)
+				r.Key = []byte(h.Accounts[4])
+			}
+			h.letter.Headers[6] = header("dead.control", h.word-1)
+		}, "nobody's word led to it"},
 		"discarded without a word": {func(h *redriven) { h.letter.Headers[6] = header("dead.control", h.word+1) }, "discarded, and nobody's word led to it"},
 		"discarded at another's word": {func(h *redriven) {
 			h.Commands[h.p][h.word].Headers[3] = header("engine.offset", h.noise+1)

@@ -216,9 +216,9 @@ func (s *stuck) print(w io.Writer) error {
 		reason = "it queues behind one that failed"
 	}
 	t.AppendRow(table.Row{"reason", reason})
-	for name, text := range map[string]string{"discarded by": s.By, "why": s.Why, "warning": s.Warning} {
-		if text != "" {
-			t.AppendRow(table.Row{name, text})
+	for _, line := range [][2]string{{"discarded by", s.By}, {"why", s.Why}, {"warning", s.Warning}} {
+		if line[1] != "" {
+			t.AppendRow(table.Row{line[0], line[1]})
 		}
 	}
 	for _, h := range s.Headers {
@@ -245,11 +245,17 @@ func (s *stuck) print(w io.Writer) error {
 	return say(w, lines(s.Hex))
 }
 
+// shownMax is how many bytes a terminal gets to see.
+const shownMax = 4 << 10
+
 // lines breaks hexadecimal digits into lines of 32 bytes with their position.
 func lines(digits string) string {
 	var b strings.Builder
-	for at := 0; at < len(digits); at += 64 {
+	for at := 0; at < min(len(digits), 2*shownMax); at += 64 {
 		fmt.Fprintf(&b, "%06x  %s\n", at/2, digits[at:min(at+64, len(digits))])
+	}
+	if more := len(digits)/2 - shownMax; more > 0 {
+		fmt.Fprintf(&b, "%d bytes more: -o json shows all\n", more)
 	}
 	return strings.TrimSuffix(b.String(), "\n")
 }
