@@ -105,6 +105,7 @@ type listing struct {
 		Reason  string    `json:"reason"`
 		Count   int       `json:"count"`
 		Since   time.Time `json:"since"`
+		Lag     int64     `json:"lag"`
 	} `json:"parked"`
 	Dead []struct {
 		Account string `json:"account"`
@@ -301,7 +302,12 @@ func TestWordToNobody(t *testing.T) {
 	account := h.Accounts[0]
 	audittest.Produce(t, s.brokers, append(slices.Clone(h.Requests), noise(account))...)
 	s.eventually("a parked account", func() bool { at, _ := s.first(account); return at >= 0 })
+	s.eventually("an idle worker", func() bool { return s.list().Parked[0].Lag == 0 })
 	s.stop()
+	audittest.Produce(t, s.brokers, noise(account), noise(account))
+	if lag := s.list().Parked[0].Lag; lag != 2 {
+		t.Errorf("two commands are not handled, and the lag is %d", lag)
+	}
 	s.refused("will be obeyed once: do not repeat it", "redrive", account, "--reason", "x", "--timeout", "300ms")
 }
 

@@ -23,7 +23,7 @@ type parkedLine struct {
 	Reason    string    `json:"reason"`
 	Count     int       `json:"count"`
 	Since     time.Time `json:"since"`
-	Lag       int64     `json:"lag"`       // commands of the partition that the worker has not handled yet
+	Lag       int64     `json:"lag"`       // records of the partition that the worker has not handled yet
 	UnderWay  string    `json:"under_way"` // what an operator has asked for and is not done
 }
 

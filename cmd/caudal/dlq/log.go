@@ -45,8 +45,7 @@ func (in *installation) read(ctx context.Context, draw io.Writer, topic string, 
 	if len(left) == 0 {
 		return nil
 	}
-	reader, err := in.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond))
+	reader, err := in.reader(topic, from)
 	if err != nil {
 		return err
 	}
@@ -60,6 +59,12 @@ func (in *installation) read(ctx context.Context, draw io.Writer, topic string, 
 		}
 		return f(r)
 	})
+}
+
+// reader sees markers too: without them the end of a topic may never be reached.
+func (in *installation) reader(topic string, from map[int32]kgo.Offset) (*kgo.Client, error) {
+	return in.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond))
 }
 
 // answerLimit is how long a broker may be silent before it is taken for not there.
@@ -217,7 +222,11 @@ func newLetter(r *kgo.Record) (letter, error) {
 	}, nil
 }
 
-// lag is how many commands of each partition the worker has not handled.
+// countMax is how far behind a worker may be for its lag to be counted. Beyond, offsets tell it: they count the markers of
+// transactions, too.
+const countMax = 10_000
+
+// lag is how many records of each partition the worker has not handled.
 func (in *installation) lag(ctx context.Context) (map[int32]int64, error) {
 	client, err := in.client()
 	if err != nil {
@@ -232,12 +241,29 @@ func (in *installation) lag(ctx context.Context) (map[int32]int64, error) {
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // a worker that never ran has handled nothing
 		return nil, fmt.Errorf("fetching the offsets of group %s: %w", topics.AccountsGroup, err)
 	}
-	behind := map[int32]int64{}
+	behind, from, left := map[int32]int64{}, map[int32]kgo.Offset{}, map[int32]int64{}
 	ends.Each(func(o kadm.ListedOffset) {
-		behind[o.Partition] = o.Offset
+		next := int64(0)
 		if at, ok := committed.Lookup(topics.Commands, o.Partition); ok {
-			behind[o.Partition] = max(0, o.Offset-at.At)
+			next = at.At
+		}
+		behind[o.Partition] = max(0, o.Offset-next)
+		if n := behind[o.Partition]; n > 0 && n <= countMax {
+			from[o.Partition], left[o.Partition], behind[o.Partition] = kgo.NewOffset().At(next), o.Offset, 0
 		}
 	})
-	return behind, nil
+	if len(left) == 0 {
+		return behind, nil
+	}
+	reader, err := in.reader(topics.Commands, from)
+	if err != nil {
+		return nil, err
+	}
+	defer reader.Close()
+	return behind, drain(ctx, reader, left, func(r *kgo.Record) error {
+		if !r.Attrs.IsControl() {
+			behind[r.Partition]++
+		}
+		return nil
+	})
 }
