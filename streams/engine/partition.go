@@ -92,6 +92,9 @@ func newPartition(id int32, cfg *Config, cb Callback, lk *lookups) *partition {
 func (p *partition) reset() {
 	p.cells = newStore(func(string) string { return "" })
 	p.side = newStore(sideGroup)
+	// Indexed from the start: sorting a large store in an open transaction, for an operator's first word, could outlast it.
+	p.side.order(SideKey{Scope: ScopeKey, Kind: ParkedKind}.Encode())
+	p.side.order(SideKey{Scope: ScopePartition, Kind: WaitingKind}.Encode())
 	p.parked = map[string]int{}
 	p.applied, p.next = -1, -1
 	p.parkedUndo, p.tally = p.parkedUndo[:0], tally{}
@@ -297,6 +300,9 @@ func (p *partition) restoreSide(r *kgo.Record) error {
 		p.restoreParked(k.Key, r)
 	}
 	restoreInto(p.side, r)
+	if k.Kind == ParkedKind || k.Kind == WaitingKind {
+		p.side.reindex(string(r.Key))
+	}
 	if k.Scope == ScopePartition && k.Kind == AppliedKind && k.ID == p.input {
 		if len(r.Value) != 8 {
 			return fmt.Errorf("restoring partition %d, offset %d of %s: applied offset has %d bytes", p.id, r.Offset, r.Topic, len(r.Value))

@@ -127,6 +127,18 @@ func (s *store) unindex(key string) {
 	}
 }
 
+// order keeps the group of an empty store's key sorted from now on.
+func (s *store) order(key []byte) { s.indexes[s.group(string(key))] = &btree.Set[string]{} }
+
+// reindex follows a key of an ordered group that was restored past put.
+func (s *store) reindex(key string) {
+	if _, ok := s.base[key]; ok {
+		s.index(key)
+	} else {
+		s.unindex(key)
+	}
+}
+
 type scanRange struct {
 	prefix       string // all of the key but the id
 	fromID, toID string
