@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caudalpay/caudal/cmd/caudal/dlq"
 	"github.com/caudalpay/caudal/cmd/caudal/embedded"
 	"github.com/caudalpay/caudal/cmd/caudal/verifycmd"
 )
@@ -34,6 +35,6 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	c.AddCommand(upCommand(), workerCommand(), fetchCommand(), verifycmd.New(), importCommand(), accountsCommand(), repairCommand(), benchCommand())
+	c.AddCommand(upCommand(), workerCommand(), fetchCommand(), verifycmd.New(), dlq.New(), importCommand(), accountsCommand(), repairCommand(), benchCommand())
 	return c
 }

@@ -9,6 +9,9 @@
 // specification (6 of 10 s, 12 of 5 min, 24 of 1 h) and halves the amounts' history where the specification does (1,024).
 // Not proven: that sealed data opens, and what no decision carries (names, references).
 //
+// Each command has exactly one decision, or is parked, dead, or discarded. A decision out of its turn, and a discard, must
+// have an operator's word on the log, under the same key: nobody else may move or drop a command.
+//
 // A log that is still being written is read up to where it stood at the start; records whose decision comes later count
 // as undecided, and where it never rests (ticks apart) what one partition says of another may be cut off and counts as
 // behind, not as different. It refuses logs that were cut: without the first command there is nothing to recompute from.

@@ -35,6 +35,7 @@ type partition struct {
 	previous []byte            // SHA-256 of the decision before
 	sums     map[entry]*money
 	last     map[string]int64 // the offset of the last decision, by key
+	control  control
 	redriven int64
 	read     int64
 }
@@ -44,6 +45,7 @@ func (a *auditor) readPartition(ctx context.Context, id int32) (err error) {
 		auditor: a, id: id, model: model.NewPartition(a.refs),
 		waiting: map[int64]model.Record{}, decided: map[int64]bool{}, newest: -1,
 		seq: map[string]uint64{}, order: map[string]int64{}, sums: map[entry]*money{}, last: map[string]int64{},
+		control: newControl(),
 	}
 	if p.commands, err = openCursor(a.cfg, topics.Commands, id, a.extents[topics.Commands][id]); err != nil {
 		return err
@@ -161,6 +163,9 @@ func (p *partition) decision(ctx context.Context, r *kgo.Record, d *paymentsv1.D
 	delete(p.waiting, cmd.Offset)
 	p.decided[cmd.Offset] = true
 	p.inOrder(r, cmd)
+	if err := p.inTurn(ctx, r, cmd); err != nil {
+		return err
+	}
 	p.compare(r, d, cmd)
 	return nil
 }
@@ -184,15 +189,12 @@ func (p *partition) sequence(r *kgo.Record, d *paymentsv1.Decision) {
 	p.seq[key] = d.GetAccountSeq()
 }
 
-// inOrder: commands of a key are decided as they stand on the log. Between keys only a redrive of parked records changes the order.
+// inOrder: commands of a key are decided as they stand on the log.
 func (p *partition) inOrder(r *kgo.Record, cmd model.Record) {
 	if last, ok := p.order[cmd.Key]; ok && cmd.Offset < last && cmd.Command.GetTick() == nil {
 		p.differ(CheckDecided, r, cmd.Key, fmt.Sprintf("command offset %d is decided after %d", cmd.Offset, last))
 	}
 	p.order[cmd.Key] = cmd.Offset
-	if cmd.Offset < p.newest {
-		p.redriven++
-	}
 	p.newest = max(p.newest, cmd.Offset)
 }
 
@@ -252,6 +254,9 @@ func (p *partition) readCommand(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	p.progressed()
+	if p.control.take(r) {
+		return true, nil
+	}
 	rec := model.Record{Key: string(r.Key), Partition: r.Partition, Offset: r.Offset}
 	cmd := &paymentsv1.Command{}
 	if err := proto.Unmarshal(r.Value, cmd); err == nil && r.Value != nil {
@@ -318,7 +323,7 @@ func (m *money) add(kind paymentsv1.JournalKind, l *paymentsv1.Posting) {
 	}
 }
 
-// undecided sorts what has no decision: parked, dead, or still on its way.
+// undecided sorts what has no decision: parked, dead, discarded, or still on its way.
 func (p *partition) undecided(ctx context.Context) error {
 	parked, err := readParked(ctx, p.cfg, p.id, p.extents[topics.AccountsSide][p.id])
 	if err != nil {
@@ -329,19 +334,26 @@ func (p *partition) undecided(ctx context.Context) error {
 		return err
 	}
 	waits := map[string]int64{} // the first parked command of a key
-	var counts struct{ parked, dead, undecided int64 }
+	var counts struct{ parked, dead, discarded, undecided int64 }
 	for _, offset := range slices.Sorted(maps.Keys(p.waiting)) {
 		cmd := p.waiting[offset]
 		place := Difference{Check: CheckDecided, Account: cmd.Key, Topic: topics.Commands, Partition: p.id, Offset: offset}
-		switch _, isParked := parked[offset]; {
+		_, isParked := parked[offset]
+		switch letter, isDead := dead[offset]; {
 		case isParked:
 			counts.parked++
 			if _, ok := waits[cmd.Key]; !ok {
 				waits[cmd.Key] = offset
 			}
-		case dead[offset]:
+		case isDead && !letter.discarded:
 			counts.dead++
 			continue
+		case isDead:
+			counts.discarded++
+			if !p.discarded(cmd, letter) {
+				place.Detail = "discarded, and nobody's word led to it"
+				p.findings.differ(place)
+			}
 		case offset < p.newest:
 			place.Detail = "there is no decision, although later commands of the partition are decided"
 			p.findings.differ(place)
@@ -360,23 +372,20 @@ func (p *partition) undecided(ctx context.Context) error {
 			})
 		}
 	}
-	for offset, key := range parked {
-		if p.decided[offset] {
-			p.findings.differ(Difference{
-				Check: CheckDecided, Account: key, Topic: topics.Commands, Partition: p.id, Offset: offset, Detail: "decided, and parked as well",
-			})
-		}
-	}
+	p.twice(parked, dead)
+	words, malformed := p.controls(dead)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.report.Parked += counts.parked
-	p.report.Dead += counts.dead
+	p.report.Dead += counts.dead + malformed
+	p.report.Discarded += counts.discarded
+	p.report.Controls += words
 	p.report.Undecided += counts.undecided
-	p.report.Commands += int64(len(p.waiting) + len(p.decided))
+	p.report.Commands += int64(len(p.waiting)+len(p.decided)) + malformed
 	return nil
 }
 
-// onItsWay counts what an undecided leg keeps in transit, and whose claim is not settled yet.
+// onItsWay counts what an undecided leg keeps in transit, and whose claim is not settled yet. A discarded one never will be.
 func (p *partition) onItsWay(cmd model.Record) {
 	if customer := model.SettlesClaim(cmd.Key, cmd.Command); customer != "" {
 		p.mu.Lock()

@@ -96,7 +96,9 @@ type Report struct {
 	Undecided       int64            `json:"undecided"`
 	Parked          int64            `json:"parked"`
 	Dead            int64            `json:"dead"`
-	Redriven        int64            `json:"redriven"`
+	Discarded       int64            `json:"discarded"` // parked, and dropped at an operator's word
+	Redriven        int64            `json:"redriven"`  // decided out of turn, at an operator's word
+	Controls        int64            `json:"controls"`  // words of operators and steps of the engine, which are no commands
 	Accounts        int64            `json:"accounts"`
 	TransitMinor    map[string]int64 `json:"transit_minor"`
 	Checks          []Check          `json:"checks"`
@@ -234,8 +236,8 @@ func (r Report) WriteTable(w io.Writer) error {
 		t.AppendRow(table.Row{c.Name, c.Compared, c.Differences, c.Behind, c.Verdict})
 	}
 	var out strings.Builder
-	fmt.Fprintf(&out, "%s\n%d commands, %d decisions, %d undecided, %d parked, %d dead, %d redriven, %d accounts, %.1f s\n",
-		t.Render(), r.Commands, r.Decisions, r.Undecided, r.Parked, r.Dead, r.Redriven, r.Accounts, r.Seconds)
+	fmt.Fprintf(&out, "%s\n%d commands, %d decisions, %d undecided, %d parked, %d dead, %d discarded, %d redriven, %d accounts, %.1f s\n",
+		t.Render(), r.Commands, r.Decisions, r.Undecided, r.Parked, r.Dead, r.Discarded, r.Redriven, r.Accounts, r.Seconds)
 	for _, c := range slices.Sorted(maps.Keys(r.TransitMinor)) {
 		fmt.Fprintf(&out, "transit %s %d\n", c, r.TransitMinor[c])
 	}

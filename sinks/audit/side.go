@@ -21,6 +21,11 @@ const (
 	deadTopic     = "dead.topic"
 	deadPartition = "dead.partition"
 	deadOffset    = "dead.offset"
+	deadControl   = "dead.control" // only of a discarded record: the offset of the operator's word
+
+	controlHeader = "engine.control" // of a record on the command log that is for the engine itself
+	controlOffset = "engine.offset"  // of the record that a discard is about
+	discardVerb   = "discard"
 )
 
 var errSideKey = errors.New("malformed side key")
@@ -81,25 +86,42 @@ func readParked(ctx context.Context, cfg Config, partition int32, b bounds) (map
 	return found, err
 }
 
-// readDead gives the offsets of a partition's commands that became dead letters.
-func readDead(ctx context.Context, cfg Config, partition int32, b bounds) (map[int64]bool, error) {
-	found := map[int64]bool{}
+// letter is a dead letter about a command.
+type letter struct {
+	discarded bool  // by an operator, else buried by the engine
+	word      int64 // discarded: the offset of the operator's word
+}
+
+// readDead gives the letters about a partition's commands, by the offsets of the commands.
+func readDead(ctx context.Context, cfg Config, partition int32, b bounds) (map[int64]letter, error) {
+	found := map[int64]letter{}
 	err := each(ctx, cfg, topics.DeadLetters, partition, b, func(r *kgo.Record) error {
-		header := map[string]string{}
-		for _, h := range r.Headers {
-			if _, first := header[h.Key]; !first { // the record's own headers come after
-				header[h.Key] = string(h.Value)
-			}
-		}
+		header := headers(r)
 		if header[deadTopic] != topics.Commands || header[deadPartition] != strconv.Itoa(int(partition)) {
 			return nil
 		}
 		offset, err := strconv.ParseInt(header[deadOffset], 10, 64)
+		var l letter
+		if word, ok := header[deadControl]; err == nil && ok {
+			l.discarded = true
+			l.word, err = strconv.ParseInt(word, 10, 64)
+		}
 		if err != nil {
 			return fmt.Errorf("reading %s partition %d offset %d: %w", r.Topic, r.Partition, r.Offset, err)
 		}
-		found[offset] = true
+		found[offset] = l
 		return nil
 	})
 	return found, err
+}
+
+// headers by name; a dead letter's come before those of the record itself.
+func headers(r *kgo.Record) map[string]string {
+	found := make(map[string]string, len(r.Headers))
+	for _, h := range r.Headers {
+		if _, first := found[h.Key]; !first {
+			found[h.Key] = string(h.Value)
+		}
+	}
+	return found
 }

@@ -221,7 +221,7 @@ func clamped(sum *big.Int) int64 {
 	}
 }
 
-// checkTransit: what stands in transit is what undecided legs are about.
+// checkTransit: what stands in transit is what undecided and discarded legs are about.
 func (a *auditor) checkTransit() {
 	a.report.TransitMinor = map[string]int64{}
 	currencies := map[string]bool{}
@@ -245,7 +245,7 @@ func (a *auditor) checkTransit() {
 		a.report.TransitMinor[c] = clamped(stands)
 		a.findings.count(CheckTransit, 1)
 		d := Difference{
-			Check: CheckTransit, Account: "sys_transit", Detail: fmt.Sprintf("%s: want %s in flight or parked, got %s posted", c, due, stands),
+			Check: CheckTransit, Account: "sys_transit", Detail: fmt.Sprintf("%s: want %s in flight, parked or discarded, got %s posted", c, due, stands),
 		}
 		switch {
 		case stands.Cmp(due) == 0:

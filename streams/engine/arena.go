@@ -86,16 +86,16 @@ func (a *arena) delete(key string) {
 	delete(a.spill, key)
 }
 
-// keys come in no order.
-func (a *arena) keys() iter.Seq[string] {
-	return func(yield func(string) bool) {
+// all come in no order.
+func (a *arena) all() iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
 		for _, p := range a.index {
-			if k, _ := a.entry(p); !yield(string(k)) {
+			if k, v := a.entry(p); !yield(string(k), v) {
 				return
 			}
 		}
-		for k := range a.spill {
-			if !yield(k) {
+		for k, v := range a.spill {
+			if !yield(k, v) {
 				return
 			}
 		}

@@ -126,6 +126,11 @@ func (c *Context) emit(e emission) {
 		panic(fmt.Sprintf("engine: topic %q is not among the outputs", e.topic))
 	}
 	limitBytes("emission", len(e.key)+len(e.value))
+	for i := range e.headers {
+		if strings.HasPrefix(e.headers[i].Key, EnginePrefix) {
+			panic(fmt.Sprintf("engine: header %q belongs to the engine", e.headers[i].Key))
+		}
+	}
 	c.emits = append(c.emits, e)
 }
 

@@ -22,6 +22,19 @@
 //   - It runs longer than Config.CallbackTimeout: Run returns ErrCallbackDeadline and the process must end, because a
 //     goroutine that does not return cannot be stopped.
 //
+// # The way out of parking
+//
+// An operator's word is a record of the input, under the key it concerns, told from others by its header ControlHeader; so
+// it has its place in the order of the partition, and takes effect exactly once like everything else. Redrive hands the
+// parked records of the key to the callback in their order: the context shows each as it was read first, offset and headers
+// included. The first that still fails stays parked, with all behind it. Discard sends one record to the dead letters, with
+// who did it and why, and redrives the rest. A word about a key that is not parked does nothing; a malformed one is a dead
+// letter. Words of a partition are done one after the other, in steps of bounded size: each step is a record that the
+// engine writes to its own input, in the transaction of the step before it. So what is handed over where follows from the
+// input alone, whatever becomes of transactions and processes. What came of a word stands under HandledKind.
+//
+// The engine cannot know who wrote a record: whoever may write to the input may speak. Callbacks may not.
+//
 // # When Run returns
 //
 // Run returns nil only after its context ended and the last transaction is committed. Every error means: end the process

@@ -16,6 +16,8 @@ type metrics struct {
 	aborts      prometheus.Counter
 	parkedKeys  prometheus.Gauge
 	deadLetters prometheus.Counter
+	redriven    prometheus.Counter
+	discarded   prometheus.Counter
 	restored    prometheus.Counter
 	restoreTime prometheus.Gauge
 }
@@ -46,7 +48,13 @@ func newMetrics(reg prometheus.Registerer, group string) *metrics {
 			Name: "caudal_streams_parked_keys", Help: "Keys whose records queue behind one that failed.",
 		}),
 		deadLetters: f.NewCounter(prometheus.CounterOpts{
-			Name: "caudal_streams_dead_letters_total", Help: "Records sent to the dead letters.",
+			Name: "caudal_streams_dead_letters_total", Help: "Records sent to the dead letters that nobody asked to discard.",
+		}),
+		redriven: f.NewCounter(prometheus.CounterOpts{
+			Name: "caudal_streams_redriven_records_total", Help: "Parked records that were handled after all, at an operator's word.",
+		}),
+		discarded: f.NewCounter(prometheus.CounterOpts{
+			Name: "caudal_streams_discarded_records_total", Help: "Parked records sent to the dead letters at an operator's word.",
 		}),
 		restored: f.NewCounter(prometheus.CounterOpts{
 			Name: "caudal_streams_restored_records_total", Help: "Changelog records read at starts.",
@@ -55,4 +63,11 @@ func newMetrics(reg prometheus.Registerer, group string) *metrics {
 			Name: "caudal_streams_restore_seconds", Help: "Duration of the last restore.",
 		}),
 	}
+}
+
+// add counts what a committed transaction did to single records.
+func (m *metrics) add(t tally) {
+	m.deadLetters.Add(float64(t.dead))
+	m.redriven.Add(float64(t.redriven))
+	m.discarded.Add(float64(t.discarded))
 }

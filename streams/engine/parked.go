@@ -26,6 +26,14 @@ func ParkedID(offset int64) string {
 	return string(binary.BigEndian.AppendUint64(nil, uint64(offset))) //nolint:gosec // offsets are not negative
 }
 
+// ParkedOffset reads what ParkedID wrote.
+func ParkedOffset(id string) (int64, error) {
+	if len(id) != 8 {
+		return 0, fmt.Errorf("decoding the id of a parked record: %d bytes", len(id))
+	}
+	return int64(binary.BigEndian.Uint64([]byte(id))), nil //nolint:gosec // written from an offset
+}
+
 const (
 	parkedVersion  = 1
 	parkedNullFlag = 1

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync/atomic"
 
@@ -22,6 +23,10 @@ const (
 	DeadOffset    = "dead.offset"
 	// DeadValueLeft is there when the value was too large to be copied: it is still in the input topic.
 	DeadValueLeft = "dead.value_left"
+	// A parked record that an operator discarded also has these; DeadControl is the offset of the operator's control record.
+	DeadBy      = "dead.by"
+	DeadWhy     = "dead.why"
+	DeadControl = "dead.control"
 )
 
 // recordBytesMax bounds what a callback may write in one record. Above it the broker would refuse the whole transaction at
@@ -40,14 +45,17 @@ type partition struct {
 	hasher       hash.Hash32
 	lookups      *lookups
 	log          *slog.Logger
+	// clientOptions are for reading back a value that was left in the input.
+	clientOptions func() []kgo.Opt
+	stepMax       int
 
 	cells, side *store
 	appliedKey  string
-	applied     int64 // next input offset by the committed state, -1 if none
-	next        int64 // the same with the open transaction
-	parked      map[string]struct{}
-	parkedNew   []string // keys parked in the open transaction
-	deadNew     int      // dead letters of the open transaction
+	applied     int64          // next input offset by the committed state, -1 if none
+	next        int64          // the same with the open transaction
+	parked      map[string]int // parked records by key; no key has 0
+	parkedUndo  []parkedCount  // what the open transaction changed there
+	tally       tally          // of the open transaction
 
 	context Context
 	produce func(*kgo.Record)
@@ -59,10 +67,20 @@ type partition struct {
 	handling atomic.Int64 // offset + 1 of the record in work, 0 when idle: the watchdog looks at it
 }
 
+// parkedCount says how many records of a key are parked.
+type parkedCount struct {
+	key string
+	n   int
+}
+
+// tally counts what happened to single records.
+type tally struct{ dead, redriven, discarded int }
+
 func newPartition(id int32, cfg *Config, cb Callback, lk *lookups) *partition {
 	p := &partition{
 		id: id, count: cfg.Partitions, input: cfg.Input, outputs: cfg.Outputs, deadLetters: cfg.DeadLetters,
-		attributable: cfg.Attributable, callback: cb, hasher: cfg.Hasher(), lookups: lk,
+		attributable: cfg.Attributable, callback: cb, hasher: cfg.Hasher(), lookups: lk, clientOptions: cfg.clientOptions,
+		stepMax:    stepRecordsMax,
 		log:        cfg.Logger.With("group", cfg.Group, "topic", cfg.Input, "partition", id),
 		appliedKey: string(SideKey{Scope: ScopePartition, Kind: AppliedKind, ID: cfg.Input}.Encode()),
 	}
@@ -74,9 +92,12 @@ func newPartition(id int32, cfg *Config, cb Callback, lk *lookups) *partition {
 func (p *partition) reset() {
 	p.cells = newStore(func(string) string { return "" })
 	p.side = newStore(sideGroup)
-	p.parked = map[string]struct{}{}
+	// Indexed from the start: sorting a large store in an open transaction, for an operator's first word, could outlast it.
+	p.side.order(SideKey{Scope: ScopeKey, Kind: ParkedKind}.Encode())
+	p.side.order(SideKey{Scope: ScopePartition, Kind: WaitingKind}.Encode())
+	p.parked = map[string]int{}
 	p.applied, p.next = -1, -1
-	p.parkedNew, p.deadNew = p.parkedNew[:0], 0
+	p.parkedUndo, p.tally = p.parkedUndo[:0], tally{}
 }
 
 // bind readies the partition for a session's transactions.
@@ -109,12 +130,17 @@ func (p *partition) handle(r *kgo.Record, key string) error {
 			p.bury(r, fmt.Sprintf("the key belongs to partition %d", home))
 			return nil
 		}
-		if len(p.parked) > 0 {
-			if _, ok := p.parked[key]; ok {
-				p.park(r, key, "")
-				return nil
-			}
+	}
+	if len(r.Headers) > 0 && IsControl(r) {
+		if !canPark {
+			p.bury(r, "a control record of a key that cannot be parked")
+			return nil
 		}
+		return p.control(r, key)
+	}
+	if len(p.parked) > 0 && p.parked[key] > 0 {
+		p.park(r, key, "")
+		return nil
 	}
 	err := p.call(r, key)
 	if err == nil {
@@ -174,28 +200,45 @@ func (p *partition) park(r *kgo.Record, key, reason string) {
 	k := SideKey{Scope: ScopeKey, Key: key, Kind: ParkedKind, ID: ParkedID(r.Offset)}
 	p.side.put(string(k.Encode()), EncodeParked(parked))
 	p.side.keep()
-	if _, ok := p.parked[key]; !ok {
-		p.parked[key] = struct{}{}
-		p.parkedNew = append(p.parkedNew, key)
+	p.countParked(key, 1)
+}
+
+// countParked follows the parked records of a key. Invariant: it is 0 exactly when none is in the side store.
+func (p *partition) countParked(key string, by int) {
+	before := p.parked[key]
+	p.parkedUndo = append(p.parkedUndo, parkedCount{key, before})
+	p.setParked(parkedCount{key, before + by})
+}
+
+func (p *partition) setParked(c parkedCount) {
+	if c.n == 0 {
+		delete(p.parked, c.key)
+	} else {
+		p.parked[c.key] = c.n
 	}
 }
 
 // bury sends the record to the dead letters.
 func (p *partition) bury(r *kgo.Record, reason string) {
 	p.log.Warn("dead letter", "offset", r.Offset, "error", reason)
+	p.letter(r, reason)
+	p.tally.dead++
+}
+
+// letter writes a dead letter; extra headers come before the record's own ones.
+func (p *partition) letter(r *kgo.Record, reason string, extra ...kgo.RecordHeader) {
 	out := p.record()
 	out.Topic, out.Partition, out.Key, out.Value, out.Timestamp = p.deadLetters, p.id, r.Key, r.Value, r.Timestamp
-	out.Headers = append([]kgo.RecordHeader{
+	out.Headers = append(append([]kgo.RecordHeader{
 		{Key: DeadReason, Value: []byte(reason)},
 		{Key: DeadTopic, Value: []byte(r.Topic)},
 		{Key: DeadPartition, Value: strconv.AppendInt(nil, int64(r.Partition), 10)},
 		{Key: DeadOffset, Value: strconv.AppendInt(nil, r.Offset, 10)},
-	}, r.Headers...)
+	}, extra...), r.Headers...)
 	if len(r.Value) > recordBytesMax {
 		out.Value = nil
 		out.Headers = append(out.Headers, kgo.RecordHeader{Key: DeadValueLeft})
 	}
-	p.deadNew++
 	p.produce(out)
 }
 
@@ -231,17 +274,17 @@ func (p *partition) commit() {
 	p.cells.commit()
 	p.side.commit()
 	p.applied = p.next
-	p.parkedNew, p.deadNew = p.parkedNew[:0], 0
+	p.parkedUndo, p.tally = p.parkedUndo[:0], tally{}
 }
 
 func (p *partition) rollback() {
 	p.cells.rollback()
 	p.side.rollback()
-	for _, key := range p.parkedNew {
-		delete(p.parked, key)
+	for _, c := range slices.Backward(p.parkedUndo) {
+		p.setParked(c)
 	}
 	p.next = p.applied
-	p.parkedNew, p.deadNew = p.parkedNew[:0], 0
+	p.parkedUndo, p.tally = p.parkedUndo[:0], tally{}
 }
 
 // restoreCell applies one record of the table's changelog.
@@ -253,18 +296,31 @@ func (p *partition) restoreSide(r *kgo.Record) error {
 	if err != nil {
 		return fmt.Errorf("restoring partition %d, offset %d of %s: %w", p.id, r.Offset, r.Topic, err)
 	}
+	if k.Scope == ScopeKey && k.Kind == ParkedKind {
+		p.restoreParked(k.Key, r)
+	}
 	restoreInto(p.side, r)
-	switch {
-	case k.Scope == ScopePartition && k.Kind == AppliedKind && k.ID == p.input:
+	if k.Kind == ParkedKind || k.Kind == WaitingKind {
+		p.side.reindex(string(r.Key))
+	}
+	if k.Scope == ScopePartition && k.Kind == AppliedKind && k.ID == p.input {
 		if len(r.Value) != 8 {
 			return fmt.Errorf("restoring partition %d, offset %d of %s: applied offset has %d bytes", p.id, r.Offset, r.Topic, len(r.Value))
 		}
 		p.applied = int64(binary.BigEndian.Uint64(r.Value)) //nolint:gosec // written from an int64
 		p.next = p.applied
-	case k.Scope == ScopeKey && k.Kind == ParkedKind:
-		p.parked[k.Key] = struct{}{}
 	}
 	return nil
+}
+
+// restoreParked counts a parked record, or one that no longer is, before it is restored.
+func (p *partition) restoreParked(key string, r *kgo.Record) {
+	switch had := p.side.base.has(string(r.Key)); {
+	case r.Value != nil && !had:
+		p.parked[key]++
+	case r.Value == nil && had:
+		p.setParked(parkedCount{key, p.parked[key] - 1})
+	}
 }
 
 // restoreInto applies a record of a changelog.

@@ -508,7 +508,7 @@ func (s *session) committed(records int, took time.Duration) {
 		if !p.dirty() {
 			continue
 		}
-		s.metrics.deadLetters.Add(float64(p.deadNew))
+		s.metrics.add(p.tally)
 		p.commit()
 		s.metrics.lag.WithLabelValues(strconv.Itoa(int(p.id))).Set(float64(max(0, p.highWatermark-p.applied)))
 	}

@@ -22,6 +22,8 @@ const EnginePrefix = "engine."
 const (
 	ParkedKind  = EnginePrefix + "parked"  // ScopeKey; id: offset, 8 bytes big endian; value: see Parked
 	AppliedKind = EnginePrefix + "applied" // ScopePartition; id: input topic; value: next offset, 8 bytes big endian
+	WaitingKind = EnginePrefix + "waiting" // ScopePartition; id: see ActID; value: an Act that is not done
+	HandledKind = EnginePrefix + "handled" // ScopePartition; id: see ActID; value: an Act that is
 )
 
 // SideKey is the identity of a side record.

@@ -128,6 +128,18 @@ func (s *store) unindex(key string) {
 	}
 }
 
+// order keeps the group of an empty store's key sorted from now on.
+func (s *store) order(key []byte) { s.indexes[s.group(string(key))] = &btree.Set[string]{} }
+
+// reindex follows a key of an ordered group that was restored past put.
+func (s *store) reindex(key string) {
+	if s.base.has(key) {
+		s.index(key)
+	} else {
+		s.unindex(key)
+	}
+}
+
 type scanRange struct {
 	prefix       string // all of the key but the id
 	fromID, toID string
@@ -140,7 +152,7 @@ func (s *store) scan(r scanRange) []Entry {
 	ix := s.indexes[group]
 	if ix == nil {
 		ix = &btree.Set[string]{}
-		for k := range s.base.keys() {
+		for k := range s.base.all() {
 			if s.group(k) == group {
 				ix.Insert(k)
 			}

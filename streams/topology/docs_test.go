@@ -72,6 +72,8 @@ func draw(cfg engine.Config) string {
 		{ChainKind, "partition", "empty", "SHA-256 of the last decision"},
 		{engine.ParkedKind, "key", "offset, 8 bytes big endian", "the engine's: a record that waits"},
 		{engine.AppliedKind, "partition", "input topic", "the engine's: next offset, 8 bytes big endian"},
+		{engine.WaitingKind, "partition", "offset of the control record, 8 bytes big endian", "the engine's: what an operator asked for and is not done, JSON"},
+		{engine.HandledKind, "partition", "offset of the control record, 8 bytes big endian", "the engine's: the same, done"},
 	} {
 		line("| `%s` | %s | %s | %s |", r[0], r[1], r[2], r[3])
 	}
