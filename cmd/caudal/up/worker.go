@@ -96,9 +96,9 @@ func runWorker(o WorkerOptions, log *slog.Logger) error {
 // startWorker runs the worker as a supervised child with fixed ids: when it exits in doubt, its successor fences it.
 func startWorker(ctx context.Context, o Options, brokers []string, log *slog.Logger) (*child.Process, error) {
 	p, err := child.Supervise(ctx, child.Spec{
-		Name:    "streams",
-		Args:    []string{"worker", "--brokers", strings.Join(brokers, ","), "--partitions", fmt.Sprint(o.Partitions)},
-		LogFile: logFile(o, "streams"), StopTimeout: stopGrace + 2*time.Second, PauseMin: 50 * time.Millisecond, PauseMax: 2 * time.Second,
+		Name: "streams",
+		Args: []string{"worker", "--brokers", strings.Join(brokers, ","), "--partitions", fmt.Sprint(o.Partitions)},
+		Nice: child.NiceWorker, LogFile: logFile(o, "streams"), StopTimeout: stopGrace + 2*time.Second, PauseMin: 50 * time.Millisecond, PauseMax: 2 * time.Second,
 		Logger: log,
 	})
 	if err != nil {

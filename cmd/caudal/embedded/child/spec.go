@@ -28,9 +28,12 @@ const (
 	refusedPrefix = "REFUSED"
 )
 
-// NiceStore is for what takes in what was decided. On a machine that has too few processors for all, the door, the log and
-// the decisions go first: a caller waits for them, and a store that lags catches up.
-const NiceStore = 5
+// On a machine that has too few processors for all, the door and the log go first, then the decisions, then the stores: a
+// caller waits for them in this order, and a store that lags catches up.
+const (
+	NiceWorker = 2
+	NiceStore  = 5
+)
 
 // Spec describes a child. Name is required; zero durations and signals take the defaults.
 type Spec struct {
