@@ -2,18 +2,11 @@ package postgres
 
 import (
 	"encoding/binary"
-	"fmt"
-	"math/big"
 	"strings"
-
-	"github.com/jackc/pgx/v5/pgtype"
-
-	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
 
 // OIDs of the element types, from Postgres's catalogue.
 const (
-	oidBytea       = 17
 	oidInt8        = 20
 	oidInt2        = 21
 	oidInt4        = 23
@@ -34,7 +27,6 @@ const (
 type values struct {
 	buf          []byte
 	count, nulls uint32
-	types        *pgtype.Map // for library
 }
 
 // column is an array parameter.
@@ -114,34 +106,6 @@ func (v *values) text(s string) {
 func (v *values) bytes(b []byte) {
 	v.buf = append(binary.BigEndian.AppendUint32(v.buf, uint32(len(b))), b...) //nolint:gosec // a record is far below 4 GB
 	v.count++
-}
-
-// decimal is the numeric unscaled x 10^-scale, exactly.
-func (v *values) decimal(unscaled int64, scale uint32) error {
-	n := pgtype.Numeric{Int: big.NewInt(unscaled), Exp: -int32(scale), Valid: true} //nolint:gosec // at most 18
-	return v.library(pgtype.NumericOID, n)
-}
-
-// words is a smallint[].
-func (v *values) words(reasons []paymentsv1.Reason) error {
-	list := make([]int16, len(reasons))
-	for i, r := range reasons {
-		list[i] = int16(r) //nolint:gosec // far below 2^15
-	}
-	return v.library(pgtype.Int2ArrayOID, list)
-}
-
-// library encodes what is too rare or too intricate to be written by hand.
-func (v *values) library(oid uint32, value any) error {
-	at := len(v.buf)
-	buf, err := v.types.Encode(oid, pgtype.BinaryFormatCode, value, append(v.buf, 0, 0, 0, 0))
-	if err != nil {
-		return fmt.Errorf("encoding %v: %w", value, err)
-	}
-	binary.BigEndian.PutUint32(buf[at:], uint32(len(buf)-at-4)) //nolint:gosec // a record is far below 4 GB
-	v.buf = buf
-	v.count++
-	return nil
 }
 
 // The years 1 to 9999: what every client of Postgres reads back.

@@ -9,7 +9,6 @@ import (
 type field struct {
 	name string
 	kind string
-	cast string // applied in the SELECT, where the wire type is not the column's
 }
 
 // statement is one set-based write of a batch.
@@ -21,16 +20,14 @@ type statement struct {
 
 func newStatement(name, sqlFormat string, fields []field) *statement {
 	s := &statement{name: name, columns: make([]column, len(fields))}
-	names, arrays, selects := make([]string, len(fields)), make([]string, len(fields)), make([]string, len(fields))
+	names, arrays := make([]string, len(fields)), make([]string, len(fields))
 	for i, f := range fields {
 		names[i] = f.name
 		arrays[i] = fmt.Sprintf("$%d::%s[]", i+1, f.kind)
-		selects[i] = "u." + f.name + f.cast
 		s.columns[i].oid = oidOf(f.kind)
 	}
 	s.sql = strings.NewReplacer(
 		"{names}", strings.Join(names, ", "),
-		"{values}", strings.Join(selects, ", "),
 		"{rows}", "unnest("+strings.Join(arrays, ", ")+") AS u("+strings.Join(names, ", ")+")",
 	).Replace(sqlFormat)
 	return s
@@ -46,8 +43,6 @@ func setExcluded(names []string) string {
 
 func oidOf(kind string) uint32 {
 	switch kind {
-	case "bytea":
-		return oidBytea
 	case "bigint":
 		return oidInt8
 	case "integer":
@@ -121,15 +116,15 @@ func newRefundedStatement() *statement {
 
 func stateFields() []field {
 	return []field{
-		{"payment_id", "text", ""},
-		{"created_month", "date", ""},
-		{"decided_at", "timestamptz", ""},
-		{"account_seq", "bigint", ""},
-		{"log_offset", "bigint", ""},
-		{"refunded_minor", "bigint", ""},
-		{"status", "smallint", ""},
-		{"reasons", "text", ""},
-		{"deadline_at", "timestamptz", ""},
+		{"payment_id", "text"},
+		{"created_month", "date"},
+		{"decided_at", "timestamptz"},
+		{"account_seq", "bigint"},
+		{"log_offset", "bigint"},
+		{"refunded_minor", "bigint"},
+		{"status", "smallint"},
+		{"reasons", "text"},
+		{"deadline_at", "timestamptz"},
 	}
 }
 
@@ -150,14 +145,14 @@ func newPostingsCopying() *copying {
 
 func newBalancesStatement() *statement {
 	return newStatement("balances", `
-INSERT INTO ledger.balances AS b ({names}) SELECT {values} FROM {rows}
+INSERT INTO ledger.balances AS b ({names}) SELECT {names} FROM {rows}
 ON CONFLICT (account, currency) DO UPDATE SET posted_minor = b.posted_minor + EXCLUDED.posted_minor,
     held_minor = b.held_minor + EXCLUDED.held_minor, incoming_minor = b.incoming_minor + EXCLUDED.incoming_minor`, []field{
-		{"account", "text", ""},
-		{"currency", "text", ""},
-		{"posted_minor", "bigint", ""},
-		{"held_minor", "bigint", ""},
-		{"incoming_minor", "bigint", ""},
+		{"account", "text"},
+		{"currency", "text"},
+		{"posted_minor", "bigint"},
+		{"held_minor", "bigint"},
+		{"incoming_minor", "bigint"},
 	})
 }
 
@@ -169,20 +164,20 @@ SELECT u.account, u.currency, u.shard, sum(u.posted_minor), sum(u.held_minor), s
 FROM {rows} GROUP BY 1, 2, 3
 ON CONFLICT (account, currency, shard) DO UPDATE SET posted_minor = b.posted_minor + EXCLUDED.posted_minor,
     held_minor = b.held_minor + EXCLUDED.held_minor, incoming_minor = b.incoming_minor + EXCLUDED.incoming_minor`, []field{
-		{"account", "text", ""},
-		{"currency", "text", ""},
-		{"shard", "integer", ""},
-		{"posted_minor", "bigint", ""},
-		{"held_minor", "bigint", ""},
-		{"incoming_minor", "bigint", ""},
+		{"account", "text"},
+		{"currency", "text"},
+		{"shard", "integer"},
+		{"posted_minor", "bigint"},
+		{"held_minor", "bigint"},
+		{"incoming_minor", "bigint"},
 	})
 }
 
 func newSequencesStatement() *statement {
 	return newStatement("sequences", `
-INSERT INTO accounts.accounts AS a (account, account_seq) SELECT {values} FROM {rows}
+INSERT INTO accounts.accounts AS a (account, account_seq) SELECT {names} FROM {rows}
 ON CONFLICT (account) DO UPDATE SET account_seq = EXCLUDED.account_seq WHERE a.account_seq < EXCLUDED.account_seq`, []field{
-		{"account", "text", ""}, {"account_seq", "bigint", ""},
+		{"account", "text"}, {"account_seq", "bigint"},
 	})
 }
 
@@ -193,17 +188,17 @@ UPDATE accounts.accounts a SET opened_at = u.opened_at, overdraft_limit_minor = 
     status = u.status, kyc_level = u.kyc_level, tenant = u.tenant, merchant = u.merchant, customer = u.customer,
     external_id = u.external_id, policy = u.policy, currencies = string_to_array(u.currencies, ',')
 FROM {rows} WHERE a.account = u.account`, []field{
-		{"account", "text", ""},
-		{"opened_at", "timestamptz", ""},
-		{"overdraft_limit_minor", "bigint", ""},
-		{"kind", "smallint", ""},
-		{"status", "smallint", ""},
-		{"kyc_level", "smallint", ""},
-		{"tenant", "text", ""},
-		{"merchant", "text", ""},
-		{"customer", "text", ""},
-		{"external_id", "text", ""},
-		{"policy", "text", ""},
-		{"currencies", "text", ""},
+		{"account", "text"},
+		{"opened_at", "timestamptz"},
+		{"overdraft_limit_minor", "bigint"},
+		{"kind", "smallint"},
+		{"status", "smallint"},
+		{"kyc_level", "smallint"},
+		{"tenant", "text"},
+		{"merchant", "text"},
+		{"customer", "text"},
+		{"external_id", "text"},
+		{"policy", "text"},
+		{"currencies", "text"},
 	})
 }
