@@ -12,13 +12,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/caudalpay/caudal/cmd/caudal/extent"
 	"github.com/caudalpay/caudal/cmd/caudal/progress"
 	"github.com/caudalpay/caudal/schemas/topics"
 	"github.com/caudalpay/caudal/streams/engine"
 )
-
-// stall is how long a topic may give nothing before its end: what lies there is aborted, or compacted away.
-const stall = 3 * time.Second
 
 // everyPartition reads all partitions of a topic.
 const everyPartition = -1
@@ -35,36 +33,25 @@ func (in *installation) read(ctx context.Context, draw io.Writer, topic string, 
 	if err != nil {
 		return err
 	}
-	from, left, total := map[int32]kgo.Offset{}, map[int32]int64{}, int64(0)
+	all, total := extent.Range{From: map[int32]kgo.Offset{}, End: map[int32]int64{}}, int64(0)
 	ends.Each(func(o kadm.ListedOffset) {
 		if o.Offset > 0 && (partition == everyPartition || partition == o.Partition) {
-			from[o.Partition], left[o.Partition] = kgo.NewOffset().AtStart(), o.Offset
+			all.From[o.Partition], all.End[o.Partition] = kgo.NewOffset().AtStart(), o.Offset
 			total += o.Offset
 		}
 	})
-	if len(left) == 0 {
+	if total == 0 {
 		return nil
 	}
-	reader, err := in.reader(topic, from)
-	if err != nil {
-		return err
-	}
-	defer reader.Close()
 	bar := progress.New(draw, "reading "+topic, "records", total)
 	defer bar.Finish()
-	return drain(ctx, reader, left, func(r *kgo.Record) error {
+	return extent.Read(ctx, topic, all, func(r *kgo.Record) error {
 		bar.Add(1)
 		if r.Attrs.IsControl() {
 			return nil
 		}
 		return f(r)
-	})
-}
-
-// reader sees markers too: without them the end of a topic may never be reached.
-func (in *installation) reader(topic string, from map[int32]kgo.Offset) (*kgo.Client, error) {
-	return in.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond))
+	}, kgo.SeedBrokers(in.brokers...))
 }
 
 // answerLimit is how long a broker may be silent before it is taken for not there.
@@ -85,42 +72,6 @@ func (in *installation) ends(ctx context.Context, client *kgo.Client, topic stri
 		return nil, fmt.Errorf("topic %s has %d partitions, not %d: name their number with --partitions", topic, n, in.partitions)
 	}
 	return ends, nil
-}
-
-// drain reads until nothing is left, or nothing comes.
-func drain(ctx context.Context, client *kgo.Client, left map[int32]int64, f func(*kgo.Record) error) error {
-	for len(left) > 0 {
-		wait, cancel := context.WithTimeout(ctx, stall)
-		fetches := client.PollFetches(wait)
-		stalled := wait.Err() != nil
-		cancel()
-		if ctx.Err() != nil {
-			return ctx.Err() //nolint:wrapcheck // the caller ended it
-		}
-		if stalled {
-			return nil
-		}
-		if err := fetches.Err(); err != nil {
-			return fmt.Errorf("reading the log: %w", err)
-		}
-		var failed error
-		fetches.EachRecord(func(r *kgo.Record) {
-			end, open := left[r.Partition]
-			if !open || failed != nil {
-				return
-			}
-			if r.Offset+1 >= end {
-				delete(left, r.Partition)
-			}
-			if r.Offset < end {
-				failed = f(r)
-			}
-		})
-		if failed != nil {
-			return failed
-		}
-	}
-	return nil
 }
 
 // place is where a record stands on the command log.
@@ -241,7 +192,7 @@ func (in *installation) lag(ctx context.Context) (map[int32]int64, error) {
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // a worker that never ran has handled nothing
 		return nil, fmt.Errorf("fetching the offsets of group %s: %w", topics.AccountsGroup, err)
 	}
-	behind, from, left := map[int32]int64{}, map[int32]kgo.Offset{}, map[int32]int64{}
+	behind, unread := map[int32]int64{}, extent.Range{From: map[int32]kgo.Offset{}, End: map[int32]int64{}}
 	ends.Each(func(o kadm.ListedOffset) {
 		next := int64(0)
 		if at, ok := committed.Lookup(topics.Commands, o.Partition); ok {
@@ -249,21 +200,13 @@ func (in *installation) lag(ctx context.Context) (map[int32]int64, error) {
 		}
 		behind[o.Partition] = max(0, o.Offset-next)
 		if n := behind[o.Partition]; n > 0 && n <= countMax {
-			from[o.Partition], left[o.Partition], behind[o.Partition] = kgo.NewOffset().At(next), o.Offset, 0
+			unread.From[o.Partition], unread.End[o.Partition], behind[o.Partition] = kgo.NewOffset().At(next), o.Offset, 0
 		}
 	})
-	if len(left) == 0 {
-		return behind, nil
-	}
-	reader, err := in.reader(topics.Commands, from)
-	if err != nil {
-		return nil, err
-	}
-	defer reader.Close()
-	return behind, drain(ctx, reader, left, func(r *kgo.Record) error {
+	return behind, extent.Read(ctx, topics.Commands, unread, func(r *kgo.Record) error {
 		if !r.Attrs.IsControl() {
 			behind[r.Partition]++
 		}
 		return nil
-	})
+	}, kgo.SeedBrokers(in.brokers...))
 }

@@ -9,13 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/caudalpay/caudal/cmd/caudal/extent"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/schemas/topics"
 	"github.com/caudalpay/caudal/sinks/audit"
@@ -113,9 +113,6 @@ func Inspect(ctx context.Context, cfg Config) ([]Partition, error) {
 	return found, nil
 }
 
-// stall is how long a topic may give nothing before its end: what lies there is aborted, or compacted away.
-const stall = 3 * time.Second
-
 // follow hands over all committed records of a topic, in order per partition.
 func follow(ctx context.Context, cfg Config, adm *kadm.Client, topic string, f func(*kgo.Record) error) error {
 	ends, err := adm.ListCommittedOffsets(ctx, topic)
@@ -125,49 +122,18 @@ func follow(ctx context.Context, cfg Config, adm *kadm.Client, topic string, f f
 	if err != nil {
 		return fmt.Errorf("listing the ends of %s: %w", topic, err)
 	}
-	from, left := map[int32]kgo.Offset{}, map[int32]int64{}
+	all := extent.Range{From: map[int32]kgo.Offset{}, End: map[int32]int64{}}
 	ends.Each(func(o kadm.ListedOffset) {
 		if o.Offset > 0 && o.Partition < cfg.Partitions {
-			from[o.Partition], left[o.Partition] = kgo.NewOffset().AtStart(), o.Offset
+			all.From[o.Partition], all.End[o.Partition] = kgo.NewOffset().AtStart(), o.Offset
 		}
 	})
-	if len(left) == 0 {
-		return nil
-	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(cfg.Brokers...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond))
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", topic, err)
-	}
-	defer client.Close()
-	for len(left) > 0 {
-		wait, cancel := context.WithTimeout(ctx, stall)
-		fetches := client.PollFetches(wait)
-		stalled := wait.Err() != nil
-		cancel()
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if stalled {
+	return extent.Read(ctx, topic, all, func(r *kgo.Record) error {
+		if r.Attrs.IsControl() {
 			return nil
 		}
-		if err := fetches.Err(); err != nil {
-			return fmt.Errorf("reading %s: %w", topic, err)
-		}
-		var failed error
-		fetches.EachRecord(func(r *kgo.Record) {
-			if r.Offset+1 >= left[r.Partition] {
-				delete(left, r.Partition)
-			}
-			if failed == nil && !r.Attrs.IsControl() {
-				failed = f(r)
-			}
-		})
-		if failed != nil {
-			return failed
-		}
-	}
-	return nil
+		return f(r)
+	}, kgo.SeedBrokers(cfg.Brokers...))
 }
 
 // Prove recomputes the books from the log with the independent model, up to what is decided: cells, emitted commands and
