@@ -142,7 +142,8 @@ func (c *Cluster) Produce(records ...*kgo.Record) {
 	}
 }
 
-// ReadCommitted reads a topic from its start to its last stable offset as of now.
+// ReadCommitted reads a topic from its start to its end as of now. Transactions that are open there must end first: Kafka
+// answers a commit before it has marked it in every partition, so that the last of one may still be hidden for a moment.
 func (c *Cluster) ReadCommitted(topic string) []*kgo.Record {
 	c.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.tb.Context()), 30*time.Second)
@@ -150,13 +151,7 @@ func (c *Cluster) ReadCommitted(topic string) []*kgo.Record {
 	client := c.Client(kgo.ConsumeTopics(topic), kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(50*time.Millisecond))
 	defer client.Close()
-	ends, err := kadm.NewClient(client).ListCommittedOffsets(ctx, topic)
-	if err == nil {
-		err = ends.Error()
-	}
-	if err != nil {
-		c.tb.Fatalf("listing the end of %s: %v", topic, err)
-	}
+	ends := c.settled(ctx, kadm.NewClient(client), topic)
 	left := map[int32]int64{}
 	ends.Each(func(o kadm.ListedOffset) {
 		if o.Offset > 0 {
@@ -185,6 +180,37 @@ func (c *Cluster) ReadCommitted(topic string) []*kgo.Record {
 	return found
 }
 
+// settled is the end of a topic, once no transaction is open before it.
+func (c *Cluster) settled(ctx context.Context, admin *kadm.Client, topic string) kadm.ListedOffsets {
+	c.tb.Helper()
+	ends, err := admin.ListEndOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	for open := true; open && err == nil; {
+		var stable kadm.ListedOffsets
+		if stable, err = admin.ListCommittedOffsets(ctx, topic); err != nil {
+			break
+		}
+		open, err = false, stable.Error()
+		stable.Each(func(o kadm.ListedOffset) {
+			end, _ := ends.Lookup(topic, o.Partition)
+			open = open || o.Offset < end.Offset
+		})
+		if open {
+			select {
+			case <-ctx.Done():
+				err = errors.New("a transaction stays open")
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}
+	if err != nil {
+		c.tb.Fatalf("listing the end of %s: %v", topic, err)
+	}
+	return ends
+}
+
 type partitioner struct{ hash kgo.Partitioner }
 
 func (p partitioner) ForTopic(t string) kgo.TopicPartitioner {
@@ -201,8 +227,8 @@ func (p topicPartitioner) Partition(r *kgo.Record, n int) int {
 	return p.TopicPartitioner.Partition(r, n)
 }
 
-// Lag is how many offsets a group has not committed of a topic, up to its last stable offset. Control records at the end
-// of a partition count: a group never commits past the last record it was given.
+// Lag is how many offsets a group has not committed of a topic, those of open transactions among them. Control records at the
+// end of a partition count: a group never commits past the last record it was given.
 func (c *Cluster) Lag(group, topic string) int64 {
 	c.tb.Helper()
 	end, committed := c.progress(group, topic)
@@ -226,7 +252,7 @@ func (c *Cluster) progress(group, topic string) (end, committed int64) {
 func (c *Cluster) progressBy(ctx context.Context, group, topic string) (end, committed int64) {
 	c.tb.Helper()
 	c.asking.Do(func() { c.admin = kadm.NewClient(c.Client()) })
-	ends, err := c.admin.ListCommittedOffsets(ctx, topic)
+	ends, err := c.admin.ListEndOffsets(ctx, topic)
 	if err == nil {
 		err = ends.Error()
 	}
