@@ -49,6 +49,9 @@ type partition struct {
 	parkedNew   []string // keys parked in the open transaction
 	deadNew     int      // dead letters of the open transaction
 
+	graphKey        string
+	graph, graphNow string // what wrote the committed state, empty if unknown; what writes now
+
 	context Context
 	produce func(*kgo.Record)
 	slab    []kgo.Record // records are cut from it, so that an emission costs no allocation of its own
@@ -65,6 +68,8 @@ func newPartition(id int32, cfg *Config, cb Callback, lk *lookups) *partition {
 		attributable: cfg.Attributable, callback: cb, hasher: cfg.Hasher(), lookups: lk,
 		log:        cfg.Logger.With("group", cfg.Group, "topic", cfg.Input, "partition", id),
 		appliedKey: string(SideKey{Scope: ScopePartition, Kind: AppliedKind, ID: cfg.Input}.Encode()),
+		graphKey:   string(SideKey{Scope: ScopePartition, Kind: GraphKind}.Encode()),
+		graphNow:   cfg.graph(),
 	}
 	p.reset()
 	return p
@@ -75,7 +80,7 @@ func (p *partition) reset() {
 	p.cells = newStore(func(string) string { return "" })
 	p.side = newStore(sideGroup)
 	p.parked = map[string]struct{}{}
-	p.applied, p.next = -1, -1
+	p.applied, p.next, p.graph = -1, -1, ""
 	p.parkedNew, p.deadNew = p.parkedNew[:0], 0
 }
 
@@ -214,6 +219,9 @@ func (p *partition) dirty() bool { return p.next != p.applied }
 // changelog produces what the transaction changed, each key once, to this partition whatever the key hashes to.
 func (p *partition) changelog(table, side string) {
 	p.side.put(p.appliedKey, binary.BigEndian.AppendUint64(nil, uint64(p.next))) //nolint:gosec // not negative
+	if p.graph != p.graphNow {
+		p.side.put(p.graphKey, []byte(p.graphNow))
+	}
 	p.side.keep()
 	for _, log := range []struct {
 		topic string
@@ -230,7 +238,7 @@ func (p *partition) changelog(table, side string) {
 func (p *partition) commit() {
 	p.cells.commit()
 	p.side.commit()
-	p.applied = p.next
+	p.applied, p.graph = p.next, p.graphNow
 	p.parkedNew, p.deadNew = p.parkedNew[:0], 0
 }
 
@@ -261,6 +269,8 @@ func (p *partition) restoreSide(r *kgo.Record) error {
 		}
 		p.applied = int64(binary.BigEndian.Uint64(r.Value)) //nolint:gosec // written from an int64
 		p.next = p.applied
+	case k.Scope == ScopePartition && k.Kind == GraphKind:
+		p.graph = string(r.Value)
 	case k.Scope == ScopeKey && k.Kind == ParkedKind:
 		p.parked[k.Key] = struct{}{}
 	}
