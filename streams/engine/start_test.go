@@ -100,17 +100,6 @@ func TestContradictoryConfigIsRefused(t *testing.T) {
 	}
 }
 
-func TestSecondMemberEndsTheRun(t *testing.T) {
-	c := newCluster(t)
-	r := start(t, testConfig(c.Addrs), count)
-	r.ready()
-	other := c.Client(kgo.ConsumerGroup(group), kgo.ConsumeTopics(input))
-	go other.PollFetches(t.Context())
-	if err := r.wait(); err == nil || !strings.Contains(err.Error(), "another member") {
-		t.Fatalf("run ended with %v", err)
-	}
-}
-
 func TestSuccessorFencesALivingPredecessor(t *testing.T) {
 	c := newCluster(t)
 	c.Produce(inputs(300, 10)...)
