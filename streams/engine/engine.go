@@ -16,6 +16,7 @@ type Engine struct {
 	callback Callback
 	metrics  *metrics
 	state    atomic.Pointer[string] // why it is not ready, nil if it is
+	holding  atomic.Int32           // partitions
 	// rollback is what an abort does to a partition; the tests replace it to show that their audit notices.
 	rollback func(*partition)
 	// retained tells whether a partition's state is good for an assignment at an offset, reaches whether a fence record is the
@@ -50,6 +51,9 @@ func (e *Engine) Ready() error {
 	}
 	return nil
 }
+
+// Partitions is how many this process handles now.
+func (e *Engine) Partitions() int { return int(e.holding.Load()) }
 
 func (e *Engine) setState(why string) { e.state.Store(&why) }
 

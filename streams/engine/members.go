@@ -333,6 +333,7 @@ func (s *session) listRunning() {
 		}
 	}
 	s.metrics.partitions.Set(float64(len(s.running)))
+	s.holding.Store(int32(len(s.running))) //nolint:gosec // a partition count
 }
 
 func (s *session) count(st stage) (n int) {

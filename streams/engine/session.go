@@ -468,7 +468,11 @@ func (s *session) commit(ctx context.Context, records int) error {
 	if failed != nil {
 		try = kgo.TryAbort
 	}
+	// A member that the group has put out learns of it only where rebalances are allowed, and End would wait for a heartbeat
+	// of the session that is over until then.
+	putOut := time.AfterFunc(s.cfg.TransactionTimeout/2, s.tx.AllowRebalance)
 	committed, err := s.tx.End(ctx, try)
+	putOut.Stop()
 	s.open = false
 	switch {
 	case err != nil && failed != nil:
