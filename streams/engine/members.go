@@ -285,15 +285,15 @@ func (s *session) takeRestored() (again []*partition, err error) {
 			pl.known = r.err == nil
 			switch {
 			case errors.Is(r.err, errMoved) && pl.stage == away:
-			case errors.Is(r.err, errMoved) || (r.err == nil && pl.stage == arriving && r.part.applied != pl.at):
-				// Somebody else works on it, and we do not know yet that it is not ours any more.
+			case errors.Is(r.err, errMoved):
 				if pl.tries++; pl.tries > assessTries {
-					return nil, fmt.Errorf("partition %d was assigned at offset %d but its state stands at %d: %w", r.part.id, pl.at, r.part.applied, errMoved)
+					return nil, r.err
 				}
-				pl.known = false
 				again = append(again, r.part)
 			case r.err != nil:
 				return nil, r.err
+			case pl.stage == arriving && !s.retained(r.part, pl.at): // it was assigned anew meanwhile
+				again = append(again, r.part)
 			case pl.stage == arriving:
 				s.admit(r.part.id)
 			}
@@ -303,13 +303,15 @@ func (s *session) takeRestored() (again []*partition, err error) {
 	}
 }
 
-func (s *session) restoreLater(batch []*partition) {
-	if len(batch) == 0 {
+func (s *session) restoreLater(parts []*partition) {
+	if len(parts) == 0 {
 		return
 	}
-	for _, p := range batch {
-		s.places[p.id].restoring = true
-		s.places[p.id].known = false
+	batch := make([]arrival, len(parts))
+	for i, p := range parts {
+		pl := &s.places[p.id]
+		pl.restoring, pl.known = true, false
+		batch[i] = arrival{part: p, at: pl.at}
 	}
 	s.queue <- batch // has room for every partition once
 }

@@ -16,7 +16,12 @@ import (
 // errMoved: the group's offset changed while the partition was restored, so somebody else works on it.
 var errMoved = errors.New("partition is worked on elsewhere")
 
-// restored is the end of one partition's restore.
+// arrival asks for the state of a partition that was assigned at an offset; restored is the end of it.
+type arrival struct {
+	part *partition
+	at   int64
+}
+
 type restored struct {
 	part *partition
 	err  error
@@ -27,7 +32,7 @@ func (s *session) restorer(ctx context.Context) {
 	var fences fencer
 	defer fences.close()
 	for {
-		var batch []*partition
+		var batch []arrival
 		select {
 		case batch = <-s.queue:
 		case <-ctx.Done():
@@ -46,13 +51,13 @@ func (s *session) restorer(ctx context.Context) {
 			return
 		}
 		moved := false
-		for i, p := range batch {
+		for i, a := range batch {
 			end := err
 			if err == nil {
 				end = ends[i]
 			}
 			moved = moved || errors.Is(end, errMoved)
-			s.restored <- restored{part: p, err: end} // has room for every partition
+			s.restored <- restored{part: a.part, err: end} // has room for every partition
 		}
 		s.nudge()
 		if moved { // until the client notices
@@ -67,7 +72,11 @@ func (s *session) restorer(ctx context.Context) {
 // restore rebuilds partitions from their changelogs. It reads read_committed up to a fence record: neither the high-water
 // mark nor the last stable offset tells by itself that the markers of the last commit have arrived everywhere, a record
 // behind them does. State and offsets were written by the same transactions: if nobody committed meanwhile, they agree.
-func (s *session) restore(ctx context.Context, fences *fencer, parts []*partition) ([]error, error) {
+func (s *session) restore(ctx context.Context, fences *fencer, batch []arrival) ([]error, error) {
+	parts := make([]*partition, len(batch))
+	for i, a := range batch {
+		parts[i] = a.part
+	}
 	progress := newProgress(s.metrics)
 	before, err := s.committedOffsets(ctx, parts)
 	if err != nil {
@@ -100,19 +109,30 @@ func (s *session) restore(ctx context.Context, fences *fencer, parts []*partitio
 		return nil, err
 	}
 	ends := make([]error, len(parts))
-	for i, p := range parts {
-		switch {
-		case before[p.id] != after[p.id]:
-			ends[i] = errMoved
-		case p.applied != after[p.id]:
-			ends[i] = &TornError{Group: s.cfg.Group, Topic: s.cfg.Input, Partition: p.id, Applied: p.applied, Committed: after[p.id]}
-		default:
-			ends[i] = p.checkGraph(s.cfg)
-		}
+	for i, a := range batch {
+		ends[i] = s.verdict(a, before[a.part.id], after[a.part.id])
 	}
 	progress.end()
 	s.cfg.Logger.Info("restored", "group", s.cfg.Group, "partitions", len(parts), "records", progress.records, "took", time.Since(progress.started))
 	return ends, nil
+}
+
+// verdict on a restored partition, with the group's offset before and after its restore.
+func (s *session) verdict(a arrival, before, after int64) error {
+	p := a.part
+	if err := p.checkGraph(s.cfg); err != nil {
+		return err
+	}
+	switch {
+	case before != after:
+		return fmt.Errorf("partition %d: the group went from %d to %d: %w", p.id, before, after, errMoved)
+	case p.applied != after:
+		return &TornError{Group: s.cfg.Group, Topic: s.cfg.Input, Partition: p.id, Applied: p.applied, Committed: after}
+	case p.applied != a.at:
+		// The assignment is one of the past, and the client does not know yet.
+		return fmt.Errorf("partition %d: assigned at %d, the group is at %d: %w", p.id, a.at, after, errMoved)
+	}
+	return nil
 }
 
 // progress of one restore, shared by its workers.

@@ -48,7 +48,7 @@ type session struct {
 	joined     bool
 	settled    bool // everything assigned was running once
 	generation int32
-	queue      chan []*partition // to the restorer
+	queue      chan []arrival // to the restorer
 	restored   chan restored
 
 	// records handed to Goka and not done yet
@@ -71,7 +71,7 @@ func newSession(e *Engine, parts []*partition) *session {
 	s := &session{
 		Engine: e, cfg: &e.cfg, parts: parts,
 		connected: make(chan struct{}), generation: -1,
-		places: make([]place, len(parts)), queue: make(chan []*partition, len(parts)), restored: make(chan restored, len(parts)),
+		places: make([]place, len(parts)), queue: make(chan []arrival, len(parts)), restored: make(chan restored, len(parts)),
 		idle: make(chan struct{}, 1), fatal: make(chan error, 1), abandoned: make(chan error, 1),
 	}
 	for range parts {
