@@ -44,7 +44,7 @@ type Config struct {
 	SessionTimeout     time.Duration // 6 s
 	// HeartbeatInterval is how soon a member learns of a rebalance, so how long one takes. With BrokerAssigns the broker sets
 	// it, and the session timeout too.
-	HeartbeatInterval time.Duration // 100 ms, at most a tenth of SessionTimeout
+	HeartbeatInterval time.Duration // 50 ms, at most a tenth of SessionTimeout
 	CallbackTimeout   time.Duration // 5 s; a callback that runs longer ends the process
 
 	// Attributable tells whether a key names something that can be parked. Records of other keys (ticks) that fail become
@@ -73,7 +73,7 @@ func (c Config) withDefaults() Config {
 	duration(&c.TransactionTimeout, 2*time.Second)
 	duration(&c.SessionTimeout, 6*time.Second)
 	duration(&c.CallbackTimeout, 5*time.Second)
-	duration(&c.HeartbeatInterval, min(100*time.Millisecond, c.SessionTimeout/10))
+	duration(&c.HeartbeatInterval, min(50*time.Millisecond, c.SessionTimeout/10))
 	if c.RecordsMax == 0 {
 		c.RecordsMax = 2_000
 	}

@@ -51,6 +51,7 @@ const (
 	newsExpected                 // a callback announced the partition
 	newsAssigned                 // the partition will be read from an offset
 	newsLost                     // a callback took it
+	newsBlocked                  // a rebalance waits for the open transaction
 )
 
 type news struct {
@@ -85,21 +86,6 @@ func (b *bulletin) take() []news {
 	return list
 }
 
-// reassigns tells whether a partition got a new place to be read from that was not taken yet.
-func (b *bulletin) reassigns(partition int32) bool {
-	if !b.fresh.Load() {
-		return false
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, n := range b.list {
-		if n.kind == newsAssigned && n.partition == partition {
-			return true
-		}
-	}
-	return false
-}
-
 // groupOptions make the client a member of the group.
 func (s *session) groupOptions() []kgo.Opt {
 	list := func(kind newsKind, partitions []int32) []news {
@@ -123,6 +109,7 @@ func (s *session) groupOptions() []kgo.Opt {
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
 			s.tell(list(newsLost, m[s.cfg.Input]))
 		}),
+		kgo.OnPartitionsCallbackBlocked(func(context.Context, *kgo.Client) { s.tell([]news{{kind: newsBlocked}}) }),
 		kgo.AdjustFetchOffsetsFn(s.assigned),
 	}
 	if s.cfg.BrokerAssigns {
@@ -187,6 +174,7 @@ func (s *session) assess(ctx context.Context) (rewound bool, err error) {
 		switch n.kind {
 		case newsJoined:
 			s.joined = true
+		case newsBlocked: // the transaction has ended on it
 		case newsExpected:
 			if pl := &s.places[n.partition]; pl.stage == away {
 				pl.stage, pl.at = arriving, -1
@@ -219,7 +207,7 @@ func (s *session) assess(ctx context.Context) (rewound bool, err error) {
 	}
 	if !s.settled && s.joined && s.count(arriving) == 0 {
 		s.settled = true
-		s.state.Store(nil)
+		s.engine.state.Store(nil)
 	}
 	return rewound, nil
 }
@@ -242,15 +230,15 @@ func (s *session) lose(p int32) {
 func (s *session) take(p int32, at int64) bool {
 	pl := &s.places[p]
 	pl.at, pl.tries = at, 0
-	if pl.restoring { // of an assignment before this one; its result will be measured against this
+	if pl.restoring { // for an assignment before this one; its result will be measured against this
 		pl.stage = arriving
-		s.listRunning()
 		return false
 	}
-	if pl.known && s.retained(s.parts[p], at) {
+	if pl.known && s.engine.retained(s.parts[p], at) {
 		s.admit(p)
 		return false
 	}
+	s.client.PauseFetchPartitions(map[string][]int32{s.cfg.Input: {p}}) // it may have been admitted since it was paused
 	pl.stage = arriving
 	s.listRunning()
 	return true
@@ -292,7 +280,7 @@ func (s *session) takeRestored() (again []*partition, err error) {
 				again = append(again, r.part)
 			case r.err != nil:
 				return nil, r.err
-			case pl.stage == arriving && !s.retained(r.part, pl.at): // it was assigned anew meanwhile
+			case pl.stage == arriving && !s.engine.retained(r.part, pl.at): // it was assigned anew meanwhile
 				again = append(again, r.part)
 			case pl.stage == arriving:
 				s.admit(r.part.id)
@@ -335,7 +323,7 @@ func (s *session) listRunning() {
 		}
 	}
 	s.metrics.partitions.Set(float64(len(s.running)))
-	s.holding.Store(int32(len(s.running))) //nolint:gosec // a partition count
+	s.engine.holding.Store(int32(len(s.running))) //nolint:gosec // a partition count
 }
 
 func (s *session) count(st stage) (n int) {

@@ -11,7 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/caudalpay/caudal/streams/engine"
 	"github.com/caudalpay/caudal/streams/streamtest"
@@ -232,7 +236,7 @@ func TestMembersComeAndGo(t *testing.T) {
 		c := newCluster(t)
 		f := feed(c, 5*time.Millisecond, 10, 500)
 		members := map[int]*running{0: startMember(t, c, 0, change)}
-		for until := time.Now().Add(6 * time.Second); time.Now().Before(until); {
+		for until := time.Now().Add(4 * time.Second); time.Now().Before(until); {
 			i := random.IntN(4)
 			if m := members[i]; m == nil {
 				members[i] = startMember(t, c, i, change)
@@ -255,6 +259,89 @@ func TestMembersComeAndGo(t *testing.T) {
 		f.stop(t)
 		finish(t, c, members[0], members[1])
 	})
+}
+
+// TestRestoreRunsBesideTheOthers: partitions come back to a member whose restore of them stalls; those it has go on.
+func TestRestoreRunsBesideTheOthers(t *testing.T) {
+	c := newCluster(t)
+	o := observe(c)
+	f := feed(c, 5*time.Millisecond, 8, 2000)
+	first, second := startMember(t, c, 0), startMember(t, c, 1)
+	o.await(t, "start", even("worker-0", "worker-1"))
+	before := o.owners()
+	o.forget()
+	stall := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: table, Err: kerr.NotLeaderForPartition, Count: 20})
+	second.stop()
+	o.await(t, "leave", even("worker-0"))
+	kept, moved := o.pauses(before)
+	t.Logf("restore stalled by %d refusals: kept partitions paused %v, moved ones %v", stall.Hits(), kept, moved)
+	if stall.Hits() == 0 || kept > 900*time.Millisecond || moved < 2*kept {
+		t.Errorf("kept partitions paused %v, moved ones %v, %d refusals", kept, moved, stall.Hits())
+	}
+	f.stop(t)
+	finish(t, c, first)
+}
+
+// TestSixtyFourPartitions: three members share them evenly, and one is left with all.
+func TestSixtyFourPartitions(t *testing.T) {
+	c := streamtest.Start(t)
+	c.Topics(64, input, output, table, side, dead)
+	c.Topics(1, rates)
+	many := func(cfg *engine.Config) { cfg.Partitions = 64 }
+	f := feed(c, 5*time.Millisecond, 10, 500)
+	var members []*running
+	for i, want := range [][]int{{64}, {32, 32}, {21, 21, 22}} {
+		members = append(members, startMember(t, c, i, many))
+		holdEventually(t, members, want)
+	}
+	members[1].stop()
+	holdEventually(t, []*running{members[0], members[2]}, []int{32, 32})
+	members[2].stop()
+	holdEventually(t, members[:1], []int{64})
+	f.stop(t)
+	finish(t, c, members[0])
+}
+
+func TestMetricsTellOfRebalancesAndRestores(t *testing.T) {
+	c := newCluster(t)
+	c.Produce(inputs(400, 40)...)
+	reg := prometheus.NewRegistry()
+	first := startMember(t, c, 0, func(cfg *engine.Config) { cfg.Registerer = reg })
+	first.caughtUp(c)
+	second := startMember(t, c, 1)
+	holdEventually(t, []*running{first, second}, []int{2, 2})
+	c.Produce(inputs(400, 40)...)
+	first.caughtUp(c)
+	second.stop()
+	holdEventually(t, []*running{first}, []int{4})
+	values := gathered(t, reg)
+	for name, least := range map[string]float64{
+		"caudal_streams_rebalances_total": 3, "caudal_streams_fences_total": 2, "caudal_streams_partitions": 4,
+		"caudal_streams_restored_records_total": 40, "caudal_streams_restore_seconds": 0.0001,
+	} {
+		if values[name] < least {
+			t.Errorf("%s is %v, want at least %v", name, values[name], least)
+		}
+	}
+	if left := values["caudal_streams_restore_remaining_records"]; left != 0 {
+		t.Errorf("%v records are left to restore", left)
+	}
+	finish(t, c, first)
+}
+
+func gathered(t *testing.T, reg *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			values[f.GetName()] += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return values
 }
 
 // testSeed prints the seed; CAUDAL_TEST_SEED repeats one.

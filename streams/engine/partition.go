@@ -28,8 +28,9 @@ const (
 // every attempt, so one record would stop the partition for ever.
 const recordBytesMax = 900 << 10
 
-// partition is the state of one partition and the work on its records. It belongs to the engine and outlives Goka's
-// generations. While records are handed to Goka only the partition's goroutine touches it; otherwise only the engine's.
+// partition is the state of one partition and the work on its records. It belongs to the engine and outlives generations.
+// While records are handed to Goka only the partition's goroutine touches it, while it is restored only the restorer;
+// otherwise only the loop.
 type partition struct {
 	id, count    int32
 	input        string

@@ -274,7 +274,7 @@ func (s *session) restoreFetched(fp kgo.FetchTopicPartition, fence string, progr
 	p, records, left := s.parts[fp.Partition], 0, int64(0)
 	for _, r := range fp.Records {
 		if IsFence(r.Key) {
-			if s.reaches(string(r.Value), fence) {
+			if s.engine.reaches(string(r.Value), fence) {
 				passed = true
 				break
 			}

@@ -30,9 +30,10 @@ var errAborted = errors.New("transaction aborted")
 
 // session is the life of the transactional client: from fencing the predecessor to the first thing that goes wrong.
 type session struct {
-	*Engine
-	cfg   *Config
-	parts []*partition
+	engine  *Engine
+	cfg     *Config
+	metrics *metrics
+	parts   []*partition
 
 	tx        *kgo.GroupTransactSession
 	client    *kgo.Client
@@ -69,7 +70,7 @@ type session struct {
 
 func newSession(e *Engine, parts []*partition) *session {
 	s := &session{
-		Engine: e, cfg: &e.cfg, parts: parts,
+		engine: e, cfg: &e.cfg, metrics: e.metrics, parts: parts,
 		connected: make(chan struct{}), generation: -1,
 		places: make([]place, len(parts)), queue: make(chan []arrival, len(parts)), restored: make(chan restored, len(parts)),
 		idle: make(chan struct{}, 1), fatal: make(chan error, 1), abandoned: make(chan error, 1),
@@ -251,7 +252,7 @@ func (s *session) resume(ctx context.Context, aborted error) error {
 	}
 	s.cfg.Logger.Warn("transaction aborted, going on with the state of the last commit", "group", s.cfg.Group, "error", aborted, "aborts", s.aborts)
 	for _, p := range s.running {
-		s.rollback(p)
+		s.engine.rollback(p)
 	}
 	s.produceFailed.Store(nil)
 	select {
@@ -300,13 +301,16 @@ func (s *session) transaction(ctx context.Context, fetches kgo.Fetches) error {
 		return err
 	}
 	var pollFailed error
-	for records < s.cfg.RecordsMax && time.Since(began) < s.cfg.CommitInterval && pollFailed == nil && ctx.Err() == nil && !s.bulletin.fresh.Load() {
-		more := s.tx.PollRecords(nil, s.cfg.RecordsMax-records) //nolint:staticcheck,contextcheck // nil means: only what is buffered
-		pollFailed = pollError(more)
-		n := more.NumRecords()
+	more := func() bool {
+		return records < s.cfg.RecordsMax && time.Since(began) < s.cfg.CommitInterval && pollFailed == nil && ctx.Err() == nil && !s.bulletin.fresh.Load()
+	}
+	for more() {
+		buffered := s.tx.PollRecords(nil, s.cfg.RecordsMax-records) //nolint:staticcheck,contextcheck // nil means: only what is buffered
+		pollFailed = pollError(buffered)
+		n := buffered.NumRecords()
 		if n > 0 {
 			records += n
-			if err := s.dispatch(more); err != nil {
+			if err := s.dispatch(buffered); err != nil {
 				return err
 			}
 			continue
@@ -353,11 +357,8 @@ func (s *session) dispatch(fetches kgo.Fetches) (err error) {
 		if err != nil || len(fp.Records) == 0 {
 			return
 		}
-		if s.bulletin.reassigns(fp.Partition) {
-			// It went and came back while this transaction was open: these records are read from another place.
-			moved := fmt.Errorf("partition %d: %w", fp.Partition, errMoved)
-			s.produceFailed.CompareAndSwap(nil, &moved)
-			s.pending.Add(-int64(len(fp.Records)))
+		if s.places[fp.Partition].stage != running {
+			err = fmt.Errorf("the client handed out records of partition %d, which is paused", fp.Partition)
 			return
 		}
 		c := s.claims[fp.Partition]
