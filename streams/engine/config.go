@@ -52,7 +52,8 @@ type Config struct {
 	Attributable func(key []byte) bool
 
 	// BrokerAssigns leaves the assignment of partitions to the broker (KIP-848, Apache Kafka 4.3 or later); all members of a
-	// group must agree on it. Without it the members assign, cooperative-sticky.
+	// group must agree on it. A rebalance then takes as long as the broker's group.consumer.heartbeat.interval.ms, 5 s unless
+	// set. Without it, and where the broker cannot, the members assign, cooperative-sticky.
 	BrokerAssigns bool
 	// AcceptGraph takes over state that was written by a group with other edges; set it for one start.
 	AcceptGraph bool

@@ -383,8 +383,8 @@ func (s *session) committedNow(ctx context.Context, parts []*partition) (map[int
 
 // leave tells the group that this member does not come back. A static member is not taken out by its client's end: its
 // partitions would lie still until its session is over.
-func (s *session) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+func (s *session) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
 	member, _ := s.client.GroupMetadata()
 	s.tx.AllowRebalance()

@@ -110,7 +110,7 @@ func (s *session) run(ctx context.Context) error {
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("running goka: %w", err)
 	}
-	s.leave()
+	s.leave(ctx)
 	return nil
 }
 
