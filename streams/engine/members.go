@@ -24,6 +24,10 @@ const (
 	leaveTimeout  = 3 * time.Second
 	assessTries   = 20 // restores of one assignment, before the disagreement counts as an error
 	assessBackoff = 200 * time.Millisecond
+
+	// Where the offsets of an assignment are in an open transaction, the client asks again only after a second.
+	hurryAfter = 30 * time.Millisecond
+	hurryTimes = 4
 )
 
 type stage uint8
@@ -38,6 +42,8 @@ const (
 type place struct {
 	stage     stage
 	at        int64 // the group's offset when it was assigned, -1 if none
+	unplaced  int   // announced, and its offset is not known yet: how often that was hurried, plus one
+	since     time.Time
 	known     bool  // its state is in memory
 	restoring bool  // the restorer has it: nobody else may touch its state
 	tries     int
@@ -177,7 +183,8 @@ func (s *session) assess(ctx context.Context) (rewound bool, err error) {
 		case newsBlocked: // the transaction has ended on it
 		case newsExpected:
 			if pl := &s.places[n.partition]; pl.stage == away {
-				pl.stage, pl.at = arriving, -1
+				pl.stage, pl.unplaced, pl.since = arriving, 1, time.Now()
+				time.AfterFunc(hurryAfter+time.Millisecond, s.nudge)
 			}
 		case newsLost:
 			s.lose(n.partition)
@@ -202,6 +209,7 @@ func (s *session) assess(ctx context.Context) (rewound bool, err error) {
 	}
 	s.restoreLater(append(queue, again...))
 	s.forgetAway()
+	s.hurry(ctx)
 	if len(list) > 0 {
 		s.reportGeneration()
 	}
@@ -222,14 +230,14 @@ func (s *session) lose(p int32) {
 		pl.leftAt = time.Now()
 		time.AfterFunc(s.cfg.SessionTimeout+time.Millisecond, s.nudge)
 	}
-	pl.stage = away
+	pl.stage, pl.unplaced = away, 0
 	s.listRunning()
 }
 
 // take notes an assignment and tells whether the partition must be restored first.
 func (s *session) take(p int32, at int64) bool {
 	pl := &s.places[p]
-	pl.at, pl.tries = at, 0
+	pl.at, pl.tries, pl.unplaced = at, 0, 0
 	if pl.restoring { // for an assignment before this one; its result will be measured against this
 		pl.stage = arriving
 		return false
@@ -315,6 +323,33 @@ func (s *session) forgetAway() {
 	}
 }
 
+// hurry makes the client ask for the offsets of announced partitions again, once they are out of the transaction that held
+// them: a member that rejoins without news gets its assignment confirmed, and a new look at the offsets with it.
+func (s *session) hurry(ctx context.Context) {
+	var late []*partition
+	for i := range s.places {
+		pl := &s.places[i]
+		if pl.unplaced == 0 || pl.unplaced > hurryTimes || time.Since(pl.since) < hurryAfter {
+			continue
+		}
+		pl.since = time.Now()
+		late = append(late, s.parts[i])
+		time.AfterFunc(hurryAfter+time.Millisecond, s.nudge)
+	}
+	if len(late) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, hurryAfter)
+	defer cancel()
+	if _, err := s.committedNow(ctx, late); err != nil {
+		return
+	}
+	for _, p := range late {
+		s.places[p.id].unplaced++
+	}
+	s.client.ForceRebalance()
+}
+
 func (s *session) listRunning() {
 	s.running = s.running[:0]
 	for i := range s.places {
@@ -363,20 +398,41 @@ func (s *session) committedOffsets(ctx context.Context, parts []*partition) (map
 	}
 }
 
+// committedNow names the partitions: among all of a group's offsets the coordinator does not list one that has none but in
+// an open transaction.
 func (s *session) committedNow(ctx context.Context, parts []*partition) (map[int32]int64, error) {
-	offsets, err := kadm.NewClient(s.client).FetchOffsets(kadm.RequireStable(ctx), s.cfg.Group)
+	if len(parts) == 0 {
+		return nil, nil
+	}
+	topic := kmsg.NewOffsetFetchRequestGroupTopic()
+	topic.Topic, topic.TopicID = s.cfg.Input, s.inputID
+	for _, p := range parts {
+		topic.Partitions = append(topic.Partitions, p.id)
+	}
+	group := kmsg.NewOffsetFetchRequestGroup()
+	group.Group, group.Topics = s.cfg.Group, []kmsg.OffsetFetchRequestGroupTopic{topic}
+	request := kmsg.NewPtrOffsetFetchRequest()
+	request.RequireStable, request.Groups = true, []kmsg.OffsetFetchRequestGroup{group}
+	response, err := request.RequestWith(ctx, s.client)
 	if err != nil {
 		return nil, fmt.Errorf("fetching committed offsets: %w", err)
 	}
 	found := make(map[int32]int64, len(parts))
-	for _, p := range parts {
-		found[p.id] = -1
-		if o, ok := offsets.Lookup(s.cfg.Input, p.id); ok {
-			if o.Err != nil {
-				return nil, fmt.Errorf("fetching committed offset of partition %d: %w", p.id, o.Err)
-			}
-			found[p.id] = o.At
+	for _, g := range response.Groups {
+		if err := kerr.ErrorForCode(g.ErrorCode); err != nil {
+			return nil, fmt.Errorf("fetching committed offsets: %w", err)
 		}
+		for _, t := range g.Topics {
+			for _, p := range t.Partitions {
+				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+					return nil, fmt.Errorf("fetching committed offset of partition %d: %w", p.Partition, err)
+				}
+				found[p.Partition] = max(-1, p.Offset)
+			}
+		}
+	}
+	if len(found) != len(parts) {
+		return nil, fmt.Errorf("fetching committed offsets: the broker told %d of %d", len(found), len(parts))
 	}
 	return found, nil
 }

@@ -282,6 +282,31 @@ func TestRestoreRunsBesideTheOthers(t *testing.T) {
 	finish(t, c, first)
 }
 
+// TestOffsetsInAnOpenTransactionCostNoSecond: the coordinator answers that the offsets of what was just assigned are about to
+// change, after which the client would wait for a second.
+func TestOffsetsInAnOpenTransactionCostNoSecond(t *testing.T) {
+	c := newCluster(t)
+	o := observe(c)
+	f := feed(c, 5*time.Millisecond, 8, 500)
+	first := startMember(t, c, 0)
+	o.await(t, "start", even("worker-0"))
+	before := o.owners()
+	o.forget()
+	unstable := c.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.OffsetFetch}, Topic: input, Err: kerr.UnstableOffsetCommit,
+		When: func(r kmsg.Request) bool { return r.(*kmsg.OffsetFetchRequest).Groups[0].MemberID != nil },
+	})
+	second := startMember(t, c, 1)
+	o.await(t, "join", even("worker-0", "worker-1"))
+	kept, moved := o.pauses(before)
+	t.Logf("kept partitions paused %v, moved ones %v", kept, moved)
+	if unstable.Hits() == 0 || moved > 900*time.Millisecond {
+		t.Errorf("moved partitions paused %v, %d refusals", moved, unstable.Hits())
+	}
+	f.stop(t)
+	finish(t, c, first, second)
+}
+
 // TestSixtyFourPartitions: three members share them evenly, and one is left with all.
 func TestSixtyFourPartitions(t *testing.T) {
 	c := streamtest.Start(t)

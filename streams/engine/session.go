@@ -12,6 +12,7 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/lovoo/goka"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -38,6 +39,7 @@ type session struct {
 	tx        *kgo.GroupTransactSession
 	client    *kgo.Client
 	connected chan struct{} // closed once client is there
+	inputID   kadm.TopicID
 	claims    []*claim
 
 	// membership
@@ -90,6 +92,11 @@ func (s *session) run(ctx context.Context) error {
 		return err
 	}
 	defer s.tx.CloseAllowingRebalance()
+	details, err := kadm.NewClient(s.client).ListTopics(ctx, s.cfg.Input)
+	if err != nil {
+		return fmt.Errorf("describing %s: %w", s.cfg.Input, err)
+	}
+	s.inputID = details[s.cfg.Input].ID
 	for _, p := range s.parts {
 		p.bind(ctx, s.produce)
 	}
