@@ -26,7 +26,7 @@ const (
 	assessBackoff = 200 * time.Millisecond
 
 	// Where the offsets of an assignment are in an open transaction, the client asks again only after a second.
-	hurryAfter = 30 * time.Millisecond
+	hurryAfter = 100 * time.Millisecond
 	hurryTimes = 4
 )
 
@@ -44,8 +44,8 @@ type place struct {
 	at        int64 // the group's offset when it was assigned, -1 if none
 	unplaced  int   // announced, and its offset is not known yet: how often that was hurried, plus one
 	since     time.Time
-	known     bool  // its state is in memory
-	restoring bool  // the restorer has it: nobody else may touch its state
+	known     bool // its state is in memory
+	restoring bool // the restorer has it: nobody else may touch its state
 	tries     int
 	leftAt    time.Time
 }
