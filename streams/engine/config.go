@@ -27,7 +27,8 @@ type Config struct {
 	// Partitions is the count that Input, Outputs, Table, Side and DeadLetters must have.
 	Partitions int32
 
-	// TransactionalID and InstanceID must be the same at every start of the process: they fence and replace the predecessor.
+	// TransactionalID and InstanceID must be the same at every start of the process, since they fence and replace the
+	// predecessor, and different for every member of the group.
 	TransactionalID string
 	InstanceID      string
 

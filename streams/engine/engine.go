@@ -57,7 +57,7 @@ func (e *Engine) Partitions() int { return int(e.holding.Load()) }
 
 func (e *Engine) setState(why string) { e.state.Store(&why) }
 
-// Run consumes until ctx ends; then it commits what is in work and returns nil. After an error the process should end and
+// Run consumes until ctx ends; then it commits what is in work, leaves the group and returns nil. After an error the process should end and
 // start again: some errors leave goroutines behind that cannot be stopped.
 func (e *Engine) Run(ctx context.Context) error {
 	defer e.setState("stopped")

@@ -298,7 +298,10 @@ func pollError(f kgo.Fetches) (failed error) {
 // transaction handles what was polled, and what more arrives while it is at it, and commits. It commits as soon as no
 // input waits and the last commit is a gap ago, so that a lone record is not held at all.
 func (s *session) transaction(ctx context.Context, fetches kgo.Fetches) error {
-	if err := s.tx.Begin(); err != nil {
+	hung := time.AfterFunc(commitTimeout, func() { s.abandon(errors.New("the client does not begin a transaction")) }) // Begin knows no context
+	err := s.tx.Begin()
+	hung.Stop()
+	if err != nil {
 		return fmt.Errorf("beginning transaction: %w", err)
 	}
 	s.open = true
