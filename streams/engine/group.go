@@ -196,6 +196,48 @@ func (s *session) committedNow(ctx context.Context, parts []*partition) (map[int
 	return found, nil
 }
 
+// releaseName takes the place of a dead predecessor: where the broker assigns it would keep the name for the member that had
+// it until that one's session is over. A living one is put out, as it is where the members assign.
+func (s *session) releaseName(ctx context.Context, client *kgo.Client) error {
+	describe := kmsg.NewPtrConsumerGroupDescribeRequest()
+	describe.Groups = []string{s.cfg.Group}
+	described, err := describe.RequestWith(ctx, client)
+	if err != nil {
+		return fmt.Errorf("looking for the predecessor in group %s: %w", s.cfg.Group, err)
+	}
+	for _, g := range described.Groups { // none in a group that is not there yet
+		for _, m := range g.Members {
+			if m.InstanceID == nil || *m.InstanceID != s.cfg.InstanceID {
+				continue
+			}
+			if err := s.endMember(ctx, client, m.MemberID, epochAway); err != nil {
+				return fmt.Errorf("taking over the name %s: %w", s.cfg.InstanceID, err)
+			}
+		}
+	}
+	return nil
+}
+
+// What a static member says with its last heartbeat.
+const (
+	epochGone = -1 // it does not come back
+	epochAway = -2 // its place is kept for the next one of its name
+)
+
+func (s *session) endMember(ctx context.Context, client *kgo.Client, member string, epoch int32) error {
+	request := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	request.Group, request.MemberID, request.MemberEpoch, request.InstanceID = s.cfg.Group, member, epoch, &s.cfg.InstanceID
+	response, err := request.RequestWith(ctx, client)
+	if err != nil {
+		return err
+	}
+	err = kerr.ErrorForCode(response.ErrorCode)
+	if errors.Is(err, kerr.UnknownMemberID) {
+		return nil // its session has ended
+	}
+	return err
+}
+
 // leave tells the group that this member does not come back. A static member is not taken out by its client's end: its
 // partitions would lie still until its session is over.
 func (s *session) leave(ctx context.Context) {
@@ -205,12 +247,7 @@ func (s *session) leave(ctx context.Context) {
 	s.tx.AllowRebalance()
 	err := s.client.LeaveGroupContext(ctx) // ends the membership on this side
 	if s.cfg.BrokerAssigns {
-		request := kmsg.NewPtrConsumerGroupHeartbeatRequest()
-		request.Group, request.MemberID, request.MemberEpoch, request.InstanceID = s.cfg.Group, member, -1, &s.cfg.InstanceID
-		var response *kmsg.ConsumerGroupHeartbeatResponse
-		if response, err = request.RequestWith(ctx, s.client); err == nil {
-			err = kerr.ErrorForCode(response.ErrorCode)
-		}
+		err = s.endMember(ctx, s.client, member, epochGone)
 	} else if err == nil {
 		_, err = kadm.NewClient(s.client).LeaveGroup(ctx, kadm.LeaveGroup(s.cfg.Group).InstanceIDs(s.cfg.InstanceID))
 	}

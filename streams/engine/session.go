@@ -134,6 +134,9 @@ func (s *session) fencePredecessor(ctx context.Context) error {
 	if _, _, err := client.ProducerID(ctx); err != nil {
 		return fmt.Errorf("fencing the predecessor: %w", err)
 	}
+	if s.cfg.BrokerAssigns {
+		return s.releaseName(ctx, client)
+	}
 	return nil
 }
 

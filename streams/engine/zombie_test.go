@@ -191,10 +191,16 @@ func TestZombie(t *testing.T) {
 // TestTakeoverAfterKill measures how long a killed member's partitions stand still when it is started again at once, and
 // when it is not. The bounds are three times what the configured timeouts come to.
 func TestTakeoverAfterKill(t *testing.T) {
+	for name, env := range map[string][]string{"cooperative": nil, "broker assigns": {childBrokerAssigns + "=1"}} {
+		t.Run(name, func(t *testing.T) { takeoverAfterKill(t, env) })
+	}
+}
+
+func takeoverAfterKill(t *testing.T, env []string) {
 	c := newCluster(t)
 	o := observe(c)
 	f := feed(c, 5*time.Millisecond, 10, 500)
-	h := newHouse(t, c)
+	h := newHouse(t, c, env...)
 	h.start(0)
 	h.start(1)
 	o.await(t, "start", even("worker-0", "worker-1"))
