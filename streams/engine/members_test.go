@@ -270,12 +270,21 @@ func TestRestoreRunsBesideTheOthers(t *testing.T) {
 	o.await(t, "start", even("worker-0", "worker-1"))
 	before := o.owners()
 	o.forget()
-	stall := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: table, Err: kerr.NotLeaderForPartition, Count: 20})
+	var since time.Time // of the first refusal
+	stall := c.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.Fetch}, Topic: table, Err: kerr.NotLeaderForPartition, Count: -1,
+		When: func(kmsg.Request) bool {
+			if since.IsZero() {
+				since = time.Now()
+			}
+			return time.Since(since) < 2*time.Second
+		},
+	})
 	second.stop()
 	o.await(t, "leave", even("worker-0"))
 	kept, moved := o.pauses(before)
 	t.Logf("restore stalled by %d refusals: kept partitions paused %v, moved ones %v", stall.Hits(), kept, moved)
-	if stall.Hits() == 0 || kept > 900*time.Millisecond || moved < 2*kept {
+	if stall.Hits() == 0 || kept > 900*time.Millisecond || moved < 2*time.Second {
 		t.Errorf("kept partitions paused %v, moved ones %v, %d refusals", kept, moved, stall.Hits())
 	}
 	f.stop(t)
