@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -46,7 +47,8 @@ type feeder struct {
 }
 
 func feed(c *streamtest.Cluster, tick time.Duration, perTick, keys int) *feeder {
-	ctx, cancel := context.WithCancel(c.Context())
+	outlive := c.Context()
+	ctx, cancel := context.WithCancel(outlive)
 	f := &feeder{cancel: cancel, ended: make(chan error, 1)}
 	client := c.Client(kgo.ProducerLinger(0))
 	go func() {
@@ -55,11 +57,11 @@ func feed(c *streamtest.Cluster, tick time.Duration, perTick, keys int) *feeder 
 		for ctx.Err() == nil {
 			<-t.C
 			for range perTick {
-				client.Produce(c.Context(), record(fmt.Sprintf("acc-%d", f.sent%keys), "v"+strconv.Itoa(f.sent)), nil)
+				client.Produce(outlive, record(fmt.Sprintf("acc-%d", f.sent%keys), "v"+strconv.Itoa(f.sent)), nil)
 				f.sent++
 			}
 		}
-		f.ended <- client.Flush(c.Context())
+		f.ended <- client.Flush(outlive)
 	}()
 	return f
 }
@@ -111,11 +113,7 @@ func (o *observer) see(r *kgo.Record) {
 func (o *observer) owners() map[int32]string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	owners := map[int32]string{}
-	for p, w := range o.owner {
-		owners[p] = w
-	}
-	return owners
+	return maps.Clone(o.owner)
 }
 
 // holds counts the partitions that each member was last seen to work on.

@@ -48,7 +48,9 @@ func (h *house) kill(i int) {
 	if err := w.cmd.Process.Kill(); err != nil {
 		h.t.Fatal(err)
 	}
-	<-w.ended
+	if err := <-w.ended; err == nil {
+		h.t.Fatalf("member %d was killed and ended in order", i)
+	}
 	delete(h.members, i)
 	delete(h.stopped, i)
 	h.faults["kill"]++
