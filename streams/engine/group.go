@@ -32,6 +32,8 @@ func (s *session) groupOptions() []kgo.Opt {
 		kgo.ConsumerGroup(s.cfg.Group), kgo.ConsumeTopics(s.cfg.Input), kgo.InstanceID(s.cfg.InstanceID),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.SessionTimeout(s.cfg.SessionTimeout), kgo.HeartbeatInterval(s.cfg.HeartbeatInterval),
+		// Who has not come by then could not commit any more either, and everybody's commits wait for a rebalance.
+		kgo.RebalanceTimeout(max(s.cfg.SessionTimeout, s.cfg.CallbackTimeout+s.cfg.TransactionTimeout)),
 		kgo.BlockRebalanceOnPoll(),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
 			s.tell(list(newsExpected, m[s.cfg.Input]))
@@ -245,13 +247,26 @@ func (s *session) leave(ctx context.Context) {
 	defer cancel()
 	member, _ := s.client.GroupMetadata()
 	s.tx.AllowRebalance()
-	err := s.client.LeaveGroupContext(ctx) // ends the membership on this side
+	// This ends the membership on our side; but not while a rebalance waits for somebody else.
+	local, cancelLocal := context.WithTimeout(ctx, leaveTimeout/10)
+	defer cancelLocal()
+	_ = s.client.LeaveGroupContext(local)
+	var err error
 	if s.cfg.BrokerAssigns {
 		err = s.endMember(ctx, s.client, member, epochGone)
-	} else if err == nil {
+	} else {
 		_, err = kadm.NewClient(s.client).LeaveGroup(ctx, kadm.LeaveGroup(s.cfg.Group).InstanceIDs(s.cfg.InstanceID))
 	}
 	if err != nil {
 		s.cfg.Logger.Warn("did not leave the group; its partitions wait for the end of the session", "error", err)
 	}
+}
+
+// close ends the client. A join or a sync that waits for a member that is dead or asleep would hold it for as long as a
+// rebalance may take.
+func (s *session) close() {
+	cut := time.AfterFunc(leaveTimeout, s.cut)
+	s.tx.CloseAllowingRebalance()
+	cut.Stop()
+	s.cut()
 }

@@ -38,7 +38,8 @@ type session struct {
 
 	tx        *kgo.GroupTransactSession
 	client    *kgo.Client
-	connected chan struct{} // closed once client is there
+	connected chan struct{}      // closed once client is there
+	cut       context.CancelFunc // ends what the client is at, whatever that is
 	inputID   kadm.TopicID
 	claims    []*claim
 
@@ -88,10 +89,10 @@ func (s *session) run(ctx context.Context) error {
 	if err := s.fencePredecessor(ctx); err != nil {
 		return err
 	}
-	if err := s.connect(); err != nil {
+	if err := s.connect(ctx); err != nil {
 		return err
 	}
-	defer s.tx.CloseAllowingRebalance()
+	defer s.close()
 	details, err := kadm.NewClient(s.client).ListTopics(ctx, s.cfg.Input)
 	if err != nil {
 		return fmt.Errorf("describing %s: %w", s.cfg.Input, err)
@@ -140,13 +141,15 @@ func (s *session) fencePredecessor(ctx context.Context) error {
 	return nil
 }
 
-func (s *session) connect() error {
-	options := append(s.cfg.clientOptions(),
+func (s *session) connect(ctx context.Context) error {
+	ctx, s.cut = context.WithCancel(context.WithoutCancel(ctx))
+	options := append(s.cfg.clientOptions(), kgo.WithContext(ctx),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.TransactionalID(s.cfg.TransactionalID), kgo.TransactionTimeout(s.cfg.TransactionTimeout),
 		kgo.RecordPartitioner(newPartitioner()), kgo.MaxBufferedRecords(1<<20))
 	tx, err := kgo.NewGroupTransactSession(append(options, s.groupOptions()...)...)
 	if err != nil {
+		s.cut()
 		return fmt.Errorf("opening transactional client: %w", err)
 	}
 	s.tx, s.client = tx, tx.Client()

@@ -82,6 +82,8 @@ func (h *house) leave(i int) {
 			h.t.Logf("member %d ended in leaving: %v", i, err)
 		}
 	case <-time.After(20 * time.Second):
+		_ = w.cmd.Process.Signal(syscall.SIGQUIT) // it says where it hangs
+		<-w.ended
 		h.t.Fatalf("member %d does not end", i)
 	}
 	delete(h.members, i)
