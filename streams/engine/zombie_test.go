@@ -83,7 +83,7 @@ func (h *house) leave(i int) {
 		}
 	case <-time.After(20 * time.Second):
 		_ = w.cmd.Process.Signal(syscall.SIGQUIT) // it says where it hangs
-		<-w.ended
+		h.t.Logf("member %d: %v", i, <-w.ended)
 		h.t.Fatalf("member %d does not end", i)
 	}
 	delete(h.members, i)
