@@ -12,7 +12,7 @@ import (
 // there were. Blocks are only appended to: a value once given out never changes.
 type arena struct {
 	hash  func(key string) uint64
-	index map[uint64]place
+	index map[uint64]spot
 	spill map[string][]byte // keys whose hash another key has
 	block []arenaBlock
 	most  int // bytes of a block; a record larger than that has a block of its own
@@ -21,8 +21,8 @@ type arena struct {
 	live  int // bytes of the newest entry of each key
 }
 
-// place is a block's number and the offset of an entry in it.
-type place struct{ block, offset uint32 }
+// spot is a block's number and the offset of an entry in it.
+type spot struct{ block, offset uint32 }
 
 type arenaBlock struct {
 	bytes []byte // nil: free to be used again
@@ -40,7 +40,7 @@ func newArena() *arena {
 	seed := maphash.MakeSeed()
 	return &arena{
 		hash:  func(key string) uint64 { return maphash.String(seed, key) },
-		index: map[uint64]place{}, spill: map[string][]byte{}, most: blockMost, last: -1,
+		index: map[uint64]spot{}, spill: map[string][]byte{}, most: blockMost, last: -1,
 	}
 }
 
@@ -102,20 +102,20 @@ func (a *arena) all() iter.Seq2[string, []byte] {
 	}
 }
 
-func (a *arena) entry(p place) (key, value []byte) {
+func (a *arena) entry(p spot) (key, value []byte) {
 	b := a.block[p.block].bytes[p.offset:]
 	k := entryHeader + int(binary.LittleEndian.Uint32(b))
 	v := k + int(binary.LittleEndian.Uint32(b[4:]))
 	return b[entryHeader:k:k], b[k:v:v]
 }
 
-func (a *arena) write(key string, value []byte) place {
+func (a *arena) write(key string, value []byte) spot {
 	size := entryHeader + len(key) + len(value)
 	if a.last < 0 || cap(a.block[a.last].bytes)-len(a.block[a.last].bytes) < size {
 		a.grow(size)
 	}
 	b := &a.block[a.last]
-	p := place{uint32(a.last), uint32(len(b.bytes))}                        //nolint:gosec // a block is far below 4 GB, and so is their number
+	p := spot{uint32(a.last), uint32(len(b.bytes))}                        //nolint:gosec // a block is far below 4 GB, and so is their number
 	b.bytes = binary.LittleEndian.AppendUint32(b.bytes, uint32(len(key)))   //nolint:gosec // a record is far below 4 GB
 	b.bytes = binary.LittleEndian.AppendUint32(b.bytes, uint32(len(value))) //nolint:gosec // a record is far below 4 GB
 	b.bytes = append(append(b.bytes, key...), value...)
@@ -140,7 +140,7 @@ func (a *arena) grow(size int) {
 }
 
 // drop forgets an entry.
-func (a *arena) drop(p place, bytes int) {
+func (a *arena) drop(p spot, bytes int) {
 	b := &a.block[p.block]
 	b.live -= entryHeader + bytes
 	a.live -= entryHeader + bytes
@@ -180,7 +180,7 @@ func (a *arena) tidy() {
 func (a *arena) move(block int) {
 	bytes := a.block[block].bytes
 	for offset := 0; offset < len(bytes) && a.block[block].bytes != nil; {
-		p := place{uint32(block), uint32(offset)} //nolint:gosec // a block is far below 4 GB, and so is their number
+		p := spot{uint32(block), uint32(offset)} //nolint:gosec // a block is far below 4 GB, and so is their number
 		key, value := a.entry(p)
 		offset += entryHeader + len(key) + len(value)
 		k := string(key)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -30,19 +31,25 @@ func (c *Config) checkBroker(ctx context.Context) error {
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if err := checkTransactions(ctx, client); err != nil {
+	if err := c.checkVersions(ctx, client); err != nil {
 		return err
 	}
 	return c.checkTopics(ctx, kadm.NewClient(client))
 }
 
-// checkTransactions: before KIP-890 the protocol itself loses and tears transactions.
-func checkTransactions(ctx context.Context, client *kgo.Client) error {
+// checkVersions: before KIP-890 the protocol itself loses and tears transactions. A broker that does not assign partitions
+// leaves that to the members.
+func (c *Config) checkVersions(ctx context.Context, client *kgo.Client) error {
 	request := kmsg.NewPtrApiVersionsRequest()
 	request.ClientSoftwareName, request.ClientSoftwareVersion = "caudal", "1"
 	response, err := request.RequestWith(ctx, client)
 	if err != nil {
 		return fmt.Errorf("asking the broker for its features: %w", err)
+	}
+	assigns := func(k kmsg.ApiVersionsResponseApiKey) bool { return k.ApiKey == int16(kmsg.ConsumerGroupHeartbeat) }
+	if c.BrokerAssigns && !slices.ContainsFunc(response.ApiKeys, assigns) {
+		c.Logger.Warn("the broker does not assign partitions (KIP-848): the members do", "group", c.Group)
+		c.BrokerAssigns = false
 	}
 	for _, f := range response.FinalizedFeatures {
 		if f.Name == "transaction.version" && f.MaxVersionLevel >= 2 {

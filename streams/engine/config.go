@@ -27,7 +27,8 @@ type Config struct {
 	// Partitions is the count that Input, Outputs, Table, Side and DeadLetters must have.
 	Partitions int32
 
-	// TransactionalID and InstanceID must be the same at every start of the process: they fence and replace the predecessor.
+	// TransactionalID and InstanceID must be the same at every start of the process, since they fence and replace the
+	// predecessor, and different for every member of the group.
 	TransactionalID string
 	InstanceID      string
 
@@ -42,11 +43,21 @@ type Config struct {
 	RecordsMax         int           // 2,000 input records
 	TransactionTimeout time.Duration // 2 s; must be below SessionTimeout
 	SessionTimeout     time.Duration // 6 s
-	CallbackTimeout    time.Duration // 5 s; a callback that runs longer ends the process
+	// HeartbeatInterval is how soon a member learns of a rebalance, so how long one takes. With BrokerAssigns the broker sets
+	// it, and the session timeout too.
+	HeartbeatInterval time.Duration // 50 ms, at most a tenth of SessionTimeout
+	CallbackTimeout   time.Duration // 5 s; a callback that runs longer ends the process
 
 	// Attributable tells whether a key names something that can be parked. Records of other keys (ticks) that fail become
 	// dead letters. An attributable key is only accepted on the partition it hashes to: elsewhere it would grow a second state.
 	Attributable func(key []byte) bool
+
+	// BrokerAssigns leaves the assignment of partitions to the broker (KIP-848, Apache Kafka 4.3 or later); all members of a
+	// group must agree on it. A rebalance then takes as long as the broker's group.consumer.heartbeat.interval.ms, 5 s unless
+	// set. Without it, and where the broker cannot, the members assign, cooperative-sticky.
+	BrokerAssigns bool
+	// AcceptGraph takes over state that was written by a group with other edges; set it for one start.
+	AcceptGraph bool
 
 	Logger     *slog.Logger          // slog.Default()
 	Registerer prometheus.Registerer // none: metrics are kept but not registered
@@ -64,6 +75,7 @@ func (c Config) withDefaults() Config {
 	duration(&c.TransactionTimeout, 2*time.Second)
 	duration(&c.SessionTimeout, 6*time.Second)
 	duration(&c.CallbackTimeout, 5*time.Second)
+	duration(&c.HeartbeatInterval, min(50*time.Millisecond, c.SessionTimeout/10))
 	if c.RecordsMax == 0 {
 		c.RecordsMax = 2_000
 	}
@@ -112,6 +124,7 @@ func (c Config) Validate() error {
 	}
 	for name, d := range map[string]time.Duration{
 		"CommitInterval": c.CommitInterval, "TransactionTimeout": c.TransactionTimeout, "CallbackTimeout": c.CallbackTimeout,
+		"HeartbeatInterval": c.HeartbeatInterval,
 	} {
 		if d <= 0 {
 			errs = append(errs, fmt.Errorf("%s is %v", name, d))
@@ -119,6 +132,9 @@ func (c Config) Validate() error {
 	}
 	if c.TransactionTimeout >= c.SessionTimeout {
 		errs = append(errs, fmt.Errorf("TransactionTimeout %v is not below SessionTimeout %v", c.TransactionTimeout, c.SessionTimeout))
+	}
+	if c.HeartbeatInterval > c.SessionTimeout/3 {
+		errs = append(errs, fmt.Errorf("HeartbeatInterval %v is more than a third of SessionTimeout %v", c.HeartbeatInterval, c.SessionTimeout))
 	}
 	if len(errs) > 0 {
 		return fmt.Errorf("validating engine config: %w", errors.Join(errs...))

@@ -1,16 +1,31 @@
 // Package engine runs one Goka group exactly once, on franz-go.
 //
-// One process owns all partitions. Everything a callback does (its cell in the group table, its side records, what it
-// emits) and the input offset commit in one Kafka transaction, or none of it does. Stock Goka cannot do this: it commits
-// past outputs that were never acknowledged, keeps local writes of work it will do again, and stops on one bad record.
-// So Goka keeps what it is good at (graph, partition goroutines, context, tables) and franz-go stands under every hook;
-// no network code of sarama runs.
+// Everything a callback does (its cell in the group table, its side records, what it emits) and the input offset commit in
+// one Kafka transaction, or none of it does. Stock Goka cannot do this: it commits past outputs that were never
+// acknowledged, keeps local writes of work it will do again, and stops on one bad record. So Goka keeps what it is good at
+// (graph, partition goroutines, context, tables) and franz-go stands under every hook; no network code of sarama runs.
+//
+// # Members
+//
+// Any number of processes share a group's partitions, each under an InstanceID and a TransactionalID of its own. They join
+// and leave while the others work:
+//
+//   - An arriving partition is restored beside the running ones, up to a fence record that was committed first, and starts
+//     when its state has applied exactly the offset that the group assigned it at. A partition that stays is never restored
+//     again, and one that comes back as it was left is not either.
+//   - Ownership follows from those offsets, not from the client's callbacks: one that is missed does no harm.
+//   - An orderly end leaves the group, so that the others take over at once. After an error or a death the partitions wait,
+//     for the next start under the same ids or the end of the session, whichever comes first.
+//   - Who was put out of the group while asleep cannot commit: neither the producer's epoch nor the generation is current.
+//
+// Goka sees one generation with all partitions from start to end. Which of them get records is the engine's business, so a
+// rebalance costs nothing there.
 //
 // # State
 //
 // A key has one cell (the group table) and any number of side records, by kind and id. Side records have two scopes: the
 // record's key, or the partition. Both live in memory, in blocks the garbage collector does not go through, are restored
-// from their changelogs at the start, and are read through an overlay of what the open transaction wrote.
+// from their changelogs when their partition arrives, and are read through an overlay of what the open transaction wrote.
 //
 // # What may go wrong in a callback
 //
@@ -37,13 +52,16 @@
 //
 // # When Run returns
 //
-// Run returns nil only after its context ended and the last transaction is committed. Every error means: end the process
-// and start it again with the same TransactionalID and InstanceID; the start fences what is left of the predecessor,
-// restores, and compares the offsets applied to the state with the group's committed ones. A TornError then says that the
-// broker lost part of a transaction; it needs a repair, not another start.
+// A transaction that is known to be aborted ends nothing: what it wrote is dropped, the offsets are read again, and the work
+// goes on with the state of the last commit. Run returns nil only after its context ended and the last transaction is
+// committed. Every error means: end the process and start it again with the same TransactionalID and InstanceID; the start
+// fences what is left of the predecessor, and each partition is restored and the offset applied to its state compared with
+// the group's committed one. A TornError then says that the broker lost part of a transaction; it needs a repair, not
+// another start.
 //
 // # What it refuses
 //
-// Brokers without transaction.version 2 (Kafka 4.0), topics with another partition count, Goka's visits, joins, loop topic
-// and DeferCommit, records without a key (they are dead letters), and cell writes under a key of another partition.
+// Brokers without transaction.version 2 (Kafka 4.0), topics with another partition count, state of an unknown version or
+// written under another graph (Config.AcceptGraph takes it over), Goka's visits, joins, loop topic and DeferCommit, records
+// without a key (they are dead letters), and cell writes under a key of another partition.
 package engine

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
-	"time"
 )
 
 // abortsMax bounds aborts in a row; then the process starts afresh.
@@ -17,8 +16,13 @@ type Engine struct {
 	callback Callback
 	metrics  *metrics
 	state    atomic.Pointer[string] // why it is not ready, nil if it is
+	holding  atomic.Int32           // partitions
 	// rollback is what an abort does to a partition; the tests replace it to show that their audit notices.
 	rollback func(*partition)
+	// retained tells whether a partition's state is good for an assignment at an offset, reaches whether a fence record is the
+	// one that ends a restore; the tests replace these too.
+	retained func(p *partition, at int64) bool
+	reaches  func(value, fence string) bool
 }
 
 // New checks the configuration; it asks no broker.
@@ -30,7 +34,12 @@ func New(cfg Config, cb Callback) (*Engine, error) {
 	if cb == nil {
 		return nil, errors.New("validating engine config: the callback is missing")
 	}
-	e := &Engine{cfg: cfg, callback: cb, metrics: newMetrics(cfg.Registerer, cfg.Group), rollback: (*partition).rollback}
+	e := &Engine{
+		cfg: cfg, callback: cb, metrics: newMetrics(cfg.Registerer, cfg.Group),
+		rollback: (*partition).rollback,
+		retained: func(p *partition, at int64) bool { return p.applied == at },
+		reaches:  func(value, fence string) bool { return value == fence },
+	}
 	e.setState("not started")
 	return e, nil
 }
@@ -43,9 +52,12 @@ func (e *Engine) Ready() error {
 	return nil
 }
 
+// Partitions is how many this process handles now.
+func (e *Engine) Partitions() int { return int(e.holding.Load()) }
+
 func (e *Engine) setState(why string) { e.state.Store(&why) }
 
-// Run consumes until ctx ends; then it commits what is in work and returns nil. After an error the process should end and
+// Run consumes until ctx ends; then it commits what is in work, leaves the group and returns nil. After an error the process should end and
 // start again: some errors leave goroutines behind that cannot be stopped.
 func (e *Engine) Run(ctx context.Context) error {
 	defer e.setState("stopped")
@@ -81,37 +93,7 @@ func (e *Engine) consume(ctx context.Context, tables *lookups) error {
 	for i := range parts {
 		parts[i] = newPartition(int32(i), &e.cfg, e.callback, tables)
 	}
-	return e.sessions(ctx, parts)
-}
-
-// sessions goes on after a confirmed abort on the state it has; anything else ends the run.
-func (e *Engine) sessions(ctx context.Context, parts []*partition) error {
-	retained := false
-	for aborts := 0; ; {
-		before := e.metrics.commitCount.Load()
-		s := newSession(&e.cfg, parts, e.metrics, func() { e.state.Store(nil) })
-		err := s.run(ctx, retained)
-		if !errors.Is(err, errAborted) {
-			return err
-		}
-		if e.metrics.commitCount.Load() > before {
-			aborts = 0
-		}
-		if aborts++; aborts > abortsMax {
-			return fmt.Errorf("%d aborts in a row: %w", aborts, err)
-		}
-		e.setState("starting again after an abort")
-		e.cfg.Logger.Warn("transaction aborted, starting a new session on the retained state", "error", err, "aborts", aborts)
-		for _, p := range parts {
-			e.rollback(p)
-		}
-		retained = true
-		select {
-		case <-time.After(time.Duration(aborts) * 20 * time.Millisecond):
-		case <-ctx.Done():
-			return nil
-		}
-	}
+	return newSession(e, parts).run(ctx)
 }
 
 // unlessStopped drops an error that only says that ctx ended: that is an orderly end.

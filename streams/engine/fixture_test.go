@@ -151,6 +151,20 @@ func count(ctx *engine.Context, value []byte) error {
 	return nil
 }
 
+// countBy is count, each output signed.
+func countBy(name string) engine.Callback {
+	return func(ctx *engine.Context, value []byte) error {
+		n := uint64(0)
+		if v := ctx.Value(); v != nil {
+			n = binary.BigEndian.Uint64(v)
+		}
+		ctx.SetValue(binary.BigEndian.AppendUint64(nil, n+1))
+		ctx.Side(engine.ScopeKey).Put("seen", fmt.Sprintf("%012d", ctx.Offset()), value)
+		ctx.Emit(output, ctx.Key(), place(ctx.Partition(), ctx.Offset()), kgo.RecordHeader{Key: "by", Value: []byte(name)})
+		return nil
+	}
+}
+
 func place(partition int32, offset int64) []byte {
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(nil, uint32(partition)), uint64(offset))
 }

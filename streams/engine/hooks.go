@@ -78,7 +78,7 @@ func (s *session) options() []goka.ProcessorOption {
 	}
 }
 
-// cells shows the restored store to Goka. It outlives Goka's generations, so Close does nothing.
+// cells shows a partition's store to Goka. It outlives Goka's generation, so Close does nothing.
 type cells struct{ p *partition }
 
 func (c cells) Open() error                         { return nil }
@@ -161,7 +161,7 @@ func (group) Resume(map[string][]int32) {}
 func (group) PauseAll()                 {}
 func (group) ResumeAll()                {}
 
-// generation is the consumer group session of the only generation.
+// generation is the consumer group session of the only generation that Goka sees: all partitions, whoever works on them.
 type generation struct {
 	session *session
 	ctx     context.Context // sarama's interface asks for it

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,8 +17,14 @@ import (
 	"github.com/caudalpay/caudal/streams/engine"
 )
 
-// childBrokers makes this test binary a worker on the brokers it names.
-const childBrokers = "CAUDAL_ENGINE_TEST_BROKERS"
+const (
+	// childBrokers makes this test binary a worker on the brokers it names.
+	childBrokers = "CAUDAL_ENGINE_TEST_BROKERS"
+	// childMember makes it that member of several.
+	childMember = "CAUDAL_ENGINE_TEST_MEMBER"
+	// childBrokerAssigns makes it leave the assignment to the broker.
+	childBrokerAssigns = "CAUDAL_ENGINE_TEST_BROKER_ASSIGNS"
+)
 
 func TestMain(m *testing.M) {
 	if addrs := os.Getenv(childBrokers); addrs != "" {
@@ -33,9 +40,14 @@ func work(addrs []string) int {
 		_, _ = io.Copy(io.Discard, os.Stdin) // ends when the parent does
 		cancel()
 	}()
-	cfg := testConfig(addrs)
+	cfg, callback := testConfig(addrs), engine.Callback(count)
+	if member, err := strconv.Atoi(os.Getenv(childMember)); err == nil {
+		cfg = memberConfig(addrs, member)
+		cfg.BrokerAssigns = os.Getenv(childBrokerAssigns) != ""
+		callback = countBy(cfg.InstanceID)
+	}
 	cfg.RecordsMax = 300 // many transactions to be killed in
-	e, err := engine.New(cfg, count)
+	e, err := engine.New(cfg, callback)
 	if err == nil {
 		err = e.Run(ctx)
 	}
@@ -52,10 +64,10 @@ type worker struct {
 	ended chan error
 }
 
-func spawn(t *testing.T, addrs []string) *worker {
+func spawn(t *testing.T, addrs []string, env ...string) *worker {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childBrokers+"="+strings.Join(addrs, ","))
+	cmd.Env = append(append(os.Environ(), childBrokers+"="+strings.Join(addrs, ",")), env...)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err == nil {
@@ -66,6 +78,7 @@ func spawn(t *testing.T, addrs []string) *worker {
 	}
 	w := &worker{cmd: cmd, stdin: stdin, ended: make(chan error, 1)}
 	go func() { w.ended <- cmd.Wait() }()
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	return w
 }
 

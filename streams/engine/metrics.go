@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"sync/atomic"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -11,7 +9,6 @@ type metrics struct {
 	lag         *prometheus.GaugeVec
 	records     prometheus.Counter
 	commits     prometheus.Counter
-	commitCount atomic.Int64 // as commits, readable
 	commitTime  prometheus.Histogram
 	aborts      prometheus.Counter
 	parkedKeys  prometheus.Gauge
@@ -20,6 +17,10 @@ type metrics struct {
 	discarded   prometheus.Counter
 	restored    prometheus.Counter
 	restoreTime prometheus.Gauge
+	restoreLeft prometheus.Gauge
+	fences      prometheus.Counter
+	rebalances  prometheus.Counter
+	partitions  prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer, group string) *metrics {
@@ -57,10 +58,22 @@ func newMetrics(reg prometheus.Registerer, group string) *metrics {
 			Name: "caudal_streams_discarded_records_total", Help: "Parked records sent to the dead letters at an operator's word.",
 		}),
 		restored: f.NewCounter(prometheus.CounterOpts{
-			Name: "caudal_streams_restored_records_total", Help: "Changelog records read at starts.",
+			Name: "caudal_streams_restored_records_total", Help: "Changelog records read by restores.",
 		}),
 		restoreTime: f.NewGauge(prometheus.GaugeOpts{
 			Name: "caudal_streams_restore_seconds", Help: "Duration of the last restore.",
+		}),
+		restoreLeft: f.NewGauge(prometheus.GaugeOpts{
+			Name: "caudal_streams_restore_remaining_records", Help: "Changelog offsets that the running restore has not read.",
+		}),
+		fences: f.NewCounter(prometheus.CounterOpts{
+			Name: "caudal_streams_fences_total", Help: "Fence transactions committed, one per restore.",
+		}),
+		rebalances: f.NewCounter(prometheus.CounterOpts{
+			Name: "caudal_streams_rebalances_total", Help: "Generations of the group that this member took part in.",
+		}),
+		partitions: f.NewGauge(prometheus.GaugeOpts{
+			Name: "caudal_streams_partitions", Help: "Partitions whose records this process handles.",
 		}),
 	}
 }

@@ -33,8 +33,9 @@ const (
 // every attempt, so one record would stop the partition for ever.
 const recordBytesMax = 900 << 10
 
-// partition is the state of one partition and the work on its records. It belongs to the engine and outlives Goka's
-// generations. While records are handed to Goka only the partition's goroutine touches it; otherwise only the engine's.
+// partition is the state of one partition and the work on its records. It belongs to the engine and outlives generations.
+// While records are handed to Goka only the partition's goroutine touches it, while it is restored only the restorer;
+// otherwise only the loop.
 type partition struct {
 	id, count    int32
 	input        string
@@ -56,6 +57,9 @@ type partition struct {
 	parked      map[string]int // parked records by key; no key has 0
 	parkedUndo  []parkedCount  // what the open transaction changed there
 	tally       tally          // of the open transaction
+
+	graphKey        string
+	graph, graphNow string // what wrote the committed state, empty if unknown; what writes now
 
 	context Context
 	produce func(*kgo.Record)
@@ -83,6 +87,8 @@ func newPartition(id int32, cfg *Config, cb Callback, lk *lookups) *partition {
 		stepMax:    stepRecordsMax,
 		log:        cfg.Logger.With("group", cfg.Group, "topic", cfg.Input, "partition", id),
 		appliedKey: string(SideKey{Scope: ScopePartition, Kind: AppliedKind, ID: cfg.Input}.Encode()),
+		graphKey:   string(SideKey{Scope: ScopePartition, Kind: GraphKind}.Encode()),
+		graphNow:   cfg.graph(),
 	}
 	p.reset()
 	return p
@@ -96,7 +102,7 @@ func (p *partition) reset() {
 	p.side.order(SideKey{Scope: ScopeKey, Kind: ParkedKind}.Encode())
 	p.side.order(SideKey{Scope: ScopePartition, Kind: WaitingKind}.Encode())
 	p.parked = map[string]int{}
-	p.applied, p.next = -1, -1
+	p.applied, p.next, p.graph = -1, -1, ""
 	p.parkedUndo, p.tally = p.parkedUndo[:0], tally{}
 }
 
@@ -257,6 +263,9 @@ func (p *partition) dirty() bool { return p.next != p.applied }
 // changelog produces what the transaction changed, each key once, to this partition whatever the key hashes to.
 func (p *partition) changelog(table, side string) {
 	p.side.put(p.appliedKey, binary.BigEndian.AppendUint64(nil, uint64(p.next))) //nolint:gosec // not negative
+	if p.graph != p.graphNow {
+		p.side.put(p.graphKey, []byte(p.graphNow))
+	}
 	p.side.keep()
 	for _, log := range []struct {
 		topic string
@@ -273,7 +282,7 @@ func (p *partition) changelog(table, side string) {
 func (p *partition) commit() {
 	p.cells.commit()
 	p.side.commit()
-	p.applied = p.next
+	p.applied, p.graph = p.next, p.graphNow
 	p.parkedUndo, p.tally = p.parkedUndo[:0], tally{}
 }
 
@@ -309,6 +318,9 @@ func (p *partition) restoreSide(r *kgo.Record) error {
 		}
 		p.applied = int64(binary.BigEndian.Uint64(r.Value)) //nolint:gosec // written from an int64
 		p.next = p.applied
+	}
+	if k.Scope == ScopePartition && k.Kind == GraphKind {
+		p.graph = string(r.Value)
 	}
 	return nil
 }

@@ -6,78 +6,229 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"sync/atomic"
+	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 )
 
-// restore rebuilds every partition from its changelogs. It reads read_committed up to a fence record, which was committed
-// after the predecessor was fenced off: neither the high-water mark nor the last stable offset tells by itself that
-// the markers of the last commit have arrived everywhere, a record behind them does.
-func (s *session) restore(ctx context.Context) error {
-	started := time.Now()
-	for _, p := range s.parts {
+// errMoved: the group's offset changed while the partition was restored, so somebody else works on it.
+var errMoved = errors.New("partition is worked on elsewhere")
+
+// arrival asks for the state of a partition that was assigned at an offset; restored is the end of it.
+type arrival struct {
+	part *partition
+	at   int64
+}
+
+type restored struct {
+	part *partition
+	err  error
+}
+
+// restorer rebuilds arriving partitions beside the running ones, as many at once as have arrived.
+func (s *session) restorer(ctx context.Context) {
+	var fences fencer
+	defer fences.close()
+	for {
+		var batch []arrival
+		select {
+		case batch = <-s.queue:
+		case <-ctx.Done():
+			return
+		}
+		for more := true; more; {
+			select {
+			case b := <-s.queue:
+				batch = append(batch, b...)
+			default:
+				more = false
+			}
+		}
+		ends, err := s.restore(ctx, &fences, batch)
+		if ctx.Err() != nil {
+			return
+		}
+		moved := false
+		for i, a := range batch {
+			end := err
+			if err == nil {
+				end = ends[i]
+			}
+			moved = moved || errors.Is(end, errMoved)
+			s.restored <- restored{part: a.part, err: end} // has room for every partition
+		}
+		s.nudge()
+		if moved { // until the client notices
+			select {
+			case <-time.After(assessBackoff):
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// restore rebuilds partitions from their changelogs. It reads read_committed up to a fence record: neither the high-water
+// mark nor the last stable offset tells by itself that the markers of the last commit have arrived everywhere, a record
+// behind them does. State and offsets were written by the same transactions: if nobody committed meanwhile, they agree.
+func (s *session) restore(ctx context.Context, fences *fencer, batch []arrival) ([]error, error) {
+	parts := make([]*partition, len(batch))
+	for i, a := range batch {
+		parts[i] = a.part
+	}
+	progress := newProgress(s.metrics)
+	before, err := s.committedOffsets(ctx, parts)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range parts {
 		p.reset()
 	}
-	fence, err := s.writeFence(ctx)
+	fence, err := fences.write(ctx, s.cfg, parts)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	workers := min(max(2, runtime.GOMAXPROCS(0)), len(s.parts))
-	var records atomic.Int64
+	s.metrics.fences.Inc()
+	workers := min(max(2, runtime.GOMAXPROCS(0)), len(parts))
 	g, gctx := errgroup.WithContext(ctx)
 	for w := range workers {
 		g.Go(func() error {
 			var mine []*partition
-			for i := w; i < len(s.parts); i += workers {
-				mine = append(mine, s.parts[i])
+			for i := w; i < len(parts); i += workers {
+				mine = append(mine, parts[i])
 			}
-			return s.restoreSome(gctx, mine, fence, &records)
+			return s.restoreSome(gctx, mine, fence, progress)
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return fmt.Errorf("restoring: %w", err)
+		return nil, fmt.Errorf("restoring: %w", err)
 	}
-	s.metrics.restoreTime.Set(time.Since(started).Seconds())
-	s.cfg.Logger.Info("restored", "records", records.Load(), "took", time.Since(started))
+	after, err := s.committedOffsets(ctx, parts)
+	if err != nil {
+		return nil, err
+	}
+	ends := make([]error, len(parts))
+	for i, a := range batch {
+		ends[i] = s.verdict(a, before[a.part.id], after[a.part.id])
+	}
+	progress.end()
+	s.cfg.Logger.Info("restored", "group", s.cfg.Group, "partitions", len(parts), "records", progress.records, "took", time.Since(progress.started))
+	return ends, nil
+}
+
+// verdict on a restored partition, with the group's offset before and after its restore.
+func (s *session) verdict(a arrival, before, after int64) error {
+	p := a.part
+	if err := p.checkGraph(s.cfg); err != nil {
+		return err
+	}
+	switch {
+	case before != after:
+		return fmt.Errorf("partition %d: the group went from %d to %d: %w", p.id, before, after, errMoved)
+	case p.applied != after:
+		return &TornError{Group: s.cfg.Group, Topic: s.cfg.Input, Partition: p.id, Applied: p.applied, Committed: after}
+	case p.applied != a.at:
+		// The assignment is one of the past, and the client does not know yet.
+		return fmt.Errorf("partition %d: assigned at %d, the group is at %d: %w", p.id, a.at, after, errMoved)
+	}
 	return nil
 }
 
-// writeFence commits one record to every changelog partition. It has a transactional id of its own because a transaction
-// of the session that carries no offsets takes half a second to end.
-func (s *session) writeFence(ctx context.Context) (nonce string, err error) {
-	client, err := kgo.NewClient(append(s.cfg.clientOptions(),
-		kgo.TransactionalID(s.cfg.TransactionalID+"-fence"), kgo.TransactionTimeout(s.cfg.TransactionTimeout),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0))...)
-	if err != nil {
-		return "", fmt.Errorf("opening fence client: %w", err)
+// progress of one restore, shared by its workers.
+type progress struct {
+	metrics *metrics
+	started time.Time
+
+	mu       sync.Mutex
+	records  int64
+	left     map[changelog]int64
+	reported time.Time
+}
+
+type changelog struct {
+	topic     string
+	partition int32
+}
+
+func newProgress(m *metrics) *progress {
+	return &progress{metrics: m, started: time.Now(), reported: time.Now(), left: map[changelog]int64{}}
+}
+
+// read notes records of a changelog and how many offsets are behind them.
+func (p *progress) read(log changelog, records int, left int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.records += int64(records)
+	p.left[log] = left
+	p.metrics.restored.Add(float64(records))
+	p.metrics.restoreLeft.Set(float64(p.sum()))
+}
+
+func (p *progress) sum() (n int64) {
+	for _, l := range p.left {
+		n += l
 	}
-	defer client.Close()
+	return n
+}
+
+// line is due every few seconds.
+func (p *progress) line() (records, left int64, due bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.reported) < 5*time.Second {
+		return 0, 0, false
+	}
+	p.reported = time.Now()
+	return p.records, p.sum(), true
+}
+
+func (p *progress) end() {
+	p.metrics.restoreLeft.Set(0)
+	p.metrics.restoreTime.Set(time.Since(p.started).Seconds())
+}
+
+// fencer commits fence records. It has a transactional id of its own because a transaction of the session that carries no
+// offsets takes half a second to end, and because fences must not wait for the running partitions' transactions.
+type fencer struct{ client *kgo.Client }
+
+func (f *fencer) close() {
+	if f.client != nil {
+		f.client.Close()
+	}
+}
+
+func (f *fencer) write(ctx context.Context, cfg *Config, parts []*partition) (nonce string, err error) {
+	if f.client == nil {
+		f.client, err = kgo.NewClient(append(cfg.clientOptions(),
+			kgo.TransactionalID(cfg.TransactionalID+"-fence"), kgo.TransactionTimeout(cfg.TransactionTimeout),
+			kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0))...)
+		if err != nil {
+			return "", fmt.Errorf("opening fence client: %w", err)
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	nonce = rand.Text()
 	var fences []*kgo.Record
-	for _, topic := range []string{s.cfg.Table, s.cfg.Side} {
-		for _, p := range s.parts {
+	for _, topic := range []string{cfg.Table, cfg.Side} {
+		for _, p := range parts {
 			fences = append(fences, &kgo.Record{Topic: topic, Partition: p.id, Key: []byte(fenceKey), Value: []byte(nonce)})
 		}
 	}
-	if err := client.BeginTransaction(); err != nil {
+	if err := f.client.BeginTransaction(); err != nil {
 		return "", fmt.Errorf("beginning fence: %w", err)
 	}
-	if err := client.ProduceSync(ctx, fences...).FirstErr(); err != nil {
+	if err := f.client.ProduceSync(ctx, fences...).FirstErr(); err != nil {
 		return "", fmt.Errorf("writing fence: %w", err)
 	}
-	if err := client.EndTransaction(ctx, kgo.TryCommit); err != nil {
+	if err := f.client.EndTransaction(ctx, kgo.TryCommit); err != nil {
 		return "", fmt.Errorf("committing fence: %w", err)
 	}
 	return nonce, nil
 }
 
-func (s *session) restoreSome(ctx context.Context, parts []*partition, fence string, records *atomic.Int64) error {
+func (s *session) restoreSome(ctx context.Context, parts []*partition, fence string, progress *progress) error {
 	from := map[string]map[int32]kgo.Offset{s.cfg.Table: {}, s.cfg.Side: {}}
 	for _, p := range parts {
 		from[s.cfg.Table][p.id] = kgo.NewOffset().AtStart()
@@ -89,11 +240,10 @@ func (s *session) restoreSome(ctx context.Context, parts []*partition, fence str
 		return fmt.Errorf("opening restore client: %w", err)
 	}
 	defer client.Close()
-	reported := time.Now()
-	for waiting := len(parts) * 2; waiting > 0; {
-		if time.Since(reported) > 5*time.Second {
-			reported = time.Now()
-			s.cfg.Logger.Info("restoring", "records", records.Load(), "changelogs_left", waiting)
+	passed := map[changelog]bool{}
+	for len(passed) < len(parts)*2 {
+		if records, left, due := progress.line(); due {
+			s.cfg.Logger.Info("restoring", "group", s.cfg.Group, "records", records, "left", left)
 		}
 		fetches := client.PollFetches(ctx)
 		if err := ctx.Err(); err != nil {
@@ -103,22 +253,13 @@ func (s *session) restoreSome(ctx context.Context, parts []*partition, fence str
 		fetches.EachError(func(topic string, p int32, err error) {
 			failed = errors.Join(failed, fmt.Errorf("reading %s partition %d: %w", topic, p, err))
 		})
-		fetches.EachRecord(func(r *kgo.Record) {
-			if failed != nil {
-				return
-			}
-			if IsFence(r.Key) {
-				if string(r.Value) == fence {
-					waiting--
+		fetches.EachPartition(func(fp kgo.FetchTopicPartition) {
+			log := changelog{fp.Topic, fp.Partition}
+			if failed == nil && len(fp.Records) > 0 && !passed[log] {
+				passed[log], failed = s.restoreFetched(fp, fence, progress)
+				if !passed[log] {
+					delete(passed, log)
 				}
-				return
-			}
-			records.Add(1)
-			s.metrics.restored.Inc()
-			if r.Topic == s.cfg.Side {
-				failed = s.parts[r.Partition].restoreSide(r)
-			} else {
-				s.parts[r.Partition].restoreCell(r)
 			}
 		})
 		if failed != nil {
@@ -128,25 +269,27 @@ func (s *session) restoreSome(ctx context.Context, parts []*partition, fence str
 	return nil
 }
 
-// compare finds a torn commit: state and offsets were written by one transaction, so they must agree.
-func (s *session) compare(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	offsets, err := kadm.NewClient(s.client).FetchOffsets(kadm.RequireStable(ctx), s.cfg.Group)
-	if err == nil {
-		err = offsets.Error()
-	}
-	if err != nil {
-		return fmt.Errorf("fetching committed offsets: %w", err)
-	}
-	for _, p := range s.parts {
-		committed := int64(-1)
-		if o, ok := offsets.Lookup(s.cfg.Input, p.id); ok {
-			committed = o.At
+// restoreFetched applies records up to the fence and tells whether it is among them.
+func (s *session) restoreFetched(fp kgo.FetchTopicPartition, fence string, progress *progress) (passed bool, err error) {
+	p, records, left := s.parts[fp.Partition], 0, int64(0)
+	for _, r := range fp.Records {
+		if IsFence(r.Key) {
+			if s.engine.reaches(string(r.Value), fence) {
+				passed = true
+				break
+			}
+			continue
 		}
-		if committed != p.applied {
-			return &TornError{Group: s.cfg.Group, Topic: s.cfg.Input, Partition: p.id, Applied: p.applied, Committed: committed}
+		records++
+		if r.Topic != s.cfg.Side {
+			p.restoreCell(r)
+		} else if err = p.restoreSide(r); err != nil {
+			return false, err
 		}
 	}
-	return nil
+	if !passed {
+		left = fp.HighWatermark - fp.Records[len(fp.Records)-1].Offset - 1
+	}
+	progress.read(changelog{fp.Topic, fp.Partition}, records, left)
+	return passed, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/lovoo/goka"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -24,27 +26,34 @@ const (
 	trickleStep   = 2 * time.Millisecond
 )
 
-// errAborted means that the transaction is known not to have committed; a new session may start on the retained state.
+// errAborted means that the transaction is known not to have committed; work may go on with the state of the last commit.
 var errAborted = errors.New("transaction aborted")
 
-// session is one life of the transactional client: from fencing the predecessor to the first thing that goes wrong.
+// session is the life of the transactional client: from fencing the predecessor to the first thing that goes wrong.
 type session struct {
+	engine  *Engine
 	cfg     *Config
-	parts   []*partition
 	metrics *metrics
-	ready   func()
+	parts   []*partition
 
-	tx     *kgo.GroupTransactSession
-	client *kgo.Client
-	claims []*claim
+	tx        *kgo.GroupTransactSession
+	client    *kgo.Client
+	connected chan struct{}      // closed once client is there
+	cut       context.CancelFunc // ends what the client is at, whatever that is
+	inputID   kadm.TopicID
+	claims    []*claim
 
-	// assignment
-	mu       sync.Mutex
-	owned    map[int32]bool
-	assigned chan struct{} // closed once all partitions are ours
-	running  bool
-	lostErr  error
-	cancel   context.CancelFunc // ends polling
+	// membership
+	bulletin   bulletin
+	wake       atomic.Pointer[context.CancelFunc] // ends the poll that waits
+	nudged     atomic.Bool
+	places     []place
+	running    []*partition
+	joined     bool
+	settled    bool // everything assigned was running once
+	generation int32
+	queue      chan []arrival // to the restorer
+	restored   chan restored
 
 	// records handed to Goka and not done yet
 	pending  atomic.Int64
@@ -55,35 +64,40 @@ type session struct {
 
 	produceFailed atomic.Pointer[error]
 	open          bool // a transaction is open
+	aborts        int  // in a row
 	lastCommit    time.Time
 	gap           time.Duration // from lastCommit to the next one, unless input waits
 	abandoned     chan error    // something hangs that cannot be stopped
 	err           error         // why consume ended
 }
 
-func newSession(cfg *Config, parts []*partition, m *metrics, ready func()) *session {
+func newSession(e *Engine, parts []*partition) *session {
 	s := &session{
-		cfg: cfg, parts: parts, metrics: m, ready: ready,
-		owned: map[int32]bool{}, assigned: make(chan struct{}),
+		engine: e, cfg: &e.cfg, metrics: e.metrics, parts: parts,
+		connected: make(chan struct{}), generation: -1,
+		places: make([]place, len(parts)), queue: make(chan []arrival, len(parts)), restored: make(chan restored, len(parts)),
 		idle: make(chan struct{}, 1), fatal: make(chan error, 1), abandoned: make(chan error, 1),
 	}
 	for range parts {
-		s.claims = append(s.claims, newClaim(cfg.Input, int32(len(s.claims)))) //nolint:gosec // a partition count
+		s.claims = append(s.claims, newClaim(e.cfg.Input, int32(len(s.claims)))) //nolint:gosec // a partition count
 	}
 	return s
 }
 
-// run starts in the order that safety asks for: fence the predecessor, rebuild the state behind it, check it, consume.
-func (s *session) run(ctx context.Context, retained bool) error {
-	ctx, s.cancel = context.WithCancel(ctx)
-	defer s.cancel()
-	if err := s.connect(); err != nil {
+// run fences the predecessor, joins the group and handles what is assigned. An orderly end leaves the group.
+func (s *session) run(ctx context.Context) error {
+	if err := s.fencePredecessor(ctx); err != nil {
 		return err
 	}
-	defer s.tx.CloseAllowingRebalance()
-	if err := s.start(ctx, retained); err != nil {
+	if err := s.connect(ctx); err != nil {
 		return err
 	}
+	defer s.close()
+	details, err := kadm.NewClient(s.client).ListTopics(ctx, s.cfg.Input)
+	if err != nil {
+		return fmt.Errorf("describing %s: %w", s.cfg.Input, err)
+	}
+	s.inputID = details[s.cfg.Input].ID
 	for _, p := range s.parts {
 		p.bind(ctx, s.produce)
 	}
@@ -104,113 +118,43 @@ func (s *session) run(ctx context.Context, retained bool) error {
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("running goka: %w", err)
 	}
+	s.leave(ctx)
 	return nil
 }
 
-func (s *session) connect() error {
-	tx, err := kgo.NewGroupTransactSession(append(s.cfg.clientOptions(),
-		kgo.ConsumerGroup(s.cfg.Group), kgo.ConsumeTopics(s.cfg.Input), kgo.InstanceID(s.cfg.InstanceID),
-		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.SessionTimeout(s.cfg.SessionTimeout), kgo.HeartbeatInterval(s.cfg.SessionTimeout/10),
-		kgo.TransactionalID(s.cfg.TransactionalID), kgo.TransactionTimeout(s.cfg.TransactionTimeout),
-		kgo.RecordPartitioner(newPartitioner()), kgo.MaxBufferedRecords(1<<20),
-		kgo.BlockRebalanceOnPoll(),
-		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { s.gain(m[s.cfg.Input]) }),
-		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { s.lose("revoked", m[s.cfg.Input]) }),
-		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { s.lose("lost", m[s.cfg.Input]) }),
-	)...)
+// fencePredecessor ends what a former life left open, before the group hands out offsets that it may hold back.
+func (s *session) fencePredecessor(ctx context.Context) error {
+	client, err := kgo.NewClient(append(s.cfg.clientOptions(),
+		kgo.TransactionalID(s.cfg.TransactionalID), kgo.TransactionTimeout(s.cfg.TransactionTimeout))...)
 	if err != nil {
+		return fmt.Errorf("opening client: %w", err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if _, _, err := client.ProducerID(ctx); err != nil {
+		return fmt.Errorf("fencing the predecessor: %w", err)
+	}
+	if s.cfg.BrokerAssigns {
+		return s.releaseName(ctx, client)
+	}
+	return nil
+}
+
+func (s *session) connect(ctx context.Context) error {
+	ctx, s.cut = context.WithCancel(context.WithoutCancel(ctx))
+	options := append(s.cfg.clientOptions(), kgo.WithContext(ctx),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.TransactionalID(s.cfg.TransactionalID), kgo.TransactionTimeout(s.cfg.TransactionTimeout),
+		kgo.RecordPartitioner(newPartitioner()), kgo.MaxBufferedRecords(1<<20))
+	tx, err := kgo.NewGroupTransactSession(append(options, s.groupOptions()...)...)
+	if err != nil {
+		s.cut()
 		return fmt.Errorf("opening transactional client: %w", err)
 	}
 	s.tx, s.client = tx, tx.Client()
+	close(s.connected)
 	return nil
-}
-
-func (s *session) gain(partitions []int32) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	before := len(s.owned)
-	for _, p := range partitions {
-		s.owned[p] = true
-	}
-	if before < len(s.parts) && len(s.owned) == len(s.parts) {
-		close(s.assigned)
-		s.assigned = nil
-	}
-}
-
-// lose: this form owns all partitions or none. What is in work finishes (or aborts, at the broker's word), then Run ends.
-func (s *session) lose(how string, partitions []int32) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.running && !s.stopping.Load() {
-		s.lostErr = fmt.Errorf("partitions %v of %s were %s: another member is in group %s", partitions, s.cfg.Input, how, s.cfg.Group)
-		s.cancel()
-		return
-	}
-	if len(s.owned) == len(s.parts) {
-		s.assigned = make(chan struct{})
-	}
-	for _, p := range partitions {
-		delete(s.owned, p)
-	}
-}
-
-// loss is why polling ended, nil if the caller wished it.
-func (s *session) loss() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lostErr
-}
-
-func (s *session) start(ctx context.Context, retained bool) error {
-	initCtx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	if _, _, err := s.client.ProducerID(initCtx); err != nil {
-		return fmt.Errorf("fencing the predecessor: %w", err)
-	}
-	if !retained {
-		if err := s.restore(ctx); err != nil {
-			return err
-		}
-	}
-	if err := s.awaitAssignment(ctx); err != nil {
-		return err
-	}
-	err := s.compare(ctx)
-	var torn *TornError
-	if retained && errors.As(err, &torn) {
-		// The abort was a commit after all, or somebody else worked meanwhile: what is in memory does not count.
-		if err := s.restore(ctx); err != nil {
-			return err
-		}
-		err = s.compare(ctx)
-	}
-	return err
-}
-
-// awaitAssignment waits out a dead member's session; a living one is an error.
-func (s *session) awaitAssignment(ctx context.Context) error {
-	deadline := time.NewTimer(2*s.cfg.SessionTimeout + startTimeout)
-	defer deadline.Stop()
-	for {
-		s.mu.Lock()
-		waiting, have := s.assigned, len(s.owned)
-		if have == len(s.parts) {
-			s.running = true
-			s.mu.Unlock()
-			return nil
-		}
-		s.mu.Unlock()
-		select {
-		case <-waiting:
-		case <-deadline.C:
-			return fmt.Errorf("only %d of %d partitions of %s were assigned: end the other members of group %s", have, len(s.parts), s.cfg.Input, s.cfg.Group)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }
 
 // consume is the one generation Goka sees, from inside its group hook.
@@ -234,14 +178,19 @@ func (s *session) consume(ctx context.Context, h sarama.ConsumerGroupHandler) er
 	}
 	s.watchdog = newWatchdog(s.cfg.CallbackTimeout, len(s.parts))
 	defer s.watchdog.stop()
-	s.ready()
+	restoring, stopRestoring := context.WithCancel(ctx)
+	defer stopRestoring()
+	var restorer sync.WaitGroup
+	restorer.Go(func() { s.restorer(restoring) })
 	s.err = s.loop(ctx)
 	s.stopping.Store(true)
+	stopRestoring()
 	if errors.Is(s.err, ErrCallbackDeadline) {
 		s.abandon(s.err)
 		return s.err
 	}
-	hung := time.AfterFunc(commitTimeout, func() { s.abandon(errors.New("goka does not stop")) })
+	hung := time.AfterFunc(commitTimeout, func() { s.abandon(errors.New("goka or a restore does not stop")) })
+	restorer.Wait()
 	for _, c := range s.claims {
 		close(c.messages)
 	}
@@ -280,15 +229,23 @@ func (s *session) dropOpen(ctx context.Context) {
 
 func (s *session) loop(ctx context.Context) error {
 	for {
-		fetches := s.tx.PollRecords(ctx, s.cfg.RecordsMax)
+		fetches := s.poll(ctx)
 		if ctx.Err() != nil {
-			return s.loss() // what was polled is not committed: the next start reads it again
+			return nil // what was polled is not committed: the next start reads it again
 		}
 		if err := pollError(fetches); err != nil {
 			return err
 		}
-		if fetches.NumRecords() > 0 {
-			if err := s.transaction(ctx, fetches); err != nil {
+		rewound, err := s.assess(ctx)
+		if err != nil {
+			return err
+		}
+		if !rewound && fetches.NumRecords() > 0 {
+			err := s.transaction(ctx, fetches)
+			if errors.Is(err, errAborted) {
+				err = s.resume(ctx, err)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -301,8 +258,44 @@ func (s *session) loop(ctx context.Context) error {
 	}
 }
 
+// resume goes on after a confirmed abort on the state of the last commit, as far as the group agrees that it is that.
+func (s *session) resume(ctx context.Context, aborted error) error {
+	if s.aborts++; s.aborts > abortsMax {
+		return fmt.Errorf("%d aborts in a row: %w", s.aborts, aborted)
+	}
+	s.cfg.Logger.Warn("transaction aborted, going on with the state of the last commit", "group", s.cfg.Group, "error", aborted, "aborts", s.aborts)
+	for _, p := range s.running {
+		s.engine.rollback(p)
+	}
+	s.produceFailed.Store(nil)
+	select {
+	case <-time.After(time.Duration(s.aborts-1) * 20 * time.Millisecond):
+	case <-ctx.Done():
+		return nil
+	}
+	initCtx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if _, _, err := s.client.ProducerID(initCtx); err != nil { // an abort may be left to this
+		return fmt.Errorf("going on after %w: %w", aborted, err)
+	}
+	committed, err := s.committedOffsets(ctx, s.running)
+	if err != nil {
+		return fmt.Errorf("going on after %w: %w", aborted, err)
+	}
+	for _, p := range slices.Clone(s.running) {
+		if at := committed[p.id]; at != p.applied {
+			// The abort was a commit after all, or somebody else works on it: what is in memory does not count.
+			s.expel(p.id, at)
+		}
+	}
+	return nil
+}
+
 func pollError(f kgo.Fetches) (failed error) {
 	f.EachError(func(topic string, p int32, err error) {
+		if errors.Is(err, context.Canceled) { // by nudge
+			return
+		}
 		failed = errors.Join(failed, fmt.Errorf("polling %s partition %d: %w", topic, p, err))
 	})
 	return failed
@@ -311,7 +304,10 @@ func pollError(f kgo.Fetches) (failed error) {
 // transaction handles what was polled, and what more arrives while it is at it, and commits. It commits as soon as no
 // input waits and the last commit is a gap ago, so that a lone record is not held at all.
 func (s *session) transaction(ctx context.Context, fetches kgo.Fetches) error {
-	if err := s.tx.Begin(); err != nil {
+	hung := time.AfterFunc(commitTimeout, func() { s.abandon(errors.New("the client does not begin a transaction")) }) // Begin knows no context
+	err := s.tx.Begin()
+	hung.Stop()
+	if err != nil {
 		return fmt.Errorf("beginning transaction: %w", err)
 	}
 	s.open = true
@@ -321,13 +317,16 @@ func (s *session) transaction(ctx context.Context, fetches kgo.Fetches) error {
 		return err
 	}
 	var pollFailed error
-	for records < s.cfg.RecordsMax && time.Since(began) < s.cfg.CommitInterval && pollFailed == nil && ctx.Err() == nil {
-		more := s.tx.PollRecords(nil, s.cfg.RecordsMax-records) //nolint:staticcheck,contextcheck // nil means: only what is buffered
-		pollFailed = pollError(more)
-		n := more.NumRecords()
+	more := func() bool {
+		return records < s.cfg.RecordsMax && time.Since(began) < s.cfg.CommitInterval && pollFailed == nil && ctx.Err() == nil && !s.bulletin.fresh.Load()
+	}
+	for more() {
+		buffered := s.tx.PollRecords(nil, s.cfg.RecordsMax-records) //nolint:staticcheck,contextcheck // nil means: only what is buffered
+		pollFailed = pollError(buffered)
+		n := buffered.NumRecords()
 		if n > 0 {
 			records += n
-			if err := s.dispatch(more); err != nil {
+			if err := s.dispatch(buffered); err != nil {
 				return err
 			}
 			continue
@@ -372,6 +371,10 @@ func (s *session) dispatch(fetches kgo.Fetches) (err error) {
 	s.pending.Add(int64(fetches.NumRecords()))
 	fetches.EachPartition(func(fp kgo.FetchTopicPartition) {
 		if err != nil || len(fp.Records) == 0 {
+			return
+		}
+		if s.places[fp.Partition].stage != running {
+			err = fmt.Errorf("the client handed out records of partition %d, which is paused", fp.Partition)
 			return
 		}
 		c := s.claims[fp.Partition]
@@ -469,7 +472,7 @@ func (s *session) commit(ctx context.Context, records int) error {
 	// Some waits in the client do not end with their context.
 	hung := time.AfterFunc(commitTimeout+time.Second, func() { s.abandon(fmt.Errorf("%w: the client does not answer", ErrUnknownCommit)) })
 	defer hung.Stop()
-	for _, p := range s.parts {
+	for _, p := range s.running {
 		if p.dirty() {
 			p.changelog(s.cfg.Table, s.cfg.Side)
 		}
@@ -482,7 +485,11 @@ func (s *session) commit(ctx context.Context, records int) error {
 	if failed != nil {
 		try = kgo.TryAbort
 	}
+	// A member that the group has put out learns of it only where rebalances are allowed, and End would wait for a heartbeat
+	// of the session that is over until then.
+	putOut := time.AfterFunc(s.cfg.TransactionTimeout/2, s.tx.AllowRebalance)
 	committed, err := s.tx.End(ctx, try)
+	putOut.Stop()
 	s.open = false
 	switch {
 	case err != nil && failed != nil:
@@ -502,8 +509,9 @@ func (s *session) commit(ctx context.Context, records int) error {
 
 func (s *session) committed(records int, took time.Duration) {
 	s.lastCommit, s.gap = time.Now(), min(gapsPerCommit*took, s.cfg.CommitInterval)
+	s.aborts = 0
 	parked := 0
-	for _, p := range s.parts {
+	for _, p := range s.running {
 		parked += len(p.parked)
 		if !p.dirty() {
 			continue
@@ -515,7 +523,6 @@ func (s *session) committed(records int, took time.Duration) {
 	s.metrics.parkedKeys.Set(float64(parked))
 	s.metrics.records.Add(float64(records))
 	s.metrics.commits.Inc()
-	s.metrics.commitCount.Add(1)
 	s.metrics.commitTime.Observe(took.Seconds())
 }
 

@@ -88,6 +88,7 @@ func TestContradictoryConfigIsRefused(t *testing.T) {
 		"Partitions is 0":          func(c *engine.Config) { c.Partitions = 0 },
 		"CommitInterval is -1s":    func(c *engine.Config) { c.CommitInterval = -time.Second },
 		"no Brokers":               func(c *engine.Config) { c.Brokers = nil },
+		"more than a third":        func(c *engine.Config) { c.HeartbeatInterval = c.SessionTimeout + time.Hour },
 		"RecordsMax is -1":         func(c *engine.Config) { c.RecordsMax = -1 },
 	} {
 		cfg := testConfig([]string{"127.0.0.1:1"})
@@ -98,14 +99,19 @@ func TestContradictoryConfigIsRefused(t *testing.T) {
 	}
 }
 
-func TestSecondMemberEndsTheRun(t *testing.T) {
-	c := newCluster(t)
-	r := start(t, testConfig(c.Addrs), count)
-	r.ready()
-	other := c.Client(kgo.ConsumerGroup(group), kgo.ConsumeTopics(input))
-	go other.PollFetches(t.Context())
-	if err := r.wait(); err == nil || !strings.Contains(err.Error(), "another member") {
-		t.Fatalf("run ended with %v", err)
+// TestBrokerThatDoesNotAssign: the members assign where the broker has no KIP-848.
+func TestBrokerThatDoesNotAssign(t *testing.T) {
+	versions := kversion.V4_0_0()
+	versions.SetMaxKeyVersion(int16(kmsg.ConsumerGroupHeartbeat), -1)
+	c := newFake(t, kfake.MaxVersions(versions))
+	c.Produce(inputs(100, 10)...)
+	cfg := testConfig(c.Addrs)
+	cfg.BrokerAssigns = true
+	r := start(t, cfg, count)
+	r.caughtUp(c)
+	r.stop()
+	if wrong := audit(c); len(wrong) > 0 {
+		t.Fatal(wrong)
 	}
 }
 

@@ -65,7 +65,11 @@ func fake(tb testing.TB, options ...kfake.Opt) *Cluster {
 	tb.Helper()
 	c, err := kfake.NewCluster(append([]kfake.Opt{
 		kfake.NumBrokers(1),
-		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}),
+		kfake.BrokerConfigs(map[string]string{
+			"group.initial.rebalance.delay.ms": "0",
+			// Where the broker assigns, members learn of it by heartbeats at the broker's interval: 5 s unless told.
+			"group.consumer.heartbeat.interval.ms": "100", "group.consumer.session.timeout.ms": "1500",
+		}),
 		kfake.GroupMinSessionTimeout(100 * time.Millisecond),
 	}, options...)...)
 	if err != nil {
@@ -241,6 +245,29 @@ func (c *Cluster) Applied(group, topic string) int64 {
 	_, committed := c.progress(group, topic)
 	return committed
 }
+
+// Committed is what a group has committed of a topic, by partition.
+func (c *Cluster) Committed(group, topic string) map[int32]int64 {
+	c.tb.Helper()
+	ctx, cancel := context.WithTimeout(c.Context(), 10*time.Second)
+	defer cancel()
+	client := c.Client()
+	defer client.Close()
+	offsets, err := kadm.NewClient(client).FetchOffsets(ctx, group)
+	if err != nil {
+		c.tb.Fatalf("fetching offsets of %s: %v", group, err)
+	}
+	committed := map[int32]int64{}
+	offsets.Each(func(o kadm.OffsetResponse) {
+		if o.Topic == topic {
+			committed[o.Partition] = o.At
+		}
+	})
+	return committed
+}
+
+// Context outlives the test's own, for its cleanups.
+func (c *Cluster) Context() context.Context { return context.WithoutCancel(c.tb.Context()) }
 
 func (c *Cluster) progress(group, topic string) (end, committed int64) {
 	c.tb.Helper()
