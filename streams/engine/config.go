@@ -15,11 +15,11 @@ import (
 // Config describes one group. Durations and counts that are zero get the defaults named beside them.
 type Config struct {
 	Brokers []string
-	Group   string // the Kafka consumer group and Goka group
+	Group   string // the Kafka consumer group
 	Input   string
 	Outputs []string // topics that callbacks may emit to; the input may be among them
 
-	Table       string // the group table; Goka fixes its name: Group + "-table"
+	Table       string // the group table, named as Goka names it: Group + "-table"
 	Side        string // changelog of the side records, compacted
 	DeadLetters string
 	Lookups     []string // compacted topics, followed read_committed and held in memory once per process
@@ -109,7 +109,7 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("Partitions is %d", c.Partitions))
 	}
 	if c.Table != c.Group+"-table" {
-		errs = append(errs, fmt.Errorf("topic %q is named as Table, but Goka names it %q", c.Table, c.Group+"-table"))
+		errs = append(errs, fmt.Errorf("topic %q is named as Table, but the table of the group is named %q", c.Table, c.Group+"-table"))
 	}
 	for _, own := range []string{c.Table, c.Side, c.DeadLetters} {
 		if own == c.Input || slices.Contains(c.Outputs, own) || slices.Contains(c.Lookups, own) {

@@ -34,7 +34,7 @@ const (
 const recordBytesMax = 900 << 10
 
 // partition is the state of one partition and the work on its records. It belongs to the engine and outlives generations.
-// While records are handed to Goka only the partition's goroutine touches it, while it is restored only the restorer;
+// While records are handed out only the partition's goroutine touches it, while it is restored only the restorer;
 // otherwise only the loop.
 type partition struct {
 	id, count    int32
