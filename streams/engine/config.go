@@ -24,7 +24,9 @@ type Config struct {
 	DeadLetters string
 	Lookups     []string // compacted topics, followed read_committed and held in memory once per process
 
-	// Partitions is the count that Input, Outputs, Table, Side and DeadLetters must have.
+	Joins []string // compacted topics, partitioned like Input: a record can read its key's row in them
+
+	// Partitions is the count that Input, Joins, Outputs, Table, Side and DeadLetters must have.
 	Partitions int32
 
 	// TransactionalID and InstanceID must be the same at every start of the process, since they fence and replace the
@@ -51,6 +53,10 @@ type Config struct {
 	// Attributable tells whether a key names something that can be parked. Records of other keys (ticks) that fail become
 	// dead letters. An attributable key is only accepted on the partition it hashes to: elsewhere it would grow a second state.
 	Attributable func(key []byte) bool
+
+	// Visitors are what Engine.Visit can call, by name; every member has the same. They keep the keys of the group table in
+	// order in memory.
+	Visitors map[string]Callback
 
 	// BrokerAssigns leaves the assignment of partitions to the broker (KIP-848, Apache Kafka 4.3 or later); all members of a
 	// group must agree on it. A rebalance then takes as long as the broker's group.consumer.heartbeat.interval.ms, 5 s unless
@@ -112,8 +118,8 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("topic %q is named as Table, but the table of the group is named %q", c.Table, c.Group+"-table"))
 	}
 	for _, own := range []string{c.Table, c.Side, c.DeadLetters} {
-		if own == c.Input || slices.Contains(c.Outputs, own) || slices.Contains(c.Lookups, own) {
-			errs = append(errs, fmt.Errorf("topic %q belongs to the engine and cannot be input, output or lookup", own))
+		if own == c.Input || slices.Contains(slices.Concat(c.Outputs, c.Lookups, c.Joins), own) {
+			errs = append(errs, fmt.Errorf("topic %q belongs to the engine and cannot be input, output, lookup or join", own))
 		}
 	}
 	if c.Table == c.Side || c.Table == c.DeadLetters || c.Side == c.DeadLetters {

@@ -33,6 +33,15 @@
 // record's key, or the partition. Both live in memory, in blocks the garbage collector does not go through, are restored
 // from their changelogs when their partition arrives, and are read through an overlay of what the open transaction wrote.
 //
+// # Other tables, and visits
+//
+// Lookups are tables that every process follows whole; of joined tables, partitioned like the input, it follows the
+// partitions it has. Both are read committed and as far as they are known: what a callback made of a row is in what it
+// wrote, and is not asked again.
+//
+// A visit calls back for every key of the group, piece by piece, through records of the input: as exact as the rest, and
+// never across a commit.
+//
 // # What may go wrong in a callback
 //
 //   - It returns an error or panics: nothing it did takes effect. If the key is attributable the key is parked: the

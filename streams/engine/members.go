@@ -191,6 +191,7 @@ func (s *session) forgetAway() {
 		pl := &s.places[i]
 		if pl.stage == away && pl.known && !pl.restoring && time.Since(pl.leftAt) > s.cfg.SessionTimeout {
 			s.parts[i].reset()
+			s.joins.drop(s.parts[i])
 			pl.known = false
 		}
 	}

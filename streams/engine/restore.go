@@ -90,6 +90,9 @@ func (s *session) restore(ctx context.Context, fences *fencer, batch []arrival) 
 		return nil, err
 	}
 	s.metrics.fences.Inc()
+	if err := s.joins.open(ctx, parts); err != nil {
+		return nil, err
+	}
 	workers := min(max(2, runtime.GOMAXPROCS(0)), len(parts))
 	g, gctx := errgroup.WithContext(ctx)
 	for w := range workers {

@@ -32,6 +32,7 @@ type session struct {
 	cfg     *Config
 	metrics *metrics
 	parts   []*partition
+	joins   *joins
 
 	tx        *kgo.GroupTransactSession
 	client    *kgo.Client
@@ -60,9 +61,9 @@ type session struct {
 	abandoned     chan error    // something hangs that cannot be stopped
 }
 
-func newSession(e *Engine, parts []*partition) *session {
+func newSession(e *Engine, parts []*partition, joined *joins) *session {
 	return &session{
-		engine: e, cfg: &e.cfg, metrics: e.metrics, parts: parts,
+		engine: e, cfg: &e.cfg, metrics: e.metrics, parts: parts, joins: joined,
 		connected: make(chan struct{}), generation: -1,
 		places: make([]place, len(parts)), queue: make(chan []arrival, len(parts)), restored: make(chan restored, len(parts)),
 		abandoned: make(chan error, 1),
