@@ -42,7 +42,10 @@ type Config struct {
 	CommitInterval time.Duration // 50 ms
 	// RecordsMax bounds a transaction. It must be far below what TransactionTimeout allows: a machine that is starved would
 	// fail the same large transaction at every attempt.
-	RecordsMax         int           // 2,000 input records
+	RecordsMax int // 2,000 input records
+	// BytesMax bounds a transaction too: when what it read and produced has come to this, no more is read. What was read at
+	// once by then is at most as much again, and what callbacks make of it.
+	BytesMax           int           // 16 MiB
 	TransactionTimeout time.Duration // 2 s; must be below SessionTimeout
 	SessionTimeout     time.Duration // 6 s
 	// HeartbeatInterval is how soon a member learns of a rebalance, so how long one takes. With BrokerAssigns the broker sets
@@ -84,6 +87,9 @@ func (c Config) withDefaults() Config {
 	duration(&c.HeartbeatInterval, min(50*time.Millisecond, c.SessionTimeout/10))
 	if c.RecordsMax == 0 {
 		c.RecordsMax = 2_000
+	}
+	if c.BytesMax == 0 {
+		c.BytesMax = 16 << 20
 	}
 	if c.Attributable == nil {
 		c.Attributable = func([]byte) bool { return false }
@@ -127,6 +133,9 @@ func (c Config) Validate() error {
 	}
 	if c.RecordsMax < 1 {
 		errs = append(errs, fmt.Errorf("RecordsMax is %d", c.RecordsMax))
+	}
+	if c.BytesMax < 1 {
+		errs = append(errs, fmt.Errorf("BytesMax is %d", c.BytesMax))
 	}
 	for name, d := range map[string]time.Duration{
 		"CommitInterval": c.CommitInterval, "TransactionTimeout": c.TransactionTimeout, "CallbackTimeout": c.CallbackTimeout,

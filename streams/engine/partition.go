@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -68,7 +69,8 @@ type partition struct {
 	slab    []kgo.Record // records are cut from it, so that an emission costs no allocation of its own
 	scratch []byte
 
-	highWatermark int64 // end of the input as the last poll saw it
+	highWatermark int64     // end of the input as the last poll saw it
+	newest        time.Time // timestamp of the last record that was polled
 
 	// What is being worked on: offset + 1 of the record, minus the number of the key in a visit, 0 if nothing. The watchdog
 	// looks at it.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,8 +53,10 @@ type session struct {
 
 	runner        *runner
 	produceFailed atomic.Pointer[error]
-	open          bool // a transaction is open
-	aborts        int  // in a row
+	bytes         atomic.Int64 // keys and values that the open transaction read and produced
+	recordBytes   int64        // of an input record, as of late
+	open          bool         // a transaction is open
+	aborts        int          // in a row
 	lastCommit    time.Time
 	gap           time.Duration // from lastCommit to the next one, unless input waits
 	abandoned     chan error    // something hangs that cannot be stopped
@@ -66,7 +67,7 @@ func newSession(e *Engine, parts []*partition, joined *joins) *session {
 		engine: e, cfg: &e.cfg, metrics: e.metrics, parts: parts, joins: joined,
 		connected: make(chan struct{}), generation: -1,
 		places: make([]place, len(parts)), queue: make(chan []arrival, len(parts)), restored: make(chan restored, len(parts)),
-		abandoned: make(chan error, 1),
+		abandoned: make(chan error, 1), recordBytes: recordBytesMax, // until it is known
 	}
 }
 
@@ -263,10 +264,10 @@ func (s *session) transaction(ctx context.Context, fetches kgo.Fetches) error {
 	}
 	var pollFailed error
 	more := func() bool {
-		return records < s.cfg.RecordsMax && time.Since(began) < s.cfg.CommitInterval && pollFailed == nil && ctx.Err() == nil && !s.bulletin.fresh.Load()
+		return records < s.cfg.RecordsMax && s.bytes.Load() < int64(s.cfg.BytesMax) && time.Since(began) < s.cfg.CommitInterval && pollFailed == nil && ctx.Err() == nil && !s.bulletin.fresh.Load()
 	}
 	for more() {
-		buffered := s.tx.PollRecords(nil, s.cfg.RecordsMax-records) //nolint:staticcheck,contextcheck // nil means: only what is buffered
+		buffered := s.tx.PollRecords(nil, s.room(records)) //nolint:staticcheck,contextcheck // nil means: only what is buffered
 		pollFailed = pollError(buffered)
 		n := buffered.NumRecords()
 		if n > 0 {
@@ -295,6 +296,12 @@ func (s *session) transaction(ctx context.Context, fetches kgo.Fetches) error {
 	return pollFailed
 }
 
+// room is how many records more a transaction may read.
+func (s *session) room(records int) int {
+	bytes := max(0, int64(s.cfg.BytesMax)-s.bytes.Load())
+	return min(s.cfg.RecordsMax-records, int(bytes/s.recordBytes)+1)
+}
+
 // trickle waits for what is left of the gap since the last commit, in steps, so that what arrives meanwhile is handled
 // beside the waiting. It tells whether there was any gap left.
 func (s *session) trickle(ctx context.Context) bool {
@@ -321,13 +328,23 @@ func (s *session) dispatch(fetches kgo.Fetches) (err error) {
 			err = fmt.Errorf("the client handed out records of partition %d, which is paused", fp.Partition)
 			return
 		}
-		s.parts[fp.Partition].highWatermark = fp.HighWatermark
+		p := s.parts[fp.Partition]
+		p.highWatermark, p.newest = fp.HighWatermark, fp.Records[len(fp.Records)-1].Timestamp
+		read := int64(0)
+		for _, r := range fp.Records {
+			read += int64(len(r.Key) + len(r.Value))
+		}
+		s.bytes.Add(read)
+		s.recordBytes = max(1, (s.recordBytes+read/int64(len(fp.Records)))/2)
 		err = s.runner.hand(fp.Partition, fp.Records)
 	})
 	return err
 }
 
-func (s *session) produce(r *kgo.Record) { s.client.Produce(context.Background(), r, s.produced) }
+func (s *session) produce(r *kgo.Record) {
+	s.bytes.Add(int64(len(r.Key) + len(r.Value)))
+	s.client.Produce(context.Background(), r, s.produced)
+}
 
 func (s *session) produced(r *kgo.Record, err error) {
 	if err != nil {
@@ -353,6 +370,7 @@ func (s *session) commit(ctx context.Context, records int) error {
 	if err := s.client.Flush(ctx); err != nil {
 		return fmt.Errorf("flushing transaction: %w", err)
 	}
+	flushed := time.Since(began)
 	try := kgo.TryCommit
 	failed := s.produceFailed.Load()
 	if failed != nil {
@@ -376,6 +394,7 @@ func (s *session) commit(ctx context.Context, records int) error {
 		s.metrics.aborts.Inc()
 		return errAborted
 	}
+	s.metrics.flushTime.Observe(flushed.Seconds())
 	s.committed(records, time.Since(began))
 	return nil
 }
@@ -391,10 +410,12 @@ func (s *session) committed(records int, took time.Duration) {
 		}
 		s.metrics.add(p.tally)
 		p.commit()
-		s.metrics.lag.WithLabelValues(strconv.Itoa(int(p.id))).Set(float64(max(0, p.highWatermark-p.applied)))
+		s.metrics.lagging(p)
 	}
 	s.metrics.parkedKeys.Set(float64(parked))
 	s.metrics.records.Add(float64(records))
 	s.metrics.commits.Inc()
+	s.metrics.commitSize.Observe(float64(records))
+	s.metrics.commitBytes.Observe(float64(s.bytes.Load()))
 	s.metrics.commitTime.Observe(took.Seconds())
 }
