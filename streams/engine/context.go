@@ -51,6 +51,9 @@ func (c *Context) Offset() int64 { return c.record.Offset }
 // Timestamp of the record, as its producer or the broker set it.
 func (c *Context) Timestamp() time.Time { return c.record.Timestamp }
 
+// Headers of the record, in their order. They must not be changed.
+func (c *Context) Headers() []kgo.RecordHeader { return c.record.Headers }
+
 // Header returns the value of the first header of that name, nil if there is none.
 func (c *Context) Header(name string) []byte {
 	for i := range c.record.Headers {
