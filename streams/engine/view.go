@@ -61,11 +61,9 @@ func (v *View) Run(ctx context.Context) error {
 	return err
 }
 
-// begin makes the view readable once it is known up to the end. The topic may still be in the making.
+// begin makes the view readable once it is known up to the end, however long that takes. The topic may still be in the making.
 func (v *View) begin(ctx context.Context, tables *lookups) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	for {
+	for made := time.After(startTimeout); ; {
 		err := tables.catchUp(ctx, v.cfg.Topic)
 		if err == nil {
 			v.current.Store(tables)
@@ -76,6 +74,8 @@ func (v *View) begin(ctx context.Context, tables *lookups) error {
 		}
 		select {
 		case <-ctx.Done():
+			return ctx.Err()
+		case <-made:
 			return fmt.Errorf("following %s to its end (is it created?): %w", v.cfg.Topic, err)
 		case <-time.After(50 * time.Millisecond):
 		}

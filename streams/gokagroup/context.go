@@ -107,7 +107,7 @@ func (c *groupContext) Value() any {
 	if c.group.table == nil {
 		c.Reject(errNoTable)
 	}
-	return c.decode(c.group.table, c.in.Value(), goka.GroupTable(c.group.name), c.in.Key())
+	return c.decode(c.group.table, c.in.Value(), c.group.tableName, c.in.Key())
 }
 
 var errNoTable = errors.New("the group has no table: add goka.Persist to its graph")
@@ -117,7 +117,7 @@ func (c *groupContext) SetValue(value any, options ...goka.ContextOption) {
 	if value == nil {
 		c.Reject(errors.New("cannot set nil as value: Delete deletes"))
 	}
-	c.in.SetValue(c.encode(c.group.table, value, string(goka.GroupTable(c.group.name))))
+	c.in.SetValue(c.encode(c.group.table, value, string(c.group.tableName)))
 }
 
 func (c *groupContext) Delete(options ...goka.ContextOption) {

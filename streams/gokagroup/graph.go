@@ -77,7 +77,7 @@ func (g *Graph) accept(group goka.Group, e Edge) (goka.Edge, error) {
 	}
 	switch alone := goka.DefineGroup(group, e); {
 	case alone.LoopStream() != nil:
-		return nil, errors.New("Loop: the group reads one topic, so that its order is one: make the input an Output too, " +
+		return nil, errors.New("a loop: the group reads one topic, so that its order is one: make the input an Output too, " +
 			"with the same codec, and Emit to it instead of Loopback")
 	case len(alone.InputStreams()) > 0:
 		return nil, fmt.Errorf("%s: goka.Input and goka.Inputs hide their callback: use gokagroup.Input", e)

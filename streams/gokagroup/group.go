@@ -83,21 +83,22 @@ func distinct(edges goka.Edges) []string {
 
 // group is what the contexts of a group share.
 type group struct {
-	name     goka.Group
-	input    *inputEdge
-	table    goka.Codec // nil without Persist
-	outputs  map[string]goka.Codec
-	joins    map[string]goka.Codec
-	lookups  map[string]goka.Codec
-	nils     goka.NilHandling
-	headers  goka.Headers
-	wrapper  goka.ContextWrapper
-	contexts []*groupContext // by partition: each is used by one goroutine
+	name      goka.Group
+	tableName goka.Table
+	input     *inputEdge
+	table     goka.Codec // nil without Persist
+	outputs   map[string]goka.Codec
+	joins     map[string]goka.Codec
+	lookups   map[string]goka.Codec
+	nils      goka.NilHandling
+	headers   goka.Headers
+	wrapper   goka.ContextWrapper
+	contexts  []*groupContext // by partition: each is used by one goroutine
 }
 
 func newGroup(g *Graph, partitions int32, options []Option) *group {
 	run := &group{
-		name: g.Group(), input: g.input,
+		name: g.Group(), tableName: goka.GroupTable(g.Group()), input: g.input,
 		outputs: codecs(g.OutputStreams()), joins: codecs(g.JointTables()), lookups: codecs(g.LookupTables()),
 	}
 	if table := g.GroupTable(); table != nil {

@@ -97,7 +97,8 @@ func prefixEnd(prefix string) string {
 // Due is an index of what falls due when. Its time is that of the records, never a clock: whoever asks what has expired says
 // until when, usually the timestamp of the record in work. So the same log expires the same entries at the same records,
 // however late it is read. A partition's entries are best kept in engine.ScopePartition, and asked for by every record or by
-// a tick sent to each partition; what concerns another key is emitted to the input under that key.
+// a tick sent to each partition; what concerns another key is emitted to the input under that key. A record that a callback
+// emits has the time of its emission, so its timestamp is a clock's: ask with times that came from outside.
 //
 // Times are kept to the microsecond. Entries stay until they are deleted.
 type Due struct {
