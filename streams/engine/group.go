@@ -31,7 +31,7 @@ func (s *session) groupOptions() []kgo.Opt {
 	options := []kgo.Opt{
 		kgo.ConsumerGroup(s.cfg.Group), kgo.ConsumeTopics(s.cfg.Input), kgo.InstanceID(s.cfg.InstanceID),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchMaxBytes(int32(min(s.cfg.BytesMax, 64<<20))), // what one poll can bring
+		kgo.FetchMaxBytes(int32(min(s.cfg.BytesMax, 64<<20))), //nolint:gosec // bounded; what one poll can bring, compressed
 		kgo.SessionTimeout(s.cfg.SessionTimeout), kgo.HeartbeatInterval(s.cfg.HeartbeatInterval),
 		// Who has not come by then could not commit any more either, and everybody's commits wait for a rebalance.
 		kgo.RebalanceTimeout(max(s.cfg.SessionTimeout, s.cfg.CallbackTimeout+s.cfg.TransactionTimeout)),
