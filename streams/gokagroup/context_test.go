@@ -106,14 +106,25 @@ func BenchmarkContext(b *testing.B) {
 
 // TestContextOfARecord shows what Goka's would.
 func TestContextOfARecord(t *testing.T) {
-	c := contextOf(t, new(codec.String), func(ctx goka.Context, m any) {
+	shows := contextOf(t, new(codec.String), func(ctx goka.Context, m any) {
 		got := fmt.Sprintln(ctx.Topic(), ctx.Key(), ctx.Partition(), ctx.Offset(), ctx.Group(), ctx.Timestamp().Unix(), m, ctx.Headers(), ctx.Context() != nil)
 		if got != "in key 3 7 g 9 m map[a:[50]] true\n" {
 			t.Errorf("the context shows %q", got)
 		}
 	})
+	headers := 0
+	c := contextOf(t, new(codec.String), func(ctx goka.Context, _ any) { headers = len(ctx.Headers()) })
+	for _, n := range []int{2, 0} { // the context of one record shows nothing of another
+		r := &fakeRecord{headers: []kgo.RecordHeader{{Key: "a"}, {Key: "b"}}[:n]}
+		if err := c.handle(r, []byte("m")); err != nil {
+			t.Fatal(err)
+		}
+		if headers != n {
+			t.Errorf("%d headers, want %d", headers, n)
+		}
+	}
 	double := []kgo.RecordHeader{{Key: "a", Value: []byte("1")}, {Key: "a", Value: []byte("2")}} // the last one counts
-	if err := c.handle(&fakeRecord{headers: double}, []byte("m")); err != nil {
+	if err := shows.handle(&fakeRecord{headers: double}, []byte("m")); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -48,9 +48,6 @@ func Configure(g *Graph, cfg engine.Config, options ...Option) (engine.Config, e
 	if cfg.Group+cfg.Input+cfg.Table != "" || len(cfg.Outputs)+len(cfg.Joins)+len(cfg.Lookups)+len(cfg.Visitors) > 0 {
 		return cfg, nil, fmt.Errorf("configuring group %s: Group, Input, Table, Outputs, Joins, Lookups and Visitors come from the graph: leave them empty", g.Group())
 	}
-	if cfg.Partitions < 1 {
-		return cfg, nil, fmt.Errorf("configuring group %s: Partitions is %d", g.Group(), cfg.Partitions)
-	}
 	cfg.Group, cfg.Input, cfg.Table = string(g.Group()), g.input.Topic(), string(goka.GroupTable(g.Group()))
 	cfg.Outputs, cfg.Joins, cfg.Lookups = distinct(g.OutputStreams()), distinct(g.JointTables()), distinct(g.LookupTables())
 	if cfg.Side == "" {
