@@ -37,7 +37,7 @@
 //
 // Lookups are tables that every process follows whole; of joined tables, partitioned like the input, it follows the
 // partitions it has. Both are read committed and as far as they are known: what a callback made of a row is in what it
-// wrote, and is not asked again.
+// wrote, and is not asked again. A View is such a table for whoever only reads.
 //
 // A visit calls back for every key of the group, piece by piece, through records of the input: as exact as the rest, and
 // never across a commit.

@@ -129,6 +129,23 @@ func TestContextOfARecord(t *testing.T) {
 	}
 }
 
+// TestNilHandling is Goka's.
+func TestNilHandling(t *testing.T) {
+	for handling, want := range map[goka.NilHandling][]any{goka.NilIgnore: {"v"}, goka.NilProcess: {"v", nil}, goka.NilDecode: {"v", ""}} {
+		var got []any
+		g := DefineGroup("g", Input("in", new(codec.String), func(_ goka.Context, m any) { got = append(got, m) }))
+		c := newGroup(g, 1, []Option{WithNilHandling(handling)}).contexts[0]
+		for _, value := range [][]byte{[]byte("v"), nil} {
+			if err := c.handle(&fakeRecord{}, value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("handling %d shows %q, want %q", handling, got, want)
+		}
+	}
+}
+
 // TestMisuseIsRejected: nothing stops the engine but Fail, and what is said helps.
 func TestMisuseIsRejected(t *testing.T) {
 	option := goka.WithCtxEmitHeaders(goka.Headers{"a": nil})

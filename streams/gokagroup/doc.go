@@ -15,9 +15,9 @@
 //
 //   - What a callback wrote, emitted and read of the input is committed together or not at all. So there is nothing to make
 //     idempotent.
-//   - A callback that panics, a record or row that its codec refuses, and misuse of the context do not stop the group: nothing of the
-//     callback takes effect, and the record is parked with its key, or becomes a dead letter; see package engine. Reject
-//     does the same with an error of the caller's choice.
+//   - A callback that panics, a record or row that its codec refuses, and misuse of the context do not stop the group: nothing
+//     of the callback takes effect, and the record is parked with its key, or becomes a dead letter; see package engine.
+//     Reject does the same with an error of the caller's choice.
 //   - Context.Fail stops the engine, as it stops Goka's processor: the transaction is dropped, Run returns the error, and the
 //     next start reads the record again. It is for what another try may mend.
 //   - A visit goes through the input, and its message is a []byte, or nil: engine.Engine's Visit takes the place of
@@ -27,11 +27,11 @@
 //
 // # What is refused, and what to do instead
 //
-//   - More than one input, and goka.Inputs: offsets and order of a key are one only in one topic. Send all kinds of records to one
+//   - More than one input, and goka.Inputs: the order of a key is one only in one topic. Send all kinds of records to one
 //     topic, with a codec that tells them apart; or make two groups.
 //   - Loop and Loopback: make the input an Output too, with the same codec, and Emit to it.
-//   - DeferCommit: it would commit the input apart from what was made of it. Finish in the callback, or keep what is left to do in
-//     a side table, and go on at a later record.
+//   - DeferCommit: it would commit the input apart from what was made of it. Finish in the callback, or keep what is left to
+//     do in a side table, and go on at a later record. It is told when it is called, since a graph does not show it.
 //   - Two codecs for one topic: Goka would take the last in silence.
 //
 // # Keys
@@ -44,6 +44,12 @@
 //
 // A codec must not keep, nor point into, the bytes it was given; of codecs whose values are bytes, like codec.Bytes, the values
 // of tables are copied. An input record's bytes must not be changed.
+//
+// # What Goka has and this has not
+//
+// Processor.Get: a View of the group's table reads it in any process. Update callbacks, standby and recovery ahead of the
+// group: state is the engine's. Lookup reads a table as far as this process knows it, as in Goka; the engine's LookupWait
+// waits for a row that must be there.
 //
 // # Beside Goka
 //

@@ -190,28 +190,6 @@ func TestFailStopsTheEngine(t *testing.T) {
 	}
 }
 
-// TestNilHandling is Goka's.
-func TestNilHandling(t *testing.T) {
-	for handling, want := range map[goka.NilHandling][]string{
-		goka.NilIgnore: {"v"}, goka.NilProcess: {"v", "nil"}, goka.NilDecode: {"v", ""},
-	} {
-		c := newCluster(t)
-		c.Produce(record(input, "a", "v"), &kgo.Record{Topic: input, Key: []byte("a"), Partition: -1})
-		g := gokagroup.DefineGroup(group, goka.Output(output, new(codec.String)), gokagroup.Input(input, new(codec.String), func(ctx goka.Context, m any) {
-			if m == nil {
-				m = "nil"
-			}
-			ctx.Emit(output, ctx.Key(), m)
-		}))
-		_, r := start(t, g, testConfig(c.Addrs), gokagroup.WithNilHandling(handling))
-		r.caughtUp(c)
-		r.stop()
-		if got := lines(c, output)["a"]; !slices.Equal(got, want) {
-			t.Errorf("handling %d: %q, want %q", handling, got, want)
-		}
-	}
-}
-
 // TestOptions: default headers and the context wrapper.
 func TestOptions(t *testing.T) {
 	c := newCluster(t)
