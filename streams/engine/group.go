@@ -155,7 +155,7 @@ func (s *session) committedOffsets(ctx context.Context, parts []*partition) (map
 		}
 		select {
 		case <-ctx.Done():
-			return nil, err
+			return nil, errors.Join(ctx.Err(), err)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
@@ -203,9 +203,7 @@ func (s *session) committedNow(ctx context.Context, parts []*partition) (map[int
 // releaseName takes the place of a dead predecessor: where the broker assigns it would keep the name for the member that had
 // it until that one's session is over. A living one is put out, as it is where the members assign.
 func (s *session) releaseName(ctx context.Context, client *kgo.Client) error {
-	describe := kmsg.NewPtrConsumerGroupDescribeRequest()
-	describe.Groups = []string{s.cfg.Group}
-	described, err := describe.RequestWith(ctx, client)
+	described, err := s.describe(ctx, client)
 	if err != nil {
 		return fmt.Errorf("looking for the predecessor in group %s: %w", s.cfg.Group, err)
 	}
@@ -220,6 +218,26 @@ func (s *session) releaseName(ctx context.Context, client *kgo.Client) error {
 		}
 	}
 	return nil
+}
+
+// describe asks until there is a coordinator: a cluster makes the topic of its groups when the first is named.
+func (s *session) describe(ctx context.Context, client *kgo.Client) (*kmsg.ConsumerGroupDescribeResponse, error) {
+	describe := kmsg.NewPtrConsumerGroupDescribeRequest()
+	describe.Groups = []string{s.cfg.Group}
+	for {
+		described, err := describe.RequestWith(ctx, client)
+		if err == nil && len(described.Groups) == 1 && kerr.IsRetriable(kerr.ErrorForCode(described.Groups[0].ErrorCode)) {
+			err = kerr.ErrorForCode(described.Groups[0].ErrorCode)
+		}
+		if err == nil || !kerr.IsRetriable(err) {
+			return described, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // What a static member says with its last heartbeat.
