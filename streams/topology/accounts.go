@@ -9,6 +9,7 @@ import (
 	"github.com/caudalpay/caudal/processors/payment"
 	"github.com/caudalpay/caudal/schemas/topics"
 	"github.com/caudalpay/caudal/streams/engine"
+	"github.com/caudalpay/caudal/streams/gokagroup"
 )
 
 // The side kinds of the accounts group. They stand in the keys of accounts-side: changing one loses what stands under it.
@@ -22,16 +23,36 @@ const (
 	ChainKind   = "chain"   // ScopePartition; id: empty; value: SHA-256 of the partition's last decision
 )
 
+// Graph is the accounts group. Its codecs hand over bytes: what cannot be decoded is the callback's to refuse.
+func Graph(partitions int32) *gokagroup.Graph {
+	s := newAccountsShell(partitions)
+	decide := func(ctx goka.Context, message any) {
+		value, _ := message.([]byte) // nil for a null record
+		if err := s.handle(engineRecord{gokagroup.Engine(ctx)}, value); err != nil {
+			gokagroup.Reject(ctx, err)
+		}
+	}
+	bytes := new(codec.Bytes)
+	edges := []gokagroup.Edge{gokagroup.Input(topics.Commands, bytes, decide), goka.Persist(bytes)}
+	for _, t := range []goka.Stream{topics.Decisions, topics.Commands, topics.Replies, topics.Directory, topics.RailsOrders} {
+		edges = append(edges, goka.Output(t, bytes))
+	}
+	for _, t := range []goka.Table{topics.Policies, topics.FeeSchedules, topics.FXRates, topics.Rules, topics.Blocklists} {
+		edges = append(edges, goka.Lookup(t, bytes))
+	}
+	return gokagroup.DefineGroup(topics.AccountsGroup, edges...)
+}
+
 // Accounts completes the configuration of the accounts group: the caller names brokers, partitions and the process.
 func Accounts(c engine.Config) (engine.Config, engine.Callback) {
-	c.Group, c.Input = topics.AccountsGroup, topics.Commands
-	c.Outputs = []string{topics.Decisions, topics.Commands, topics.Replies, topics.Directory, topics.RailsOrders}
-	c.Table, c.Side, c.DeadLetters = topics.AccountsTable, topics.AccountsSide, topics.DeadLetters
-	c.Lookups = []string{topics.Policies, topics.FeeSchedules, topics.FXRates, topics.Rules, topics.Blocklists}
+	c.Side, c.DeadLetters = topics.AccountsSide, topics.DeadLetters
 	c.Hasher = topics.Hasher
 	c.Attributable = attributable
-	s := newAccountsShell(c.Partitions)
-	return c, func(ctx *engine.Context, value []byte) error { return s.handle(engineRecord{ctx}, value) }
+	c, callback, err := gokagroup.Configure(Graph(c.Partitions), c, gokagroup.WithNilHandling(goka.NilProcess))
+	if err != nil {
+		panic(err) // the graph is always the same
+	}
+	return c, callback
 }
 
 // NewAccounts is the engine of the accounts group.
@@ -48,17 +69,4 @@ func attributable(key []byte) bool {
 	k := string(key)
 	_, err := payment.ParseAccountID(k)
 	return err == nil || payment.IsCustomerKey(k)
-}
-
-// Graph is a group as Goka sees it, for the documentation.
-func Graph(c engine.Config) *goka.GroupGraph {
-	bytes := new(codec.Bytes)
-	edges := []goka.Edge{goka.Input(goka.Stream(c.Input), bytes, func(goka.Context, any) {}), goka.Persist(bytes)}
-	for _, t := range c.Outputs {
-		edges = append(edges, goka.Output(goka.Stream(t), bytes))
-	}
-	for _, t := range c.Lookups {
-		edges = append(edges, goka.Lookup(goka.Table(t), bytes))
-	}
-	return goka.DefineGroup(goka.Group(c.Group), edges...)
 }

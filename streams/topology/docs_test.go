@@ -34,7 +34,7 @@ func TestTopologyIsDocumented(t *testing.T) {
 
 // draw writes a group as Markdown with a Mermaid diagram.
 func draw(cfg engine.Config) string {
-	g := Graph(cfg)
+	g := Graph(cfg.Partitions)
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("# Topology")
