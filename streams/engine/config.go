@@ -52,6 +52,14 @@ type Config struct {
 	// dead letters. An attributable key is only accepted on the partition it hashes to: elsewhere it would grow a second state.
 	Attributable func(key []byte) bool
 
+	// Dir is a folder for the state on disk, of this member alone; empty: all state is in memory. Cells stay in memory as well,
+	// side records do not. The changelogs stay the truth: what is in the folder shortens restores, and may be removed while no
+	// process uses it.
+	Dir string
+	// CacheBytes bounds the memory that the state on disk takes for what was read and what is to be written, all partitions
+	// together.
+	CacheBytes int64 // 256 MiB
+
 	// BrokerAssigns leaves the assignment of partitions to the broker (KIP-848, Apache Kafka 4.3 or later); all members of a
 	// group must agree on it. A rebalance then takes as long as the broker's group.consumer.heartbeat.interval.ms, 5 s unless
 	// set. Without it, and where the broker cannot, the members assign, cooperative-sticky.
@@ -78,6 +86,9 @@ func (c Config) withDefaults() Config {
 	duration(&c.HeartbeatInterval, min(50*time.Millisecond, c.SessionTimeout/10))
 	if c.RecordsMax == 0 {
 		c.RecordsMax = 2_000
+	}
+	if c.CacheBytes == 0 {
+		c.CacheBytes = 256 << 20
 	}
 	if c.Attributable == nil {
 		c.Attributable = func([]byte) bool { return false }
@@ -118,6 +129,9 @@ func (c Config) Validate() error {
 	}
 	if c.Table == c.Side || c.Table == c.DeadLetters || c.Side == c.DeadLetters {
 		errs = append(errs, fmt.Errorf("table %q, side %q and dead letters %q must be three topics", c.Table, c.Side, c.DeadLetters))
+	}
+	if c.CacheBytes < 0 {
+		errs = append(errs, fmt.Errorf("CacheBytes is %d", c.CacheBytes))
 	}
 	if c.RecordsMax < 1 {
 		errs = append(errs, fmt.Errorf("RecordsMax is %d", c.RecordsMax))

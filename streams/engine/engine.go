@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // abortsMax bounds aborts in a row; then the process starts afresh.
@@ -62,6 +64,11 @@ func (e *Engine) setState(why string) { e.state.Store(&why) }
 func (e *Engine) Run(ctx context.Context) error {
 	defer e.setState("stopped")
 	e.setState("starting")
+	folder, err := openFolder(&e.cfg, vfs.Default) // before anything that a second process on it would disturb
+	if err != nil {
+		return err
+	}
+	defer folder.close()
 	if err := e.cfg.checkBroker(ctx); err != nil {
 		return unlessStopped(ctx, err)
 	}
@@ -80,12 +87,12 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		following <- err
 	}()
-	err := unlessStopped(run, e.consume(run, tables))
+	err = unlessStopped(run, e.consume(run, tables, folder))
 	cancel()
 	return errors.Join(<-following, err)
 }
 
-func (e *Engine) consume(ctx context.Context, tables *lookups) error {
+func (e *Engine) consume(ctx context.Context, tables *lookups, folder *folder) error {
 	if err := tables.start(ctx); err != nil {
 		return err
 	}
@@ -93,7 +100,14 @@ func (e *Engine) consume(ctx context.Context, tables *lookups) error {
 	for i := range parts {
 		parts[i] = newPartition(int32(i), &e.cfg, e.callback, tables)
 	}
-	return newSession(e, parts).run(ctx)
+	err := newSession(e, parts, folder).run(ctx)
+	if folder == nil || folder.abandoned {
+		return err
+	}
+	for _, p := range parts {
+		p.reset()
+	}
+	return err
 }
 
 // unlessStopped drops an error that only says that ctx ended: that is an orderly end.
