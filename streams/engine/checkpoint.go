@@ -26,6 +26,7 @@ import (
 //   - Its positions lie inside the changelogs, and the record at each, where compaction has left one, is the one that was
 //     written there: a log that lost its end and grew again is another log.
 //   - It is younger than the changelogs keep deletions. An older one may hold a record whose deletion was compacted away.
+//   - Nothing is missing in the middle of it: losing its end only makes it older.
 //   - After the rest is applied, state and committed offset agree as they must after any restore; else it is removed and
 //     the partition restored once more, before that counts as a torn commit.
 
@@ -334,7 +335,7 @@ func (p *partition) takeOver(cells mirrored, logs [changelogs]extent) error {
 	if err != nil {
 		return err
 	}
-	if err := m.check(p.folder, logs); err != nil {
+	if err := errors.Join(m.check(p.folder, logs), p.disk.chain()); err != nil {
 		return err
 	}
 	p.positions, p.expected = m.positions, m.positions

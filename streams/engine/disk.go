@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,6 +24,8 @@ type disk struct {
 	db     *pebble.DB
 	batch  *pebble.Batch // what is not applied yet
 	key    []byte        // room for the key in work
+	link   uint64        // see apply
+	linked int           // bytes of the batches since the link began
 	failed atomic.Pointer[error]
 }
 
@@ -31,7 +34,14 @@ const (
 	cellSpace   = 'c'
 	sideSpace   = 's'
 	parkedSpace = 'p' // key; value: how many of its records are parked, uvarint
+	linkSpace   = 'l' // number, 8 bytes big endian; see apply
 	markKey     = "m" // see mark
+)
+
+// Links are small beside what the database writes at once to a file.
+const (
+	linkBytes = 16 << 10
+	linksKept = 4_096
 )
 
 // batchBytesMost is the size at which a restore applies its changes.
@@ -96,15 +106,47 @@ func (d *disk) close() error {
 	return err
 }
 
-// apply makes the changes take effect.
+// apply makes the changes take effect. Batches form a chain of numbered links: a database that has lost what it wrote last
+// is an earlier state and good, one that has lost something else has a gap in the chain (if its list of files was cut, it
+// would not notice itself).
 func (d *disk) apply() {
 	if d.batch.Empty() {
 		return
 	}
+	if d.link == 0 || d.linked+d.batch.Len() > linkBytes {
+		d.link++
+		d.linked = 0
+		if d.link > linksKept {
+			d.remove(linkKey(d.link - linksKept))
+		}
+	}
+	d.linked += d.batch.Len()
+	d.write(linkKey(d.link), nil)
 	if err := d.batch.Commit(pebble.NoSync); err != nil {
 		d.fail(err)
 	}
 	d.batch.Reset()
+}
+
+func linkKey(n uint64) []byte { return binary.BigEndian.AppendUint64([]byte{linkSpace}, n) }
+
+// chain finds the last link of a database that was just opened, and whether one is missing before it.
+func (d *disk) chain() error {
+	first, found := uint64(0), uint64(0)
+	d.walkSpace(linkSpace, func(key string, _ []byte) {
+		if len(key) == 8 {
+			d.link = binary.BigEndian.Uint64([]byte(key))
+		}
+		if found == 0 {
+			first = d.link
+		}
+		found++
+	})
+	d.linked = linkBytes // what comes now is a link of its own
+	if d.link-first+1 != found || (first > 1 && found < linksKept) {
+		return fmt.Errorf("%w: of the links %d to %d there are %d", errDoubt, first, d.link, found)
+	}
+	return nil
 }
 
 // relieve applies the changes of a restore once they are many.

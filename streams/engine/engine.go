@@ -25,6 +25,8 @@ type Engine struct {
 	// one that ends a restore; the tests replace these too.
 	retained func(p *partition, at int64) bool
 	reaches  func(value, fence string) bool
+	// believed tells whether a restored state is what the group has committed.
+	believed func(p *partition, committed int64) bool
 }
 
 // New checks the configuration; it asks no broker.
@@ -41,6 +43,7 @@ func New(cfg Config, cb Callback) (*Engine, error) {
 		rollback: (*partition).rollback,
 		retained: func(p *partition, at int64) bool { return p.applied == at },
 		reaches:  func(value, fence string) bool { return value == fence },
+		believed: func(p *partition, committed int64) bool { return p.applied == committed },
 	}
 	e.setState("not started")
 	return e, nil

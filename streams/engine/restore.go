@@ -79,6 +79,7 @@ func (s *session) letGo(batch []arrival) (arriving []arrival) {
 			continue
 		}
 		a.part.reset()
+		s.cfg.Logger.Info("state let go", "group", s.cfg.Group, "partition", a.part.id)
 		s.restored <- restored{part: a.part, err: errMoved}
 	}
 	return arriving
@@ -204,7 +205,7 @@ func (s *session) verdict(a arrival, before, after int64) error {
 	switch {
 	case before != after:
 		return fmt.Errorf("partition %d: the group went from %d to %d: %w", p.id, before, after, errMoved)
-	case p.applied != after:
+	case !s.engine.believed(p, after):
 		return &TornError{Group: s.cfg.Group, Topic: s.cfg.Input, Partition: p.id, Applied: p.applied, Committed: after}
 	case p.applied != a.at:
 		// The assignment is one of the past, and the client does not know yet.
