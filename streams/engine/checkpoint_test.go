@@ -66,7 +66,6 @@ func TestOnDisk(t *testing.T) {
 		{"MembersComeAndGo", TestMembersComeAndGo},
 		{"KeptPartitionsAreNotRestoredAgain", TestKeptPartitionsAreNotRestoredAgain},
 		{"OracleCatchesMutants", TestOracleCatchesMutants},
-		{"RestoreThatStopsEarly", TestRestoreThatStopsEarlyIsCaught},
 		{"ChangedGraph", TestChangedGraphIsRefused},
 		{"UnknownStateVersion", TestUnknownStateVersionIsRefused},
 		{"StateWithoutAGraph", TestStateWithoutAGraphIsTaken},
