@@ -76,7 +76,7 @@ func openFolder(cfg *Config, files vfs.FS) (*folder, error) {
 	f := &folder{
 		dir: cfg.Dir, fs: files, lock: lock, cache: pebble.NewCache(cfg.CacheBytes), log: cfg.Logger, now: time.Now,
 		// What is gathered counts as a part of the cache.
-		writeBuffer: uint64(min(max(cfg.CacheBytes/4/int64(cfg.Partitions), writeBufferLeast), writeBufferMost)), //nolint:gosec // bounded
+		writeBuffer: uint64(min(max(cfg.CacheBytes/4/int64(cfg.Partitions), writeBufferLeast), writeBufferMost)),
 	}
 	f.files = pebble.NewFileCache(1, filesOpenMost)
 	return f, nil
@@ -114,15 +114,9 @@ func (f *folder) identify(ctx context.Context, cfg *Config, client *kgo.Client) 
 		f.origin += fmt.Sprintf(" %q %v", t, meta.Topics[t].ID)
 	}
 	configs, err := admin.DescribeTopicConfigs(ctx, cfg.Table, cfg.Side)
-	if err != nil {
-		return fmt.Errorf("asking how long deletions are kept: %w", err)
-	}
-	f.keeps = time.Duration(1<<63 - 1)
-	for _, topic := range []string{cfg.Table, cfg.Side} {
-		f.keeps = min(f.keeps, deletionsKept(configs, topic)/retentionShare)
-	}
+	f.keeps = min(deletionsKept(configs, cfg.Table), deletionsKept(configs, cfg.Side)) / retentionShare
 	if f.keeps == 0 {
-		f.log.Warn("the changelogs do not tell delete.retention.ms: state on disk is never taken over", "group", cfg.Group)
+		f.log.Warn("the changelogs do not tell their delete.retention.ms: state on disk is not taken over", "group", cfg.Group, "error", err)
 	}
 	f.sweep(func(string) bool { return false }) // none is in use yet
 	return nil

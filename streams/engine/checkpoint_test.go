@@ -36,7 +36,7 @@ func stateDir(addrs []string, instance string) string {
 // onDisk makes engines keep their state on disk until the test ends.
 func onDisk(t *testing.T) {
 	t.Helper()
-	root, err := os.MkdirTemp("", "engine-state-") // not the test's own: a database that a killed engine left may still write
+	root, err := os.MkdirTemp("", "engine-state-") //nolint:usetesting // what a broken engine left open may still write there
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"os"
 	"runtime"
 	"runtime/metrics"
 	"testing"
@@ -140,11 +139,7 @@ func TestLargeStateRestartsFromDisk(t *testing.T) {
 func BenchmarkRestart(b *testing.B) {
 	c := large(b, *stateRecords)
 	for _, where := range []string{"memory", "disk"} {
-		dir, err := os.MkdirTemp("", "engine-restart-")
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { _ = os.RemoveAll(dir) })
+		dir := b.TempDir()
 		for _, how := range []string{"full", "again"} {
 			b.Run(where+"/"+how, func(b *testing.B) {
 				for range b.N {

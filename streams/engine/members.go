@@ -211,7 +211,7 @@ const sweepEvery = 10 * time.Minute
 
 func (s *session) inUse(dir string) bool {
 	for i, pl := range s.places {
-		if s.folder.of(int32(i)) == dir { //nolint:gosec // a partition count
+		if s.folder.of(int32(i)) == dir {
 			return pl.stage != away || pl.known || pl.restoring
 		}
 	}
