@@ -61,6 +61,14 @@ type Config struct {
 	// order in memory.
 	Visitors map[string]Callback
 
+	// Dir is a folder for the state on disk, of this member alone; empty: all state is in memory. Cells stay in memory as well,
+	// side records do not. The changelogs stay the truth: what is in the folder shortens restores, and may be removed while no
+	// process uses it.
+	Dir string
+	// CacheBytes bounds the memory that the state on disk takes for what was read and what is to be written, all partitions
+	// together.
+	CacheBytes int64 // 256 MiB
+
 	// BrokerAssigns leaves the assignment of partitions to the broker (KIP-848, Apache Kafka 4.3 or later); all members of a
 	// group must agree on it. A rebalance then takes as long as the broker's group.consumer.heartbeat.interval.ms, 5 s unless
 	// set. Without it, and where the broker cannot, the members assign, cooperative-sticky.
@@ -90,6 +98,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.BytesMax == 0 {
 		c.BytesMax = 16 << 20
+	}
+	if c.CacheBytes == 0 {
+		c.CacheBytes = 256 << 20
 	}
 	if c.Attributable == nil {
 		c.Attributable = func([]byte) bool { return false }
@@ -130,6 +141,9 @@ func (c Config) Validate() error {
 	}
 	if c.Table == c.Side || c.Table == c.DeadLetters || c.Side == c.DeadLetters {
 		errs = append(errs, fmt.Errorf("table %q, side %q and dead letters %q must be three topics", c.Table, c.Side, c.DeadLetters))
+	}
+	if c.CacheBytes < 0 {
+		errs = append(errs, fmt.Errorf("CacheBytes is %d", c.CacheBytes))
 	}
 	if c.RecordsMax < 1 {
 		errs = append(errs, fmt.Errorf("RecordsMax is %d", c.RecordsMax))

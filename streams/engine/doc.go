@@ -30,8 +30,16 @@
 // # State
 //
 // A key has one cell (the group table) and any number of side records, by kind and id. Side records have two scopes: the
-// record's key, or the partition. Both live in memory, in blocks the garbage collector does not go through, are restored
-// from their changelogs when their partition arrives, and are read through an overlay of what the open transaction wrote.
+// record's key, or the partition. Both are restored from their changelogs when their partition arrives, and are read through
+// an overlay of what the open transaction wrote.
+//
+// Without Config.Dir both live in memory, in blocks the garbage collector does not go through. With it each partition has a
+// database in that folder: side records are read from there, cells are kept there as well as in memory, and after each
+// confirmed commit it takes in, in one batch, what the transaction wrote and the positions in the changelogs that it
+// reaches. It is never synced and never the truth: a restore takes it for a start and reads the changelogs from those
+// positions on, and only where nothing speaks against it (checkpoint.go says what is asked); else it is removed, with a line
+// in the log that says why, and everything is read. What a partition that moved away leaves there serves its return, and is
+// removed once it is too old for that. An error of the disk ends the run before anything that was decided on it commits.
 //
 // # Other tables, and visits
 //
@@ -77,6 +85,6 @@
 // # What it refuses
 //
 // Brokers without transaction.version 2 (Kafka 4.0), topics with another partition count, state of an unknown version or
-// written under another graph (Config.AcceptGraph takes it over), records without a key (they are dead letters), and cell
-// writes under a key of another partition.
+// written under another graph (Config.AcceptGraph takes it over), a Dir that another process holds, records without a key
+// (they are dead letters), and cell writes under a key of another partition.
 package engine

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // abortsMax bounds aborts in a row; then the process starts afresh.
@@ -23,6 +25,8 @@ type Engine struct {
 	// one that ends a restore; the tests replace these too.
 	retained func(p *partition, at int64) bool
 	reaches  func(value, fence string) bool
+	// believed tells whether a restored state is what the group has committed.
+	believed func(p *partition, committed int64) bool
 }
 
 // New checks the configuration; it asks no broker.
@@ -39,6 +43,7 @@ func New(cfg Config, cb Callback) (*Engine, error) {
 		rollback: (*partition).rollback,
 		retained: func(p *partition, at int64) bool { return p.applied == at },
 		reaches:  func(value, fence string) bool { return value == fence },
+		believed: func(p *partition, committed int64) bool { return p.applied == committed },
 	}
 	e.setState("not started")
 	return e, nil
@@ -62,6 +67,11 @@ func (e *Engine) setState(why string) { e.state.Store(&why) }
 func (e *Engine) Run(ctx context.Context) error {
 	defer e.setState("stopped")
 	e.setState("starting")
+	folder, err := openFolder(&e.cfg, vfs.Default) // before anything that a second process on it would disturb
+	if err != nil {
+		return err
+	}
+	defer folder.close()
 	if err := e.cfg.checkBroker(ctx); err != nil {
 		return unlessStopped(ctx, err)
 	}
@@ -87,12 +97,12 @@ func (e *Engine) Run(ctx context.Context) error {
 			following <- err
 		}()
 	}
-	err := unlessStopped(run, e.consume(run, tables, joined))
+	err = unlessStopped(run, e.consume(run, tables, joined, folder))
 	cancel()
 	return errors.Join(<-following, <-following, err)
 }
 
-func (e *Engine) consume(ctx context.Context, tables *lookups, joined *joins) error {
+func (e *Engine) consume(ctx context.Context, tables *lookups, joined *joins, folder *folder) error {
 	if err := tables.start(ctx); err != nil {
 		return err
 	}
@@ -100,7 +110,14 @@ func (e *Engine) consume(ctx context.Context, tables *lookups, joined *joins) er
 	for i := range parts {
 		parts[i] = newPartition(int32(i), &e.cfg, e.callback, tables)
 	}
-	return newSession(e, parts, joined).run(ctx)
+	err := newSession(e, parts, joined, folder).run(ctx)
+	if folder == nil || folder.abandoned {
+		return err
+	}
+	for _, p := range parts {
+		p.reset()
+	}
+	return err
 }
 
 // unlessStopped drops an error that only says that ctx ended: that is an orderly end.

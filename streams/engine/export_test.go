@@ -1,9 +1,13 @@
 package engine
 
 import (
+	"errors"
+	"log/slog"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // KeepOverlayOnAbort makes an engine wrong on purpose: what an aborted transaction wrote stays. Offsets are taken back as they
@@ -48,4 +52,85 @@ func (e *Engine) TrustCallbacks() {
 // StopAtAnyFence makes an engine wrong on purpose: a restore ends at the first fence.
 func (e *Engine) StopAtAnyFence() {
 	e.reaches = func(string, string) bool { return true }
+}
+
+// StoreUnconfirmed makes an engine wrong on purpose: the state on disk takes a transaction in before its commit is confirmed,
+// here one that is then aborted.
+func (e *Engine) StoreUnconfirmed() {
+	e.rollback = func(p *partition) {
+		applied := p.applied
+		_ = p.commit(time.Now())
+		p.applied, p.next = applied, applied
+	}
+}
+
+// TrustAnything makes an engine wrong on purpose: it takes any state for what the group has committed.
+func (e *Engine) TrustAnything() {
+	e.believed = func(p *partition, committed int64) bool {
+		p.applied, p.next = committed, committed
+		return true
+	}
+}
+
+// StoredState is what one partition of an ended process left on disk, to be spoilt.
+type StoredState struct {
+	disk *disk
+	mark mark
+	err  error
+}
+
+// OpenStored opens what is in a member's folder of a partition. Save closes it.
+func OpenStored(dir string, partition int32) (*StoredState, error) {
+	f, err := openFolder(&Config{Dir: dir, CacheBytes: 8 << 20, Partitions: 1, Logger: slog.New(slog.DiscardHandler)}, vfs.Default)
+	if err != nil {
+		return nil, err
+	}
+	defer f.close() // its databases may go on
+	s := &StoredState{}
+	if s.disk, err = openDisk(f.of(partition), f); err != nil {
+		return nil, err
+	}
+	s.mark, s.err = decodeMark(s.disk.read([]byte(markKey)))
+	return s, s.err
+}
+
+// Age moves the time of the state.
+func (s *StoredState) Age(by time.Duration) { s.mark.at = s.mark.at.Add(-by) }
+
+// Origin makes it the state of something else.
+func (s *StoredState) Origin(other string) { s.mark.origin = other }
+
+// Positions are the offsets in table and side.
+func (s *StoredState) Positions() (table, side int64) {
+	return s.mark.positions[tableLog].offset, s.mark.positions[sideLog].offset
+}
+
+// Shift moves the positions, which leaves them with the record that was at the old ones.
+func (s *StoredState) Shift(by int64) {
+	for i := range s.mark.positions {
+		s.mark.positions[i].offset += by
+	}
+}
+
+// ClaimTable makes the state say that it has the table up to a record, as an engine would that stores its position too early.
+func (s *StoredState) ClaimTable(r *kgo.Record) { s.mark.positions[tableLog] = positionOf(r) }
+
+// ClaimSide is the same for the side records.
+func (s *StoredState) ClaimSide(r *kgo.Record) { s.mark.positions[sideLog] = positionOf(r) }
+
+// Put changes a side record.
+func (s *StoredState) Put(k SideKey, value []byte) {
+	space{s.disk, sideSpace}.set(string(k.Encode()), value)
+}
+
+// Unmark takes the mark away, as a restore that was interrupted leaves it.
+func (s *StoredState) Unmark() { s.disk.remove([]byte(markKey)); s.err = errDoubt }
+
+// Save writes it back.
+func (s *StoredState) Save() error {
+	if s.err == nil {
+		s.disk.write([]byte(markKey), s.mark.encode())
+	}
+	s.disk.apply()
+	return errors.Join(s.disk.err(), s.disk.close())
 }

@@ -35,7 +35,7 @@ func testConfig(addrs []string) engine.Config {
 		Table: table, Side: side, DeadLetters: dead, Lookups: []string{rates},
 		Partitions: partitions, TransactionalID: "tx-0", InstanceID: "worker-0", Hasher: topics.Hasher,
 		Attributable: func(key []byte) bool { return bytes.HasPrefix(key, []byte("acc")) },
-		Logger:       slog.New(slog.DiscardHandler),
+		Logger:       slog.New(slog.DiscardHandler), Dir: stateDir(addrs, "worker-0"), CacheBytes: 16 << 20,
 	}
 }
 

@@ -188,12 +188,34 @@ func (s *session) restoreLater(parts []*partition) {
 func (s *session) forgetAway() {
 	for i := range s.places {
 		pl := &s.places[i]
-		if pl.stage == away && pl.known && !pl.restoring && time.Since(pl.leftAt) > s.cfg.SessionTimeout {
+		if pl.stage != away || !pl.known || pl.restoring || time.Since(pl.leftAt) <= s.cfg.SessionTimeout {
+			continue
+		}
+		pl.known = false
+		s.joins.drop(s.parts[i])
+		if s.folder == nil {
 			s.parts[i].reset()
-			s.joins.drop(s.parts[i])
-			pl.known = false
+			continue
+		}
+		pl.restoring = true // closing a database may take a while
+		s.queue <- []arrival{{part: s.parts[i], leaves: true}}
+	}
+	if s.folder != nil && time.Since(s.swept) > sweepEvery {
+		s.swept = time.Now()
+		s.folder.sweep(s.inUse)
+	}
+}
+
+// sweepEvery is how often state on disk that is too old is looked for.
+const sweepEvery = 10 * time.Minute
+
+func (s *session) inUse(dir string) bool {
+	for i, pl := range s.places {
+		if s.folder.of(int32(i)) == dir {
+			return pl.stage != away || pl.known || pl.restoring
 		}
 	}
+	return false
 }
 
 // hurry makes the client ask for the offsets of announced partitions again, once they are out of the transaction that held

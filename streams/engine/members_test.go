@@ -26,6 +26,7 @@ import (
 func memberConfig(addrs []string, i int) engine.Config {
 	cfg := testConfig(addrs)
 	cfg.TransactionalID, cfg.InstanceID = fmt.Sprintf("tx-%d", i), fmt.Sprintf("worker-%d", i)
+	cfg.Dir = stateDir(addrs, cfg.InstanceID)
 	cfg.TransactionTimeout, cfg.SessionTimeout, cfg.CallbackTimeout = 800*time.Millisecond, 1500*time.Millisecond, 1500*time.Millisecond
 	return cfg
 }

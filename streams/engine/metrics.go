@@ -29,6 +29,7 @@ type metrics struct {
 	fences      prometheus.Counter
 	rebalances  prometheus.Counter
 	partitions  prometheus.Gauge
+	stateBytes  *prometheus.GaugeVec
 }
 
 func newMetrics(reg prometheus.Registerer, group string) *metrics {
@@ -101,6 +102,9 @@ func newMetrics(reg prometheus.Registerer, group string) *metrics {
 		partitions: f.NewGauge(prometheus.GaugeOpts{
 			Name: "caudal_streams_partitions", Help: "Partitions whose records this process handles.",
 		}),
+		stateBytes: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "caudal_streams_state_bytes", Help: "Keys and values of the state of the partitions in work, by where they are kept.",
+		}, []string{"store"}),
 	}
 }
 

@@ -64,6 +64,16 @@ type partition struct {
 	graphKey        string
 	graph, graphNow string // what wrote the committed state, empty if unknown; what writes now
 
+	// Only where state is on disk.
+	folder    *folder
+	disk      *disk
+	logs      [changelogs]string      // topics
+	last      [changelogs]*kgo.Record // the last ones acknowledged, or read by a restore, since the last save
+	positions [changelogs]position    // as of the last save
+	local     bool                    // restored from disk, as far as that went
+	expected  [changelogs]position    // what the first record read should be
+	doubt     error                   // why what was on disk cannot be right
+
 	context Context
 	produce func(*kgo.Record)
 	slab    []kgo.Record // records are cut from it, so that an emission costs no allocation of its own
@@ -95,25 +105,42 @@ func newPartition(id int32, cfg *Config, cb Callback, lk *lookups) *partition {
 		appliedKey: string(SideKey{Scope: ScopePartition, Kind: AppliedKind, ID: cfg.Input}.Encode()),
 		graphKey:   string(SideKey{Scope: ScopePartition, Kind: GraphKind}.Encode()),
 		graphNow:   cfg.graph(),
+		logs:       [changelogs]string{tableLog: cfg.Table, sideLog: cfg.Side},
 	}
 	p.reset()
 	return p
 }
 
-// reset forgets all state, before a restore.
+// reset forgets all state, before a restore. What is on disk stays there.
 func (p *partition) reset() {
-	p.cells = newStore(func(string) string { return "" })
-	p.side = newStore(sideGroup)
-	// Indexed from the start: sorting a large store in an open transaction, for an operator's first word, could outlast it.
-	p.side.order(SideKey{Scope: ScopeKey, Kind: ParkedKind}.Encode())
-	p.side.order(SideKey{Scope: ScopePartition, Kind: WaitingKind}.Encode())
-	if len(p.visitors) > 0 {
-		p.cells.order(nil)
+	if p.disk != nil {
+		if err := p.disk.close(); err != nil {
+			p.log.Warn("closing state on disk", "error", err)
+		}
 	}
+	p.disk, p.last, p.positions = nil, [changelogs]*kgo.Record{}, [changelogs]position{}
+	p.local, p.expected, p.doubt = false, [changelogs]position{}, nil
+	side := newMemory(sideGroup)
+	// Indexed from the start: sorting a large store in an open transaction, for an operator's first word, could outlast it.
+	side.order(SideKey{Scope: ScopeKey, Kind: ParkedKind}.Encode())
+	side.order(SideKey{Scope: ScopePartition, Kind: WaitingKind}.Encode())
+	p.cells, p.side = newStore(p.cellMemory(), oneGroup), newStore(side, sideGroup)
 	p.parked = map[string]int{}
 	p.applied, p.next, p.graph = -1, -1, ""
 	p.parkedUndo, p.tally = p.parkedUndo[:0], tally{}
 }
+
+// cellMemory is an empty base for cells. Only visits go through them in order.
+func (p *partition) cellMemory() *memory {
+	m := newMemory(oneGroup)
+	if len(p.visitors) > 0 {
+		m.order(nil)
+	}
+	return m
+}
+
+// oneGroup is that of all cells.
+func oneGroup(string) string { return "" }
 
 // bind readies the partition for a session's transactions.
 func (p *partition) bind(run context.Context, produce func(*kgo.Record)) {
@@ -279,30 +306,38 @@ func (p *partition) record() *kgo.Record {
 // dirty tells whether the open transaction handled records of this partition.
 func (p *partition) dirty() bool { return p.next != p.applied }
 
-// changelog produces what the transaction changed, each key once, to this partition whatever the key hashes to.
-func (p *partition) changelog(table, side string) {
+// changelog produces what the transaction changed, each key once, to this partition whatever the key hashes to. It refuses
+// where something could not be read: what was decided on that must not be committed.
+func (p *partition) changelog() error {
+	if p.disk != nil && p.disk.err() != nil {
+		return p.disk.err()
+	}
+	p.last = [changelogs]*kgo.Record{}
 	p.side.put(p.appliedKey, binary.BigEndian.AppendUint64(nil, uint64(p.next))) //nolint:gosec // not negative
 	if p.graph != p.graphNow {
 		p.side.put(p.graphKey, []byte(p.graphNow))
 	}
 	p.side.keep()
-	for _, log := range []struct {
-		topic string
-		store *store
-	}{{table, p.cells}, {side, p.side}} {
-		for k, v := range log.store.overlay {
+	for log, s := range [changelogs]*store{tableLog: p.cells, sideLog: p.side} {
+		for k, v := range s.overlay {
 			r := p.record()
-			r.Topic, r.Partition, r.Key, r.Value = log.topic, p.id, []byte(k), v
+			r.Topic, r.Partition, r.Key, r.Value = p.logs[log], p.id, []byte(k), v
 			p.produce(r)
 		}
 	}
+	return nil
 }
 
-func (p *partition) commit() {
+// commit makes the transaction's work the committed state; at is when its commit began.
+func (p *partition) commit(at time.Time) error {
 	p.cells.commit()
 	p.side.commit()
 	p.applied, p.graph = p.next, p.graphNow
+	for _, c := range p.parkedUndo {
+		p.keepParked(c.key)
+	}
 	p.parkedUndo, p.tally = p.parkedUndo[:0], tally{}
+	return p.save(at)
 }
 
 func (p *partition) rollback() {
@@ -316,10 +351,7 @@ func (p *partition) rollback() {
 }
 
 // restoreCell applies one record of the table's changelog.
-func (p *partition) restoreCell(r *kgo.Record) {
-	restoreInto(p.cells, r)
-	p.cells.reindex(string(r.Key))
-}
+func (p *partition) restoreCell(r *kgo.Record) { restoreInto(p.cells, r) }
 
 // restoreSide applies one record of the side changelog.
 func (p *partition) restoreSide(r *kgo.Record) error {
@@ -331,15 +363,10 @@ func (p *partition) restoreSide(r *kgo.Record) error {
 		p.restoreParked(k.Key, r)
 	}
 	restoreInto(p.side, r)
-	if k.Kind == ParkedKind || k.Kind == WaitingKind {
-		p.side.reindex(string(r.Key))
-	}
 	if k.Scope == ScopePartition && k.Kind == AppliedKind && k.ID == p.input {
-		if len(r.Value) != 8 {
-			return fmt.Errorf("restoring partition %d, offset %d of %s: applied offset has %d bytes", p.id, r.Offset, r.Topic, len(r.Value))
+		if err := p.readApplied(r.Value); err != nil {
+			return fmt.Errorf("restoring partition %d, offset %d of %s: %w", p.id, r.Offset, r.Topic, err)
 		}
-		p.applied = int64(binary.BigEndian.Uint64(r.Value)) //nolint:gosec // written from an int64
-		p.next = p.applied
 	}
 	if k.Scope == ScopePartition && k.Kind == GraphKind {
 		p.graph = string(r.Value)
@@ -347,14 +374,24 @@ func (p *partition) restoreSide(r *kgo.Record) error {
 	return nil
 }
 
+func (p *partition) readApplied(value []byte) error {
+	if len(value) != 8 {
+		return fmt.Errorf("applied offset has %d bytes", len(value))
+	}
+	p.applied = int64(binary.BigEndian.Uint64(value)) //nolint:gosec // written from an int64
+	p.next = p.applied
+	return nil
+}
+
 // restoreParked counts a parked record, or one that no longer is, before it is restored.
 func (p *partition) restoreParked(key string, r *kgo.Record) {
 	switch had := p.side.base.has(string(r.Key)); {
 	case r.Value != nil && !had:
-		p.parked[key]++
+		p.setParked(parkedCount{key, p.parked[key] + 1})
 	case r.Value == nil && had:
 		p.setParked(parkedCount{key, p.parked[key] - 1})
 	}
+	p.keepParked(key)
 }
 
 // restoreInto applies a record of a changelog.

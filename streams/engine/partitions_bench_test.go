@@ -85,7 +85,7 @@ func newSweep(b *testing.B, c *streamtest.Cluster, name string, n int32) *sweep 
 	cfg := testConfig(c.Addrs)
 	cfg.Group, cfg.Input, cfg.Table, cfg.Side, cfg.DeadLetters = name, s.input, name+"-table", name+"-side", name+"-dead"
 	cfg.Outputs = []string{name + "-out", replies, s.input}
-	cfg.Partitions, cfg.TransactionalID, cfg.InstanceID = n, name, name
+	cfg.Partitions, cfg.TransactionalID, cfg.InstanceID, cfg.Dir = n, name, name, ""
 	s.topics = []string{s.input, cfg.Table, cfg.Side, cfg.DeadLetters, cfg.Outputs[0], replies}
 	c.Topics(n, s.topics...)
 	for i := range sweepKeys {

@@ -34,9 +34,12 @@ type played struct {
 	calls   int
 	most    int   // calls of one control record
 	steps   int64 // written by the engine
+	local   int   // restores that began with what was on disk
 }
 
-func play(t *rapid.T) *played {
+func play(t *rapid.T) *played { return playOn(t, nil) }
+
+func playOn(t *rapid.T, f *folder) *played {
 	p := &played{t: t, tables: map[string][]kgo.Record{}, outputs: map[string][]string{}}
 	cfg := Config{
 		Group: "g", Input: "in", Outputs: []string{"out"}, Table: "g-table", Side: "side", DeadLetters: "dead", Partitions: 1,
@@ -45,6 +48,10 @@ func play(t *rapid.T) *played {
 	}
 	p.part = newPartition(0, &cfg, p.callback, nil)
 	p.part.stepMax = 2
+	p.part.folder = f
+	if err := p.part.fetch(p.extents()); err != nil {
+		t.Fatal(err)
+	}
 	p.part.bind(context.Background(), func(r *kgo.Record) { p.open = append(p.open, r) })
 	return p
 }
@@ -130,7 +137,9 @@ func (p *played) commit() {
 	if !p.part.dirty() {
 		return
 	}
-	p.part.changelog("g-table", "side")
+	if err := p.part.changelog(); err != nil {
+		p.t.Fatal(err)
+	}
 	for _, r := range p.open {
 		switch r.Topic {
 		case "in":
@@ -141,38 +150,71 @@ func (p *played) commit() {
 		case "dead":
 			p.dead = append(p.dead, r)
 		default:
+			r.Offset = int64(len(p.tables[r.Topic]))
 			p.tables[r.Topic] = append(p.tables[r.Topic], *r)
+			p.part.acked(slices.Index(p.part.logs[:], r.Topic), r)
 		}
 	}
-	p.part.commit()
+	if err := p.part.commit(time.Now()); err != nil {
+		p.t.Fatal(err)
+	}
 	p.at = int(p.part.applied)
 }
 
-// restart restores from the changelogs, of which compaction has taken some.
+// restart restores from what is on disk, if anything is, and from the changelogs, of which compaction has taken some.
 func (p *played) restart() {
-	p.part.reset()
-	for topic, records := range p.tables {
+	p.crash()
+	if err := p.part.fetch(p.extents()); err != nil {
+		p.t.Fatal(err)
+	}
+	if p.part.local {
+		p.local++
+	}
+	for log, topic := range p.part.logs {
+		records := p.tables[topic]
 		last := map[string]int{}
 		for i := range records {
 			last[string(records[i].Key)] = i
 		}
 		compacted := rapid.Bool().Draw(p.t, "compacted")
-		for i := range records {
-			if r := &records[i]; topic == "side" && (!compacted || last[string(r.Key)] == i) {
-				if err := p.part.restoreSide(r); err != nil {
-					p.t.Fatal(err)
-				}
-			} else if topic != "side" {
+		for i := int(p.part.positions[log].offset); i < len(records); i++ {
+			r := &records[i]
+			if compacted && last[string(r.Key)] != i {
+				continue
+			}
+			p.part.compare(log, r)
+			p.part.acked(log, r)
+			if log == tableLog {
 				p.part.restoreCell(r)
+			} else if err := p.part.restoreSide(r); err != nil {
+				p.t.Fatal(err)
+			}
+			if p.part.disk != nil && rapid.IntRange(0, 40).Draw(p.t, "dies in the restore") == 0 {
+				p.part.disk.apply()
+				p.restart()
+				return
 			}
 		}
 	}
+	if err := p.part.doubts(); err != nil || max(0, p.part.applied) != int64(p.at) {
+		p.t.Fatalf("restored up to %d, committed is %d: %v", p.part.applied, p.at, err)
+	}
+	if err := p.part.save(time.Now()); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *played) extents() (all [changelogs]extent) {
+	for log, topic := range p.part.logs {
+		all[log].end = int64(len(p.tables[topic])) + 1
+	}
+	return all
 }
 
 // check holds the invariants of parked.go, partition.go and redrive.go against a recount.
 func (p *played) check() {
 	counts, waiting, done := map[string]int{}, 0, int64(0)
-	for k, v := range p.part.side.base.all() {
+	for k, v := range everything(p.part.side.base) {
 		key, err := DecodeSideKey([]byte(k))
 		if err != nil {
 			p.t.Fatal(err)
@@ -271,10 +313,10 @@ func (p *played) discarded() (offsets map[string]bool, others int) {
 // state is what callbacks have written.
 func (p *played) state() map[string]string {
 	all := map[string]string{}
-	for k, v := range p.part.cells.base.all() {
+	for k, v := range everything(p.part.cells.base) {
 		all["cell "+k] = string(v)
 	}
-	for k, v := range p.part.side.base.all() {
+	for k, v := range everything(p.part.side.base) {
 		if key, err := DecodeSideKey([]byte(k)); err == nil && key.Kind == "seen" {
 			all[fmt.Sprint("seen ", key.Key, " ", key.ID)] = string(v)
 		}
@@ -285,71 +327,82 @@ func (p *played) state() map[string]string {
 // Invariant: after everything parked was redriven or discarded, the state and each key's outputs in their order equal those
 // of a run that never had the poison; whatever transactions came to, whoever repeats a step, in any order of words.
 func TestRedriveEqualsARunWithoutPoison(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		p := play(t)
-		keys := []string{"acc-1", "acc-2", "acc-3"}
-		malformed := 0
-		key := func() string { return rapid.SampledFrom(keys).Draw(t, "key") }
-		t.Repeat(map[string]func(*rapid.T){
-			"record": func(t *rapid.T) {
-				kind := rapid.SampledFrom([]string{"v", "v", "v", "v", "bad", "poison", "panic"}).Draw(t, "kind")
-				p.append(key(), fmt.Appendf(nil, "%s%d", kind, len(p.log)))
-			},
-			"records": func(*rapid.T) {
-				k := key()
-				for range 4 {
-					p.append(k, fmt.Appendf(nil, "v%d", len(p.log)))
-				}
-			},
-			"redrive": func(*rapid.T) { p.say(key(), Control{Verb: Redrive}) },
-			"discard": func(t *rapid.T) {
-				k, offset := key(), rapid.Int64Range(0, int64(len(p.log))).Draw(t, "offset")
-				if int(offset) < len(p.log) && rapid.Bool().Draw(t, "own") {
-					k = string(p.log[offset].Key)
-				}
-				p.say(k, Control{Verb: Discard, Offset: offset})
-			},
-			"malformed": func(*rapid.T) {
-				p.append(key(), nil, kgo.RecordHeader{Key: ControlHeader, Value: []byte("forget")})
-				malformed++
-			},
-			"repeat": func(t *rapid.T) { // as a redelivery of the log would
-				for _, r := range slices.Backward(p.log) {
-					if isStep(r) && rapid.Bool().Draw(t, "this") {
-						p.append(string(r.Key), nil, r.Headers[:3]...)
-						return
-					}
-				}
-			},
-			"fix": func(*rapid.T) { p.fixed = true },
-			"transaction": func(t *rapid.T) {
-				p.retryAt = rapid.SampledFrom([]int{0, 0, 0, 1, 2, 4}).Draw(t, "trouble")
-				p.transaction(rapid.IntRange(1, 6).Draw(t, "n"), rapid.SampledFrom([]string{"commit", "commit", "commit", "abort", "die"}).Draw(t, "end"))
-			},
-		})
-		p.heal()
-		gone, others := p.discarded()
-		if others != malformed {
-			t.Fatalf("%d letters of malformed words, want %d", others, malformed)
-		}
-		clean := play(t)
-		clean.fixed = true
-		for _, r := range p.log {
-			if !IsControl(r) && !gone[fmt.Sprint(r.Offset)] {
-				clean.append(string(r.Key), r.Value)
+	t.Run("memory", rapid.MakeCheck(func(t *rapid.T) { redriveEqualsARunWithoutPoison(t, play(t)) }))
+	local := 0
+	t.Run("disk", rapid.MakeCheck(func(t *rapid.T) {
+		p := playOn(t, memFolder(t))
+		defer p.part.reset()
+		redriveEqualsARunWithoutPoison(t, p)
+		local += p.local
+	}))
+	if local == 0 {
+		t.Error("nothing was ever restored from disk")
+	}
+}
+
+func redriveEqualsARunWithoutPoison(t *rapid.T, p *played) {
+	keys := []string{"acc-1", "acc-2", "acc-3"}
+	malformed := 0
+	key := func() string { return rapid.SampledFrom(keys).Draw(t, "key") }
+	t.Repeat(map[string]func(*rapid.T){
+		"record": func(t *rapid.T) {
+			kind := rapid.SampledFrom([]string{"v", "v", "v", "v", "bad", "poison", "panic"}).Draw(t, "kind")
+			p.append(key(), fmt.Appendf(nil, "%s%d", kind, len(p.log)))
+		},
+		"records": func(*rapid.T) {
+			k := key()
+			for range 4 {
+				p.append(k, fmt.Appendf(nil, "v%d", len(p.log)))
 			}
-		}
-		for clean.at < len(clean.log) {
-			clean.transaction(5, "commit")
-		}
-		if len(clean.part.parked) > 0 {
-			t.Fatalf("poison was neither parked nor discarded: %v", clean.part.parked)
-		}
-		if got, want := p.state(), clean.state(); !maps.Equal(got, want) {
-			t.Fatalf("state %v, want %v", got, want)
-		}
-		if !maps.EqualFunc(p.outputs, clean.outputs, slices.Equal) {
-			t.Fatalf("outputs %v, want %v", p.outputs, clean.outputs)
-		}
+		},
+		"redrive": func(*rapid.T) { p.say(key(), Control{Verb: Redrive}) },
+		"discard": func(t *rapid.T) {
+			k, offset := key(), rapid.Int64Range(0, int64(len(p.log))).Draw(t, "offset")
+			if int(offset) < len(p.log) && rapid.Bool().Draw(t, "own") {
+				k = string(p.log[offset].Key)
+			}
+			p.say(k, Control{Verb: Discard, Offset: offset})
+		},
+		"malformed": func(*rapid.T) {
+			p.append(key(), nil, kgo.RecordHeader{Key: ControlHeader, Value: []byte("forget")})
+			malformed++
+		},
+		"repeat": func(t *rapid.T) { // as a redelivery of the log would
+			for _, r := range slices.Backward(p.log) {
+				if isStep(r) && rapid.Bool().Draw(t, "this") {
+					p.append(string(r.Key), nil, r.Headers[:3]...)
+					return
+				}
+			}
+		},
+		"fix": func(*rapid.T) { p.fixed = true },
+		"transaction": func(t *rapid.T) {
+			p.retryAt = rapid.SampledFrom([]int{0, 0, 0, 1, 2, 4}).Draw(t, "trouble")
+			p.transaction(rapid.IntRange(1, 6).Draw(t, "n"), rapid.SampledFrom([]string{"commit", "commit", "commit", "abort", "die"}).Draw(t, "end"))
+		},
 	})
+	p.heal()
+	gone, others := p.discarded()
+	if others != malformed {
+		t.Fatalf("%d letters of malformed words, want %d", others, malformed)
+	}
+	clean := play(t)
+	clean.fixed = true
+	for _, r := range p.log {
+		if !IsControl(r) && !gone[fmt.Sprint(r.Offset)] {
+			clean.append(string(r.Key), r.Value)
+		}
+	}
+	for clean.at < len(clean.log) {
+		clean.transaction(5, "commit")
+	}
+	if len(clean.part.parked) > 0 {
+		t.Fatalf("poison was neither parked nor discarded: %v", clean.part.parked)
+	}
+	if got, want := p.state(), clean.state(); !maps.Equal(got, want) {
+		t.Fatalf("state %v, want %v", got, want)
+	}
+	if !maps.EqualFunc(p.outputs, clean.outputs, slices.Equal) {
+		t.Fatalf("outputs %v, want %v", p.outputs, clean.outputs)
+	}
 }

@@ -18,8 +18,9 @@ var errMoved = errors.New("partition is worked on elsewhere")
 
 // arrival asks for the state of a partition that was assigned at an offset; restored is the end of it.
 type arrival struct {
-	part *partition
-	at   int64
+	part   *partition
+	at     int64
+	leaves bool // it does not arrive: its state is to be let go
 }
 
 type restored struct {
@@ -46,6 +47,7 @@ func (s *session) restorer(ctx context.Context) {
 				more = false
 			}
 		}
+		batch = s.letGo(batch)
 		ends, err := s.restore(ctx, &fences, batch)
 		if ctx.Err() != nil {
 			return
@@ -69,10 +71,49 @@ func (s *session) restorer(ctx context.Context) {
 	}
 }
 
-// restore rebuilds partitions from their changelogs. It reads read_committed up to a fence record: neither the high-water
+// letGo closes the state of what leaves, and returns what arrives.
+func (s *session) letGo(batch []arrival) (arriving []arrival) {
+	for _, a := range batch {
+		if !a.leaves {
+			arriving = append(arriving, a)
+			continue
+		}
+		a.part.reset()
+		s.cfg.Logger.Info("state let go", "group", s.cfg.Group, "partition", a.part.id)
+		s.restored <- restored{part: a.part, err: errMoved}
+	}
+	return arriving
+}
+
+// restore rebuilds partitions, those that disagree with what was on disk a second time without that.
+func (s *session) restore(ctx context.Context, fences *fencer, batch []arrival) ([]error, error) {
+	ends, err := s.restoreOnce(ctx, fences, batch)
+	if err != nil {
+		return nil, err
+	}
+	var again []arrival
+	var at []int
+	for i, a := range batch {
+		_, torn := errors.AsType[*TornError](ends[i])
+		if a.part.local && (torn || errors.Is(ends[i], errDoubt)) {
+			a.part.wipe(ends[i])
+			again, at = append(again, a), append(at, i)
+		}
+	}
+	second, err := s.restoreOnce(ctx, fences, again)
+	for i, end := range second {
+		ends[at[i]] = end
+	}
+	return ends, err
+}
+
+// restoreOnce rebuilds partitions from what is on disk and their changelogs behind that, or all of them. It reads read_committed up to a fence record: neither the high-water
 // mark nor the last stable offset tells by itself that the markers of the last commit have arrived everywhere, a record
 // behind them does. State and offsets were written by the same transactions: if nobody committed meanwhile, they agree.
-func (s *session) restore(ctx context.Context, fences *fencer, batch []arrival) ([]error, error) {
+func (s *session) restoreOnce(ctx context.Context, fences *fencer, batch []arrival) ([]error, error) {
+	if len(batch) == 0 {
+		return nil, nil
+	}
 	parts := make([]*partition, len(batch))
 	for i, a := range batch {
 		parts[i] = a.part
@@ -85,6 +126,7 @@ func (s *session) restore(ctx context.Context, fences *fencer, batch []arrival) 
 	for _, p := range parts {
 		p.reset()
 	}
+	began := time.Now()
 	fence, err := fences.write(ctx, s.cfg, parts)
 	if err != nil {
 		return nil, err
@@ -93,6 +135,12 @@ func (s *session) restore(ctx context.Context, fences *fencer, batch []arrival) 
 	if err := s.joins.open(ctx, parts); err != nil {
 		return nil, err
 	}
+	var logs map[changelog]extent
+	if s.folder != nil {
+		if logs, err = s.extents(ctx); err != nil {
+			return nil, err
+		}
+	}
 	workers := min(max(2, runtime.GOMAXPROCS(0)), len(parts))
 	g, gctx := errgroup.WithContext(ctx)
 	for w := range workers {
@@ -100,6 +148,11 @@ func (s *session) restore(ctx context.Context, fences *fencer, batch []arrival) 
 			var mine []*partition
 			for i := w; i < len(parts); i += workers {
 				mine = append(mine, parts[i])
+			}
+			for _, p := range mine {
+				if err := p.fetch([changelogs]extent{logs[changelog{s.cfg.Table, p.id}], logs[changelog{s.cfg.Side, p.id}]}); err != nil {
+					return err
+				}
 			}
 			return s.restoreSome(gctx, mine, fence, progress)
 		})
@@ -113,11 +166,37 @@ func (s *session) restore(ctx context.Context, fences *fencer, batch []arrival) 
 	}
 	ends := make([]error, len(parts))
 	for i, a := range batch {
-		ends[i] = s.verdict(a, before[a.part.id], after[a.part.id])
+		if ends[i] = a.part.doubts(); ends[i] == nil {
+			ends[i] = s.verdict(a, before[a.part.id], after[a.part.id])
+		}
+		if ends[i] == nil {
+			ends[i] = a.part.save(began)
+		}
 	}
 	progress.end()
-	s.cfg.Logger.Info("restored", "group", s.cfg.Group, "partitions", len(parts), "records", progress.records, "took", time.Since(progress.started))
+	s.cfg.Logger.Info("restored", "group", s.cfg.Group, "partitions", len(parts), "fromDisk", countLocal(parts),
+		"records", progress.records, "took", time.Since(progress.started))
 	return ends, nil
+}
+
+// doubts are what came up about the state on disk during a restore.
+func (p *partition) doubts() error {
+	if p.disk == nil {
+		return nil
+	}
+	if err := p.disk.err(); err != nil {
+		return errors.Join(errDoubt, err)
+	}
+	return p.doubt
+}
+
+func countLocal(parts []*partition) (n int) {
+	for _, p := range parts {
+		if p.local {
+			n++
+		}
+	}
+	return n
 }
 
 // verdict on a restored partition, with the group's offset before and after its restore.
@@ -129,7 +208,7 @@ func (s *session) verdict(a arrival, before, after int64) error {
 	switch {
 	case before != after:
 		return fmt.Errorf("partition %d: the group went from %d to %d: %w", p.id, before, after, errMoved)
-	case p.applied != after:
+	case !s.engine.believed(p, after):
 		return &TornError{Group: s.cfg.Group, Topic: s.cfg.Input, Partition: p.id, Applied: p.applied, Committed: after}
 	case p.applied != a.at:
 		// The assignment is one of the past, and the client does not know yet.
@@ -243,8 +322,13 @@ func (s *session) restoreSome(ctx context.Context, parts []*partition, fence str
 	for _, p := range parts {
 		from[s.cfg.Table][p.id] = kgo.NewOffset().AtStart()
 		from[s.cfg.Side][p.id] = kgo.NewOffset().AtStart()
+		if p.local {
+			from[s.cfg.Table][p.id] = kgo.NewOffset().At(p.positions[tableLog].offset)
+			from[s.cfg.Side][p.id] = kgo.NewOffset().At(p.positions[sideLog].offset)
+		}
 	}
 	client, err := kgo.NewClient(append(s.cfg.clientOptions(), kgo.ConsumePartitions(from),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()), // what is not there any more must not be passed over
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()))...)
 	if err != nil {
 		return fmt.Errorf("opening restore client: %w", err)
@@ -282,7 +366,15 @@ func (s *session) restoreSome(ctx context.Context, parts []*partition, fence str
 // restoreFetched applies records up to the fence and tells whether it is among them.
 func (s *session) restoreFetched(fp kgo.FetchTopicPartition, fence string, progress *progress) (passed bool, err error) {
 	p, records, left := s.parts[fp.Partition], 0, int64(0)
+	log := tableLog
+	if fp.Topic == s.cfg.Side {
+		log = sideLog
+	}
+	if p.local {
+		p.compare(log, fp.Records[0])
+	}
 	for _, r := range fp.Records {
+		p.last[log] = r
 		if IsFence(r.Key) {
 			if s.engine.reaches(string(r.Value), fence) {
 				passed = true
@@ -291,11 +383,14 @@ func (s *session) restoreFetched(fp kgo.FetchTopicPartition, fence string, progr
 			continue
 		}
 		records++
-		if r.Topic != s.cfg.Side {
+		if log == tableLog {
 			p.restoreCell(r)
 		} else if err = p.restoreSide(r); err != nil {
 			return false, err
 		}
+	}
+	if p.disk != nil {
+		p.disk.relieve()
 	}
 	if !passed {
 		left = fp.HighWatermark - fp.Records[len(fp.Records)-1].Offset - 1

@@ -38,6 +38,7 @@ type session struct {
 	connected chan struct{}      // closed once client is there
 	cut       context.CancelFunc // ends what the client is at, whatever that is
 	inputID   kadm.TopicID
+	folder    *folder // nil: state is in memory
 
 	// membership
 	bulletin   bulletin
@@ -59,12 +60,17 @@ type session struct {
 	aborts        int          // in a row
 	lastCommit    time.Time
 	gap           time.Duration // from lastCommit to the next one, unless input waits
+	weighed       time.Time     // when the state on disk was
+	swept         time.Time     // when old state on disk was removed
 	abandoned     chan error    // something hangs that cannot be stopped
 }
 
-func newSession(e *Engine, parts []*partition, joined *joins) *session {
+func newSession(e *Engine, parts []*partition, joined *joins, folder *folder) *session {
+	for _, p := range parts {
+		p.folder = folder
+	}
 	return &session{
-		engine: e, cfg: &e.cfg, metrics: e.metrics, parts: parts, joins: joined,
+		engine: e, cfg: &e.cfg, metrics: e.metrics, parts: parts, joins: joined, folder: folder,
 		connected: make(chan struct{}), generation: -1,
 		places: make([]place, len(parts)), queue: make(chan []arrival, len(parts)), restored: make(chan restored, len(parts)),
 		abandoned: make(chan error, 1), recordBytes: recordBytesMax, // until it is known
@@ -85,6 +91,11 @@ func (s *session) run(ctx context.Context) error {
 		return fmt.Errorf("describing %s: %w", s.cfg.Input, err)
 	}
 	s.inputID = details[s.cfg.Input].ID
+	if s.folder != nil {
+		if err := s.folder.identify(ctx, s.cfg, s.client); err != nil {
+			return err
+		}
+	}
 	for _, p := range s.parts {
 		p.bind(ctx, s.produce)
 	}
@@ -93,6 +104,9 @@ func (s *session) run(ctx context.Context) error {
 	select {
 	case err = <-ended:
 	case err = <-s.abandoned:
+		if s.folder != nil {
+			s.folder.abandoned = true
+		}
 	}
 	if err != nil {
 		return err
@@ -350,6 +364,16 @@ func (s *session) produced(r *kgo.Record, err error) {
 	if err != nil {
 		err = fmt.Errorf("producing to %s partition %d: %w", r.Topic, r.Partition, err)
 		s.produceFailed.CompareAndSwap(nil, &err)
+		return
+	}
+	if s.folder == nil {
+		return
+	}
+	switch r.Topic {
+	case s.cfg.Table:
+		s.parts[r.Partition].acked(tableLog, r)
+	case s.cfg.Side:
+		s.parts[r.Partition].acked(sideLog, r)
 	}
 }
 
@@ -363,8 +387,11 @@ func (s *session) commit(ctx context.Context, records int) error {
 	hung := time.AfterFunc(commitTimeout+time.Second, func() { s.abandon(fmt.Errorf("%w: the client does not answer", ErrUnknownCommit)) })
 	defer hung.Stop()
 	for _, p := range s.running {
-		if p.dirty() {
-			p.changelog(s.cfg.Table, s.cfg.Side)
+		if !p.dirty() {
+			continue
+		}
+		if err := p.changelog(); err != nil {
+			return err
 		}
 	}
 	if err := s.client.Flush(ctx); err != nil {
@@ -395,11 +422,11 @@ func (s *session) commit(ctx context.Context, records int) error {
 		return errAborted
 	}
 	s.metrics.flushTime.Observe(flushed.Seconds())
-	s.committed(records, time.Since(began))
-	return nil
+	return s.committed(records, began)
 }
 
-func (s *session) committed(records int, took time.Duration) {
+func (s *session) committed(records int, began time.Time) error {
+	took := time.Since(began)
 	s.lastCommit, s.gap = time.Now(), min(gapsPerCommit*took, s.cfg.CommitInterval)
 	s.aborts = 0
 	parked := 0
@@ -409,7 +436,9 @@ func (s *session) committed(records int, took time.Duration) {
 			continue
 		}
 		s.metrics.add(p.tally)
-		p.commit()
+		if err := p.commit(began); err != nil {
+			return err
+		}
 		s.metrics.lagging(p)
 	}
 	s.metrics.parkedKeys.Set(float64(parked))
@@ -418,4 +447,27 @@ func (s *session) committed(records int, took time.Duration) {
 	s.metrics.commitSize.Observe(float64(records))
 	s.metrics.commitBytes.Observe(float64(s.bytes.Load()))
 	s.metrics.commitTime.Observe(took.Seconds())
+	s.weigh()
+	return nil
+}
+
+// diskWeighedEvery is how often the files are looked at for their size.
+const diskWeighedEvery = 5 * time.Second
+
+// weigh tells how large the state is.
+func (s *session) weigh() {
+	inMemory := 0
+	for _, p := range s.running {
+		inMemory += p.cells.base.held() + p.side.base.held()
+	}
+	s.metrics.stateBytes.WithLabelValues("memory").Set(float64(inMemory))
+	if s.folder == nil || time.Since(s.weighed) < diskWeighedEvery {
+		return
+	}
+	s.weighed = time.Now()
+	onDisk := int64(0)
+	for _, p := range s.running {
+		onDisk += p.disk.bytes()
+	}
+	s.metrics.stateBytes.WithLabelValues("disk").Set(float64(onDisk))
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -127,59 +128,74 @@ func (m *model) read() map[string]string {
 }
 
 func TestStoreBehavesLikeThreeMaps(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		s := newStore(sideGroup)
-		m := &model{base: map[string]string{}, transaction: map[string]string{}, callback: map[string]string{}}
-		key := rapid.Custom(func(t *rapid.T) string {
-			return string(SideKey{
-				Scope: ScopeKey, Key: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key"),
-				Kind: rapid.SampledFrom([]string{"x", "y"}).Draw(t, "kind"), ID: rapid.SampledFrom([]string{"0", "1", "2", "3"}).Draw(t, "id"),
-			}.Encode())
-		})
-		endCallback := func(keep bool) {
-			if keep {
-				s.keep()
-				maps.Copy(m.transaction, m.callback)
-			} else {
-				s.revert()
-			}
-			clear(m.callback)
+	t.Run("memory", rapid.MakeCheck(func(t *rapid.T) { behavesLikeThreeMaps(t, newMemory(sideGroup)) }))
+	t.Run("disk", rapid.MakeCheck(func(t *rapid.T) {
+		f := memFolder(t)
+		d, err := openDisk(f.of(0), f)
+		if err != nil {
+			t.Fatal(err)
 		}
-		t.Repeat(map[string]func(*rapid.T){
-			"put": func(t *rapid.T) {
-				k, v := key.Draw(t, "k"), rapid.SampledFrom([]string{"1", "2"}).Draw(t, "v")
-				s.put(k, []byte(v))
-				m.put(k, v)
-			},
-			"delete": func(t *rapid.T) { k := key.Draw(t, "k"); s.put(k, nil); m.put(k, "") },
-			"keep":   func(*rapid.T) { endCallback(true) },
-			"revert": func(*rapid.T) { endCallback(false) },
-			"commit": func(*rapid.T) {
-				endCallback(true)
-				s.commit()
-				m.base = m.read()
-				clear(m.transaction)
-			},
-			"rollback": func(*rapid.T) {
-				endCallback(true)
-				s.rollback()
-				clear(m.transaction)
-			},
-			"scan": func(t *rapid.T) {
-				compareScan(t, s, m, SideKey{Scope: ScopeKey, Key: "a", Kind: rapid.SampledFrom([]string{"x", "y"}).Draw(t, "kind")})
-			},
-			"": func(t *rapid.T) {
-				want := m.read()
-				for _, k := range []string{"a", "b"} {
-					for _, id := range []string{"0", "1", "2", "3"} {
-						full := string(SideKey{Scope: ScopeKey, Key: k, Kind: "x", ID: id}.Encode())
-						if got := string(s.get(full)); got != want[full] {
-							t.Fatalf("%q is %q, want %q", full, got, want[full])
-						}
+		defer func() {
+			if err := errors.Join(d.err(), d.close()); err != nil {
+				t.Fatal(err)
+			}
+		}()
+		behavesLikeThreeMaps(t, space{d, sideSpace})
+	}))
+}
+
+func behavesLikeThreeMaps(t *rapid.T, b base) {
+	s := newStore(b, sideGroup)
+	m := &model{base: map[string]string{}, transaction: map[string]string{}, callback: map[string]string{}}
+	key := rapid.Custom(func(t *rapid.T) string {
+		return string(SideKey{
+			Scope: ScopeKey, Key: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key"),
+			Kind: rapid.SampledFrom([]string{"x", "y"}).Draw(t, "kind"), ID: rapid.SampledFrom([]string{"0", "1", "2", "3"}).Draw(t, "id"),
+		}.Encode())
+	})
+	endCallback := func(keep bool) {
+		if keep {
+			s.keep()
+			maps.Copy(m.transaction, m.callback)
+		} else {
+			s.revert()
+		}
+		clear(m.callback)
+	}
+	t.Repeat(map[string]func(*rapid.T){
+		"put": func(t *rapid.T) {
+			k, v := key.Draw(t, "k"), rapid.SampledFrom([]string{"1", "2"}).Draw(t, "v")
+			s.put(k, []byte(v))
+			m.put(k, v)
+		},
+		"delete": func(t *rapid.T) { k := key.Draw(t, "k"); s.put(k, nil); m.put(k, "") },
+		"keep":   func(*rapid.T) { endCallback(true) },
+		"revert": func(*rapid.T) { endCallback(false) },
+		"commit": func(*rapid.T) {
+			endCallback(true)
+			s.commit()
+			m.base = m.read()
+			clear(m.transaction)
+		},
+		"rollback": func(*rapid.T) {
+			endCallback(true)
+			s.rollback()
+			clear(m.transaction)
+		},
+		"scan": func(t *rapid.T) {
+			compareScan(t, s, m, SideKey{Scope: ScopeKey, Key: "a", Kind: rapid.SampledFrom([]string{"x", "y"}).Draw(t, "kind")})
+		},
+		"": func(t *rapid.T) {
+			want := m.read()
+			for _, k := range []string{"a", "b"} {
+				for _, id := range []string{"0", "1", "2", "3"} {
+					full := string(SideKey{Scope: ScopeKey, Key: k, Kind: "x", ID: id}.Encode())
+					if got := string(s.get(full)); got != want[full] {
+						t.Fatalf("%q is %q, want %q", full, got, want[full])
 					}
 				}
-			},
-		})
+			}
+		},
 	})
 }
 
@@ -201,15 +217,23 @@ func compareScan(t *rapid.T, s *store, m *model, of SideKey) {
 	if !slices.EqualFunc(got, want, func(a, b Entry) bool { return a.ID == b.ID && string(a.Value) == string(b.Value) }) {
 		t.Fatalf("scan of %q from %q to %q gives %q, want %q", of, from, to, got, want)
 	}
-	for group, ix := range s.indexes {
-		ix.Scan(func(k string) bool {
-			inBase := s.base.has(k)
-			_, inOverlay := s.overlay[k]
-			if !inBase && !inOverlay {
-				t.Fatalf("index %q keeps %q, which is gone", group, k)
+	for group, w := range s.written {
+		w.Scan(func(k string) bool {
+			if _, ok := s.overlay[k]; !ok {
+				t.Fatalf("group %q keeps %q, which was not written", group, k)
 			}
 			return true
 		})
+	}
+	if m, ok := s.base.(*memory); ok {
+		for group, ix := range m.indexes {
+			ix.Scan(func(k string) bool {
+				if !m.has(k) {
+					t.Fatalf("index %q keeps %q, which is gone", group, k)
+				}
+				return true
+			})
+		}
 	}
 }
 

@@ -11,14 +11,29 @@ import (
 // A nil value in the overlay is a deletion. During a transaction only the partition's goroutine touches it, between
 // transactions only the commit loop; so it has no lock.
 type store struct {
-	base    *arena
+	base    base
 	overlay map[string][]byte
 	peak    int    // records the overlay has had room for
 	undo    []undo // what the running callback changed in the overlay
-	// indexes keeps keys in order, for the groups of keys that were scanned once. Invariant: an index has every key of its
-	// group that is in base or overlay; it may have deleted ones until the transaction ends.
-	indexes map[string]*btree.Set[string]
+	// written keeps the keys of the overlay in order, for the groups of keys that were scanned once.
+	written map[string]*btree.Set[string]
 	group   func(key string) string
+}
+
+// base holds the committed records.
+type base interface {
+	// get returns nil where there is no such key. What it gave out never changes.
+	get(key string) []byte
+	has(key string) bool
+	// ascend hands out the records of a range in the order of their keys, until yield returns false.
+	ascend(r scanRange, yield func(key string, value []byte) bool)
+	// set copies the value, which is not nil.
+	set(key string, value []byte)
+	delete(key string)
+	// tidy is called after each transaction.
+	tidy()
+	// held is how many bytes it keeps in memory.
+	held() int
 }
 
 type undo struct {
@@ -27,11 +42,8 @@ type undo struct {
 	had    bool
 }
 
-func newStore(group func(key string) string) *store {
-	return &store{
-		base: newArena(), overlay: map[string][]byte{},
-		indexes: map[string]*btree.Set[string]{}, group: group,
-	}
+func newStore(b base, group func(key string) string) *store {
+	return &store{base: b, overlay: map[string][]byte{}, written: map[string]*btree.Set[string]{}, group: group}
 }
 
 func (s *store) get(key string) []byte {
@@ -48,17 +60,10 @@ func (s *store) put(key string, value []byte) {
 	before, had := s.overlay[key]
 	s.undo = append(s.undo, undo{key: key, before: before, had: had})
 	s.overlay[key] = value
-	if value != nil {
-		s.index(key)
-	}
-}
-
-func (s *store) index(key string) {
-	if len(s.indexes) == 0 {
-		return
-	}
-	if ix := s.indexes[s.group(key)]; ix != nil {
-		ix.Insert(key)
+	if !had && len(s.written) > 0 {
+		if w := s.written[s.group(key)]; w != nil {
+			w.Insert(key)
+		}
 	}
 }
 
@@ -72,8 +77,8 @@ func (s *store) revert() {
 			s.overlay[u.key] = u.before
 		} else {
 			delete(s.overlay, u.key)
-			if !s.base.has(u.key) {
-				s.unindex(u.key)
+			if w := s.written[s.group(u.key)]; w != nil {
+				w.Delete(u.key)
 			}
 		}
 	}
@@ -85,7 +90,6 @@ func (s *store) commit() {
 	for k, v := range s.overlay {
 		if v == nil {
 			s.base.delete(k)
-			s.unindex(k)
 		} else {
 			s.base.set(k, v)
 		}
@@ -100,6 +104,9 @@ const overlaySparse = 8
 // empty readies the overlay for the next transaction. A map keeps the room it once needed, and going through it costs what
 // the largest transaction cost: after a peak, small ones get a small map.
 func (s *store) empty() {
+	for _, w := range s.written {
+		w.Clear()
+	}
 	n := len(s.overlay)
 	if s.peak = max(s.peak, n); n >= s.peak/overlaySparse {
 		clear(s.overlay)
@@ -110,37 +117,8 @@ func (s *store) empty() {
 
 // rollback drops the overlay.
 func (s *store) rollback() {
-	for k := range s.overlay {
-		if !s.base.has(k) {
-			s.unindex(k)
-		}
-	}
 	s.empty()
 	s.undo = s.undo[:0]
-}
-
-func (s *store) unindex(key string) {
-	if len(s.indexes) == 0 {
-		return
-	}
-	if ix := s.indexes[s.group(key)]; ix != nil {
-		ix.Delete(key)
-	}
-}
-
-// order keeps the group of an empty store's key sorted from now on.
-func (s *store) order(key []byte) { s.indexes[s.group(string(key))] = &btree.Set[string]{} }
-
-// reindex follows a key of an ordered group that was restored past put.
-func (s *store) reindex(key string) {
-	if len(s.indexes) == 0 {
-		return
-	}
-	if s.base.has(key) {
-		s.index(key)
-	} else {
-		s.unindex(key)
-	}
 }
 
 type scanRange struct {
@@ -149,36 +127,79 @@ type scanRange struct {
 	limit        int // 0: all
 }
 
-// scan reads in order. The first scan of a group sorts its keys once; from then on they are kept sorted.
+// scan reads in order.
 func (s *store) scan(r scanRange) []Entry {
-	group := s.group(r.prefix)
-	ix := s.indexes[group]
-	if ix == nil {
-		ix = &btree.Set[string]{}
-		for k := range s.base.all() {
-			if s.group(k) == group {
-				ix.Insert(k)
-			}
-		}
-		for k := range s.overlay {
-			if s.group(k) == group {
-				ix.Insert(k)
-			}
-		}
-		s.indexes[group] = ix
-	}
 	var found []Entry
-	end := r.prefix + r.toID
-	ix.Ascend(r.prefix+r.fromID, func(k string) bool {
-		if !strings.HasPrefix(k, r.prefix) || (r.toID != "" && k >= end) {
-			return false
-		}
-		if v := s.get(k); v != nil {
-			found = append(found, Entry{ID: k[len(r.prefix):], Value: v})
+	take := func(key string, value []byte) bool {
+		if value != nil {
+			found = append(found, Entry{ID: key[len(r.prefix):], Value: value})
 		}
 		return r.limit == 0 || len(found) < r.limit
+	}
+	over := s.overlaid(r)
+	more := true
+	s.base.ascend(r, func(key string, value []byte) bool {
+		for more && over.ok && over.key < key {
+			more = take(over.key, s.overlay[over.key])
+			over.next()
+		}
+		if over.ok && over.key == key {
+			value = s.overlay[key]
+			over.next()
+		}
+		more = more && take(key, value)
+		return more
 	})
+	for ; more && over.ok; over.next() {
+		more = take(over.key, s.overlay[over.key])
+	}
 	return found
+}
+
+// overlaid goes through the keys of a range that the transaction wrote. The first scan of a group sorts them once; from then
+// on the group's are kept sorted.
+func (s *store) overlaid(r scanRange) *keyCursor {
+	group := s.group(r.prefix)
+	w := s.written[group]
+	if w == nil {
+		w = &btree.Set[string]{}
+		for k := range s.overlay {
+			if s.group(k) == group {
+				w.Insert(k)
+			}
+		}
+		s.written[group] = w
+	}
+	if w.Len() == 0 {
+		return &keyCursor{}
+	}
+	c := &keyCursor{within: r, iter: w.Iter()}
+	c.see(c.iter.Seek(r.prefix + r.fromID))
+	return c
+}
+
+// keyCursor stands on a key of a range, unless ok is false.
+type keyCursor struct {
+	within scanRange
+	iter   btree.SetIter[string]
+	key    string
+	ok     bool
+}
+
+func (c *keyCursor) next() { c.see(c.iter.Next()) }
+
+func (c *keyCursor) see(found bool) {
+	c.ok = false
+	if found {
+		c.key = c.iter.Key()
+		c.ok = c.within.has(c.key)
+	}
+}
+
+// has tells of a key that is not before the range whether it is in it.
+func (r *scanRange) has(key string) bool {
+	id, ok := strings.CutPrefix(key, r.prefix)
+	return ok && (r.toID == "" || id < r.toID)
 }
 
 // sideGroup names the scope and kind of an encoded side key: the unit of an index.
