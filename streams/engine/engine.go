@@ -23,6 +23,9 @@ type Engine struct {
 	// one that ends a restore; the tests replace these too.
 	retained func(p *partition, at int64) bool
 	reaches  func(value, fence string) bool
+	// doubt is what follows from a commit whose outcome is unknown, verdict whether a restored state is good; the same.
+	doubt   func(s *session, records int, err error) error
+	verdict func(s *session, a arrival, before, after int64) error
 }
 
 // New checks the configuration; it asks no broker.
@@ -39,6 +42,8 @@ func New(cfg Config, cb Callback) (*Engine, error) {
 		rollback: (*partition).rollback,
 		retained: func(p *partition, at int64) bool { return p.applied == at },
 		reaches:  func(value, fence string) bool { return value == fence },
+		doubt:    func(_ *session, _ int, err error) error { return fmt.Errorf("%w: %w", ErrUnknownCommit, err) },
+		verdict:  (*session).verdict,
 	}
 	e.setState("not started")
 	return e, nil

@@ -110,7 +110,7 @@ func (s *session) restore(ctx context.Context, fences *fencer, batch []arrival) 
 	}
 	ends := make([]error, len(parts))
 	for i, a := range batch {
-		ends[i] = s.verdict(a, before[a.part.id], after[a.part.id])
+		ends[i] = s.engine.verdict(s, a, before[a.part.id], after[a.part.id])
 	}
 	progress.end()
 	s.cfg.Logger.Info("restored", "group", s.cfg.Group, "partitions", len(parts), "records", progress.records, "took", time.Since(progress.started))
