@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -31,6 +33,23 @@ func inVirtualTime(t *testing.T) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return false
+}
+
+// inBubble runs f in a bubble of its own and tells whether goroutines stay behind there for ever. An engine may leave some: its
+// process is to end, and the client does not give up everything it waits for.
+func inBubble(t *testing.T, f func(*testing.T)) (leftovers bool) {
+	t.Helper()
+	defer func() {
+		switch r := recover(); {
+		case r == nil:
+		case strings.Contains(fmt.Sprint(r), "main bubble goroutine has exited"):
+			leftovers = true
+		default:
+			panic(r)
+		}
+	}()
+	synctest.Test(t, f)
 	return false
 }
 

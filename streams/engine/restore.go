@@ -190,14 +190,18 @@ func (p *progress) end() {
 
 // fencer commits fence records. It has a transactional id of its own because a transaction of the session that carries no
 // offsets takes half a second to end, and because fences must not wait for the running partitions' transactions.
-type fencer struct{ client *kgo.Client }
+type fencer struct {
+	client *kgo.Client
+	end    func() // of the client
+}
 
 func (f *fencer) close() {
 	if f.client != nil {
-		f.client.Close()
+		f.end()
 	}
 }
 
+// write commits a fence and returns what names it. ctx is the same at every call.
 func (f *fencer) write(ctx context.Context, cfg *Config, parts []*partition) (nonce string, err error) {
 	if f.client == nil {
 		f.client, err = kgo.NewClient(append(cfg.clientOptions(),
@@ -206,6 +210,9 @@ func (f *fencer) write(ctx context.Context, cfg *Config, parts []*partition) (no
 		if err != nil {
 			return "", fmt.Errorf("opening fence client: %w", err)
 		}
+		// A record that may have reached the broker is waited for whatever the context of its call says, until its client closes.
+		f.end = sync.OnceFunc(f.client.Close)
+		context.AfterFunc(ctx, f.end)
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -48,11 +47,14 @@ type pending struct {
 	name string
 }
 
-const membersMax = 3
+const (
+	membersMax    = 3
+	leftoversName = "goroutines left behind" // no fault, but counted like one
+)
 
 // play plays the history of a seed.
 func play(t *testing.T, seed uint64, spoil func(*engine.Engine)) (h *history) {
-	synctest.Test(t, func(t *testing.T) {
+	leftovers := inBubble(t, func(t *testing.T) {
 		h = &history{lab: newLab(t), random: rand.New(rand.NewPCG(seed, 7)), struck: map[string]int{}}
 		recordsMax, brokerAssigns := 1+h.random.IntN(40), h.random.IntN(5) == 0
 		h.change = func(cfg *engine.Config) { cfg.RecordsMax, cfg.BrokerAssigns = recordsMax, brokerAssigns }
@@ -75,6 +77,9 @@ func play(t *testing.T, seed uint64, spoil func(*engine.Engine)) (h *history) {
 		}
 		h.wrong = h.finish()
 	})
+	if leftovers {
+		h.struck[leftoversName]++
+	}
 	return h
 }
 

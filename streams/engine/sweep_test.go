@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -187,7 +186,7 @@ func (o outcome) String() string {
 }
 
 func (x trial) run(t *testing.T, spoil func(*engine.Engine)) (o outcome) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		l := newLab(t)
 		l.spoil = spoil
 		l.change = func(cfg *engine.Config) { cfg.RecordsMax, cfg.BrokerAssigns = 20, x.brokerAssigns }

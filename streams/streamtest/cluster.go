@@ -131,7 +131,7 @@ func (c *Cluster) Client(options ...kgo.Opt) *kgo.Client {
 	c.tb.Helper()
 	client, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(c.Addrs...), kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil)}),
-		kgo.MetadataMinAge(100 * time.Millisecond), // else whatever meets a broker's change waits 5 s
+		kgo.DisableClientMetrics(), kgo.MetadataMinAge(100 * time.Millisecond), // else whatever meets a broker's change waits 5 s
 	}, append(c.dialer(), options...)...)...)
 	if err != nil {
 		c.tb.Fatalf("opening client: %v", err)
