@@ -24,7 +24,10 @@ import (
 // historiesEnv is how many histories TestSimulation plays; CAUDAL_TEST_SEED is the seed of the first, the next one has the
 // next. A seed settles what is done to whom and when, on the clock of the bubble. It does not settle in which order the
 // scheduler lets run what may run at the same moment: a history that fails once may need some repetitions.
-const historiesEnv = "CAUDAL_TEST_HISTORIES"
+const (
+	historiesEnv = "CAUDAL_TEST_HISTORIES"
+	seedEnv      = "CAUDAL_TEST_SEED"
+)
 
 // history is a short life of a group in which much goes wrong.
 type history struct {
@@ -54,6 +57,10 @@ const (
 
 // play plays the history of a seed.
 func play(t *testing.T, seed uint64, spoil func(*engine.Engine)) (h *history) {
+	slow := time.AfterFunc(20*time.Second, func() { // what runs and runs would not tell its seed
+		fmt.Fprintf(os.Stderr, "the history of %s=%d has run for 20 s of real time\n", seedEnv, seed)
+	})
+	defer slow.Stop()
 	leftovers := inBubble(t, func(t *testing.T) {
 		h = &history{lab: newLab(t), random: rand.New(rand.NewPCG(seed, 7)), struck: map[string]int{}}
 		recordsMax, brokerAssigns := 1+h.random.IntN(40), h.random.IntN(5) == 0
@@ -65,11 +72,13 @@ func play(t *testing.T, seed uint64, spoil func(*engine.Engine)) (h *history) {
 			h.step()
 			h.pass(400 * time.Millisecond)
 		}
-		if len(h.members) == 0 {
-			h.start(0)
-		}
-		for _, m := range h.members {
-			m.unplug(true)
+		// Everybody comes back for the end: where the broker assigns, kfake keeps the partitions of one whose leave went wrong for
+		// it for ever (Apache Kafka does until its session is over).
+		for i := range membersMax {
+			if h.members[i] == nil {
+				h.start(i)
+			}
+			h.members[i].unplug(true)
 		}
 		for _, r := range h.refusals {
 			h.struck["refused"] += r.Hits()

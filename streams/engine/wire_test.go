@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -52,7 +53,10 @@ func newWire(dial func(context.Context, string, string) (net.Conn, error), judge
 	return &wire{dialling: dial, judge: judge, onDeath: onDeath, conns: map[*wireConn]struct{}{}}
 }
 
+// dial takes some time: the client asks for a producer id again and again, without any pause, while it cannot connect, and
+// time would stand still.
 func (w *wire) dial(ctx context.Context, network, host string) (net.Conn, error) {
+	time.Sleep(time.Millisecond)
 	conn, err := w.dialling(ctx, network, host)
 	if err != nil {
 		return nil, err
@@ -60,12 +64,12 @@ func (w *wire) dial(ctx context.Context, network, host string) (net.Conn, error)
 	c := &wireConn{Conn: conn, wire: w, gone: make(chan struct{})}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.dead {
-		_ = conn.Close()
-		return nil, errCut
+	if !w.dead {
+		w.conns[c] = struct{}{}
+		return c, nil
 	}
-	w.conns[c] = struct{}{}
-	return c, nil
+	_ = conn.Close()
+	return nil, errCut
 }
 
 // die is the end of the process as the broker sees it.
@@ -228,7 +232,8 @@ func misanswer(body []byte, a asked) []byte {
 	return response.AppendTo(header)
 }
 
-// setErrors sets the error of the request as a whole, or the innermost ones below it, and tells whether there was any.
+// setErrors sets the error of the request as a whole, or the innermost ones below it, and tells whether there was a place for
+// any. What was not done keeps the error that it has.
 func setErrors(v reflect.Value, code int16, entities bool) (set bool) {
 	if entities {
 		for i := range v.NumField() {
@@ -240,7 +245,9 @@ func setErrors(v reflect.Value, code int16, entities bool) (set bool) {
 		}
 	}
 	if f := v.FieldByName("ErrorCode"); f.IsValid() && !set {
-		f.SetInt(int64(code))
+		if f.Int() == 0 {
+			f.SetInt(int64(code))
+		}
 		set = true
 	}
 	return set
