@@ -30,7 +30,7 @@ type restored struct {
 // restorer rebuilds arriving partitions beside the running ones, as many at once as have arrived.
 func (s *session) restorer(ctx context.Context) {
 	var fences fencer
-	defer fences.close()
+	defer fences.join()
 	for {
 		var batch []arrival
 		select {
@@ -192,12 +192,13 @@ func (p *progress) end() {
 // offsets takes half a second to end, and because fences must not wait for the running partitions' transactions.
 type fencer struct {
 	client *kgo.Client
-	end    func() // of the client
+	closed chan struct{} // after the end of write's context
 }
 
-func (f *fencer) close() {
+// join waits for the end of the client, once write's context has ended.
+func (f *fencer) join() {
 	if f.client != nil {
-		f.end()
+		<-f.closed
 	}
 }
 
@@ -211,8 +212,11 @@ func (f *fencer) write(ctx context.Context, cfg *Config, parts []*partition) (no
 			return "", fmt.Errorf("opening fence client: %w", err)
 		}
 		// A record that may have reached the broker is waited for whatever the context of its call says, until its client closes.
-		f.end = sync.OnceFunc(f.client.Close)
-		context.AfterFunc(ctx, f.end)
+		f.closed = make(chan struct{})
+		context.AfterFunc(ctx, func() {
+			f.client.Close()
+			close(f.closed)
+		})
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
