@@ -248,6 +248,18 @@ func (l *lab) drain() {
 	}
 }
 
+// ended waits until a life has ended that was not told to.
+func (l *lab) ended(most time.Duration) {
+	for until := time.Now().Add(most); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
+		l.mu.Lock()
+		n := len(l.ends)
+		l.mu.Unlock()
+		if n > 0 {
+			return
+		}
+	}
+}
+
 // finish drains, ends everybody and returns what is wrong with what is on the log, or with how the members came there.
 func (l *lab) finish() []string {
 	l.fates(func(*member, kmsg.Key) doom { return doom{} })

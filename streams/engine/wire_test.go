@@ -6,9 +6,11 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kbin"
@@ -115,6 +117,8 @@ type wireConn struct {
 	once sync.Once
 	gone chan struct{}
 
+	reads, writes atomic.Pointer[time.Time] // deadlines
+
 	mu     sync.Mutex
 	asked  []asked // and not answered yet, in order
 	answer []byte  // what is left of the one being read
@@ -136,8 +140,8 @@ func (c *wireConn) Close() error {
 	return c.Conn.Close()
 }
 
-// wait returns when the plug is in.
-func (c *wireConn) wait() error {
+// wait returns when the plug is in, or the client's deadline has passed; that may change meanwhile.
+func (c *wireConn) wait(deadline *atomic.Pointer[time.Time]) error {
 	for {
 		c.wire.mu.Lock()
 		pulled := c.wire.pulled
@@ -145,17 +149,31 @@ func (c *wireConn) wait() error {
 		if pulled == nil {
 			return nil
 		}
+		if d := deadline.Load(); d != nil && !d.IsZero() && !time.Now().Before(*d) {
+			return os.ErrDeadlineExceeded
+		}
 		select {
 		case <-pulled:
 		case <-c.gone:
 			return errCut
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
 
+func (c *wireConn) SetReadDeadline(d time.Time) error {
+	c.reads.Store(&d)
+	return c.Conn.SetReadDeadline(d)
+}
+
+func (c *wireConn) SetWriteDeadline(d time.Time) error {
+	c.writes.Store(&d)
+	return c.Conn.SetWriteDeadline(d)
+}
+
 // Write sees: size, 4 bytes; key, 2; version, 2.
 func (c *wireConn) Write(b []byte) (int, error) {
-	if err := c.wait(); err != nil {
+	if err := c.wait(&c.writes); err != nil {
 		return 0, err
 	}
 	a := asked{key: kmsg.Key(binary.BigEndian.Uint16(b[4:])), version: int16(binary.BigEndian.Uint16(b[6:]))}
@@ -195,7 +213,7 @@ func (c *wireConn) next() error {
 	if _, err := io.ReadFull(c.Conn, body); err != nil {
 		return err
 	}
-	if err := c.wait(); err != nil {
+	if err := c.wait(&c.reads); err != nil {
 		return err
 	}
 	c.mu.Lock()
