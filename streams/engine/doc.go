@@ -73,6 +73,16 @@
 //
 // The engine cannot know who wrote a record: whoever may write to the input may speak. Callbacks may not.
 //
+// # The form of the state
+//
+// What the engine writes into the changelogs has a version, recorded beside the state of each partition (GraphKind) and raised
+// when a program of before could not read it, or would read something else. A newer one is refused. To raise it: raise
+// stateVersion and let checkGraph take the versions that restores can still read; convert what is of an older form where a
+// restore applies it; have TestFormatIsTheRecordedOne record testdata/state-N.log, and keep the files of all versions before:
+// TestStateOfFormerFormats starts on each. Parked records and acts carry versions of their own, since dead letters and
+// operators' tools outlive the state they come from. There is no way back: all members must be of the new release before one
+// writes the new form.
+//
 // # When Run returns
 //
 // A transaction that is known to be aborted ends nothing: what it wrote is dropped, the offsets are read again, and the work

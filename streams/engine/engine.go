@@ -27,6 +27,8 @@ type Engine struct {
 	reaches  func(value, fence string) bool
 	// believed tells whether a restored state is what the group has committed.
 	believed func(p *partition, committed int64) bool
+	// doubt is what follows from a commit whose outcome is unknown.
+	doubt func(s *session, records int, err error) error
 }
 
 // New checks the configuration; it asks no broker.
@@ -44,6 +46,7 @@ func New(cfg Config, cb Callback) (*Engine, error) {
 		retained: func(p *partition, at int64) bool { return p.applied == at },
 		reaches:  func(value, fence string) bool { return value == fence },
 		believed: func(p *partition, committed int64) bool { return p.applied == committed },
+		doubt:    func(_ *session, _ int, err error) error { return fmt.Errorf("%w: %w", ErrUnknownCommit, err) },
 	}
 	e.setState("not started")
 	return e, nil

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -12,12 +13,12 @@ import (
 
 // KeepOverlayOnAbort makes an engine wrong on purpose: what an aborted transaction wrote stays. Offsets are taken back as they
 // should be, so that only an audit of the state can notice.
-func (e *Engine) KeepOverlayOnAbort() {
-	e.rollback = func(p *partition) {
-		p.cells.commit()
-		p.side.commit()
-		p.next = p.applied
-	}
+func (e *Engine) KeepOverlayOnAbort() { e.rollback = keepOverlay }
+
+func keepOverlay(p *partition) {
+	p.cells.commit()
+	p.side.commit()
+	p.next = p.applied
 }
 
 // SpoilOnAbort leaves memory in a state that was never committed, as if the abort had been a commit after all.
@@ -133,4 +134,18 @@ func (s *StoredState) Save() error {
 	}
 	s.disk.apply()
 	return errors.Join(s.disk.err(), s.disk.close())
+}
+
+// TrustDoubt makes an engine wrong on purpose: what it wrote in a transaction whose outcome is unknown counts as committed. The
+// client refuses to go on from there by itself: the engine makes it.
+func (e *Engine) TrustDoubt() {
+	e.doubt = func(s *session, _ int, _ error) error {
+		for _, p := range s.running {
+			keepOverlay(p)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+		defer cancel()
+		_, err := s.tx.End(ctx, kgo.TryAbort)
+		return err
+	}
 }

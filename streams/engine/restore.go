@@ -31,7 +31,7 @@ type restored struct {
 // restorer rebuilds arriving partitions beside the running ones, as many at once as have arrived.
 func (s *session) restorer(ctx context.Context) {
 	var fences fencer
-	defer fences.close()
+	defer fences.join()
 	for {
 		var batch []arrival
 		select {
@@ -279,14 +279,19 @@ func (p *progress) end() {
 
 // fencer commits fence records. It has a transactional id of its own because a transaction of the session that carries no
 // offsets takes half a second to end, and because fences must not wait for the running partitions' transactions.
-type fencer struct{ client *kgo.Client }
+type fencer struct {
+	client *kgo.Client
+	closed chan struct{} // after the end of write's context
+}
 
-func (f *fencer) close() {
+// join waits for the end of the client, once write's context has ended.
+func (f *fencer) join() {
 	if f.client != nil {
-		f.client.Close()
+		<-f.closed
 	}
 }
 
+// write commits a fence and returns what names it. ctx is the same at every call.
 func (f *fencer) write(ctx context.Context, cfg *Config, parts []*partition) (nonce string, err error) {
 	if f.client == nil {
 		f.client, err = kgo.NewClient(append(cfg.clientOptions(),
@@ -295,6 +300,12 @@ func (f *fencer) write(ctx context.Context, cfg *Config, parts []*partition) (no
 		if err != nil {
 			return "", fmt.Errorf("opening fence client: %w", err)
 		}
+		// A record that may have reached the broker is waited for whatever the context of its call says, until its client closes.
+		f.closed = make(chan struct{})
+		context.AfterFunc(ctx, func() {
+			f.client.Close()
+			close(f.closed)
+		})
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()

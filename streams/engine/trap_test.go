@@ -3,7 +3,11 @@ package engine_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -175,5 +179,34 @@ func TestRestoreThatStopsEarlyIsCaught(t *testing.T) {
 	err = startEngine(t, e).wait()
 	if _, torn := errors.AsType[*engine.TornError](err); !torn {
 		t.Fatalf("an engine whose restore stops early ended with %v", err)
+	}
+}
+
+// TestTrapsNameTheirTests: the list of traps names tests that are there.
+func TestTrapsNameTheirTests(t *testing.T) {
+	page, err := os.ReadFile("../../docs/engine-traps.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var source []byte
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source = append(source, b...)
+	}
+	named := regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllSubmatch(page, -1)
+	for _, m := range named {
+		if !bytes.Contains(source, fmt.Appendf(nil, "\nfunc %s(", m[1])) {
+			t.Errorf("docs/engine-traps.md names %s, which is not there", m[1])
+		}
+	}
+	if len(named) < 40 {
+		t.Errorf("docs/engine-traps.md names %d tests", len(named))
 	}
 }

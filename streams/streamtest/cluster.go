@@ -6,6 +6,7 @@ package streamtest
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -29,7 +30,9 @@ type Cluster struct {
 	*kfake.Cluster                 // nil on Apache Kafka: who needs its hooks asks for Fake
 	Kafka          *kafkad.Cluster // nil on kfake
 	Addrs          []string
-	tb             testing.TB
+	// Dial reaches a cluster that is InMemory; nil where sockets do.
+	Dial func(ctx context.Context, network, host string) (net.Conn, error)
+	tb   testing.TB
 
 	// Clients for all of the test: each costs Kafka some hundred milliseconds before its first answer.
 	producing, asking sync.Once
@@ -128,8 +131,8 @@ func (c *Cluster) Client(options ...kgo.Opt) *kgo.Client {
 	c.tb.Helper()
 	client, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(c.Addrs...), kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil)}),
-		kgo.MetadataMinAge(100 * time.Millisecond), // else whatever meets a broker's change waits 5 s
-	}, options...)...)
+		kgo.DisableClientMetrics(), kgo.MetadataMinAge(100 * time.Millisecond), // else whatever meets a broker's change waits 5 s
+	}, append(c.dialer(), options...)...)...)
 	if err != nil {
 		c.tb.Fatalf("opening client: %v", err)
 	}

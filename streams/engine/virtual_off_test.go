@@ -1,0 +1,5 @@
+//go:build !synctests
+
+package engine_test
+
+const clientInBubbles = false
