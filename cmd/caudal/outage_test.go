@@ -458,12 +458,12 @@ func setCommitted(t *testing.T, data string) {
 }
 
 // refusedStart runs an `up` that has to end by itself.
-func (h *house) refusedStart(data string) *house {
+func (h *house) refusedStart(data string, args ...string) *house {
 	h.t.Helper()
 	r := &house{t: h.t, data: data, out: &bytes.Buffer{}}
 	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
 	defer cancel()
-	cmd := caudal(h.t, "up", "--data", data, "--http", freeAddress(h.t), "--clickhouse-http", "127.0.0.1:0")
+	cmd := caudal(h.t, append([]string{"up", "--data", data, "--http", freeAddress(h.t), "--clickhouse-http", "127.0.0.1:0"}, args...)...)
 	r.cmd = exec.CommandContext(ctx, cmd.Path, cmd.Args[1:]...)
 	r.cmd.Env, r.cmd.Stdout, r.cmd.Stderr = cmd.Env, r.out, r.out
 	if err := r.cmd.Run(); err == nil || ctx.Err() != nil {

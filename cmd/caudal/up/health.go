@@ -54,8 +54,8 @@ func (h *health) Collect(to chan<- prometheus.Metric) {
 
 func (in *running) restarts() map[string]int {
 	n := map[string]int{}
-	if in.worker != nil {
-		n["streams"] = in.worker.Restarts()
+	for i, p := range in.workers {
+		n[workerName(i)] = p.Restarts()
 	}
 	if in.parts.broker != nil {
 		n["broker"] = in.parts.broker.Restarts()

@@ -12,7 +12,7 @@ import (
 const (
 	// settleLimit is how long a clean stop waits for what was acknowledged.
 	settleLimit = 10 * time.Second
-	// settleQuiet without a new decision, while the processor is up, is taken as: all is decided.
+	// settleQuiet without a new decision, while every partition is worked on, is taken as: all is decided.
 	settleQuiet = 300 * time.Millisecond
 )
 
@@ -38,7 +38,7 @@ func (in *running) settled(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("asking for the ends of the decisions: %w", err)
 		}
-		if !maps.Equal(now, ends) || !in.deciding() {
+		if !maps.Equal(now, ends) || !in.deciding(ctx) {
 			ends, since = now, time.Now()
 		}
 		select {
@@ -58,12 +58,8 @@ func (in *running) settled(ctx context.Context) error {
 	return nil
 }
 
-// deciding tells whether the processor is up.
-func (in *running) deciding() bool {
-	for _, c := range in.checks {
-		if c.Name == "streams" && c.Ready() != nil {
-			return false
-		}
-	}
-	return true
+// deciding tells whether every partition is worked on. Ready workers are not enough: a partition that moves from one to
+// the other is quiet for a while, whatever waits in it.
+func (in *running) deciding(ctx context.Context) bool {
+	return in.workers.whole(ctx, in.options.Partitions)
 }

@@ -44,7 +44,7 @@ func behave(how string, args []string) {
 	case "__refuse-second": // serves once; the file says that it has
 		ctx := child.Lifeline(time.Second)
 		if _, err := os.Stat(args[0]); err == nil {
-			child.Refuse(errors.New("partition 3 is torn"))
+			child.Refuse("torn", errors.New("partition 3 is torn"))
 		}
 		_ = os.WriteFile(args[0], nil, 0o600)
 		child.Announce()
@@ -203,7 +203,8 @@ func TestRefusalIsFinal(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("a child that refuses is started for ever")
 	}
-	if p.Err() == nil || !strings.Contains(p.Err().Error(), "partition 3 is torn") || p.Ready() == nil {
+	refused, ok := errors.AsType[*child.RefusedError](p.Err())
+	if !ok || refused.Kind != "torn" || refused.Why != "partition 3 is torn" || !strings.Contains(p.Err().Error(), refused.Why) || p.Ready() == nil {
 		t.Errorf("err %v, ready %v", p.Err(), p.Ready())
 	}
 }
