@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptrace"
 	"os"
@@ -366,7 +367,7 @@ func seedOffset(t *testing.T, data string, by int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := repair.Config{Brokers: server.Addrs(), Partitions: topics.PartitionsDefault, InstanceID: "accounts-0"}
+	cfg := repair.Config{Brokers: server.Addrs(), Partitions: topics.PartitionsDefault, Patience: 10 * time.Second, Log: slog.New(slog.DiscardHandler)}
 	found, err := repair.Inspect(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -439,7 +440,7 @@ func setCommitted(t *testing.T, data string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := repair.Config{Brokers: server.Addrs(), Partitions: topics.PartitionsDefault, InstanceID: "accounts-0"}
+	cfg := repair.Config{Brokers: server.Addrs(), Partitions: topics.PartitionsDefault, Patience: 10 * time.Second, Log: slog.New(slog.DiscardHandler)}
 	found, err := repair.Inspect(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
