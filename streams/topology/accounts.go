@@ -24,10 +24,9 @@ const (
 
 // Accounts completes the configuration of the accounts group: the caller names brokers, partitions and the process.
 func Accounts(c engine.Config) (engine.Config, engine.Callback) {
-	c.Group, c.Input = topics.AccountsGroup, topics.Commands
-	c.Outputs = []string{topics.Decisions, topics.Commands, topics.Replies, topics.Directory, topics.RailsOrders}
-	c.Table, c.Side, c.DeadLetters = topics.AccountsTable, topics.AccountsSide, topics.DeadLetters
-	c.Lookups = []string{topics.Policies, topics.FeeSchedules, topics.FXRates, topics.Rules, topics.Blocklists}
+	c.Group, c.Input = topics.AccountsGroup, accountsInput().topic
+	c.Outputs, c.Lookups = names(accountsOutputs()), names(accountsLookups())
+	c.Table, c.Side, c.DeadLetters = accountsCell().topic, topics.AccountsSide, topics.DeadLetters
 	c.Hasher = topics.Hasher
 	c.Attributable = attributable
 	s := newAccountsShell(c.Partitions)
