@@ -1,6 +1,7 @@
 package child_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -172,6 +173,33 @@ func TestStartOutlivesThreads(t *testing.T) {
 	_ = cmd.Process.Kill()
 	if err := <-exited; err == nil {
 		t.Error("sleep slept its minute")
+	}
+}
+
+// TestLifelineOfAService: who is started with nothing on its standard input, as by a service manager, is not told to end by
+// that; a signal is what ends it.
+func TestLifelineOfAService(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, "__serve")
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = child.Start(cmd, syscall.SIGKILL) // its standard input is the null device
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(out); lines.Scan() && !strings.HasPrefix(lines.Text(), "READY"); {
+	}
+	time.Sleep(200 * time.Millisecond)
+	if !alive(cmd.Process.Pid) {
+		t.Error("it took the null device for the end of its parent")
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("told to end, it ended with %v", err)
 	}
 }
 
