@@ -228,3 +228,30 @@ func (h *house) says(words ...string) {
 		}
 	}
 }
+
+// Invariant: a clean stop leaves nothing half way although a worker stands still: what waits in its partitions is quiet, and
+// that is no end.
+func TestBooksCloseThoughAWorkerStoodStill(t *testing.T) {
+	t.Parallel()
+	h := startHouse(t, t.TempDir(), "--workers", "3")
+	api := h.api(t)
+	defer api.Close()
+	accounts := h.openAccounts(t, api, 3)
+	h.shared(3)
+	workers := []int{h.worker(1), h.worker(2)}
+	for _, pid := range workers {
+		h.signal(pid, syscall.SIGSTOP)
+	}
+	h.payAsync(t, api, accounts, "left-behind")
+	if err := h.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(1500 * time.Millisecond) // enough to be taken in by the quiet
+	for _, pid := range workers {
+		h.signal(pid, syscall.SIGCONT)
+	}
+	if err := h.cmd.Wait(); err != nil {
+		t.Fatalf("stopping: %v\n%s", err, h.out)
+	}
+	verifyStrictly(t, h.data)
+}

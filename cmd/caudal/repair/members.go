@@ -22,12 +22,17 @@ func (e *MembersError) Error() string {
 		"one that has died is given up when its session ends: 6 s, or the broker's 45 s where it assigns partitions, unless set otherwise", topics.AccountsGroup, strings.Join(e.Members, ", "))
 }
 
+// coordinatorWait is for a broker that has just started, or moves the group's coordinator, or makes the topic it needs.
+const coordinatorWait = 30 * time.Second
+
 // alone waits up to cfg.Patience for the sessions of dead members to end, and refuses to work beside any that is left.
 func alone(ctx context.Context, cfg Config, adm *kadm.Client) error {
 	told := false
-	for until := time.Now().Add(cfg.Patience); ; {
+	began := time.Now()
+	for until := began.Add(cfg.Patience); ; {
 		members, err := membersOf(ctx, adm)
 		switch {
+		case kerr.IsRetriable(err) && time.Since(began) < coordinatorWait:
 		case err != nil:
 			return err
 		case len(members) == 0:

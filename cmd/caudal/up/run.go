@@ -124,10 +124,7 @@ func start(ctx context.Context, o Options, stderr io.Writer, log *slog.Logger) (
 		in.watchWorkers()
 		asking := context.WithoutCancel(ctx) // readiness is asked while the house stops, too
 		for i, p := range in.workers {
-			in.checks = append(in.checks, http.Check{Name: workerName(i), Ready: func() error {
-				_, err := askWorker(asking, p)
-				return err
-			}})
+			in.checks = append(in.checks, http.Check{Name: workerName(i), Ready: func() error { return askWorker(asking, p) }})
 		}
 	}
 	if o.runs(roleIngress) {

@@ -98,9 +98,7 @@ func runWorker(o WorkerOptions, log *slog.Logger) error {
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := e.Ready(); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
 		}
-		_, _ = fmt.Fprintln(w, e.Partitions()) // whoever asked may be gone
 	})
 	handleProfiles(mux)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}

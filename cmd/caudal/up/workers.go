@@ -104,57 +104,27 @@ func (w workers) stop(ctx context.Context) error {
 // askTimeout is how long a worker may take to say how it is.
 const askTimeout = time.Second
 
-// askWorker asks a worker itself: that its process runs says nothing about its place in the group. It answers how many
-// partitions it works on, or what it is at instead.
-func askWorker(ctx context.Context, worker *child.Process) (partitions int, err error) {
+// askWorker asks a worker itself: that its process runs says nothing about its place in the group.
+func askWorker(ctx context.Context, worker *child.Process) error {
 	if err := worker.Ready(); err != nil {
-		return 0, err
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+worker.Announced()+"/readyz", nil)
 	if err != nil {
-		return 0, fmt.Errorf("asking the streams worker: %w", err)
+		return fmt.Errorf("asking the streams worker: %w", err)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return 0, fmt.Errorf("asking the streams worker: %w", err)
+		return fmt.Errorf("asking the streams worker: %w", err)
 	}
 	defer func() { _ = resp.Body.Close() }() // read below
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-	said := strings.TrimSpace(string(body))
-	switch {
-	case err != nil:
-		return 0, fmt.Errorf("asking the streams worker: %w", err)
-	case resp.StatusCode != http.StatusOK:
-		return 0, errors.New(said)
+	why, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = errors.New(strings.TrimSpace(string(why)))
 	}
-	if partitions, err = strconv.Atoi(said); err != nil {
-		return 0, fmt.Errorf("asking the streams worker: %w", err)
-	}
-	return partitions, nil
-}
-
-// whole tells whether every worker is ready and each of the partitions is worked on. While one moves, that is not so
-// although nobody is in trouble.
-func (w workers) whole(ctx context.Context, partitions int32) bool {
-	held := make([]int, len(w))
-	var asking sync.WaitGroup
-	for i, p := range w {
-		asking.Go(func() {
-			n, err := askWorker(ctx, p)
-			if err != nil {
-				n = -int(partitions)
-			}
-			held[i] = n
-		})
-	}
-	asking.Wait()
-	sum := 0
-	for _, n := range held {
-		sum += n
-	}
-	return sum == int(partitions)
+	return err
 }
 
 // watchWorkers ends the installation when a worker refuses to go on: it has found a state that no restart mends.
