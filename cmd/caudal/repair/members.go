@@ -25,18 +25,25 @@ func (e *MembersError) Error() string {
 // coordinatorWait is for a broker that has just started, or moves the group's coordinator, or makes the topic it needs.
 const coordinatorWait = 30 * time.Second
 
-// alone waits up to cfg.Patience for the sessions of dead members to end, and refuses to work beside any that is left.
+// lookAgain is soon enough to be borne and late enough for a living member that was put out of the group to be back.
+const lookAgain = 500 * time.Millisecond
+
+// alone waits up to cfg.Patience for the sessions of dead members to end, and refuses to work beside any that is left. The
+// group must be found empty twice.
 func alone(ctx context.Context, cfg Config, adm *kadm.Client) error {
-	told := false
+	told, empty := false, false
 	began := time.Now()
 	for until := began.Add(cfg.Patience); ; {
 		members, err := membersOf(ctx, adm)
+		twice := empty
+		empty = err == nil && len(members) == 0
 		switch {
 		case kerr.IsRetriable(err) && time.Since(began) < coordinatorWait:
 		case err != nil:
 			return err
-		case len(members) == 0:
+		case empty && twice:
 			return nil
+		case empty:
 		case !time.Now().Before(until):
 			return &MembersError{Members: members}
 		case !told:
@@ -44,7 +51,7 @@ func alone(ctx context.Context, cfg Config, adm *kadm.Client) error {
 			cfg.Log.Warn("waiting for the members of the group, which may be dead", "members", members, "at most", cfg.Patience)
 		}
 		select {
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(lookAgain):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -24,7 +24,7 @@ func member(t *testing.T, c *streamtest.Cluster, instance string, options ...kgo
 	ctx, cut := context.WithCancel(context.Background())
 	client, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.WithContext(ctx), kgo.SeedBrokers(c.Addrs...), kgo.ConsumerGroup(topics.AccountsGroup), kgo.InstanceID(instance), kgo.ConsumeTopics(topics.Commands),
-		kgo.SessionTimeout(1500 * time.Millisecond), kgo.HeartbeatInterval(50 * time.Millisecond),
+		kgo.SessionTimeout(4 * time.Second), kgo.HeartbeatInterval(50 * time.Millisecond),
 		kgo.OnPartitionsAssigned(func(context.Context, *kgo.Client, map[string][]int32) {
 			select {
 			case joined <- struct{}{}:
@@ -76,11 +76,11 @@ func TestRefusesWhileTheGroupHasMembers(t *testing.T) {
 				t.Error("an offset was committed beside two members")
 			}
 			first()
-			cfg.Patience = 3 * time.Second
+			cfg.Patience = 10 * time.Second
 			if _, err := repair.Inspect(t.Context(), cfg); !slices.Equal(named(err), []string{"accounts-7"}) {
 				t.Errorf("with one dead and one living member: %v", err)
 			}
-			cfg.Patience = 20 * time.Second
+			cfg.Patience = 40 * time.Second
 			second()
 			if _, err := repair.Inspect(t.Context(), cfg); err != nil {
 				t.Fatalf("with dead members only: %v", err)
