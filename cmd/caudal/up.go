@@ -55,7 +55,7 @@ func streamsFlags(c *cobra.Command, o *up.StreamsOptions) {
 	f := c.Flags()
 	f.BoolVar(&o.AcceptGraph, "accept-graph", false, "take over state that another topology wrote; for one start of every worker")
 	f.BoolVar(&o.BrokerAssigns, "broker-assigns", false, "let the broker assign partitions (KIP-848, Apache Kafka 4.3 or later); the same for every worker")
-	f.DurationVar(&o.SessionTimeout, "session-timeout", 0, "how long a silent worker keeps its partitions (default 6s)")
+	f.DurationVar(&o.SessionTimeout, "session-timeout", 0, "how long a silent worker keeps its partitions (default 6s; the broker's with --broker-assigns)")
 	f.DurationVar(&o.TransactionTimeout, "transaction-timeout", 0, "how long a transaction may stay open; below the session timeout (default 2s)")
 }
 
