@@ -254,7 +254,7 @@ func (h *house) openAccounts(t *testing.T, api *client.Client, n int) []string {
 }
 
 // Invariant: whatever moment `caudal up` is killed at, nothing acknowledged is lost or done twice, nothing is left running,
-// and the next start goes on by itself.
+// and the next start goes on by itself, with more workers or fewer.
 func TestKillUp(t *testing.T) {
 	data, flags := t.TempDir(), kafka(t)
 	rng := rand.New(rand.NewPCG(*killSeed, 9))
@@ -262,7 +262,7 @@ func TestKillUp(t *testing.T) {
 	f := &flood{}
 	var accounts []string
 	for i := range *kills {
-		h := startHouse(t, data, flags...)
+		h := startHouse(t, data, append(flags, "--workers", strconv.Itoa(1+i%3))...)
 		api := h.api(t)
 		if accounts == nil {
 			accounts = h.openAccounts(t, api, 20)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caudalpay/caudal/cmd/caudal/dlq"
 	"github.com/caudalpay/caudal/cmd/caudal/embedded"
+	"github.com/caudalpay/caudal/cmd/caudal/topologycmd"
 	"github.com/caudalpay/caudal/cmd/caudal/verifycmd"
 )
 
@@ -35,6 +36,6 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	c.AddCommand(upCommand(), workerCommand(), fetchCommand(), verifycmd.New(), dlq.New(), importCommand(), accountsCommand(), repairCommand(), benchCommand())
+	c.AddCommand(upCommand(), workerCommand(), fetchCommand(), verifycmd.New(), dlq.New(), importCommand(), accountsCommand(), topologycmd.New(), repairCommand(), benchCommand())
 	return c
 }

@@ -134,12 +134,13 @@ func TestEveryAlertHasItsRunbook(t *testing.T) {
 	}
 }
 
-// Invariant: a running house exports every metric that an alert, a runbook or the dashboard names, the streams worker's too.
+// Invariant: a running house exports every metric that an alert, a runbook or the dashboard names, each streams worker's too.
 func TestEveryMetricNamedIsExported(t *testing.T) {
 	t.Parallel()
-	h := startHouse(t, t.TempDir())
+	h := startHouse(t, t.TempDir(), "--workers", "2")
 	api := h.api(t)
 	accounts := h.openAccounts(t, api, 2)
+	h.shared(2)
 	h.settle(t, api, accounts)
 	item := map[string]any{
 		"kind": "payin", "idempotency_key": "item", "account_id": accounts[0], "amount": 1, "currency": "BRL",
@@ -150,6 +151,11 @@ func TestEveryMetricNamedIsExported(t *testing.T) {
 	}
 	api.Close()
 	exported := h.metrics()
+	for _, name := range []string{"caudal_streams_partitions", "caudal_streams_commits_total", "process_resident_memory_bytes"} {
+		if by := h.byWorker(name); len(by) != 2 || by["0"] == 0 && by["1"] == 0 {
+			t.Errorf("%s by worker: %v", name, by)
+		}
+	}
 	h.stop()
 	for _, name := range []string{"caudal_streams_commits_total", "caudal_ingest_commands_total", "caudal_sinks_decisions_total", "caudal_up_ready", "go_goroutines"} {
 		if exported[name] == nil {

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptrace"
 	"os"
@@ -366,7 +367,7 @@ func seedOffset(t *testing.T, data string, by int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := repair.Config{Brokers: server.Addrs(), Partitions: topics.PartitionsDefault, InstanceID: "accounts-0"}
+	cfg := repair.Config{Brokers: server.Addrs(), Partitions: topics.PartitionsDefault, Patience: 10 * time.Second, Log: slog.New(slog.DiscardHandler)}
 	found, err := repair.Inspect(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -439,7 +440,7 @@ func setCommitted(t *testing.T, data string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := repair.Config{Brokers: server.Addrs(), Partitions: topics.PartitionsDefault, InstanceID: "accounts-0"}
+	cfg := repair.Config{Brokers: server.Addrs(), Partitions: topics.PartitionsDefault, Patience: 10 * time.Second, Log: slog.New(slog.DiscardHandler)}
 	found, err := repair.Inspect(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -458,12 +459,12 @@ func setCommitted(t *testing.T, data string) {
 }
 
 // refusedStart runs an `up` that has to end by itself.
-func (h *house) refusedStart(data string) *house {
+func (h *house) refusedStart(data string, args ...string) *house {
 	h.t.Helper()
 	r := &house{t: h.t, data: data, out: &bytes.Buffer{}}
 	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
 	defer cancel()
-	cmd := caudal(h.t, "up", "--data", data, "--http", freeAddress(h.t), "--clickhouse-http", "127.0.0.1:0")
+	cmd := caudal(h.t, append([]string{"up", "--data", data, "--http", freeAddress(h.t), "--clickhouse-http", "127.0.0.1:0"}, args...)...)
 	r.cmd = exec.CommandContext(ctx, cmd.Path, cmd.Args[1:]...)
 	r.cmd.Env, r.cmd.Stdout, r.cmd.Stderr = cmd.Env, r.out, r.out
 	if err := r.cmd.Run(); err == nil || ctx.Err() != nil {

@@ -18,7 +18,7 @@ func upCommand() *cobra.Command {
 		Use:   "up",
 		Short: "Start everything in one data folder: broker, Postgres, ClickHouse, processor, API",
 		Long: "Starts the broker (kfake: one node, for trying and for tests), Postgres, the ClickHouse engine and the streams\n" +
-			"worker as child processes, and the API, the ticker and the sinks in this process. --brokers, --postgres and\n" +
+			"workers as child processes, and the API, the ticker and the sinks in this process. --brokers, --postgres and\n" +
 			"--clickhouse point at real servers instead. Ctrl-C stops all of it; the next start goes on with the same data.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -43,17 +43,33 @@ func upCommand() *cobra.Command {
 	f.StringVar(&o.Mapping, "mapping", "", "mapping of --import")
 	f.StringVarP(&o.Output, "output", "o", "table", "table or json")
 	f.StringSliceVar(&o.Roles, "roles", nil, "run only these roles: ingress, streams, sinks (for measuring them apart)")
-	f.StringVar(&o.Pprof, "pprof", "", "address of net/http/pprof, of the worker's under /worker/ and the broker's under /broker/")
+	f.IntVar(&o.Workers, "workers", 1, "streams workers: processes that share the partitions")
+	streamsFlags(c, &o.Streams)
+	f.StringVar(&o.Pprof, "pprof", "", "address of net/http/pprof, of the workers' under /worker/, /worker-1/ ... and the broker's under /broker/")
 	_ = f.MarkHidden("pprof") // the flag exists
 	return c
+}
+
+// streamsFlags are those that `up` hands on to its workers.
+func streamsFlags(c *cobra.Command, o *up.StreamsOptions) {
+	f := c.Flags()
+	f.BoolVar(&o.AcceptGraph, "accept-graph", false, "take over state that another topology wrote; for one start of every worker")
+	f.BoolVar(&o.BrokerAssigns, "broker-assigns", false, "let the broker assign partitions (KIP-848, Apache Kafka 4.3 or later); the same for every worker")
+	f.DurationVar(&o.SessionTimeout, "session-timeout", 0, "how long a silent worker keeps its partitions (default 6s; the broker's with --broker-assigns)")
+	f.DurationVar(&o.TransactionTimeout, "transaction-timeout", 0, "how long a transaction may stay open; below the session timeout (default 2s)")
 }
 
 func workerCommand() *cobra.Command {
 	var o up.WorkerOptions
 	c := &cobra.Command{
 		Use:   "worker",
-		Short: "Run the streams worker alone: the exactly-once processor of the accounts group",
-		Args:  cobra.NoArgs,
+		Short: "Run one streams worker alone: a member of the exactly-once processor of the accounts group",
+		Long: "Runs one member of the accounts group. As many as there are partitions share the work, on one machine or on many, each\n" +
+			"with an --instance of its own. Who supervises it starts it again, under the same --instance, whenever it ends by\n" +
+			"itself: that is its answer to doubt. Exit status 78 means that a start would find the same; its last line says what\n" +
+			"to do. SIGTERM ends it in order: it commits, and the others take over at once. So does the end of a pipe on its\n" +
+			"standard input, so that it cannot outlive a parent.",
+		Args: cobra.NoArgs,
 		Run: func(*cobra.Command, []string) {
 			if err := up.RunWorker(o); err != nil {
 				os.Exit(1) // its log, which is JSON line by line, says why
@@ -64,6 +80,7 @@ func workerCommand() *cobra.Command {
 	f.StringSliceVar(&o.Brokers, "brokers", nil, "Kafka brokers")
 	f.Int32Var(&o.Partitions, "partitions", topics.PartitionsDefault, "partitions of the topics")
 	f.StringVar(&o.Instance, "instance", "0", "name of this member: its transactional and instance id, the same at every start")
+	streamsFlags(c, &o.StreamsOptions)
 	f.StringVar(&o.Admin, "admin", "127.0.0.1:0", "address of /metrics, /healthz, /readyz")
 	_ = c.MarkFlagRequired("brokers") // the flag exists
 	return c

@@ -33,12 +33,12 @@ func Graph(partitions int32) *gokagroup.Graph {
 		}
 	}
 	bytes := new(codec.Bytes)
-	edges := []gokagroup.Edge{gokagroup.Input(topics.Commands, bytes, decide), goka.Persist(bytes)}
-	for _, t := range []goka.Stream{topics.Decisions, topics.Commands, topics.Replies, topics.Directory, topics.RailsOrders} {
-		edges = append(edges, goka.Output(t, bytes))
+	edges := []gokagroup.Edge{gokagroup.Input(goka.Stream(accountsInput().topic), bytes, decide), goka.Persist(bytes)}
+	for _, t := range names(accountsOutputs()) {
+		edges = append(edges, goka.Output(goka.Stream(t), bytes))
 	}
-	for _, t := range []goka.Table{topics.Policies, topics.FeeSchedules, topics.FXRates, topics.Rules, topics.Blocklists} {
-		edges = append(edges, goka.Lookup(t, bytes))
+	for _, t := range names(accountsLookups()) {
+		edges = append(edges, goka.Lookup(goka.Table(t), bytes))
 	}
 	return gokagroup.DefineGroup(topics.AccountsGroup, edges...)
 }

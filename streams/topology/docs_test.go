@@ -8,16 +8,14 @@ import (
 	"testing"
 
 	"github.com/caudalpay/caudal/schemas/topics"
-	"github.com/caudalpay/caudal/streams/engine"
 )
 
 var rewrite = flag.Bool("rewrite", false, "rewrite docs/topology.md")
 
-// TestTopologyIsDocumented draws docs/topology.md from the graph and compares.
+// TestTopologyIsDocumented draws docs/topology.md from the description and compares.
 func TestTopologyIsDocumented(t *testing.T) {
 	const path = "../../docs/topology.md"
-	cfg, _ := Accounts(engine.Config{Partitions: topics.PartitionsDefault})
-	want := draw(cfg)
+	want := draw(DescribeAccounts(topics.PartitionsDefault))
 	if *rewrite {
 		if err := os.WriteFile(path, []byte(want), 0o600); err != nil {
 			t.Fatal(err)
@@ -28,56 +26,74 @@ func TestTopologyIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(got) != want {
-		t.Errorf("docs/topology.md differs from the graph; run go test ./streams/topology -run Documented -rewrite\n%s", want)
+		t.Errorf("docs/topology.md differs from the description; run go test ./streams/topology -run Documented -rewrite\n%s", want)
 	}
 }
 
 // draw writes a group as Markdown with a Mermaid diagram.
-func draw(cfg engine.Config) string {
-	g := Graph(cfg.Partitions)
+func draw(d Description) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("# Topology")
 	line("")
-	line("Drawn from the Goka graphs by `go test ./streams/topology -run Documented -rewrite`; a test compares.")
+	line("Drawn from the group's own description by `go test ./streams/topology -run Documented -rewrite`; a test compares, and others hold the")
+	line("description to what the group reads, writes and stores. `caudal topology` prints it, `-o json`, `-o dot` and `-o svg` too.")
 	line("")
-	line("## %s", g.Group())
+	line("## %s", d.Group)
 	line("")
 	line("```mermaid")
 	line("flowchart LR")
-	line("  group([%s])", g.Group())
-	for _, e := range g.InputStreams() {
-		line("  %s[/%s/] --> group", id(e.Topic()), e.Topic())
+	line("  group([%s])", d.Group)
+	for _, e := range d.Edges {
+		line("  %s", arrow(e))
 	}
-	for _, e := range g.LookupTables() {
-		line("  %s[(%s)] -. lookup .-> group", id(e.Topic()), e.Topic())
-	}
-	for _, e := range g.OutputStreams() {
-		line("  group --> %s[/%s/]", id(e.Topic()), e.Topic())
-	}
-	line("  group <--> %s[(%s)]", id(g.GroupTable().Topic()), g.GroupTable().Topic())
-	line("  group <--> %s[(%s)]", id(cfg.Side), cfg.Side)
-	line("  group -- what nobody owns --> %s[/%s/]", id(cfg.DeadLetters), cfg.DeadLetters)
 	line("```")
 	line("")
-	line("| side record | scope | id | value |")
-	line("|---|---|---|---|")
-	for _, r := range [][4]string{
-		{PaymentKind, "key", "identity part of the payment id", "PaymentRecord"},
-		{CommandKind, "key", "command id", "CommandRecord"},
-		{LegKind, "key", "identity part of the transfer id", "format version, 1 byte"},
-		{PartyKind, "key", "digest of a counterparty", "format version, 1 byte"},
-		{DueKind, "partition", "due_at_us (8 bytes big endian), account, payment id, purpose (1 byte)", "format version, 1 byte"},
-		{TickKind, "partition", "empty", "the last minute, 8 bytes big endian"},
-		{ChainKind, "partition", "empty", "SHA-256 of the last decision"},
-		{engine.ParkedKind, "key", "offset, 8 bytes big endian", "the engine's: a record that waits"},
-		{engine.AppliedKind, "partition", "input topic", "the engine's: next offset, 8 bytes big endian"},
-		{engine.WaitingKind, "partition", "offset of the control record, 8 bytes big endian", "the engine's: what an operator asked for and is not done, JSON"},
-		{engine.HandledKind, "partition", "offset of the control record, 8 bytes big endian", "the engine's: the same, done"},
-	} {
-		line("| `%s` | %s | %s | %s |", r[0], r[1], r[2], r[3])
+	line("%d partitions where this shows more than one (the embedded default; an installation chooses once); keys are spread by %s.", d.Partitions, d.Hash)
+	line("Values are protobuf unless said otherwise; a decision's value is chained to the one before it in its partition.")
+	line("")
+	line("| topic | is its | key | value | partitions | keeps |")
+	line("|---|---|---|---|---|---|")
+	for _, e := range d.Edges {
+		line("| `%s` | %s | %s | %s | %d | %s |", e.Topic, e.Role, e.Key, code(e.Schema), e.Partitions, e.Keeps)
 	}
+	line("")
+	line("## Side records of %s", d.Group)
+	line("")
+	line("| kind | whose | scope | id | value |")
+	line("|---|---|---|---|---|")
+	for _, r := range d.Records {
+		line("| `%s` | %s | %s | %s | %s |", r.Kind, r.Owner, r.Scope, r.ID, code(r.Value))
+	}
+	line("")
+	line("Beside these, both changelogs hold fence records, under one key that no cell and no side record can have: they carry no state, a restore ends")
+	line("at its own, and readers of the topics skip them.")
 	return b.String()
 }
 
-func id(topic string) string { return strings.NewReplacer(".", "_", "-", "_").Replace(topic) }
+// arrow is one edge of the diagram.
+func arrow(e Edge) string {
+	id := strings.NewReplacer(".", "_", "-", "_").Replace(e.Topic)
+	stream, table := fmt.Sprintf("%s[/%s/]", id, e.Topic), fmt.Sprintf("%s[(%s)]", id, e.Topic)
+	switch e.Role {
+	case RoleInput:
+		return stream + " --> group"
+	case RoleLookup:
+		return table + " -. lookup .-> group"
+	case RoleTable, RoleSide:
+		return "group <--> " + table
+	case RoleDeadLetters:
+		return "group -- what nobody owns --> " + stream
+	case RoleLoop, RoleOutput:
+		return "group --> " + stream
+	}
+	return "%% " + e.Topic
+}
+
+// code marks the names of messages.
+func code(value string) string {
+	if strings.HasPrefix(value, "caudal.") {
+		return "`" + value + "`"
+	}
+	return value
+}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -60,11 +61,11 @@ func (p *Partition) judge() {
 type Config struct {
 	Brokers    []string
 	Partitions int32
-	InstanceID string // the worker's: a member with a fixed name keeps its place, and its offsets, after its death
+	Patience   time.Duration // how long the sessions of dead members are waited for; living ones outlast it
 	Log        *slog.Logger
 }
 
-// Inspect reads how far each partition has come. It changes nothing.
+// Inspect reads how far each partition has come. It changes nothing. It returns a MembersError while anybody is in the group.
 func Inspect(ctx context.Context, cfg Config) ([]Partition, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(cfg.Brokers...))
 	if err != nil {
@@ -72,6 +73,9 @@ func Inspect(ctx context.Context, cfg Config) ([]Partition, error) {
 	}
 	defer client.Close()
 	adm := kadm.NewClient(client)
+	if err := alone(ctx, cfg, adm); err != nil {
+		return nil, err
+	}
 	offsets, err := adm.FetchOffsets(kadm.RequireStable(ctx), topics.AccountsGroup)
 	if errors.Is(err, kerr.GroupIDNotFound) {
 		offsets, err = nil, nil
@@ -164,7 +168,8 @@ func Refusal(found []Partition) error {
 	return fmt.Errorf("%w: %w", ErrRebuild, errors.Join(errs...))
 }
 
-// Commit sets the group's offset of each torn partition to what its state has applied.
+// Commit sets the group's offset of each torn partition to what its state has applied. Brokers take it from outside the
+// group only while the group is empty, so a member that came since Inspect makes it fail.
 func Commit(ctx context.Context, cfg Config, found []Partition) error {
 	offsets := kadm.Offsets{}
 	for _, p := range found {
@@ -180,16 +185,7 @@ func Commit(ctx context.Context, cfg Config, found []Partition) error {
 		return fmt.Errorf("connecting to the broker: %w", err)
 	}
 	defer client.Close()
-	adm := kadm.NewClient(client)
-	left, err := adm.LeaveGroup(ctx, kadm.LeaveGroup(topics.AccountsGroup).InstanceIDs(cfg.InstanceID).Reason("repair of a torn commit"))
-	if err == nil {
-		err = left.Error()
-	}
-	// A broker that was started for the repair may not know the member any more.
-	if err != nil && !errors.Is(err, kerr.UnknownMemberID) && !errors.Is(err, kerr.GroupIDNotFound) {
-		return fmt.Errorf("taking the dead worker out of the group: %w", err)
-	}
-	if err := adm.CommitAllOffsets(ctx, topics.AccountsGroup, offsets); err != nil {
+	if err := kadm.NewClient(client).CommitAllOffsets(ctx, topics.AccountsGroup, offsets); err != nil {
 		return fmt.Errorf("committing offsets: %w", err)
 	}
 	return nil

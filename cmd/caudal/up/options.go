@@ -25,6 +25,8 @@ type Options struct {
 	Partitions        int32
 	Replication       int16
 	Roles             []string // ingress, streams, sinks; empty: all
+	Workers           int      // streams workers, which share the partitions
+	Streams           StreamsOptions
 
 	Sample  bool // load the sample day
 	Seed    uint64
@@ -33,7 +35,7 @@ type Options struct {
 	Mapping string
 	Output  string // table or json
 
-	Pprof string // address of the profiles of this process, the worker and the broker; empty: none
+	Pprof string // address of the profiles of this process, the workers and the broker; empty: none
 }
 
 // The roles of an installation.
@@ -58,6 +60,12 @@ func (o *Options) Validate() error {
 	}
 	if o.Partitions < 1 || o.Partitions > 64 {
 		errs = append(errs, fmt.Errorf("--partitions is %d: choose 1 to 64", o.Partitions))
+	}
+	if o.Workers < 1 || o.Workers > int(o.Partitions) {
+		errs = append(errs, fmt.Errorf("--workers is %d: choose 1 to %d, the number of partitions", o.Workers, o.Partitions))
+	}
+	if err := o.Streams.validate(o.Partitions); err != nil {
+		errs = append(errs, fmt.Errorf("--session-timeout, --transaction-timeout: %w", err))
 	}
 	if (o.Import == "") != (o.Mapping == "") {
 		errs = append(errs, errors.New("--import and --mapping go together"))

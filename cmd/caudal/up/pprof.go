@@ -9,6 +9,7 @@ import (
 	"net/http/pprof"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
@@ -22,7 +23,7 @@ func handleProfiles(mux *http.ServeMux) {
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 }
 
-// profileServer shows the profiles of this process, of the worker and of the embedded broker under one address.
+// profileServer shows the profiles of this process, of the workers and of the embedded broker under one address.
 type profileServer struct {
 	listener net.Listener
 	server   *http.Server
@@ -35,9 +36,13 @@ func (in *running) profiles(ctx context.Context) (*profileServer, error) {
 	}
 	mux := http.NewServeMux()
 	handleProfiles(mux)
-	if in.worker != nil {
-		mux.Handle("/worker/", http.StripPrefix("/worker", &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(&url.URL{Scheme: "http", Host: in.worker.Announced()})
+	for i, p := range in.workers {
+		path := "/worker"
+		if i > 0 {
+			path += "-" + strconv.Itoa(i)
+		}
+		mux.Handle(path+"/", http.StripPrefix(path, &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: p.Announced()})
 		}}))
 	}
 	socket := brokerProfiles(in.options)

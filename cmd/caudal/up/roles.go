@@ -16,7 +16,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
 	"github.com/caudalpay/caudal/ingest/directory"
 	"github.com/caudalpay/caudal/ingest/http"
 	"github.com/caudalpay/caudal/ingest/producer"
@@ -35,7 +34,7 @@ type running struct {
 	registry *prometheus.Registry
 	token    string
 	parts    *Parts
-	worker   *child.Process
+	workers  workers
 
 	postgres   *postgres.Sink
 	clickhouse *clickhouse.Sink
@@ -237,11 +236,7 @@ func (in *running) stop(ctx context.Context) error {
 		in.store.Close()
 	}
 	var errs []error
-	if in.worker != nil {
-		stopping, cancel := context.WithTimeout(ctx, stopGrace+5*time.Second)
-		defer cancel()
-		errs = append(errs, in.worker.Stop(stopping))
-	}
+	errs = append(errs, in.workers.stop(ctx))
 	in.watching.Wait()
 	in.sinks.stop()
 	if in.probe != nil {

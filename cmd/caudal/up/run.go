@@ -118,11 +118,14 @@ func start(ctx context.Context, o Options, stderr io.Writer, log *slog.Logger) (
 		}
 	}
 	if o.runs(roleStreams) {
-		if in.worker, err = startWorker(ctx, o, in.parts.Brokers, log); err != nil {
+		if in.workers, err = startWorkers(ctx, o, in.parts.Brokers, log); err != nil {
 			return nil, err
 		}
-		in.watchWorker()
-		in.checks = append(in.checks, http.Check{Name: "streams", Ready: streamsCheck(ctx, in.worker)})
+		in.watchWorkers()
+		asking := context.WithoutCancel(ctx) // readiness is asked while the house stops, too
+		for i, p := range in.workers {
+			in.checks = append(in.checks, http.Check{Name: workerName(i), Ready: func() error { return askWorker(asking, p) }})
+		}
 	}
 	if o.runs(roleIngress) {
 		if err := in.startIngress(ctx); err != nil {

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +25,16 @@ type WorkerOptions struct {
 	Partitions int32
 	Instance   string
 	Admin      string
+	StreamsOptions
+}
+
+// engine is the engine's side of it.
+func (o WorkerOptions) engine() engine.Config {
+	id := topics.AccountsGroup + "-" + o.Instance
+	return engine.Config{
+		Brokers: o.Brokers, Partitions: o.Partitions, TransactionalID: id, InstanceID: id,
+		AcceptGraph: o.AcceptGraph, BrokerAssigns: o.BrokerAssigns, SessionTimeout: o.SessionTimeout, TransactionTimeout: o.TransactionTimeout,
+	}
 }
 
 // What the processes may allocate between two collections. The worker's grows with its state.
@@ -44,13 +52,29 @@ const stopGrace = 10 * time.Second
 func RunWorker(o WorkerOptions) error {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	err := runWorker(o, log)
-	if err != nil {
+	kind, todo := refusal(err)
+	switch {
+	case kind != "": // starting again would find the same
+		log.Error("worker refuses to start", "group", topics.AccountsGroup, "error", err, "todo", todo)
+		child.Refuse(kind, err)
+	case err != nil:
 		log.Error("worker ended", "group", topics.AccountsGroup, "error", err)
 	}
-	if _, torn := errors.AsType[*engine.TornError](err); torn {
-		child.Refuse(err) // starting again would find the same
-	}
 	return err
+}
+
+// refusal tells the errors that a restart would meet again, and what to do about them; empty for the others.
+func refusal(err error) (kind, todo string) {
+	if _, ok := errors.AsType[*engine.TornError](err); ok {
+		return refusedTorn, "stop all workers, then: caudal repair --brokers ... --partitions ... --dry-run"
+	}
+	if _, ok := errors.AsType[*engine.GraphChangedError](err); ok {
+		return refusedGraph, "start the release that wrote the state, or, if the change is meant, start every worker once with --accept-graph"
+	}
+	if _, ok := errors.AsType[*engine.StateVersionError](err); ok {
+		return refusedVersion, "start the release that wrote the state, or a newer one"
+	}
+	return "", ""
 }
 
 func runWorker(o WorkerOptions, log *slog.Logger) error {
@@ -58,11 +82,9 @@ func runWorker(o WorkerOptions, log *slog.Logger) error {
 	go child.HeapRoom(ctx, workerHeapRoom) // ends with the process
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	e, err := topology.NewAccounts(engine.Config{
-		Brokers: o.Brokers, Partitions: o.Partitions,
-		TransactionalID: topics.AccountsGroup + "-" + o.Instance, InstanceID: topics.AccountsGroup + "-" + o.Instance,
-		Logger: log, Registerer: registry,
-	})
+	config := o.engine()
+	config.Logger, config.Registerer = log, registry
+	e, err := topology.NewAccounts(config)
 	if err != nil {
 		return fmt.Errorf("building the accounts topology: %w", err)
 	}
@@ -91,56 +113,4 @@ func runWorker(o WorkerOptions, log *slog.Logger) error {
 		err = errors.Join(err, e)
 	}
 	return err
-}
-
-// startWorker runs the worker as a supervised child with fixed ids: when it exits in doubt, its successor fences it.
-func startWorker(ctx context.Context, o Options, brokers []string, log *slog.Logger) (*child.Process, error) {
-	p, err := child.Supervise(ctx, child.Spec{
-		Name: "streams",
-		Args: []string{"worker", "--brokers", strings.Join(brokers, ","), "--partitions", fmt.Sprint(o.Partitions)},
-		Nice: child.NiceWorker, LogFile: logFile(o, "streams"), StopTimeout: stopGrace + 2*time.Second, PauseMin: 50 * time.Millisecond, PauseMax: 2 * time.Second,
-		Logger: log,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("starting the streams worker: %w", err)
-	}
-	return p, nil
-}
-
-// streamsCheck asks the worker itself: that its process runs says nothing about its place in the group.
-func streamsCheck(ctx context.Context, worker *child.Process) func() error {
-	ctx = context.WithoutCancel(ctx) // readiness is asked while the house stops, too
-	client := &http.Client{Timeout: time.Second}
-	return func() error {
-		if err := worker.Ready(); err != nil {
-			return err
-		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+worker.Announced()+"/readyz", nil)
-		if err != nil {
-			return fmt.Errorf("asking the streams worker: %w", err)
-		}
-		resp, err := client.Do(req)
-		if err != nil {
-			return fmt.Errorf("asking the streams worker: %w", err)
-		}
-		defer func() { _ = resp.Body.Close() }() // read below
-		why, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-		if err == nil && resp.StatusCode != http.StatusOK {
-			err = errors.New(strings.TrimSpace(string(why)))
-		}
-		return err
-	}
-}
-
-// watchWorker ends the installation when the worker refuses to go on: it has found a state that no restart mends.
-func (in *running) watchWorker() {
-	in.watching.Go(func() {
-		<-in.worker.Done()
-		err := in.worker.Err()
-		if err == nil {
-			return // stopped
-		}
-		in.fail(fmt.Errorf("%w\nNothing is lost, and nothing more is decided until this is repaired. Look at it and repair it with:\n\n  caudal repair --data %s --dry-run\n  caudal repair --data %s",
-			err, in.options.Data, in.options.Data))
-	})
 }

@@ -86,6 +86,10 @@ func run(ctx context.Context, args []string, log *slog.Logger) error {
 			// Offsets of a group that was down for a holiday are needed as well.
 			"offsets.retention.minutes": "5256000",
 			"message.max.bytes":         "8388608",
+			// Where the broker assigns partitions, its heartbeats are how soon a worker learns of a rebalance, and its session is
+			// how long a dead one's partitions wait: as where the workers assign.
+			"group.consumer.heartbeat.interval.ms": "100",
+			"group.consumer.session.timeout.ms":    "6000",
 		}),
 	)
 	if err != nil {

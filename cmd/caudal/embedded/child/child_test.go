@@ -1,6 +1,7 @@
 package child_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -44,7 +45,7 @@ func behave(how string, args []string) {
 	case "__refuse-second": // serves once; the file says that it has
 		ctx := child.Lifeline(time.Second)
 		if _, err := os.Stat(args[0]); err == nil {
-			child.Refuse(errors.New("partition 3 is torn"))
+			child.Refuse("torn", errors.New("partition 3 is torn"))
 		}
 		_ = os.WriteFile(args[0], nil, 0o600)
 		child.Announce()
@@ -175,6 +176,33 @@ func TestStartOutlivesThreads(t *testing.T) {
 	}
 }
 
+// TestLifelineOfAService: who is started with nothing on its standard input, as by a service manager, is not told to end by
+// that; a signal is what ends it.
+func TestLifelineOfAService(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, "__serve")
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = child.Start(cmd, syscall.SIGKILL) // its standard input is the null device
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(out); lines.Scan() && !strings.HasPrefix(lines.Text(), "READY"); {
+	}
+	time.Sleep(200 * time.Millisecond)
+	if !alive(cmd.Process.Pid) {
+		t.Error("it took the null device for the end of its parent")
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("told to end, it ended with %v", err)
+	}
+}
+
 func TestDeadChildIsReplaced(t *testing.T) {
 	p := supervise(t, child.Spec{Args: []string{"__serve"}, PauseMin: 10 * time.Millisecond})
 	for round := 1; round <= 3; round++ {
@@ -203,7 +231,8 @@ func TestRefusalIsFinal(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("a child that refuses is started for ever")
 	}
-	if p.Err() == nil || !strings.Contains(p.Err().Error(), "partition 3 is torn") || p.Ready() == nil {
+	refused, ok := errors.AsType[*child.RefusedError](p.Err())
+	if !ok || refused.Kind != "torn" || refused.Why != "partition 3 is torn" || !strings.Contains(p.Err().Error(), refused.Why) || p.Ready() == nil {
 		t.Errorf("err %v, ready %v", p.Err(), p.Ready())
 	}
 }

@@ -26,7 +26,7 @@ type incarnation struct {
 	ready   chan string   // the ready line, once
 	exited  chan struct{} // closed when the process has been waited for
 	waitErr error         // valid after exited
-	refusal string        // what the child gave to Refuse; valid after exited
+	refusal *RefusedError // what the child gave to Refuse; valid after exited
 }
 
 // start runs one incarnation up to the point where it serves.
@@ -138,8 +138,8 @@ func (i *incarnation) run(out io.Reader) {
 	if i.waitErr == nil {
 		i.waitErr = errors.New("exit status 0")
 	}
-	if i.refusal != "" {
-		i.waitErr = fmt.Errorf("%s (%w)", i.refusal, i.waitErr)
+	if i.refusal != nil {
+		i.waitErr = fmt.Errorf("%w (%w)", i.refusal, i.waitErr)
 	}
 	_ = i.lifeline.Close()
 	close(i.exited)
@@ -156,7 +156,8 @@ func (i *incarnation) drain(out io.Reader) {
 			default:
 			}
 		} else if rest, ok := strings.CutPrefix(line, refusedPrefix); ok && err == nil {
-			i.refusal = strings.TrimSpace(rest)
+			kind, why, _ := strings.Cut(strings.TrimSpace(rest), " ")
+			i.refusal = &RefusedError{Kind: kind, Why: why}
 		} else if line != "" {
 			_, _ = i.log.WriteString(line) // a full disk must not stop the child
 		}
