@@ -35,6 +35,6 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	c.AddCommand(upCommand(), workerCommand(), fetchCommand(), verifycmd.New(), dlq.New(), importCommand(), accountsCommand(), repairCommand(), benchCommand())
+	c.AddCommand(upCommand(), workerCommand(), fetchCommand(), verifycmd.New(), dlq.New(), importCommand(), accountsCommand(), repairCommand(), benchCommand(), chaosCommand())
 	return c
 }

@@ -65,6 +65,13 @@ func workerCommand() *cobra.Command {
 	f.Int32Var(&o.Partitions, "partitions", topics.PartitionsDefault, "partitions of the topics")
 	f.StringVar(&o.Instance, "instance", "0", "name of this member: its transactional and instance id, the same at every start")
 	f.StringVar(&o.Admin, "admin", "127.0.0.1:0", "address of /metrics, /healthz, /readyz")
+	f.DurationVar(&o.SessionTimeout, "session-timeout", 0, "how long the group waits for a member that is silent (0: the engine's default)")
+	f.DurationVar(&o.TransactionTimeout, "transaction-timeout", 0, "how long the broker leaves a transaction open, below the session timeout (0: the engine's default)")
+	f.StringVar(&o.Through, "through", "", "proxy for connections to brokers, of caudal chaos")
+	f.BoolVar(&o.Stock, "stock-goka", false, "run stock Goka instead of the engine, for caudal chaos")
+	for _, hidden := range []string{"through", "stock-goka"} {
+		_ = f.MarkHidden(hidden) // the flag exists
+	}
 	_ = c.MarkFlagRequired("brokers") // the flag exists
 	return c
 }

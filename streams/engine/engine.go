@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // abortsMax bounds aborts in a row; then the process starts afresh.
@@ -23,6 +25,10 @@ type Engine struct {
 	// one that ends a restore; the tests replace these too.
 	retained func(p *partition, at int64) bool
 	reaches  func(value, fence string) bool
+	// end ends the open transaction together with the offsets that were read in it; work runs the group on its partitions.
+	// Builds with mutants replace the one, NewStock the other.
+	end  func(ctx context.Context, s *session, try kgo.TransactionEndTry) (committed bool, err error)
+	work func(ctx context.Context, parts []*partition) error
 }
 
 // New checks the configuration; it asks no broker.
@@ -39,6 +45,13 @@ func New(cfg Config, cb Callback) (*Engine, error) {
 		rollback: (*partition).rollback,
 		retained: func(p *partition, at int64) bool { return p.applied == at },
 		reaches:  func(value, fence string) bool { return value == fence },
+		end: func(ctx context.Context, s *session, try kgo.TransactionEndTry) (bool, error) {
+			return s.tx.End(ctx, try)
+		},
+	}
+	e.work = func(ctx context.Context, parts []*partition) error { return newSession(e, parts).run(ctx) }
+	if err := e.mutate(); err != nil {
+		return nil, err
 	}
 	e.setState("not started")
 	return e, nil
@@ -93,7 +106,7 @@ func (e *Engine) consume(ctx context.Context, tables *lookups) error {
 	for i := range parts {
 		parts[i] = newPartition(int32(i), &e.cfg, e.callback, tables)
 	}
-	return newSession(e, parts).run(ctx)
+	return e.work(ctx, parts)
 }
 
 // unlessStopped drops an error that only says that ctx ended: that is an orderly end.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
 	"github.com/caudalpay/caudal/schemas/topics"
@@ -27,6 +29,44 @@ type WorkerOptions struct {
 	Partitions int32
 	Instance   string
 	Admin      string
+
+	SessionTimeout     time.Duration // 0: the engine's default
+	TransactionTimeout time.Duration // 0: the engine's default
+	// Through is the address of a proxy that every connection to a broker goes through: it is told the broker's address in a
+	// line. Empty: none.
+	Through string
+	Stock   bool // run stock Goka instead of the engine, to compare
+}
+
+// newEngine builds the accounts group on the engine, or on stock Goka.
+func (o *WorkerOptions) newEngine(log *slog.Logger, registry *prometheus.Registry) (*engine.Engine, error) {
+	cfg := engine.Config{
+		Brokers: o.Brokers, Partitions: o.Partitions,
+		TransactionalID: topics.AccountsGroup + "-" + o.Instance, InstanceID: topics.AccountsGroup + "-" + o.Instance,
+		SessionTimeout: o.SessionTimeout, TransactionTimeout: o.TransactionTimeout,
+		Logger: log, Registerer: registry,
+	}
+	var dial engine.Dial
+	if o.Through != "" {
+		dial = o.dialThrough
+		cfg.Options = []kgo.Opt{kgo.Dialer(dial)}
+	}
+	if o.Stock {
+		cfg, callback := topology.Accounts(cfg)
+		return engine.NewStock(cfg, callback, dial)
+	}
+	return topology.NewAccounts(cfg)
+}
+
+func (o *WorkerOptions) dialThrough(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, network, o.Through)
+	if err != nil {
+		return nil, fmt.Errorf("reaching the proxy: %w", err)
+	}
+	if _, err := io.WriteString(conn, address+"\n"); err != nil {
+		return nil, errors.Join(fmt.Errorf("telling the proxy: %w", err), conn.Close())
+	}
+	return conn, nil
 }
 
 // What the processes may allocate between two collections. The worker's grows with its state.
@@ -58,11 +98,7 @@ func runWorker(o WorkerOptions, log *slog.Logger) error {
 	go child.HeapRoom(ctx, workerHeapRoom) // ends with the process
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	e, err := topology.NewAccounts(engine.Config{
-		Brokers: o.Brokers, Partitions: o.Partitions,
-		TransactionalID: topics.AccountsGroup + "-" + o.Instance, InstanceID: topics.AccountsGroup + "-" + o.Instance,
-		Logger: log, Registerer: registry,
-	})
+	e, err := o.newEngine(log, registry)
 	if err != nil {
 		return fmt.Errorf("building the accounts topology: %w", err)
 	}
