@@ -10,7 +10,9 @@ import (
 )
 
 // documents are the sample's, parsed. Nothing changes them.
-type documents struct{ snapshot map[string]func(*accounts.Snapshot) }
+type documents struct {
+	snapshot map[string]func(*accounts.Snapshot)
+}
 
 func newDocuments() (*documents, error) {
 	list, err := reference.Sample()

@@ -33,6 +33,8 @@ const (
 	flowPoll     = 2 * time.Millisecond
 	cutWait      = 4 * time.Second // for the request to be cut
 	overlapOneIn = 4               // faults that do not wait for the one before to be over
+	// zombieSessions bounds the sleep of a worker, in sessions.
+	zombieSessions = 3
 )
 
 // run injects the plan. errStalled ends it early.
@@ -93,6 +95,8 @@ func (a *attacker) strike(ctx context.Context, kind Kind) (fell bool, err error)
 			overlap = true
 		default:
 		}
+		// Who sleeps may hold up those who take over, by a transaction that is open.
+		overlap = overlap || kind == Zombie && time.Since(since) > zombieSessions*a.options.SessionTimeout
 		if a.observer.now().unique > before && overlap {
 			break
 		}

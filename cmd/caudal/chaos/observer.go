@@ -232,9 +232,9 @@ func (r reading) backlog(acknowledged int64) int64 {
 // reading is how far the work is.
 type reading struct {
 	unique, repeated, followed, expiries int64
-	last                   time.Time
-	underWay               int
-	broken                 violations
+	last                                 time.Time
+	underWay                             int
+	broken                               violations
 }
 
 func (o *observer) now() reading {

@@ -133,6 +133,7 @@ func (r *run) siege(ctx context.Context) error {
 	r.attacker = a
 	bar := progress.New(r.stderr, "faults", "faults", int64(r.options.Faults))
 	a.progress = func(n int64) { bar.Set(n, int64(r.options.Faults)) }
+	began := time.Now()
 	if err := r.load.open(ctx); err != nil {
 		return fmt.Errorf("opening accounts: %w", err)
 	}
@@ -141,13 +142,10 @@ func (r *run) siege(ctx context.Context) error {
 	defer stopLoad()
 	loaded := make(chan error, 1)
 	go func() { loaded <- r.load.run(loading) }()
-	began := time.Now()
 	if err == nil {
 		err = a.run(ctx, plan(r.options.kinds(), r.options.Faults, rand.New(rand.NewPCG(r.options.Seed, 3)))) //nolint:gosec // as above
 	}
 	bar.Finish()
-	r.report.Seconds = time.Since(began).Seconds()
-	r.report.PerSecond = float64(r.observer.now().unique) / max(0.001, r.report.Seconds)
 	if err == nil {
 		r.load.pace.open()
 		err = <-loaded
@@ -158,6 +156,8 @@ func (r *run) siege(ctx context.Context) error {
 		stopLoad()
 		err = errors.Join(err, <-loaded)
 	}
+	r.report.Seconds = time.Since(began).Seconds()
+	r.report.PerSecond = float64(r.observer.now().unique) / r.report.Seconds
 	r.report.IdleFaults = a.idle
 	r.report.takeovers(a.stalls)
 	if errors.Is(err, errStalled) {

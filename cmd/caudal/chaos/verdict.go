@@ -28,12 +28,12 @@ type Wrong struct {
 	OrderViolations    int64 `json:"order_violations"`    // numbers of accounts, offsets and chains out of order
 	OpenTransactions   int64 `json:"open_transactions"`   // partitions
 
-	WrongDecisions      int64 `json:"wrong_decisions"`      // of another content
-	WrongSide           int64 `json:"wrong_side"`           // side records and directory entries
-	WrongEmissions      int64 `json:"wrong_emissions"`      // partitions with other commands or orders than follow from the decisions
-	DuplicateEmissions  int64 `json:"duplicate_emissions"`  // commands and orders beyond those
-	DeadLetters         int64 `json:"dead_letters"`         // the load has nothing that could be one
-	ConservationBroken  int64 `json:"conservation_broken"`  // what the observer saw while it went on
+	WrongDecisions      int64  `json:"wrong_decisions"`     // of another content
+	WrongSide           int64  `json:"wrong_side"`          // side records and directory entries
+	WrongEmissions      int64  `json:"wrong_emissions"`     // partitions with other commands or orders than follow from the decisions
+	DuplicateEmissions  int64  `json:"duplicate_emissions"` // commands and orders beyond those
+	DeadLetters         int64  `json:"dead_letters"`        // the load has nothing that could be one
+	ConservationBroken  int64  `json:"conservation_broken"` // what the observer saw while it went on
 	FirstFinding        string `json:"first_finding,omitempty"`
 	Commands, Decisions int64  `json:"-"`
 }

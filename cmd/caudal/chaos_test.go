@@ -1,0 +1,48 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os/exec"
+	"testing"
+
+	"github.com/caudalpay/caudal/cmd/caudal/chaos"
+)
+
+// attack runs `caudal chaos` and returns its report and exit status.
+func attack(t *testing.T, env string, args ...string) (chaos.Report, int) {
+	t.Helper()
+	cmd := caudal(t, append([]string{"chaos", "--work", t.TempDir(), "-o", "json"}, args...)...)
+	cmd.Env = append(cmd.Env, env)
+	var out, words bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &words
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	var r chaos.Report
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+		t.Fatalf("no report: %v\n%s\n%s", err, out.Bytes(), words.Bytes())
+	}
+	t.Logf("%v\n%s", args, out.Bytes())
+	return r, cmd.ProcessState.ExitCode()
+}
+
+// TestChaos is a short attack with one fault of each kind; make chaos and CI run longer ones.
+func TestChaos(t *testing.T) {
+	args := []string{"--payments", "4000", "--faults", "7", "--members", "3", "--seed", "1"}
+	r, status := attack(t, "", args...)
+	if status != 0 || !r.Passed {
+		t.Fatalf("status %d: %s", status, r.FirstFinding)
+	}
+	for _, k := range []chaos.Kind{chaos.Kill, chaos.Zombie, chaos.LeaveJoin, chaos.CutEnd, chaos.CutOffset, chaos.CutWrite, chaos.CutFetch} {
+		if r.Faults[k] != 1 {
+			t.Errorf("%d faults of kind %s", r.Faults[k], k)
+		}
+	}
+	if r.Decisions != r.Commands || r.Commands < 4000 || r.TakeoverP99MS == 0 {
+		t.Errorf("%d commands, %d decisions, takeover p99 %d ms", r.Commands, r.Decisions, r.TakeoverP99MS)
+	}
+}
