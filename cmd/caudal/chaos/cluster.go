@@ -152,6 +152,30 @@ func (c *cluster) inSync(ctx context.Context) bool {
 	return true
 }
 
+// positions logs where the group stands in each partition of its input, and what is stable of input and output.
+func (c *cluster) positions(ctx context.Context, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	committed, err := c.admin.FetchOffsets(ctx, topics.AccountsGroup)
+	if err != nil {
+		return fmt.Errorf("asking for offsets: %w", err)
+	}
+	stable, err := c.admin.ListCommittedOffsets(ctx, topics.Commands, topics.Decisions)
+	if err != nil {
+		return fmt.Errorf("asking for stable offsets: %w", err)
+	}
+	ends, err := c.admin.ListEndOffsets(ctx, topics.Commands, topics.Decisions)
+	if err != nil {
+		return fmt.Errorf("asking for ends: %w", err)
+	}
+	ends.Each(func(e kadm.ListedOffset) {
+		at, _ := committed.Lookup(e.Topic, e.Partition)
+		s, _ := stable.Lookup(e.Topic, e.Partition)
+		log.Info("position", "topic", e.Topic, "partition", e.Partition, "committed", at.At, "stable", s.Offset, "end", e.Offset)
+	})
+	return nil
+}
+
 // openTransactions counts partitions that readers of what is committed cannot read to the end.
 func (c *cluster) openTransactions(ctx context.Context) (int64, error) {
 	names := make([]string, 0, len(topics.Catalogue()))

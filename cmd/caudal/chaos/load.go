@@ -29,7 +29,11 @@ const (
 	minuteUS     = int64(60 * 1_000_000)
 	ticksPerRun  = 2_000 // rounds
 	tickEvery    = 50    // payments at least
-	rememberMax  = 4_096 // pay-ins that may be refunded, commands that may be repeated
+	rememberMax  = 4_096 // pay-ins that may be refunded
+	// A repeat comes within 22 days: past its retention of 90 days a transfer is another one, and one that falls between the
+	// days on which payer and payee forget it stays in transit.
+	repeatWithin = 16 // of all payments
+	repeatMax    = 4_096
 	bufferedMax  = 50_000
 )
 
@@ -52,6 +56,7 @@ type load struct {
 	accounts   []payment.AccountID
 	payins     []payment.ID
 	recent     []*kgo.Record
+	oldest     int // of them
 
 	pace     pace
 	sent     atomic.Int64 // payments handed to the client
@@ -220,10 +225,11 @@ func (l *load) send(ctx context.Context, partition int32, key string, cmd *payme
 	r := &kgo.Record{Topic: topics.Commands, Partition: partition, Key: []byte(key), Value: value}
 	if cmd.Instruction != nil {
 		again := *r
-		if len(l.recent) < rememberMax {
+		if last := min(repeatMax, l.payments/repeatWithin); int64(len(l.recent)) < last {
 			l.recent = append(l.recent, &again)
-		} else {
-			l.recent[l.random.IntN(rememberMax)] = &again
+		} else if last > 0 {
+			l.recent[l.oldest] = &again
+			l.oldest = (l.oldest + 1) % int(last)
 		}
 	}
 	l.produce(ctx, r)

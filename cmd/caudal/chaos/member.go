@@ -192,6 +192,17 @@ func (m *member) running() bool {
 	return m.cmd != nil
 }
 
+// dump ends the process with the stacks of its goroutines in its log.
+func (m *member) dump() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.wanted = false
+	if m.cmd != nil {
+		_ = m.cmd.Process.Signal(syscall.SIGCONT) // it may have ended just now
+		_ = m.cmd.Process.Signal(syscall.SIGQUIT)
+	}
+}
+
 // able tells whether the member can be hit.
 func (m *member) able() bool {
 	m.mu.Lock()

@@ -28,6 +28,7 @@ const (
 type run struct {
 	options  Options
 	stderr   io.Writer
+	log      *slog.Logger
 	cluster  *cluster
 	members  []*member
 	load     *load
@@ -79,8 +80,8 @@ func (r *run) attack(ctx context.Context) (err error) {
 		return fmt.Errorf("opening the log: %w", err)
 	}
 	defer func() { _ = logFile.Close() }() // only words
-	log := slog.New(slog.NewJSONHandler(logFile, nil))
-	if r.cluster, err = openCluster(ctx, &r.options, log, r.stderr); err != nil {
+	r.log = slog.New(slog.NewJSONHandler(logFile, nil))
+	if r.cluster, err = openCluster(ctx, &r.options, r.log, r.stderr); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.cluster.close(ctx)) }()
@@ -162,8 +163,22 @@ func (r *run) siege(ctx context.Context) error {
 	r.report.takeovers(a.stalls)
 	if errors.Is(err, errStalled) {
 		r.report.Stalled, err = err.Error(), nil
+		r.diagnose(ctx)
 	}
 	return errors.Join(err, r.end())
+}
+
+// diagnose writes into the logs why nothing moves: what the group and the observer know, and where the workers stand.
+func (r *run) diagnose(ctx context.Context) {
+	seen := r.observer.now()
+	held, err := r.cluster.assignment(ctx)
+	r.log.Error("nothing moves", "backlog", seen.backlog(r.load.commands.Load()), "decided", seen.unique, "assignment", held, "error", err)
+	if err := r.cluster.positions(ctx, r.log); err != nil {
+		r.log.Error("asking for positions", "error", err)
+	}
+	for _, m := range r.members {
+		m.dump()
+	}
 }
 
 // end stops all workers in order, as far as they can.
