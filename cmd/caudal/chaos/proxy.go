@@ -16,7 +16,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// proxy stands between one worker and the brokers: the worker names the broker in a first line. It understands of Kafka's
+// proxy stands between one worker and the brokers: the worker names the broker in a first line and
+// gets a byte once that is reached. It understands of Kafka's
 // protocol where a request begins, what it asks and which answer is its own, so that a connection can be cut inside a
 // request of a kind: before the broker gets it, or after the broker did it and before the worker hears of it.
 type proxy struct {
@@ -114,6 +115,9 @@ func (p *proxy) serve(worker net.Conn) {
 		return
 	}
 	defer p.drop(broker)
+	if _, err := worker.Write([]byte{'+'}); err != nil {
+		return
+	}
 	w := &wire{proxy: p, worker: worker, broker: broker}
 	w.dropped.Store(-1)
 	answers := make(chan struct{})

@@ -33,7 +33,7 @@ type WorkerOptions struct {
 	SessionTimeout     time.Duration // 0: the engine's default
 	TransactionTimeout time.Duration // 0: the engine's default
 	// Through is the address of a proxy that every connection to a broker goes through: it is told the broker's address in a
-	// line. Empty: none.
+	// line, and answers with a byte once it has reached it. Empty: none.
 	Through string
 	Stock   bool // run stock Goka instead of the engine, to compare
 }
@@ -63,8 +63,12 @@ func (o *WorkerOptions) dialThrough(ctx context.Context, network, address string
 	if err != nil {
 		return nil, fmt.Errorf("reaching the proxy: %w", err)
 	}
-	if _, err := io.WriteString(conn, address+"\n"); err != nil {
-		return nil, errors.Join(fmt.Errorf("telling the proxy: %w", err), conn.Close())
+	_, err = io.WriteString(conn, address+"\n")
+	if err == nil {
+		_, err = io.ReadFull(conn, make([]byte, 1)) // it has reached the broker
+	}
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: errors.Join(err, conn.Close())}
 	}
 	return conn, nil
 }
