@@ -26,7 +26,7 @@ type attacker struct {
 	restart  func() error       // of the broker that is down
 }
 
-var errStalled = errors.New("nothing moves any more") //nolint:gochecknoglobals // an error to compare with
+var errStalled = errors.New("nothing moves any more")
 
 const (
 	flowWindow   = 500 * time.Millisecond // records flow if some were decided in it

@@ -185,7 +185,7 @@ func (l *load) pay(ctx context.Context) error {
 	cmd.PaymentID = payment.IDFrom(kind, account, loadMerchant, key)
 	cmd.CommandID = string(cmd.PaymentID)
 	cmd.Instruction = &payment.Instruction{AmountMinor: 100 + l.random.Int64N(5_000), Currency: "BRL", Method: "book"}
-	switch kind { //nolint:exhaustive // the three above
+	switch kind {
 	case payment.KindPayIn:
 		cmd.Instruction.AmountMinor *= 3 // else the accounts run dry
 		l.remember(cmd.PaymentID)
@@ -194,6 +194,7 @@ func (l *load) pay(ctx context.Context) error {
 		if l.random.IntN(50) == 0 {
 			cmd.Instruction.ToAccount = payment.AccountIDFrom(loadTenant, loadMerchant, "nobody") // comes back
 		}
+	default:
 	}
 	return l.send(ctx, byKey, string(account), &cmd)
 }

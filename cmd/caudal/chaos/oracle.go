@@ -100,7 +100,7 @@ func (o *oracle) decide(key string, offset int64, value []byte) error {
 
 // sentByEngine tells the commands that follow from decisions: also an opening that was passed on by the customer's key.
 func sentByEngine(key string, k payment.Kind) bool {
-	switch k { //nolint:exhaustive // the rest comes from outside
+	switch k {
 	case payment.KindExpire, payment.KindCounterLeg, payment.KindLegResult, payment.KindReleaseClaim:
 		return true
 	case payment.KindOpenAccount, payment.KindSetKYCLevel:
@@ -309,6 +309,7 @@ func parseDecision(b []byte) (d decision, err error) {
 			d.partition = int64(v) //nolint:gosec // two's complement, as the wire has it
 		case commandOffsetField:
 			d.offset = int64(v) //nolint:gosec // as above
+		default:
 		}
 		if number == previousHashField {
 			d.previous, _ = protowire.ConsumeBytes(b[n:])

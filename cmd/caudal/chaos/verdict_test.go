@@ -127,20 +127,34 @@ func TestJudgeNoticesEachWrong(t *testing.T) {
 		record  *kgo.Record
 		heading func(*Wrong) *int64
 	}{
-		{"a cell of another content", &kgo.Record{Topic: topics.AccountsTable, Key: cell.Key, Value: append(bytes.Clone(cell.Value), 0)},
-			func(w *Wrong) *int64 { return &w.WrongBalance }},
-		{"a side record that nobody wrote", &kgo.Record{Topic: topics.AccountsSide, Key: side.Encode(), Value: []byte{1}},
-			func(w *Wrong) *int64 { return &w.WrongSide }},
-		{"a decision again", &kgo.Record{Topic: topics.Decisions, Key: last.Key, Value: last.Value},
-			func(w *Wrong) *int64 { return &w.DuplicateDecisions }},
-		{"the first of an order", &kgo.Record{Topic: topics.RailsOrders, Key: []byte(l.accounts[0]), Value: order},
-			func(w *Wrong) *int64 { return &w.DuplicateEmissions }},
-		{"the second of an order", &kgo.Record{Topic: topics.RailsOrders, Key: []byte(l.accounts[0]), Value: order},
-			func(w *Wrong) *int64 { return &w.DuplicateOrders }},
-		{"a dead letter", &kgo.Record{Topic: topics.DeadLetters, Key: []byte("k"), Value: []byte("v")},
-			func(w *Wrong) *int64 { return &w.DeadLetters }},
-		{"a command without decision", &kgo.Record{Topic: topics.Commands, Key: []byte(l.accounts[0]), Value: answer},
-			func(w *Wrong) *int64 { return &w.Missing }},
+		{
+			"a cell of another content", &kgo.Record{Topic: topics.AccountsTable, Key: cell.Key, Value: append(bytes.Clone(cell.Value), 0)},
+			func(w *Wrong) *int64 { return &w.WrongBalance },
+		},
+		{
+			"a side record that nobody wrote", &kgo.Record{Topic: topics.AccountsSide, Key: side.Encode(), Value: []byte{1}},
+			func(w *Wrong) *int64 { return &w.WrongSide },
+		},
+		{
+			"a decision again", &kgo.Record{Topic: topics.Decisions, Key: last.Key, Value: last.Value},
+			func(w *Wrong) *int64 { return &w.DuplicateDecisions },
+		},
+		{
+			"the first of an order", &kgo.Record{Topic: topics.RailsOrders, Key: []byte(l.accounts[0]), Value: order},
+			func(w *Wrong) *int64 { return &w.DuplicateEmissions },
+		},
+		{
+			"the second of an order", &kgo.Record{Topic: topics.RailsOrders, Key: []byte(l.accounts[0]), Value: order},
+			func(w *Wrong) *int64 { return &w.DuplicateOrders },
+		},
+		{
+			"a dead letter", &kgo.Record{Topic: topics.DeadLetters, Key: []byte("k"), Value: []byte("v")},
+			func(w *Wrong) *int64 { return &w.DeadLetters },
+		},
+		{
+			"a command without decision", &kgo.Record{Topic: topics.Commands, Key: []byte(l.accounts[0]), Value: answer},
+			func(w *Wrong) *int64 { return &w.Missing },
+		},
 	} {
 		was := verdict(t, c, l)
 		spoil.record.Partition = 1
