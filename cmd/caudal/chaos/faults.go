@@ -33,8 +33,6 @@ const (
 	flowPoll     = 2 * time.Millisecond
 	cutWait      = 4 * time.Second // for the request to be cut
 	overlapOneIn = 4               // faults that do not wait for the one before to be over
-	// zombieSessions bounds the sleep of a worker, in sessions.
-	zombieSessions = 3
 )
 
 // run injects the plan. errStalled ends it early.
@@ -96,7 +94,7 @@ func (a *attacker) strike(ctx context.Context, kind Kind) (fell bool, err error)
 		default:
 		}
 		// Who sleeps may hold up those who take over, by a transaction that is open.
-		overlap = overlap || kind == Zombie && time.Since(since) > zombieSessions*a.options.SessionTimeout
+		overlap = overlap || kind == Zombie && time.Since(since) > a.sleepMax()
 		if a.observer.now().unique > before && overlap {
 			break
 		}
@@ -109,6 +107,15 @@ func (a *attacker) strike(ctx context.Context, kind Kind) (fell bool, err error)
 		}
 	}
 	return true, after()
+}
+
+// sleepMax bounds the sleep of a worker whose open transaction holds up those who take over. Apache Kafka looks for what is
+// past its timeout every ten seconds.
+func (a *attacker) sleepMax() time.Duration {
+	if a.cluster.fake == nil {
+		return 15 * time.Second
+	}
+	return 3 * a.options.SessionTimeout
 }
 
 // busy tells whether records flow now: some were decided a moment ago, and some wait.

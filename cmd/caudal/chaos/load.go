@@ -248,21 +248,26 @@ func (l *load) produce(ctx context.Context, r *kgo.Record) {
 	})
 }
 
-// pace says how many payments may be sent: a burst at once, and then so many a second.
+// pace says how many payments may be sent: a burst at once, as many again at a rate, and then a trickle: a fault may take
+// longer than was thought, and records must flow to its end.
 type pace struct {
 	mu     sync.Mutex
 	burst  int64
 	rate   float64 // a second
+	slow   float64 // how many may still come at the full rate
 	credit float64
 	since  time.Time
 	all    bool
 }
 
-// set grants a burst beside what is left of the last one, and a rate from now on.
+// trickle is the part of the rate that is left when the grant is used up.
+const trickle = 1. / 20
+
+// set grants a burst instead of what is left of the last one, and as many again at a rate from now on.
 func (p *pace) set(burst int64, rate float64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.burst += burst
+	p.burst, p.slow = burst, float64(burst)
 	p.rate, p.credit, p.since = rate, 0, time.Now()
 }
 
@@ -283,7 +288,12 @@ func (p *pace) take(left int64) int64 {
 		return min(left, sliceMax)
 	}
 	now := time.Now()
-	p.credit += p.rate * now.Sub(p.since).Seconds()
+	earned := p.rate * now.Sub(p.since).Seconds()
+	if earned > p.slow {
+		earned = p.slow + (earned-p.slow)*trickle
+	}
+	p.slow = max(0, p.slow-earned)
+	p.credit += earned
 	p.since = now
 	n := min(left, sliceMax, p.burst+int64(p.credit))
 	paid := min(n, p.burst)

@@ -43,6 +43,9 @@ type Options struct {
 	SessionTimeout, TransactionTimeout time.Duration // of the workers
 }
 
+// perFaultMin is how many payments a fault needs.
+const perFaultMin = 200
+
 // Defaults are those of the flags.
 func Defaults() Options {
 	return Options{
@@ -61,6 +64,7 @@ func (o *Options) Validate() error {
 	}
 	refuse(o.Payments < 1, "--payments is %d", o.Payments)
 	refuse(o.Faults < 0, "--faults is %d", o.Faults)
+	refuse(o.Payments < perFaultMin*int64(o.Faults), "%d payments are too few for records to flow during %d faults: %d each, at least", o.Payments, o.Faults, perFaultMin)
 	refuse(o.Members < 1, "--members is %d", o.Members)
 	refuse(o.Partitions < 1, "--partitions is %d", o.Partitions)
 	refuse(o.Kafka != 0 && o.Kafka != 1 && o.Kafka != 3, "--kafka is %d, not 1 or 3", o.Kafka)

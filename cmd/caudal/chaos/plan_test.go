@@ -60,13 +60,23 @@ func TestPaceKeepsItsRate(t *testing.T) {
 	if n := p.take(4); n != 4 {
 		t.Errorf("%d, want the 4 that are left", n)
 	}
-	p.set(5, 100)
-	p.since = time.Now().Add(-time.Second)
-	if n := p.take(1000); n < 111 || n > 130 {
-		t.Errorf("%d, want 6 and 5 at once, and 100 for the second", n)
+	p.set(50, 100)
+	ago := func(d time.Duration) { p.since = time.Now().Add(-d) }
+	ago(200 * time.Millisecond)
+	if n := p.take(1000); n < 70 || n > 75 {
+		t.Errorf("%d, want 50 at once and 20 for a fifth of a second", n)
 	}
-	if n := p.take(1000); n > 10 {
-		t.Errorf("%d, want next to none", n)
+	ago(10 * time.Second)
+	if n := p.take(1000); n < 75 || n > 85 {
+		t.Errorf("%d, want the 30 that are left at that rate, and a trickle", n)
+	}
+	ago(10 * time.Second)
+	if n := p.take(1000); n < 45 || n > 55 {
+		t.Errorf("%d, want a trickle of 5 a second", n)
+	}
+	p.set(4, 0)
+	if n := p.take(1000); n != 4 {
+		t.Errorf("%d, want nothing of an old grant", n)
 	}
 	if p.open(); p.take(1000) != sliceMax {
 		t.Error("an open pace holds back")
