@@ -241,10 +241,10 @@ func (a *attacker) inject(ctx context.Context, kind Kind, m *member) (since time
 	}
 }
 
-// killBroker kills one of three and starts it again once records flow without it. The next waits until its replicas are in
-// sync: two at once would be more than the cluster is made for.
+// killBroker kills one of three and starts it again once records flow without it. It waits until all replicas are in sync:
+// two brokers away at once would be more than the cluster is made for.
 func (a *attacker) killBroker(ctx context.Context) (since time.Time, hit bool, after func() error, err error) {
-	for !a.cluster.inSync(ctx) {
+	for a.observer.stalled() || !a.cluster.inSync(ctx) {
 		if err := errors.Join(a.alive(), ctx.Err()); err != nil {
 			return since, false, nil, err
 		}

@@ -215,6 +215,13 @@ func (o *observer) watch(kind Kind, since time.Time, partitions []int32) *stall 
 	return s
 }
 
+// stalled tells whether a partition that a fault hit has not gone on yet.
+func (o *observer) stalled() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.stalls) > 0
+}
+
 func (o *observer) resumed(s *stall, partition int32) {
 	delete(s.waiting, partition)
 	if len(s.waiting) == 0 {
