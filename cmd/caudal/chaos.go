@@ -38,8 +38,7 @@ func chaosCommand() *cobra.Command {
 	f.StringVar(&o.Work, "work", "", "folder of broker and logs, which stays; default: a temporary one, kept where something is wrong")
 	f.DurationVar(&o.Stall, "stall", o.Stall, "end the run after this long without a decision")
 	f.StringSliceVar(&o.Only, "only", nil, "only these kinds of faults")
-	f.DurationVar(&o.SessionTimeout, "session-timeout", o.SessionTimeout, "how long the group waits for a silent worker")
-	f.DurationVar(&o.TransactionTimeout, "transaction-timeout", o.TransactionTimeout, "how long the broker leaves a worker's transaction open")
+	f.DurationVar(&o.SessionTimeout, "session-timeout", 0, "how long the group waits for a silent worker (default 2s on brokers of its own, 6s on others)")
 	f.StringVarP(&o.Output, "output", "o", o.Output, "table or json")
 	return c
 }

@@ -48,7 +48,7 @@ func newMember(ctx context.Context, number int, o *Options, brokers []string) (*
 	m := &member{number: number, proxy: p, log: filepath.Join(o.Work, fmt.Sprintf("worker-%d.log", number))}
 	m.args = []string{
 		"worker", "--brokers", strings.Join(brokers, ","), "--partitions", fmt.Sprint(o.Partitions), "--instance", fmt.Sprint(number),
-		"--session-timeout", o.SessionTimeout.String(), "--transaction-timeout", o.TransactionTimeout.String(), "--through", p.address(),
+		"--session-timeout", o.SessionTimeout.String(), "--transaction-timeout", o.transactionTimeout().String(), "--through", p.address(),
 	}
 	if o.Engine == EngineStock {
 		m.args = append(m.args, "--stock-goka")

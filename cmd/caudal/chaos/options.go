@@ -40,7 +40,27 @@ type Options struct {
 	Stall time.Duration // without any progress for this long the run ends with what is missing
 	Only  []string      // only these kinds of faults; empty: all that the cluster allows
 
-	SessionTimeout, TransactionTimeout time.Duration // of the workers
+	// SessionTimeout of the workers; 0: two seconds on brokers of our own, six on others, which is Kafka's own minimum. Half
+	// of a second below it, and at most two seconds, is what transactions get.
+	SessionTimeout time.Duration
+}
+
+const sessionMin = time.Second
+
+// withDefaults fills what depends on the brokers.
+func (o Options) withDefaults() Options {
+	if o.SessionTimeout == 0 {
+		o.SessionTimeout = 2 * time.Second
+		if len(o.Brokers) > 0 {
+			o.SessionTimeout = 6 * time.Second
+		}
+	}
+	return o
+}
+
+// transactionTimeout of the workers.
+func (o *Options) transactionTimeout() time.Duration {
+	return min(2*time.Second, o.SessionTimeout-500*time.Millisecond)
 }
 
 // perFaultMin is how many payments a fault needs.
@@ -50,7 +70,7 @@ const perFaultMin = 200
 func Defaults() Options {
 	return Options{
 		Payments: 50_000, Faults: 30, Seed: 1, Members: 3, Partitions: topics.PartitionsDefault, Engine: EngineCaudal, Output: "table",
-		Stall: 90 * time.Second, SessionTimeout: 2 * time.Second, TransactionTimeout: 1500 * time.Millisecond,
+		Stall: 90 * time.Second,
 	}
 }
 
@@ -71,7 +91,7 @@ func (o *Options) Validate() error {
 	refuse(o.Kafka != 0 && len(o.Brokers) > 0, "--kafka starts brokers and --brokers names some: choose one")
 	refuse(o.Engine != EngineCaudal && o.Engine != EngineStock, "--engine is %q, not %s or %s", o.Engine, EngineCaudal, EngineStock)
 	refuse(o.Output != "table" && o.Output != "json", "--output is %q, not table or json", o.Output)
-	refuse(o.TransactionTimeout >= o.SessionTimeout, "--transaction-timeout %v is not below --session-timeout %v", o.TransactionTimeout, o.SessionTimeout)
+	refuse(o.SessionTimeout < sessionMin, "--session-timeout is %v, at least %v", o.SessionTimeout, sessionMin)
 	for _, k := range o.Only {
 		refuse(!slices.Contains(o.possible(), Kind(k)), "--only %s: this run knows %v", k, o.possible())
 	}

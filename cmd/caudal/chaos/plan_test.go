@@ -39,12 +39,13 @@ func TestOptionsRefuse(t *testing.T) {
 		"two brokers":            func(o *Options) { o.Kafka = 2 },
 		"both kinds of brokers":  func(o *Options) { o.Kafka, o.Brokers = 1, []string{"x"} },
 		"another engine":         func(o *Options) { o.Engine = "x" },
-		"transactions too long":  func(o *Options) { o.TransactionTimeout = o.SessionTimeout },
+		"no session":             func(o *Options) { o.SessionTimeout = time.Millisecond },
+		"too few payments":       func(o *Options) { o.Payments, o.Faults = 1000, 100 },
 		"broker kills on kfake":  func(o *Options) { o.Only = []string{string(Broker)} },
 		"transactions of stock":  func(o *Options) { o.Engine, o.Only = EngineStock, []string{string(CutEnd)} },
 		"no such kind of faults": func(o *Options) { o.Only = []string{"rain"} },
 	} {
-		o := Defaults()
+		o := Defaults().withDefaults()
 		if err := o.Validate(); err != nil {
 			t.Fatal(err)
 		}

@@ -39,6 +39,7 @@ type run struct {
 
 // Run attacks and reports on stdout. Its error is ErrFailed where something is wrong.
 func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
+	o = o.withDefaults()
 	if err := o.Validate(); err != nil {
 		return fmt.Errorf("chaos: %w", err)
 	}

@@ -22,7 +22,7 @@ import (
 // decided is a small log that the engine has worked off undisturbed.
 func decided(t *testing.T) (*cluster, *load, *observer) {
 	t.Helper()
-	o := Defaults()
+	o := Defaults().withDefaults()
 	o.Payments, o.Partitions, o.Brokers, o.Stall = 600, 3, streamtest.Start(t).Addrs, time.Minute
 	log := slog.New(slog.DiscardHandler)
 	c, err := openCluster(t.Context(), &o, log, io.Discard)
