@@ -232,7 +232,7 @@ func (a *attacker) inject(ctx context.Context, kind Kind, m *member) (since time
 	default:
 		select {
 		case since = <-m.proxy.arm(cutKeys()[kind], a.random.IntN(2) == 0):
-			return since, true, after, nil
+			return since, a.busy(), after, nil // readers ask while nothing moves, too
 		case <-time.After(cutWait):
 		case <-ctx.Done():
 		}
