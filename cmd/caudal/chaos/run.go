@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
 	"github.com/caudalpay/caudal/cmd/caudal/progress"
 )
 
@@ -21,6 +22,7 @@ var ErrFailed = errors.New("chaos: the attack found something wrong")
 
 const (
 	settled      = time.Second      // without a decision, when nothing more is expected
+	heapRoom     = 512 << 20        // what may be allocated between two collections
 	transactions = 40 * time.Second // that killed workers left open: a real broker looks for them every ten
 )
 
@@ -99,6 +101,7 @@ func (r *run) attack(ctx context.Context) (err error) {
 	inner, stop := context.WithCancel(ctx)
 	g, inner := errgroup.WithContext(inner)
 	g.Go(func() error { return r.observer.run(inner) })
+	g.Go(func() error { child.HeapRoom(inner, heapRoom); return nil })
 	for i := range r.options.Members {
 		m, err := newMember(inner, i, &r.options, r.cluster.addrs)
 		if err != nil {
