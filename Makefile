@@ -10,10 +10,12 @@ HTTP ?= 127.0.0.1:8080
 SEED ?= 1
 BROKERS ?= 1
 KAFKA_DATA ?= ./kafka-data
+PAYMENTS ?= 50000
+FAULTS ?= 30
 KAFKA := go run ./streams/streamtest/kafkad/run
 BANK := ../shared/data/czech-bank-1993/transactions.csv
 
-.PHONY: help build run test lint gen bench verify kill-test kafka-up kafka-down test-kafka clean
+.PHONY: help build run test lint gen bench verify kill-test chaos kafka-up kafka-down test-kafka clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -44,16 +46,20 @@ verify: build ## prove the books of DATA: every balance recomputed from the log,
 kill-test: build ## kill -9 `caudal up` twenty times in mid-load, then verify
 	@go test -count=1 -timeout 30m -v -run TestKillUp ./cmd/caudal -args -kills 20
 
+chaos: build ## attack the engine under load, PAYMENTS, FAULTS, SEED; then show that stock Goka and every mutant of the engine are caught
+	@bin/caudal chaos --payments $(PAYMENTS) --faults $(FAULTS) --members 3 --seed $(SEED)
+	@go test -count=1 -tags mutants -timeout 15m -v -run '^Test(Mutants|StockGoka.*)$$' ./cmd/caudal
+
 kafka-up: ## start Apache Kafka 4.3.1 in KAFKA_DATA, BROKERS=1 or 3, and print its addresses (needs Java 17 and Maven)
 	@$(KAFKA) up -data $(KAFKA_DATA) -brokers $(BROKERS)
 
 kafka-down: ## end the Apache Kafka of KAFKA_DATA; what it holds stays
 	@$(KAFKA) down -data $(KAFKA_DATA)
 
-test-kafka: build ## the engine's tests, killed workers, brokers and houses, and the sample day on Apache Kafka, BROKERS=1 or 3
+test-kafka: build ## the engine's tests, killed workers, brokers and houses, an attack, and the sample day on Apache Kafka, BROKERS=1 or 3
 	@bin/caudal fetch
 	@CAUDAL_TEST_KAFKA=$(BROKERS) go test -count=1 -p 1 -v -timeout 25m ./streams/...
-	@CAUDAL_TEST_KAFKA=$(BROKERS) go test -count=1 -v -timeout 10m -run '^(TestKillUp|TestSampleDayCloses)$$' ./cmd/caudal -args -kills 2 -day-seed 1
+	@CAUDAL_TEST_KAFKA=$(BROKERS) go test -count=1 -v -timeout 10m -run '^(TestKillUp|TestSampleDayCloses|TestChaos)$$' ./cmd/caudal -args -kills 2 -day-seed 1
 
 clean: ## remove what was built and the sample data
 	@rm -rf bin $(DATA)

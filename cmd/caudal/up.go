@@ -82,6 +82,11 @@ func workerCommand() *cobra.Command {
 	f.StringVar(&o.Instance, "instance", "0", "name of this member: its transactional and instance id, the same at every start")
 	streamsFlags(c, &o.StreamsOptions)
 	f.StringVar(&o.Admin, "admin", "127.0.0.1:0", "address of /metrics, /healthz, /readyz")
+	f.StringVar(&o.Through, "through", "", "proxy for connections to brokers, of caudal chaos")
+	f.BoolVar(&o.Stock, "stock-goka", false, "run stock Goka instead of the engine, for caudal chaos")
+	for _, hidden := range []string{"through", "stock-goka"} {
+		_ = f.MarkHidden(hidden) // the flag exists
+	}
 	_ = c.MarkFlagRequired("brokers") // the flag exists
 	return c
 }

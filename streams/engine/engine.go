@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // abortsMax bounds aborts in a row; then the process starts afresh.
@@ -29,6 +30,10 @@ type Engine struct {
 	believed func(p *partition, committed int64) bool
 	// doubt is what follows from a commit whose outcome is unknown.
 	doubt func(s *session, records int, err error) error
+	// end ends the open transaction together with the offsets that were read in it; work runs the group on its partitions.
+	// Builds with mutants replace the one, NewStock the other.
+	end  func(ctx context.Context, s *session, try kgo.TransactionEndTry) (committed bool, err error)
+	work func(ctx context.Context, parts []*partition, joined *joins, folder *folder) error
 }
 
 // New checks the configuration; it asks no broker.
@@ -47,6 +52,15 @@ func New(cfg Config, cb Callback) (*Engine, error) {
 		reaches:  func(value, fence string) bool { return value == fence },
 		believed: func(p *partition, committed int64) bool { return p.applied == committed },
 		doubt:    func(_ *session, _ int, err error) error { return fmt.Errorf("%w: %w", ErrUnknownCommit, err) },
+		end: func(ctx context.Context, s *session, try kgo.TransactionEndTry) (bool, error) {
+			return s.tx.End(ctx, try)
+		},
+	}
+	e.work = func(ctx context.Context, parts []*partition, joined *joins, folder *folder) error {
+		return newSession(e, parts, joined, folder).run(ctx)
+	}
+	if err := e.mutate(); err != nil {
+		return nil, err
 	}
 	e.setState("not started")
 	return e, nil
@@ -113,7 +127,7 @@ func (e *Engine) consume(ctx context.Context, tables *lookups, joined *joins, fo
 	for i := range parts {
 		parts[i] = newPartition(int32(i), &e.cfg, e.callback, tables)
 	}
-	err := newSession(e, parts, joined, folder).run(ctx)
+	err := e.work(ctx, parts, joined, folder)
 	if folder == nil || folder.abandoned {
 		return err
 	}

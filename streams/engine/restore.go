@@ -210,7 +210,7 @@ func (s *session) verdict(a arrival, before, after int64) error {
 		return fmt.Errorf("partition %d: the group went from %d to %d: %w", p.id, before, after, errMoved)
 	case !s.engine.believed(p, after):
 		return &TornError{Group: s.cfg.Group, Topic: s.cfg.Input, Partition: p.id, Applied: p.applied, Committed: after}
-	case p.applied != a.at:
+	case !s.engine.retained(p, a.at):
 		// The assignment is one of the past, and the client does not know yet.
 		return fmt.Errorf("partition %d: assigned at %d, the group is at %d: %w", p.id, a.at, after, errMoved)
 	}

@@ -243,7 +243,7 @@ func (s *session) resume(ctx context.Context, aborted error) error {
 		return fmt.Errorf("going on after %w: %w", aborted, err)
 	}
 	for _, p := range slices.Clone(s.running) {
-		if at := committed[p.id]; at != p.applied {
+		if at := committed[p.id]; !s.engine.retained(p, at) {
 			// The abort was a commit after all, or somebody else works on it: what is in memory does not count.
 			s.expel(p.id, at)
 		}
@@ -406,7 +406,7 @@ func (s *session) commit(ctx context.Context, records int) error {
 	// A member that the group has put out learns of it only where rebalances are allowed, and End would wait for a heartbeat
 	// of the session that is over until then.
 	putOut := time.AfterFunc(s.cfg.TransactionTimeout/2, s.tx.AllowRebalance)
-	committed, err := s.tx.End(ctx, try)
+	committed, err := s.engine.end(ctx, s, try)
 	putOut.Stop()
 	s.open = false
 	switch {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
 	"github.com/caudalpay/caudal/schemas/topics"
@@ -25,6 +28,10 @@ type WorkerOptions struct {
 	Partitions int32
 	Instance   string
 	Admin      string
+	// Through is the address of a proxy that every connection to a broker goes through: it is told the broker's address in a
+	// line, and answers with a byte once it has reached it. Empty: none.
+	Through string
+	Stock   bool // run stock Goka instead of the engine, to compare
 	StreamsOptions
 }
 
@@ -35,6 +42,37 @@ func (o WorkerOptions) engine() engine.Config {
 		Brokers: o.Brokers, Partitions: o.Partitions, TransactionalID: id, InstanceID: id,
 		AcceptGraph: o.AcceptGraph, BrokerAssigns: o.BrokerAssigns, SessionTimeout: o.SessionTimeout, TransactionTimeout: o.TransactionTimeout,
 	}
+}
+
+// newEngine builds the accounts group on the engine, or on stock Goka.
+func (o *WorkerOptions) newEngine(log *slog.Logger, registry *prometheus.Registry) (*engine.Engine, error) {
+	cfg := o.engine()
+	cfg.Logger, cfg.Registerer = log, registry
+	var dial engine.Dial
+	if o.Through != "" {
+		dial = o.dialThrough
+		cfg.Options = []kgo.Opt{kgo.Dialer(dial)}
+	}
+	if o.Stock {
+		cfg, callback := topology.Accounts(cfg)
+		return engine.NewStock(cfg, callback, dial)
+	}
+	return topology.NewAccounts(cfg)
+}
+
+func (o *WorkerOptions) dialThrough(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, network, o.Through)
+	if err != nil {
+		return nil, fmt.Errorf("reaching the proxy: %w", err)
+	}
+	_, err = io.WriteString(conn, address+"\n")
+	if err == nil {
+		_, err = io.ReadFull(conn, make([]byte, 1)) // it has reached the broker
+	}
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: errors.Join(err, conn.Close())}
+	}
+	return conn, nil
 }
 
 // What the processes may allocate between two collections. The worker's grows with its state.
@@ -82,9 +120,7 @@ func runWorker(o WorkerOptions, log *slog.Logger) error {
 	go child.HeapRoom(ctx, workerHeapRoom) // ends with the process
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	config := o.engine()
-	config.Logger, config.Registerer = log, registry
-	e, err := topology.NewAccounts(config)
+	e, err := o.newEngine(log, registry)
 	if err != nil {
 		return fmt.Errorf("building the accounts topology: %w", err)
 	}

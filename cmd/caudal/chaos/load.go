@@ -1,0 +1,303 @@
+package chaos
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/caudalpay/caudal/processors/payment"
+	"github.com/caudalpay/caudal/schemas/codec"
+	"github.com/caudalpay/caudal/schemas/topics"
+)
+
+// The load: a third each of pay-ins, payouts and transfers, less one refund in twenty and one repeat in fifty. Its time is
+// not ours: the payments of a run are spread over a year, so that records pass their retention and leave the side tables
+// while others come, and the ticks of a partition find what is due.
+const (
+	loadTenant   = "chaos"
+	loadMerchant = "attacked"
+	yearUS       = int64(360 * 24 * 3600 * 1_000_000)
+	loadBeginsUS = int64(1_767_225_600 * 1_000_000) // 2026-01-01T00:00:00Z
+	minuteUS     = int64(60 * 1_000_000)
+	ticksPerRun  = 2_000 // rounds
+	tickEvery    = 50    // payments at least
+	rememberMax  = 4_096 // pay-ins that may be refunded
+	// A repeat comes within 22 days: past its retention of 90 days a transfer is another one, and one that falls between the
+	// days on which payer and payee forget it stays in transit.
+	repeatWithin = 16 // of all payments
+	repeatMax    = 4_096
+	bufferedMax  = 50_000
+)
+
+// pins name the sample's documents.
+func pins(policy string) payment.Pins {
+	if policy == "import" {
+		return payment.Pins{Policy: "import@1", Rates: "sample@1", Rules: "standard@1"}
+	}
+	return payment.Pins{Policy: policy + "@1", Fees: "standard@1", Rates: "sample@1", Rules: "standard@1", Blocklist: "standard@1"}
+}
+
+// load makes seeded commands and writes them, as an ingress and a ticker do.
+type load struct {
+	client     *kgo.Client
+	random     *rand.Rand
+	partitions int32
+	payments   int64 // in all
+	stepUS     int64
+	nowUS      int64
+	accounts   []payment.AccountID
+	payins     []payment.ID
+	recent     []*kgo.Record
+	oldest     int // of them
+
+	pace     pace
+	sent     atomic.Int64 // payments handed to the client
+	commands atomic.Int64 // everything acknowledged, openings and ticks too
+	failed   atomic.Pointer[error]
+}
+
+func newLoad(o *Options, brokers []string) (*load, error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerLinger(time.Millisecond),
+		kgo.MaxBufferedRecords(bufferedMax), kgo.MetadataMinAge(100*time.Millisecond), kgo.RecordPartitioner(partitionOrKey{kgo.StickyKeyPartitioner(nil)}))
+	if err != nil {
+		return nil, fmt.Errorf("connecting the load: %w", err)
+	}
+	n := min(10_000, max(100, o.Payments/50))
+	l := &load{
+		client: client, random: rand.New(rand.NewPCG(o.Seed, 1)), partitions: o.Partitions, payments: o.Payments, //nolint:gosec // a load, no secret
+		stepUS: max(1, yearUS/o.Payments), nowUS: loadBeginsUS, accounts: make([]payment.AccountID, n),
+	}
+	for i := range l.accounts {
+		l.accounts[i] = payment.AccountIDFrom(loadTenant, loadMerchant, fmt.Sprint("account-", i))
+	}
+	return l, nil
+}
+
+// partitionOrKey takes the record's partition where one is named: ticks have one each.
+type partitionOrKey struct{ kgo.Partitioner }
+
+const byKey = int32(-1)
+
+func (p partitionOrKey) ForTopic(t string) kgo.TopicPartitioner {
+	return topicPartitionOrKey{p.Partitioner.ForTopic(t)}
+}
+
+type topicPartitionOrKey struct{ kgo.TopicPartitioner }
+
+func (topicPartitionOrKey) RequiresConsistency(*kgo.Record) bool { return true }
+func (p topicPartitionOrKey) Partition(r *kgo.Record, n int) int {
+	if r.Partition != byKey {
+		return int(r.Partition)
+	}
+	return p.TopicPartitioner.Partition(r, n)
+}
+
+// open asks for every account and gives each enough to pay from.
+func (l *load) open(ctx context.Context) error {
+	for i, a := range l.accounts {
+		customer := fmt.Sprint("customer-", i)
+		key := string(payment.CustomerKeyFrom(loadTenant, loadMerchant, customer))
+		policy := []string{"merchant", "import"}[i%2]
+		cmd := l.command(payment.KindOpenAccount, a)
+		cmd.Customer, cmd.CommandID = customer, payment.CommandIDFrom(key, loadMerchant, "open")
+		cmd.Pins = payment.Pins{}
+		cmd.Open = &payment.OpenAccount{
+			ExternalID: fmt.Sprint("account-", i), Kind: payment.AccountKindMerchant, Currencies: []string{"BRL"}, KYCLevel: 3, Policy: policy,
+		}
+		if err := l.send(ctx, byKey, key, &cmd); err != nil {
+			return err
+		}
+	}
+	return l.client.Flush(ctx) //nolint:wrapcheck // only the context ends it
+}
+
+// run sends payments as the pace allows, until all are sent, ctx ends or the broker refuses one.
+func (l *load) run(ctx context.Context) error {
+	ticks := max(tickEvery, l.payments/ticksPerRun)
+	for l.sent.Load() < l.payments && ctx.Err() == nil {
+		for range l.pace.take(l.payments - l.sent.Load()) {
+			if n := l.sent.Add(1); n%ticks == 0 {
+				if err := l.tick(ctx); err != nil {
+					return err
+				}
+			}
+			if err := l.pay(ctx); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-time.After(2 * time.Millisecond):
+		case <-ctx.Done():
+		}
+		if err := l.failed.Load(); err != nil {
+			return *err
+		}
+	}
+	if err := l.client.Flush(ctx); err != nil {
+		return nil //nolint:nilerr // told to end
+	}
+	if err := l.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (l *load) command(kind payment.Kind, account payment.AccountID) payment.Command {
+	n := l.sent.Load()
+	return payment.Command{
+		Kind: kind, Tenant: loadTenant, Merchant: loadMerchant, Account: account, AcceptedAtUS: l.nowUS,
+		BodyHash: sha256.Sum256(binary.BigEndian.AppendUint64([]byte(account), uint64(n))), //nolint:gosec // not negative
+	}
+}
+
+// pay sends one payment.
+func (l *load) pay(ctx context.Context) error {
+	l.nowUS += l.stepUS
+	i := l.random.IntN(len(l.accounts))
+	account, roll := l.accounts[i], l.random.IntN(100)
+	if roll < 2 && len(l.recent) > 0 {
+		r := l.recent[l.random.IntN(len(l.recent))]
+		l.produce(ctx, &kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value})
+		return nil
+	}
+	key := strconv.FormatInt(l.sent.Load(), 10)
+	if roll < 7 && len(l.payins) > 0 {
+		j := l.random.IntN(len(l.payins))
+		of := l.payins[j]
+		l.payins[j] = l.payins[len(l.payins)-1]
+		l.payins = l.payins[:len(l.payins)-1]
+		cmd := l.command(payment.KindRefund, of.Account())
+		cmd.PaymentID, cmd.Refund = of, &payment.RefundInstruction{AmountMinor: l.random.Int64N(3) * 50}
+		cmd.CommandID = string(payment.IDFrom(payment.KindRefund, cmd.Account, loadMerchant, key))
+		return l.send(ctx, byKey, string(cmd.Account), &cmd)
+	}
+	kind := []payment.Kind{payment.KindPayIn, payment.KindPayOut, payment.KindTransfer}[l.random.IntN(3)]
+	cmd := l.command(kind, account)
+	cmd.Pins = pins([]string{"merchant", "import"}[i%2])
+	cmd.PaymentID = payment.IDFrom(kind, account, loadMerchant, key)
+	cmd.CommandID = string(cmd.PaymentID)
+	cmd.Instruction = &payment.Instruction{AmountMinor: 100 + l.random.Int64N(5_000), Currency: "BRL", Method: "book"}
+	switch kind {
+	case payment.KindPayIn:
+		cmd.Instruction.AmountMinor *= 3 // else the accounts run dry
+		l.remember(cmd.PaymentID)
+	case payment.KindTransfer:
+		cmd.Instruction.ToAccount = l.accounts[l.random.IntN(len(l.accounts))]
+		if l.random.IntN(50) == 0 {
+			cmd.Instruction.ToAccount = payment.AccountIDFrom(loadTenant, loadMerchant, "nobody") // comes back
+		}
+	default:
+	}
+	return l.send(ctx, byKey, string(account), &cmd)
+}
+
+func (l *load) remember(id payment.ID) {
+	if len(l.payins) < rememberMax {
+		l.payins = append(l.payins, id)
+	} else {
+		l.payins[l.random.IntN(rememberMax)] = id
+	}
+}
+
+// tick tells every partition the minute.
+func (l *load) tick(ctx context.Context) error {
+	for p := range l.partitions {
+		cmd := payment.Command{Kind: payment.KindTick, AcceptedAtUS: l.nowUS, Tick: &payment.Tick{Minute: l.nowUS/minuteUS - 1}}
+		if err := l.send(ctx, p, strconv.Itoa(int(p)), &cmd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *load) send(ctx context.Context, partition int32, key string, cmd *payment.Command) error {
+	value, err := codec.EncodeCommand(cmd, codec.Envelope{})
+	if err != nil {
+		return fmt.Errorf("encoding %s: %w", cmd.Kind, err)
+	}
+	r := &kgo.Record{Topic: topics.Commands, Partition: partition, Key: []byte(key), Value: value}
+	if cmd.Instruction != nil {
+		again := *r
+		if last := min(repeatMax, l.payments/repeatWithin); int64(len(l.recent)) < last {
+			l.recent = append(l.recent, &again)
+		} else if last > 0 {
+			l.recent[l.oldest] = &again
+			l.oldest = (l.oldest + 1) % int(last)
+		}
+	}
+	l.produce(ctx, r)
+	return nil
+}
+
+func (l *load) produce(ctx context.Context, r *kgo.Record) {
+	l.client.Produce(ctx, r, func(_ *kgo.Record, err error) {
+		if err == nil {
+			l.commands.Add(1)
+		} else if ctx.Err() == nil {
+			err = fmt.Errorf("writing commands: %w", err)
+			l.failed.CompareAndSwap(nil, &err)
+		}
+	})
+}
+
+// pace says how many payments may be sent: a burst at once, as many again at a rate, and then a trickle: a fault may take
+// longer than was thought, and records must flow to its end.
+type pace struct {
+	mu     sync.Mutex
+	burst  int64
+	rate   float64 // a second
+	slow   float64 // how many may still come at the full rate
+	credit float64
+	since  time.Time
+	all    bool
+}
+
+// trickle is the part of the rate that is left when the grant is used up.
+const trickle = 1. / 20
+
+// set grants a burst instead of what is left of the last one, and as many again at a rate from now on.
+func (p *pace) set(burst int64, rate float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.burst, p.slow = burst, float64(burst)
+	p.rate, p.credit, p.since = rate, 0, time.Now()
+}
+
+// open the gate: everything may be sent.
+func (p *pace) open() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.all = true
+}
+
+// sliceMax bounds what is sent between two looks at the pace.
+const sliceMax = 500
+
+func (p *pace) take(left int64) int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.all {
+		return min(left, sliceMax)
+	}
+	now := time.Now()
+	earned := p.rate * now.Sub(p.since).Seconds()
+	if earned > p.slow {
+		earned = p.slow + (earned-p.slow)*trickle
+	}
+	p.slow = max(0, p.slow-earned)
+	p.credit += earned
+	p.since = now
+	n := min(left, sliceMax, p.burst+int64(p.credit))
+	paid := min(n, p.burst)
+	p.burst -= paid
+	p.credit -= float64(n - paid)
+	return n
+}
