@@ -172,6 +172,9 @@ func RunEngine(ctx context.Context, o EngineOptions, stdout, stderr io.Writer) (
 	return c.report.publish(stdout)
 }
 
+// onFake tells whether the broker is kfake.
+func (c *contest) onFake() bool { return c.options.Kafka == 0 && len(c.options.Brokers) == 0 }
+
 func (c *contest) say(format string, args ...any) { sayTo(c.stderr, format, args...) }
 
 func (c *contest) length() time.Duration {

@@ -17,10 +17,25 @@ type lane struct {
 	span    span
 }
 
-// round gives every lane one turn in each of n rounds, and turns the order round each time (A B C C B A): each pair of lanes
+// rounds gives every lane one turn in each of n rounds, and turns the order round each time (A B C C B A): each pair of lanes
 // is then interleaved A B B A, and a drift of the machine hits both. It returns the rates by lane.
 func (c *contest) rounds(ctx context.Context, what string, n int, lanes []lane) ([][]float64, error) {
-	rates, turns := make([][]float64, len(lanes)), make([][]Turn, len(lanes))
+	turns, err := c.takeTurns(ctx, what, n, lanes)
+	if err != nil {
+		return nil, err
+	}
+	rates := make([][]float64, len(lanes))
+	for at := range lanes {
+		for _, t := range turns[at] {
+			rates[at] = append(rates[at], t.Rate)
+		}
+		c.report.Turns = append(c.report.Turns, summary(turns[at]))
+	}
+	return rates, nil
+}
+
+func (c *contest) takeTurns(ctx context.Context, what string, n int, lanes []lane) ([][]Turn, error) {
+	turns := make([][]Turn, len(lanes))
 	for i := range n {
 		c.say("%s, round %d of %d", what, i+1, n)
 		order := make([]int, len(lanes))
@@ -35,13 +50,10 @@ func (c *contest) rounds(ctx context.Context, what string, n int, lanes []lane) 
 			if err != nil {
 				return nil, fmt.Errorf("%s, round %d: %w", what, i+1, err)
 			}
-			rates[at], turns[at] = append(rates[at], t.Rate), append(turns[at], t)
+			turns[at] = append(turns[at], t)
 		}
 	}
-	for at := range lanes {
-		c.report.Turns = append(c.report.Turns, summary(turns[at]))
-	}
-	return rates, nil
+	return turns, nil
 }
 
 // throughput is P5, P10 and P16, and how far raw franz-go is: all in the same rounds.
@@ -57,7 +69,7 @@ func (c *contest) throughput(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		add("P16", lane{best, c.uniform, c.span()})
+		add("P16", lane{best, c.uniform, span{warm: streamsWarm, length: c.length()}})
 	}
 	if chosen(c.options.Only, "P10") {
 		skewed, err := c.fill(ctx, "hot", enginePartitions, fewKeys, hot(fewKeys), int64(0.6*c.rate*c.options.Seconds))
@@ -70,7 +82,8 @@ func (c *contest) throughput(ctx context.Context) error {
 	if chosen(c.options.Only, "P5") {
 		add("P5", lane{native(enginebench.GokaMemory, "stock Goka, memory"), c.uniform, c.span()})
 		add("P5L", lane{native(enginebench.GokaLevelDB, "stock Goka, LevelDB"), c.uniform, c.span()})
-		if c.options.Kafka == 0 {
+		if c.onFake() {
+			add(enginebench.EngineDefault, lane{native(enginebench.EngineDefault, "this engine, its default bound on a commit"), c.uniform, c.span()})
 			add("P5T", lane{native(enginebench.GokaTuned, "tuned Goka, memory"), c.uniform, c.span()})
 		}
 	}
@@ -90,8 +103,11 @@ func (c *contest) throughput(ctx context.Context) error {
 	if at, ok := index["P10"]; ok {
 		c.report.add(engineTargets()["P10"].figure("P10", own, rates[at]))
 	}
-	for _, name := range []string{enginebench.Loop, enginebench.Pass} {
-		at := index[name]
+	for _, name := range []string{enginebench.EngineDefault, enginebench.Loop, enginebench.Pass} {
+		at, ok := index[name]
+		if !ok {
+			continue
+		}
 		c.report.add(ratio("engine/"+name, "engine over "+lanes[at].entrant.label, rates[at], own))
 	}
 	c.report.add(ratio("loop/pass", "franz-go by hand over pass-through", rates[index[enginebench.Pass]], rates[index[enginebench.Loop]]))
@@ -107,48 +123,47 @@ func ratio(id, what string, baseline, system []float64) Figure {
 	return f
 }
 
-// bestStreams runs Kafka Streams in every setting, on machines that are warm, and returns the fastest.
+const streamsCacheMiB = 64
+
+// bestStreams runs Kafka Streams in every setting, on machines that are warm, there and back, and returns the fastest.
 func (c *contest) bestStreams(ctx context.Context) (entrant, error) {
 	app, err := c.installStreams(ctx)
 	if err != nil {
 		return entrant{}, err
 	}
-	const cache = 64
+	const parallel, g1 = "ParallelGC", "G1GC"
 	settings := []setting{
-		{"ParallelGC", "memory", cache, 1}, {"ParallelGC", "memory", cache, 2}, {"ParallelGC", "memory", 0, 1}, {"ParallelGC", "memory", 0, 2},
-		{"ParallelGC", "rocksdb", cache, 2},
+		{parallel, "memory", streamsCacheMiB, 1},
+		{parallel, "memory", streamsCacheMiB, 2},
+		{parallel, "memory", 0, 1},
+		{parallel, "memory", 0, 2},
+		{parallel, "rocksdb", streamsCacheMiB, 2},
+		{g1, "memory", 0, 2},
 	}
-	short := span{warm: time.Second, length: min(c.length(), 3*time.Second)}
-	c.say("warming up the virtual machine of Kafka Streams")
-	if _, err := c.turn(ctx, app.entrant(settings[0]), c.uniform, span{warm: 5 * time.Second, length: short.length}); err != nil {
-		return entrant{}, err
+	short := span{warm: streamsWarm, length: min(c.length(), 3*time.Second)}
+	c.say("warming up the virtual machines of Kafka Streams")
+	// With and without the cache, so that both ways are compiled.
+	for _, s := range []setting{settings[0], settings[3], settings[5]} {
+		if _, err := c.turn(ctx, app.entrant(s), c.uniform, span{warm: c.streamsStart(), length: short.length}); err != nil {
+			return entrant{}, err
+		}
 	}
 	c.say("looking for its best setting")
-	var best setting
-	var most float64
-	try := func(s setting) error {
-		t, err := c.turn(ctx, app.entrant(s), c.uniform, short)
-		if err != nil {
-			return err
-		}
+	var lanes []lane
+	for _, s := range settings {
+		lanes = append(lanes, lane{app.entrant(s), c.uniform, short})
+	}
+	turns, err := c.takeTurns(ctx, "Kafka Streams", 2, lanes)
+	if err != nil {
+		return entrant{}, err
+	}
+	best, most := settings[0], 0.0
+	for at, s := range settings {
+		t := summary(turns[at])
 		c.report.Settings = append(c.report.Settings, t)
 		if t.Rate > most {
 			best, most = s, t.Rate
 		}
-		return nil
-	}
-	for _, s := range settings {
-		if err := try(s); err != nil {
-			return entrant{}, err
-		}
-	}
-	other := best
-	other.collector = "G1GC"
-	if _, err := c.turn(ctx, app.entrant(other), c.uniform, span{warm: 5 * time.Second, length: short.length}); err != nil {
-		return entrant{}, err
-	}
-	if err := try(other); err != nil {
-		return entrant{}, err
 	}
 	for name, r := range c.staying {
 		if name != app.entrant(best).name {
@@ -160,10 +175,16 @@ func (c *contest) bestStreams(ctx context.Context) (entrant, error) {
 	return app.entrant(best), nil
 }
 
+// streamsWarm is how long a turn of Kafka Streams goes on before it counts: its second thread joins after the first.
+const streamsWarm = 2 * time.Second
+
+// streamsStart is how long a virtual machine works before the first turn that counts at all.
+func (c *contest) streamsStart() time.Duration { return min(10*time.Second, 2*c.length()) }
+
 // manyKeys is P5 with 300 k keys, in fewer rounds. Storage in memory sorts all keys at each new one, so stock Goka is still
 // taking in keys while it is measured: that is what it does with them.
 func (c *contest) manyKeys(ctx context.Context) error {
-	if c.options.Kafka > 0 || len(c.options.Brokers) > 0 {
+	if !c.onFake() {
 		return nil // the broker makes no difference to it
 	}
 	b, err := c.fill(ctx, "many", enginePartitions, manyKeys, uniform(manyKeys), int64(c.rate*(c.options.Seconds+1)*1.3))
@@ -195,11 +216,14 @@ func (c *contest) drop(ctx context.Context, b *backlog) error {
 }
 
 // restoreRecords are enough that the start of a process hardly counts.
-const restoreRecords = 2_000_000
+const restoreRecords = 3_000_000
 
 // restore is P11: a processor that starts where all its state must be read, against a plain consumer of the same changelog.
 func (c *contest) restore(ctx context.Context) error {
-	n := int64(min(restoreRecords, 0.8*c.rate*c.options.Seconds))
+	n := int64(restoreRecords)
+	if c.options.Quick {
+		n /= 10
+	}
 	b, err := c.fill(ctx, "restore", enginePartitions, manyKeys, uniform(manyKeys), n)
 	if err != nil {
 		return err

@@ -348,10 +348,15 @@ func (s *stage) killOnce(ctx context.Context) (float64, error) {
 	if err := s.start(ctx); err != nil {
 		return 0, err
 	}
-	worst, calm, since := int64(0), 0, time.Time{}
+	worst, calm, since, works := int64(0), 0, time.Time{}, false
 	for time.Since(killed) < drainLimit {
+		select {
+		case said := <-s.rival.words:
+			works = works || said.what == "ready"
+		default:
+		}
 		n, err := s.lead(ctx)
-		if err != nil || n > normal {
+		if err != nil || n > normal || !works {
 			calm = 0
 		} else if calm++; calm == 1 {
 			since = time.Now()

@@ -27,7 +27,7 @@ type EngineReport struct {
 	Seconds      float64       `json:"seconds"` // the whole run
 	Figures      []Figure      `json:"figures"`
 	Turns        []TurnSummary `json:"contestants"`
-	Settings     []Turn        `json:"kafka_streams_settings,omitempty"`
+	Settings     []TurnSummary `json:"kafka_streams_settings,omitempty"`
 	Sustained    float64       `json:"sustained_records_per_second,omitempty"`
 	Latencies    []Latency     `json:"latencies,omitempty"`
 	Notes        []string      `json:"notes,omitempty"`

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/fetch"
 	"github.com/caudalpay/caudal/streams/engine/enginebench"
 )
 
@@ -184,14 +185,9 @@ func (c *contest) installStreams(ctx context.Context) (*streamsApp, error) {
 				"(Debian, Ubuntu), brew install openjdk maven (macOS)", program)
 		}
 	}
-	cache, err := os.UserCacheDir()
-	if dir := os.Getenv("CAUDAL_CACHE"); dir != "" {
-		cache, err = dir, nil
-	} else {
-		cache = filepath.Join(cache, "caudal")
-	}
+	cache, err := fetch.DefaultCacheDir()
 	if err != nil {
-		return nil, fmt.Errorf("choosing a cache folder (set CAUDAL_CACHE): %w", err)
+		return nil, fmt.Errorf("choosing a cache folder: %w", err)
 	}
 	app.lib = filepath.Join(cache, "kafka-streams-"+streamsVersion)
 	if _, err := os.Stat(app.lib); err == nil {

@@ -67,8 +67,8 @@ func (t target) figure(id string, baseline, system []float64) Figure {
 	}
 	f := Figure{ID: id, What: t.what, Unit: t.unit, Baseline: baseline, System: system, Floor: t.floor, Goal: t.goal, Stretch: t.stretch}
 	values := slices.Clone(system)
-	for i := range baseline {
-		values[i] = factor * system[i] / baseline[i]
+	for i, b := range baseline {
+		values[i] *= factor / b
 	}
 	slices.Sort(values)
 	f.Median, f.Min, f.Max = median(values), values[0], values[len(values)-1]

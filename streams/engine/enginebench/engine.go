@@ -16,7 +16,9 @@ import (
 // state elsewhere than in memory belongs here, with Work.Dir as its folder.
 func engineVariants() map[string]func(*engine.Config, Work) {
 	return map[string]func(*engine.Config, Work){
-		Engine: func(*engine.Config, Work) {},
+		// As many records as come in a commit interval: with its default bound the engine commits every few milliseconds.
+		Engine:        func(c *engine.Config, _ Work) { c.RecordsMax = 20_000 },
+		EngineDefault: func(*engine.Config, Work) {},
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"os"
 	"runtime"
@@ -103,9 +104,7 @@ func (s *server) run(ctx context.Context, w Work) error {
 	s.metrics = prometheus.NewRegistry()
 	r := &runtimeOf{metrics: s.metrics, ready: func(notes map[string]string) {
 		all := map[string]string{"seconds": strconv.FormatFloat(time.Since(began).Seconds(), 'f', 6, 64)}
-		for name, value := range notes {
-			all[name] = value
-		}
+		maps.Copy(all, notes)
 		s.say("ready", all)
 	}}
 	ctx, s.cancel = context.WithCancel(ctx)

@@ -76,12 +76,13 @@ type contestant func(ctx context.Context, w Work, r *runtimeOf) error
 
 // Names of the contestants.
 const (
-	Pass        = "pass"         // franz-go, stateless, at least once
-	Loop        = "loop"         // franz-go, the same work exactly once, by hand
-	Engine      = "engine"       // streams/engine, state in memory
-	GokaMemory  = "goka-memory"  // stock Goka, its defaults, storage in memory
-	GokaLevelDB = "goka-leveldb" // stock Goka, its defaults, LevelDB
-	GokaTuned   = "goka-tuned"   // stock Goka, storage in memory, acks=all, idempotent, shorter flushes, large channels
+	Pass          = "pass"           // franz-go, stateless, at least once
+	Loop          = "loop"           // franz-go, the same work exactly once, by hand
+	Engine        = "engine"         // streams/engine, state in memory, commits bounded by their interval
+	EngineDefault = "engine-default" // streams/engine, state in memory, commits bounded by its default number of records too
+	GokaMemory    = "goka-memory"    // stock Goka, its defaults, storage in memory
+	GokaLevelDB   = "goka-leveldb"   // stock Goka, its defaults, LevelDB
+	GokaTuned     = "goka-tuned"     // stock Goka, storage in memory, acks=all, idempotent, shorter flushes, large channels
 
 	// Others than the work above.
 	Hold    = "hold"    // streams/engine, holding each input as its key's cell, with side records
