@@ -53,7 +53,7 @@ func benchEngineCommand() *cobra.Command {
 		Short: "Measure the engine against franz-go, stock Goka and Kafka Streams doing the same work",
 		Long: "Starts a broker of its own and lets contestants, each in a process of its own, work off the same backlog: read a counter, write\n" +
 			"it, emit one output. Measures throughput (P5, P16), a hot key (P10), restore (P11), recovery (P14), memory (P15) and latency by\n" +
-			"commit ceiling. The figures count only because what every contestant left is audited; where it is wrong, it fails.",
+			"commit ceiling. What every contestant leaves is audited; one that leaves what is wrong is out, and the command fails.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if contestant != "" {
@@ -65,7 +65,7 @@ func benchEngineCommand() *cobra.Command {
 	}
 	f := c.Flags()
 	f.IntVar(&o.Pairs, "pairs", 7, "rounds, in each of which every contestant has one turn")
-	f.Float64Var(&o.Seconds, "seconds", 5, "length of a turn")
+	f.Float64Var(&o.Seconds, "seconds", 4, "length of a turn, after its warm-up")
 	f.StringSliceVar(&o.Only, "only", nil, "measure only these: P5, P10, P11, P14, P15, P16, latency, sweep (default: P15 on kfake, P16 on Kafka, no sweep, all others)")
 	f.StringVar(&o.Report, "report", "", "folder to write DATE-WHAT.md into")
 	f.StringVar(&o.What, "what", "engine", "name of the report")

@@ -3,7 +3,11 @@ package bench
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
+	"os"
+	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -185,12 +189,9 @@ func TestEngineVerdicts(t *testing.T) {
 		"less memory is better":     {"P15", nil, []float64{900}, verdictGoal},
 		"recovery too long":         {"P14", nil, []float64{31, 32, 1}, verdictMissed},
 		"a share is in per cent":    {"P10", []float64{200}, []float64{90}, verdictGoal},
-		"without target no verdict": {"", []float64{200}, []float64{90}, ""},
+		"without target no verdict": {"P5T", []float64{200}, []float64{90}, ""},
 	} {
-		f := ratio("x", "x", c.baseline, c.own)
-		if c.id != "" {
-			f = engineTargets()[c.id].figure(c.id, c.baseline, c.own)
-		}
+		f := engineTargets()[c.id].figure(c.id, c.baseline, c.own)
 		if f.Verdict != c.verdict {
 			t.Errorf("%s: %s with median %v", name, f.Verdict, f.Median)
 		}
@@ -218,5 +219,55 @@ func TestEngineOptions(t *testing.T) {
 		if err := o.Validate(); err == nil {
 			t.Errorf("%s is accepted", name)
 		}
+	}
+}
+
+// TestMain: contestants are processes of this binary.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 5 && slices.Equal(os.Args[1:4], []string{"bench", "engine", "--contestant"}) {
+		if err := ServeContestant(context.Background(), os.Args[4]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// TestContestantsThatFailAreOut: the others go on, and nothing of the one that failed is reported as a figure.
+func TestContestantsThatFailAreOut(t *testing.T) {
+	c := newContest(t)
+	c.report = &EngineReport{}
+	b, err := c.fill(t.Context(), "in", 2, 50, uniform(50), 500_000) // a second or two, so that a starved test sees it half done
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := entrant{name: "dead", label: "one that ends", table: "-table", command: func(ctx context.Context) (*exec.Cmd, error) {
+		return exec.CommandContext(ctx, "sh", "-c", "echo out of order >&2; exit 1"), nil
+	}}
+	lanes := []lane{
+		{native(enginebench.Engine, "engine"), b, span{drain: true}}, {dead, b, span{drain: true}}, {native(enginebench.Loop, "by hand"), b, span{drain: true}},
+	}
+	rates, err := c.rounds(t.Context(), "test", 2, lanes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(rates[0]) != 2 || len(rates[1]) != 0 || len(rates[2]) != 2 {
+		t.Errorf("rates are %v", rates)
+	}
+	if len(c.report.Void) != 1 || !strings.Contains(c.report.Void[0], "out of order") {
+		t.Errorf("out are %q", c.report.Void)
+	}
+	for _, turn := range c.report.Turns {
+		if turn.Records != 2*b.total || turn.Rate <= 0 {
+			t.Errorf("%+v", turn)
+		}
+	}
+	c.report.compare(engineTargets()["P5"], "P5", rates[1], rates[0])
+	if len(c.report.Figures) > 0 {
+		t.Errorf("a contestant that is out has a figure: %+v", c.report.Figures)
+	}
+	if _, err := c.rounds(t.Context(), "test", 1, lanes[1:]); err == nil {
+		t.Error("rounds without the engine are reported")
 	}
 }

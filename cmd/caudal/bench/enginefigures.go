@@ -18,7 +18,7 @@ type lane struct {
 }
 
 // rounds gives every lane one turn in each of n rounds, and turns the order round each time (A B C C B A): each pair of lanes
-// is then interleaved A B B A, and a drift of the machine hits both. It returns the rates by lane.
+// is then interleaved A B B A, and a drift of the machine hits both. It returns the rates by lane, none for a lane that is void.
 func (c *contest) rounds(ctx context.Context, what string, n int, lanes []lane) ([][]float64, error) {
 	turns, err := c.takeTurns(ctx, what, n, lanes)
 	if err != nil {
@@ -26,6 +26,9 @@ func (c *contest) rounds(ctx context.Context, what string, n int, lanes []lane) 
 	}
 	rates := make([][]float64, len(lanes))
 	for at := range lanes {
+		if len(turns[at]) == 0 {
+			continue
+		}
 		for _, t := range turns[at] {
 			rates[at] = append(rates[at], t.Rate)
 		}
@@ -34,8 +37,10 @@ func (c *contest) rounds(ctx context.Context, what string, n int, lanes []lane) 
 	return rates, nil
 }
 
+// takeTurns are the rounds. A contestant that fails, or leaves what is wrong, is out: none of its turns counts, and the
+// report says why. The first lane is this engine: without it there is nothing to compare.
 func (c *contest) takeTurns(ctx context.Context, what string, n int, lanes []lane) ([][]Turn, error) {
-	turns := make([][]Turn, len(lanes))
+	turns, void := make([][]Turn, len(lanes)), make([]bool, len(lanes))
 	for i := range n {
 		c.say("%s, round %d of %d", what, i+1, n)
 		order := make([]int, len(lanes))
@@ -46,9 +51,18 @@ func (c *contest) takeTurns(ctx context.Context, what string, n int, lanes []lan
 			slices.Reverse(order)
 		}
 		for _, at := range order {
+			if void[at] {
+				continue
+			}
 			t, err := c.turn(ctx, lanes[at].entrant, lanes[at].backlog, lanes[at].span)
-			if err != nil {
+			if err != nil && (at == 0 || ctx.Err() != nil) {
 				return nil, fmt.Errorf("%s, round %d: %w", what, i+1, err)
+			}
+			if err != nil {
+				void[at], turns[at] = true, nil
+				c.report.Void = append(c.report.Void, fmt.Sprintf("%s, round %d: %v", what, i+1, err))
+				c.say("OUT: %v", err)
+				continue
 			}
 			turns[at] = append(turns[at], t)
 		}
@@ -97,30 +111,19 @@ func (c *contest) throughput(ctx context.Context) error {
 	c.rate = median(slices.Sorted(slices.Values(own)))
 	for _, id := range []string{"P5", "P5L", "P5T", "P16"} {
 		if at, ok := index[id]; ok {
-			c.report.add(engineTargets()[id].figure(id, rates[at], own))
+			c.report.compare(engineTargets()[id], id, rates[at], own)
 		}
 	}
 	if at, ok := index["P10"]; ok {
-		c.report.add(engineTargets()["P10"].figure("P10", own, rates[at]))
+		c.report.compare(engineTargets()["P10"], "P10", own, rates[at])
 	}
 	for _, name := range []string{enginebench.EngineDefault, enginebench.Loop, enginebench.Pass} {
-		at, ok := index[name]
-		if !ok {
-			continue
+		if at, ok := index[name]; ok {
+			c.report.compare(target{what: "engine over " + lanes[at].entrant.label, unit: percent}, "engine/"+name, rates[at], own)
 		}
-		c.report.add(ratio("engine/"+name, "engine over "+lanes[at].entrant.label, rates[at], own))
 	}
-	c.report.add(ratio("loop/pass", "franz-go by hand over pass-through", rates[index[enginebench.Pass]], rates[index[enginebench.Loop]]))
+	c.report.compare(target{what: "franz-go by hand over pass-through", unit: percent}, "loop/pass", rates[index[enginebench.Pass]], rates[index[enginebench.Loop]])
 	return nil
-}
-
-// ratio is a figure that has no target.
-func ratio(id, what string, baseline, system []float64) Figure {
-	f := target{what: what, unit: percent}.figure(id, baseline, system)
-	if f.Verdict != verdictInconclusive {
-		f.Verdict = ""
-	}
-	return f
 }
 
 const streamsCacheMiB = 64
@@ -159,6 +162,9 @@ func (c *contest) bestStreams(ctx context.Context) (entrant, error) {
 	}
 	best, most := settings[0], 0.0
 	for at, s := range settings {
+		if len(turns[at]) == 0 {
+			continue
+		}
 		t := summary(turns[at])
 		c.report.Settings = append(c.report.Settings, t)
 		if t.Rate > most {
@@ -200,7 +206,8 @@ func (c *contest) manyKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.report.add(engineTargets()["P5M"].figure("P5M", rates[1], rates[0]), engineTargets()["P5ML"].figure("P5ML", rates[2], rates[0]))
+	c.report.compare(engineTargets()["P5M"], "P5M", rates[1], rates[0])
+	c.report.compare(engineTargets()["P5ML"], "P5ML", rates[2], rates[0])
 	return c.drop(ctx, b)
 }
 

@@ -31,6 +31,7 @@ type EngineReport struct {
 	Sustained    float64       `json:"sustained_records_per_second,omitempty"`
 	Latencies    []Latency     `json:"latencies,omitempty"`
 	Notes        []string      `json:"notes,omitempty"`
+	Void         []string      `json:"void,omitempty"` // contestants that are out, and why
 	Temperatures []Temperature `json:"thermometers"`
 	Profiles     []Profile     `json:"profiles,omitempty"`
 
@@ -90,6 +91,13 @@ func newEngineReport(o EngineOptions) *EngineReport {
 
 func (r *EngineReport) add(figures ...Figure) { r.Figures = append(r.Figures, figures...) }
 
+// compare adds a figure, unless one of the two is out.
+func (r *EngineReport) compare(t target, id string, baseline, system []float64) {
+	if len(baseline) > 0 && len(system) > 0 {
+		r.add(t.figure(id, baseline, system))
+	}
+}
+
 func (r *EngineReport) note(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
@@ -124,7 +132,7 @@ func (r *EngineReport) publish(stdout io.Writer) error {
 		t.table.SetTitle(t.Title)
 		t.table.Render()
 	}
-	for _, n := range r.Notes {
+	for _, n := range append(r.Notes, r.Void...) {
 		if _, err := fmt.Fprintln(stdout, n); err != nil {
 			return fmt.Errorf("printing report: %w", err)
 		}
@@ -198,8 +206,14 @@ const engineMarkdown = `# {{.What}}, {{.At.Format "2006-01-02"}}
   two are interleaved A B B A; figures are medians of the ratios inside rounds, with least and most. Each contestant has a process and
   topics of its own and works on the same backlog, which was written before. A turn counts from the first change of the group's
   committed offsets a second after its first commit to the last one: starting is not in it, nor what was not committed
-- audit: after each turn, as far as the contestant committed, the output holds one record for each of the input, and the changelog the counter of each
-  key. All did, or there would be no report
+- audit: after each turn, as far as the contestant committed, the output must hold one record for each of the input, and the changelog the counter of
+  each key; a contestant that leaves anything else is out
+{{- if .Void}}
+{{- range .Void}}
+- OUT: {{.}}
+{{- end}}
+{{- else}}. All passed
+{{- end}}
 - the run took {{printf "%.0f" .Seconds}} s
 {{range .Tables}}
 ## {{.Title}}

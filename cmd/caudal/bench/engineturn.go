@@ -90,8 +90,8 @@ func (e entrant) order(w enginebench.Work) string {
 }
 
 // turn lets a contestant work on a backlog, measures it by what it commits, stops it, and audits what it left.
-func (c *contest) turn(ctx context.Context, e entrant, b *backlog, s span) (Turn, error) {
-	t := Turn{Contestant: e.label, Backlog: b.topic}
+func (c *contest) turn(ctx context.Context, e entrant, b *backlog, s span) (t Turn, err error) {
+	t = Turn{Contestant: e.label, Backlog: b.topic}
 	w, err := c.work(ctx, e, b)
 	if err != nil {
 		return t, err
@@ -100,9 +100,15 @@ func (c *contest) turn(ctx context.Context, e entrant, b *backlog, s span) (Turn
 	if err != nil {
 		return t, err
 	}
-	if !e.stays {
-		defer r.close()
-	}
+	defer func() {
+		switch {
+		case !e.stays:
+			r.close()
+		case err != nil: // whatever it is at, the next turn must not meet it
+			r.kill()
+			delete(c.staying, e.name)
+		}
+	}()
 	if err := r.order(e.order(w)); err != nil {
 		return t, err
 	}

@@ -72,12 +72,14 @@ func (t target) figure(id string, baseline, system []float64) Figure {
 	}
 	slices.Sort(values)
 	f.Median, f.Min, f.Max = median(values), values[0], values[len(values)-1]
-	f.Verdict = verdictMissed
+	if t.floor > 0 { // else it has no target
+		f.Verdict = verdictMissed
+	}
 	for _, step := range []struct {
 		bound float64
 		name  string
 	}{{t.floor, verdictFloor}, {t.goal, verdictGoal}, {t.stretch, verdictStretch}} {
-		if more && f.Median >= step.bound || !more && f.Median <= step.bound {
+		if t.floor > 0 && (more && f.Median >= step.bound || !more && f.Median <= step.bound) {
 			f.Verdict = step.name
 		}
 	}
