@@ -40,7 +40,7 @@ bench: build ## measure against the targets, in pairs; writes docs/bench/
 	@bin/caudal bench --report docs/bench
 
 bench-engine: build ## measure the engine against franz-go and stock Goka; with KAFKA_BROKERS=1 or 3 on Apache Kafka, Kafka Streams too
-	@bin/caudal bench engine $(if $(KAFKA_BROKERS),--kafka $(KAFKA_BROKERS)) --report docs/bench --profile docs/bench/profiles
+	@bin/caudal bench engine $(if $(KAFKA_BROKERS),--kafka $(KAFKA_BROKERS)) --report docs/bench --profile bin/profiles
 
 verify: build ## prove the books of DATA: every balance recomputed from the log, both stores equal to it
 	@bin/caudal verify --data $(DATA)

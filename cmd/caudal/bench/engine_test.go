@@ -238,7 +238,7 @@ func TestMain(m *testing.M) {
 func TestContestantsThatFailAreOut(t *testing.T) {
 	c := newContest(t)
 	c.report = &EngineReport{}
-	b, err := c.fill(t.Context(), "in", 2, 50, uniform(50), 500_000) // a second or two, so that a starved test sees it half done
+	b, err := c.fill(t.Context(), "in", 2, 50, uniform(50), 300_000) // a second or two, so that a starved test sees it half done
 	if err != nil {
 		t.Fatal(err)
 	}

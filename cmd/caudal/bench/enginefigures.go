@@ -291,7 +291,7 @@ func (c *contest) drained(ctx context.Context, e entrant, w enginebench.Work, b 
 	if err := r.order(e.order(w)); err != nil {
 		return err
 	}
-	if _, err := c.watch(ctx, r, w, b, span{drain: true}); err != nil {
+	if _, err := c.watch(ctx, r, w, b.total, span{drain: true}); err != nil {
 		return fmt.Errorf("draining %s: %w", b.topic, err)
 	}
 	_, err = r.ask(ctx, "stop", "stopped", stopLimit)

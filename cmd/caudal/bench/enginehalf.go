@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"sync"
@@ -203,24 +204,18 @@ func (c *contest) sustain(ctx context.Context) error {
 			}
 		})
 	})
-	time.Sleep(2 * time.Second)
-	first, err1 := s.committed(ctx, s.work)
-	began := time.Now()
-	time.Sleep(max(2*time.Second, c.length()/2))
-	last, err2 := s.committed(ctx, s.work)
-	took := time.Since(began)
+	samples, err := c.watch(ctx, s.rival, s.work, math.MaxInt64, span{warm: time.Second, length: max(3*time.Second, c.length()/2)})
 	stop()
-	if err := errors.Join(err1, err2, g.Wait()); err != nil {
+	var t Turn
+	if err = errors.Join(err, g.Wait()); err == nil {
+		err = t.take(samples)
+	}
+	if err != nil {
 		s.rival.close()
 		return err
 	}
-	c.sustained = float64(sum(last)-sum(first)) / took.Seconds()
-	c.report.Sustained = c.sustained
+	c.sustained, c.report.Sustained = t.Rate, t.Rate
 	c.say("the engine sustains %.0f records/s while they are being written", c.sustained)
-	if c.sustained <= 0 {
-		s.rival.close()
-		return errors.New("nothing was committed")
-	}
 	return s.end(ctx)
 }
 
@@ -409,7 +404,7 @@ func (c *contest) memory(ctx context.Context) error {
 	if err := r.order(e.order(w)); err != nil {
 		return err
 	}
-	if _, err := c.watch(ctx, r, w, b, span{drain: true}); err != nil {
+	if _, err := c.watch(ctx, r, w, b.total, span{drain: true}); err != nil {
 		return fmt.Errorf("holding keys: %w", err)
 	}
 	full, err := r.ask(ctx, "memory", "memory", readyLimit)

@@ -112,7 +112,7 @@ func (c *contest) turn(ctx context.Context, e entrant, b *backlog, s span) (t Tu
 	if err := r.order(e.order(w)); err != nil {
 		return t, err
 	}
-	samples, err := c.watch(ctx, r, w, b, s)
+	samples, err := c.watch(ctx, r, w, b.total, s)
 	if err != nil {
 		return t, fmt.Errorf("measuring %s: %w", e.label, err)
 	}
@@ -136,8 +136,8 @@ func (c *contest) turn(ctx context.Context, e entrant, b *backlog, s span) (t Tu
 	return t, c.forget(ctx, e, w)
 }
 
-// watch follows the group's committed offsets, and returns what was seen in the span.
-func (c *contest) watch(ctx context.Context, r *rival, w enginebench.Work, b *backlog, s span) ([]sample, error) {
+// watch follows the group's committed offsets up to the total of its input, and returns what was seen in the span.
+func (c *contest) watch(ctx context.Context, r *rival, w enginebench.Work, total int64, s span) ([]sample, error) {
 	var seen []sample
 	var first time.Time
 	profiling := false
@@ -168,7 +168,7 @@ func (c *contest) watch(ctx context.Context, r *rival, w enginebench.Work, b *ba
 			}
 			seen = append(seen, next)
 		}
-		ended := sum(done) >= b.total || len(seen) > 0 && !s.drain && now.Sub(seen[0].at) >= s.length
+		ended := sum(done) >= total || len(seen) > 0 && !s.drain && now.Sub(seen[0].at) >= s.length
 		limit := readyLimit + s.warm + s.length
 		if s.drain {
 			limit += drainLimit
@@ -178,10 +178,10 @@ func (c *contest) watch(ctx context.Context, r *rival, w enginebench.Work, b *ba
 			return seen, nil
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		case sum(done) >= b.total:
+		case sum(done) >= total:
 			return nil, errors.New("the backlog ended before the warm-up did: it is too short")
 		case now.Sub(began) > limit:
-			return nil, fmt.Errorf("%d of %d records are committed after %v\n%s", sum(done), b.total, limit, tail(r.log))
+			return nil, fmt.Errorf("%d of %d records are committed after %v\n%s", sum(done), total, limit, tail(r.log))
 		}
 	}
 }
@@ -229,6 +229,23 @@ func (c *contest) committed(ctx context.Context, w enginebench.Work) (map[int32]
 	return done, nil
 }
 
+// settled is what the group has committed once nothing of it is pending: a transaction is answered before its markers are
+// everywhere.
+func (c *contest) settled(ctx context.Context, w enginebench.Work) (map[int32]int64, error) {
+	for until := time.Now().Add(readyLimit); ; time.Sleep(sampleEvery) {
+		offsets, err := c.admin.FetchOffsets(kadm.RequireStable(ctx), w.Group)
+		if err == nil {
+			err = offsets.Error()
+		}
+		if err == nil {
+			return c.committed(ctx, w)
+		}
+		if time.Now().After(until) || ctx.Err() != nil {
+			return nil, fmt.Errorf("waiting until the offsets of %s are settled: %w", w.Group, err)
+		}
+	}
+}
+
 func sum(offsets map[int32]int64) (n int64) {
 	for _, o := range offsets {
 		n += o
@@ -239,7 +256,7 @@ func sum(offsets map[int32]int64) (n int64) {
 // audit compares what a contestant left with its input, up to the offsets it committed: one output for each record, and the
 // counter of each key. It returns how many records that were.
 func (c *contest) audit(ctx context.Context, e entrant, w enginebench.Work, b *backlog) (int64, error) {
-	done, err := c.committed(ctx, w)
+	done, err := c.settled(ctx, w)
 	if err != nil {
 		return 0, err
 	}
