@@ -15,16 +15,18 @@ import (
 // Config describes one group. Durations and counts that are zero get the defaults named beside them.
 type Config struct {
 	Brokers []string
-	Group   string // the Kafka consumer group and Goka group
+	Group   string // the Kafka consumer group
 	Input   string
 	Outputs []string // topics that callbacks may emit to; the input may be among them
 
-	Table       string // the group table; Goka fixes its name: Group + "-table"
+	Table       string // the group table, named as Goka names it: Group + "-table"
 	Side        string // changelog of the side records, compacted
 	DeadLetters string
 	Lookups     []string // compacted topics, followed read_committed and held in memory once per process
 
-	// Partitions is the count that Input, Outputs, Table, Side and DeadLetters must have.
+	Joins []string // compacted topics, partitioned like Input: a record can read its key's row in them
+
+	// Partitions is the count that Input, Joins, Outputs, Table, Side and DeadLetters must have.
 	Partitions int32
 
 	// TransactionalID and InstanceID must be the same at every start of the process, since they fence and replace the
@@ -40,7 +42,10 @@ type Config struct {
 	CommitInterval time.Duration // 50 ms
 	// RecordsMax bounds a transaction. It must be far below what TransactionTimeout allows: a machine that is starved would
 	// fail the same large transaction at every attempt.
-	RecordsMax         int           // 2,000 input records
+	RecordsMax int // 2,000 input records
+	// BytesMax bounds a transaction too: when what it read and produced has come to this, no more is read. What was read at
+	// once by then is at most as much again, and what callbacks make of it.
+	BytesMax           int           // 16 MiB
 	TransactionTimeout time.Duration // 2 s; must be below SessionTimeout
 	SessionTimeout     time.Duration // 6 s
 	// HeartbeatInterval is how soon a member learns of a rebalance, so how long one takes. With BrokerAssigns the broker sets
@@ -51,6 +56,10 @@ type Config struct {
 	// Attributable tells whether a key names something that can be parked. Records of other keys (ticks) that fail become
 	// dead letters. An attributable key is only accepted on the partition it hashes to: elsewhere it would grow a second state.
 	Attributable func(key []byte) bool
+
+	// Visitors are what Engine.Visit can call, by name; every member has the same. They keep the keys of the group table in
+	// order in memory.
+	Visitors map[string]Callback
 
 	// BrokerAssigns leaves the assignment of partitions to the broker (KIP-848, Apache Kafka 4.3 or later); all members of a
 	// group must agree on it. A rebalance then takes as long as the broker's group.consumer.heartbeat.interval.ms, 5 s unless
@@ -78,6 +87,9 @@ func (c Config) withDefaults() Config {
 	duration(&c.HeartbeatInterval, min(50*time.Millisecond, c.SessionTimeout/10))
 	if c.RecordsMax == 0 {
 		c.RecordsMax = 2_000
+	}
+	if c.BytesMax == 0 {
+		c.BytesMax = 16 << 20
 	}
 	if c.Attributable == nil {
 		c.Attributable = func([]byte) bool { return false }
@@ -109,11 +121,11 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("Partitions is %d", c.Partitions))
 	}
 	if c.Table != c.Group+"-table" {
-		errs = append(errs, fmt.Errorf("topic %q is named as Table, but Goka names it %q", c.Table, c.Group+"-table"))
+		errs = append(errs, fmt.Errorf("topic %q is named as Table, but the table of the group is named %q", c.Table, c.Group+"-table"))
 	}
 	for _, own := range []string{c.Table, c.Side, c.DeadLetters} {
-		if own == c.Input || slices.Contains(c.Outputs, own) || slices.Contains(c.Lookups, own) {
-			errs = append(errs, fmt.Errorf("topic %q belongs to the engine and cannot be input, output or lookup", own))
+		if own == c.Input || slices.Contains(slices.Concat(c.Outputs, c.Lookups, c.Joins), own) {
+			errs = append(errs, fmt.Errorf("topic %q belongs to the engine and cannot be input, output, lookup or join", own))
 		}
 	}
 	if c.Table == c.Side || c.Table == c.DeadLetters || c.Side == c.DeadLetters {
@@ -121,6 +133,9 @@ func (c Config) Validate() error {
 	}
 	if c.RecordsMax < 1 {
 		errs = append(errs, fmt.Errorf("RecordsMax is %d", c.RecordsMax))
+	}
+	if c.BytesMax < 1 {
+		errs = append(errs, fmt.Errorf("BytesMax is %d", c.BytesMax))
 	}
 	for name, d := range map[string]time.Duration{
 		"CommitInterval": c.CommitInterval, "TransactionTimeout": c.TransactionTimeout, "CallbackTimeout": c.CallbackTimeout,

@@ -143,6 +143,18 @@ func limitBytes(what string, n int) {
 // Lookup reads a followed table as far as it is known in this process; false may mean "not yet". The bytes must not be changed.
 func (c *Context) Lookup(table, key string) ([]byte, bool) { return c.part.lookups.get(table, key) }
 
+// Join reads the row of the record's key in a co-partitioned table as far as it is known in this process, nil if there is
+// none. When a partition arrives its tables are read to their ends before its first record; afterwards they are followed.
+// The bytes must not be changed.
+func (c *Context) Join(table string) []byte {
+	t := c.part.joined[table]
+	if t == nil {
+		panic(fmt.Sprintf("engine: table %q is not among the joins", table))
+	}
+	v, _ := t.get(c.key)
+	return v
+}
+
 // LookupWait is Lookup for a key that must not be missed: when it is not there, it waits until the follower has read the
 // table up to its end as of this call. Then false means that the key was not there. An error (the broker does not
 // answer within the timeout) is best returned as Retry(err).

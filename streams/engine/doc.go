@@ -1,9 +1,16 @@
-// Package engine runs one Goka group exactly once, on franz-go.
+// Package engine processes the records of one Kafka consumer group exactly once, on franz-go. It is Goka's model: a group
+// reads a topic, keeps one value per key in a group table, and emits to other topics; package gokagroup runs Goka's own graphs
+// on it.
 //
 // Everything a callback does (its cell in the group table, its side records, what it emits) and the input offset commit in
 // one Kafka transaction, or none of it does. Stock Goka cannot do this: it commits past outputs that were never
-// acknowledged, keeps local writes of work it will do again, and stops on one bad record. So Goka keeps what it is good at
-// (graph, partition goroutines, context, tables) and franz-go stands under every hook; no network code of sarama runs.
+// acknowledged, keeps local writes of work it will do again, and stops on one bad record.
+//
+// # Records
+//
+// Each partition has a goroutine that calls back for its records one after the other, in the order of the log; partitions
+// run beside each other. A poll is handed over per partition, not per record. When a transaction commits, all callbacks
+// have returned: none sees two transactions.
 //
 // # Members
 //
@@ -18,14 +25,22 @@
 //     for the next start under the same ids or the end of the session, whichever comes first.
 //   - Who was put out of the group while asleep cannot commit: neither the producer's epoch nor the generation is current.
 //
-// Goka sees one generation with all partitions from start to end. Which of them get records is the engine's business, so a
-// rebalance costs nothing there.
+// Where partitions move to another process only their goroutines fall idle: there is nothing to stop and build again.
 //
 // # State
 //
 // A key has one cell (the group table) and any number of side records, by kind and id. Side records have two scopes: the
 // record's key, or the partition. Both live in memory, in blocks the garbage collector does not go through, are restored
 // from their changelogs when their partition arrives, and are read through an overlay of what the open transaction wrote.
+//
+// # Other tables, and visits
+//
+// Lookups are tables that every process follows whole; of joined tables, partitioned like the input, it follows the
+// partitions it has. Both are read committed and as far as they are known: what a callback made of a row is in what it
+// wrote, and is not asked again.
+//
+// A visit calls back for every key of the group, piece by piece, through records of the input: as exact as the rest, and
+// never across a commit.
 //
 // # What may go wrong in a callback
 //
@@ -62,6 +77,6 @@
 // # What it refuses
 //
 // Brokers without transaction.version 2 (Kafka 4.0), topics with another partition count, state of an unknown version or
-// written under another graph (Config.AcceptGraph takes it over), Goka's visits, joins, loop topic and DeferCommit, records
-// without a key (they are dead letters), and cell writes under a key of another partition.
+// written under another graph (Config.AcceptGraph takes it over), records without a key (they are dead letters), and cell
+// writes under a key of another partition.
 package engine

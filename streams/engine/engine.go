@@ -70,22 +70,29 @@ func (e *Engine) Run(ctx context.Context) error {
 		return err
 	}
 	defer tables.close()
+	joined := newJoins(e.cfg.Joins)
+	if err := joined.connect(e.cfg.clientOptions()); err != nil {
+		return err
+	}
+	defer joined.close()
 	run, cancel := context.WithCancel(ctx)
 	defer cancel()
-	following := make(chan error, 1)
-	go func() {
-		err := tables.follow(run)
-		if err != nil {
-			cancel()
-		}
-		following <- err
-	}()
-	err := unlessStopped(run, e.consume(run, tables))
+	following := make(chan error, 2)
+	for _, follow := range []func(context.Context) error{tables.follow, joined.follow} {
+		go func() {
+			err := follow(run)
+			if err != nil {
+				cancel()
+			}
+			following <- err
+		}()
+	}
+	err := unlessStopped(run, e.consume(run, tables, joined))
 	cancel()
-	return errors.Join(<-following, err)
+	return errors.Join(<-following, <-following, err)
 }
 
-func (e *Engine) consume(ctx context.Context, tables *lookups) error {
+func (e *Engine) consume(ctx context.Context, tables *lookups, joined *joins) error {
 	if err := tables.start(ctx); err != nil {
 		return err
 	}
@@ -93,7 +100,7 @@ func (e *Engine) consume(ctx context.Context, tables *lookups) error {
 	for i := range parts {
 		parts[i] = newPartition(int32(i), &e.cfg, e.callback, tables)
 	}
-	return newSession(e, parts).run(ctx)
+	return newSession(e, parts, joined).run(ctx)
 }
 
 // unlessStopped drops an error that only says that ctx ended: that is an orderly end.

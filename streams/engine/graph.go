@@ -24,6 +24,9 @@ func (c *Config) graph() string {
 	for _, l := range c.Lookups {
 		lines = append(lines, "lookup "+l)
 	}
+	for _, j := range c.Joins {
+		lines = append(lines, "join "+j)
+	}
 	slices.Sort(lines)
 	return string(rune(stateVersion)) + strings.Join(lines, "\n")
 }

@@ -31,6 +31,7 @@ func (s *session) groupOptions() []kgo.Opt {
 	options := []kgo.Opt{
 		kgo.ConsumerGroup(s.cfg.Group), kgo.ConsumeTopics(s.cfg.Input), kgo.InstanceID(s.cfg.InstanceID),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.FetchMaxBytes(int32(min(s.cfg.BytesMax, 64<<20))), //nolint:gosec // bounded; what one poll can bring, compressed
 		kgo.SessionTimeout(s.cfg.SessionTimeout), kgo.HeartbeatInterval(s.cfg.HeartbeatInterval),
 		// Who has not come by then could not commit any more either, and everybody's commits wait for a rebalance.
 		kgo.RebalanceTimeout(max(s.cfg.SessionTimeout, s.cfg.CallbackTimeout+s.cfg.TransactionTimeout)),
@@ -129,7 +130,8 @@ func (s *session) poll(ctx context.Context) kgo.Fetches {
 	if s.nudged.Load() {
 		cancel()
 	}
-	fetches := s.tx.PollRecords(ctx, s.cfg.RecordsMax)
+	s.bytes.Store(0)
+	fetches := s.tx.PollRecords(ctx, s.room(0))
 	s.nudged.Store(false) // what it was for is looked at after this
 	return fetches
 }
@@ -153,7 +155,7 @@ func (s *session) committedOffsets(ctx context.Context, parts []*partition) (map
 		}
 		select {
 		case <-ctx.Done():
-			return nil, err
+			return nil, errors.Join(ctx.Err(), err)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
@@ -201,9 +203,7 @@ func (s *session) committedNow(ctx context.Context, parts []*partition) (map[int
 // releaseName takes the place of a dead predecessor: where the broker assigns it would keep the name for the member that had
 // it until that one's session is over. A living one is put out, as it is where the members assign.
 func (s *session) releaseName(ctx context.Context, client *kgo.Client) error {
-	describe := kmsg.NewPtrConsumerGroupDescribeRequest()
-	describe.Groups = []string{s.cfg.Group}
-	described, err := describe.RequestWith(ctx, client)
+	described, err := s.describe(ctx, client)
 	if err != nil {
 		return fmt.Errorf("looking for the predecessor in group %s: %w", s.cfg.Group, err)
 	}
@@ -218,6 +218,26 @@ func (s *session) releaseName(ctx context.Context, client *kgo.Client) error {
 		}
 	}
 	return nil
+}
+
+// describe asks until there is a coordinator: a cluster makes the topic of its groups when the first is named.
+func (s *session) describe(ctx context.Context, client *kgo.Client) (*kmsg.ConsumerGroupDescribeResponse, error) {
+	describe := kmsg.NewPtrConsumerGroupDescribeRequest()
+	describe.Groups = []string{s.cfg.Group}
+	for {
+		described, err := describe.RequestWith(ctx, client)
+		if err == nil && len(described.Groups) == 1 && kerr.IsRetriable(kerr.ErrorForCode(described.Groups[0].ErrorCode)) {
+			err = kerr.ErrorForCode(described.Groups[0].ErrorCode)
+		}
+		if err == nil || !kerr.IsRetriable(err) {
+			return described, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // What a static member says with its last heartbeat.

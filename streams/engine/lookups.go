@@ -27,9 +27,20 @@ type followed struct {
 func newLookups(topics []string) *lookups {
 	l := &lookups{tables: make(map[string]*followed, len(topics))}
 	for _, t := range topics {
-		l.tables[t] = &followed{rows: map[string][]byte{}, position: map[int32]int64{}, advanced: make(chan struct{})}
+		l.tables[t] = newFollowed()
 	}
 	return l
+}
+
+func newFollowed() *followed {
+	return &followed{rows: map[string][]byte{}, position: map[int32]int64{}, advanced: make(chan struct{})}
+}
+
+func (t *followed) get(key string) ([]byte, bool) {
+	t.mu.RLock()
+	v, ok := t.rows[key]
+	t.mu.RUnlock()
+	return v, ok
 }
 
 func (l *lookups) table(name string) *followed {
@@ -40,13 +51,7 @@ func (l *lookups) table(name string) *followed {
 	return t
 }
 
-func (l *lookups) get(table, key string) ([]byte, bool) {
-	t := l.table(table)
-	t.mu.RLock()
-	v, ok := t.rows[key]
-	t.mu.RUnlock()
-	return v, ok
-}
+func (l *lookups) get(table, key string) ([]byte, bool) { return l.table(table).get(key) }
 
 // open makes the client; follow must run for catchUp to end.
 func (l *lookups) open(options []kgo.Opt) error {
@@ -57,11 +62,7 @@ func (l *lookups) open(options []kgo.Opt) error {
 	for t := range l.tables {
 		topics = append(topics, t)
 	}
-	client, err := kgo.NewClient(append(options,
-		kgo.ConsumeTopics(topics...), kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		// The marker that ends a transaction takes an offset: without seeing it the end of a table is never reached.
-		kgo.KeepControlRecords())...)
+	client, err := kgo.NewClient(append(append(options, followOptions()...), kgo.ConsumeTopics(topics...))...)
 	if err != nil {
 		return fmt.Errorf("opening lookup client: %w", err)
 	}
@@ -75,13 +76,27 @@ func (l *lookups) close() {
 	}
 }
 
-// follow reads until ctx ends.
+// followOptions are those of a client that follows tables from their start.
+func followOptions() []kgo.Opt {
+	return []kgo.Opt{
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		// The marker that ends a transaction takes an offset: without seeing it the end of a table is never reached.
+		kgo.KeepControlRecords(),
+	}
+}
+
 func (l *lookups) follow(ctx context.Context) error {
-	if l.client == nil {
+	return followAll(ctx, l.client, func(fp kgo.FetchTopicPartition) { l.tables[fp.Topic].apply(fp) })
+}
+
+// followAll reads until ctx ends; without a client there is nothing to read.
+func followAll(ctx context.Context, client *kgo.Client, apply func(kgo.FetchTopicPartition)) error {
+	if client == nil {
 		return nil
 	}
 	for {
-		fetches := l.client.PollFetches(ctx)
+		fetches := client.PollFetches(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -92,14 +107,14 @@ func (l *lookups) follow(ctx context.Context) error {
 		if failed != nil {
 			return failed
 		}
-		fetches.EachTopic(func(ft kgo.FetchTopic) { l.tables[ft.Topic].apply(ft) })
+		fetches.EachPartition(apply)
 	}
 }
 
-func (t *followed) apply(ft kgo.FetchTopic) {
+func (t *followed) apply(fp kgo.FetchTopicPartition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	ft.EachRecord(func(r *kgo.Record) {
+	for _, r := range fp.Records {
 		t.position[r.Partition] = r.Offset + 1
 		switch {
 		case r.Attrs.IsControl():
@@ -108,37 +123,19 @@ func (t *followed) apply(ft kgo.FetchTopic) {
 		default:
 			t.rows[string(r.Key)] = append(make([]byte, 0, len(r.Value)), r.Value...)
 		}
-	})
+	}
 	close(t.advanced)
 	t.advanced = make(chan struct{})
 }
 
-// catchUp returns when the table is known up to its last stable offset as of now.
-func (l *lookups) catchUp(ctx context.Context, table string) error {
-	t := l.table(table)
-	admin := kadm.NewClient(l.client)
-	starts, err := admin.ListStartOffsets(ctx, table)
-	if err == nil {
-		err = starts.Error()
-	}
-	if err != nil {
-		return fmt.Errorf("listing start offsets: %w", err)
-	}
-	ends, err := admin.ListCommittedOffsets(ctx, table)
-	if err == nil {
-		err = ends.Error()
-	}
-	if err != nil {
-		return fmt.Errorf("listing end offsets: %w", err)
-	}
+// reach returns when the table is known up to an offset in each partition.
+func (t *followed) reach(ctx context.Context, ends map[int32]int64) error {
 	for {
 		t.mu.RLock()
 		advanced, behind := t.advanced, false
-		ends.Each(func(end kadm.ListedOffset) {
-			if start, _ := starts.Lookup(table, end.Partition); start.Offset < end.Offset && t.position[end.Partition] < end.Offset {
-				behind = true
-			}
-		})
+		for p, end := range ends {
+			behind = behind || t.position[p] < end
+		}
 		t.mu.RUnlock()
 		if !behind {
 			return nil
@@ -146,9 +143,44 @@ func (l *lookups) catchUp(ctx context.Context, table string) error {
 		select {
 		case <-advanced:
 		case <-ctx.Done():
-			return ctx.Err()
+			return ctx.Err() //nolint:wrapcheck // whoever waits says for what
 		}
 	}
+}
+
+// committedEnds are the last stable offsets of a topic's partitions that hold anything.
+func committedEnds(ctx context.Context, admin *kadm.Client, topic string) (map[int32]int64, error) {
+	starts, err := admin.ListStartOffsets(ctx, topic)
+	if err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing start offsets of %s: %w", topic, err)
+	}
+	listed, err := admin.ListCommittedOffsets(ctx, topic)
+	if err == nil {
+		err = listed.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing end offsets of %s: %w", topic, err)
+	}
+	ends := map[int32]int64{}
+	listed.Each(func(end kadm.ListedOffset) {
+		if start, _ := starts.Lookup(topic, end.Partition); start.Offset < end.Offset {
+			ends[end.Partition] = end.Offset
+		}
+	})
+	return ends, nil
+}
+
+// catchUp returns when the table is known up to its last stable offset as of now.
+func (l *lookups) catchUp(ctx context.Context, table string) error {
+	t := l.table(table)
+	ends, err := committedEnds(ctx, kadm.NewClient(l.client), table)
+	if err != nil {
+		return err
+	}
+	return t.reach(ctx, ends)
 }
 
 // start waits until every table is known up to its end.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -97,7 +96,7 @@ func (s *session) assess(ctx context.Context) (rewound bool, err error) {
 func (s *session) lose(p int32) {
 	pl := &s.places[p]
 	if pl.stage == running {
-		s.metrics.lag.DeleteLabelValues(strconv.Itoa(int(p)))
+		s.metrics.forget(p)
 	}
 	if pl.stage != away {
 		pl.leftAt = time.Now()
@@ -191,6 +190,7 @@ func (s *session) forgetAway() {
 		pl := &s.places[i]
 		if pl.stage == away && pl.known && !pl.restoring && time.Since(pl.leftAt) > s.cfg.SessionTimeout {
 			s.parts[i].reset()
+			s.joins.drop(s.parts[i])
 			pl.known = false
 		}
 	}

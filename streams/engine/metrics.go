@@ -1,15 +1,22 @@
 package engine
 
 import (
+	"strconv"
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 type metrics struct {
 	lag         *prometheus.GaugeVec
+	lagTime     *prometheus.GaugeVec
 	records     prometheus.Counter
 	commits     prometheus.Counter
 	commitTime  prometheus.Histogram
+	flushTime   prometheus.Histogram
+	commitSize  prometheus.Histogram
+	commitBytes prometheus.Histogram
 	aborts      prometheus.Counter
 	parkedKeys  prometheus.Gauge
 	deadLetters prometheus.Counter
@@ -18,6 +25,7 @@ type metrics struct {
 	restored    prometheus.Counter
 	restoreTime prometheus.Gauge
 	restoreLeft prometheus.Gauge
+	restoreTill prometheus.Gauge
 	fences      prometheus.Counter
 	rebalances  prometheus.Counter
 	partitions  prometheus.Gauge
@@ -32,6 +40,9 @@ func newMetrics(reg prometheus.Registerer, group string) *metrics {
 		lag: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "caudal_streams_lag_records", Help: "Input records behind the end of the partition, as of its last commit.",
 		}, []string{"partition"}),
+		lagTime: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "caudal_streams_lag_seconds", Help: "Age of the newest input record that is applied, as of its commit; 0 at the end of the partition.",
+		}, []string{"partition"}),
 		records: f.NewCounter(prometheus.CounterOpts{
 			Name: "caudal_streams_records_total", Help: "Input records whose transaction committed.",
 		}),
@@ -41,6 +52,18 @@ func newMetrics(reg prometheus.Registerer, group string) *metrics {
 		commitTime: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "caudal_streams_commit_seconds", Help: "From the last callback of a transaction to its confirmed commit.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
+		}),
+		flushTime: f.NewHistogram(prometheus.HistogramOpts{
+			Name: "caudal_streams_flush_seconds", Help: "The part of a commit until the broker has everything that was produced.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
+		}),
+		commitSize: f.NewHistogram(prometheus.HistogramOpts{
+			Name: "caudal_streams_commit_records", Help: "Input records of a committed transaction.",
+			Buckets: prometheus.ExponentialBuckets(1, 4, 9),
+		}),
+		commitBytes: f.NewHistogram(prometheus.HistogramOpts{
+			Name: "caudal_streams_commit_bytes", Help: "Keys and values that a committed transaction read and produced.",
+			Buckets: prometheus.ExponentialBuckets(1<<10, 4, 9),
 		}),
 		aborts: f.NewCounter(prometheus.CounterOpts{
 			Name: "caudal_streams_aborts_total", Help: "Transactions that did not commit.",
@@ -66,6 +89,9 @@ func newMetrics(reg prometheus.Registerer, group string) *metrics {
 		restoreLeft: f.NewGauge(prometheus.GaugeOpts{
 			Name: "caudal_streams_restore_remaining_records", Help: "Changelog offsets that the running restore has not read.",
 		}),
+		restoreTill: f.NewGauge(prometheus.GaugeOpts{
+			Name: "caudal_streams_restore_remaining_seconds", Help: "The same in time, at the running restore's rate so far.",
+		}),
 		fences: f.NewCounter(prometheus.CounterOpts{
 			Name: "caudal_streams_fences_total", Help: "Fence transactions committed, one per restore.",
 		}),
@@ -83,4 +109,22 @@ func (m *metrics) add(t tally) {
 	m.deadLetters.Add(float64(t.dead))
 	m.redriven.Add(float64(t.redriven))
 	m.discarded.Add(float64(t.discarded))
+}
+
+// forget drops what is told of a partition that is handled elsewhere.
+func (m *metrics) forget(partition int32) {
+	label := strconv.Itoa(int(partition))
+	m.lag.DeleteLabelValues(label)
+	m.lagTime.DeleteLabelValues(label)
+}
+
+// lagging tells how far a partition is behind.
+func (m *metrics) lagging(p *partition) {
+	behind, age := max(0, p.highWatermark-p.applied), time.Duration(0)
+	if behind > 0 {
+		age = max(0, time.Since(p.newest))
+	}
+	label := strconv.Itoa(int(p.id))
+	m.lag.WithLabelValues(label).Set(float64(behind))
+	m.lagTime.WithLabelValues(label).Set(age.Seconds())
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -34,7 +35,7 @@ const (
 const recordBytesMax = 900 << 10
 
 // partition is the state of one partition and the work on its records. It belongs to the engine and outlives generations.
-// While records are handed to Goka only the partition's goroutine touches it, while it is restored only the restorer;
+// While records are handed out only the partition's goroutine touches it, while it is restored only the restorer;
 // otherwise only the loop.
 type partition struct {
 	id, count    int32
@@ -43,8 +44,10 @@ type partition struct {
 	deadLetters  string
 	attributable func([]byte) bool
 	callback     Callback
+	visitors     map[string]Callback
 	hasher       hash.Hash32
 	lookups      *lookups
+	joined       map[string]*followed // this partition of the joined tables
 	log          *slog.Logger
 	// clientOptions are for reading back a value that was left in the input.
 	clientOptions func() []kgo.Opt
@@ -66,9 +69,12 @@ type partition struct {
 	slab    []kgo.Record // records are cut from it, so that an emission costs no allocation of its own
 	scratch []byte
 
-	highWatermark int64 // end of the input as the last poll saw it
+	highWatermark int64     // end of the input as the last poll saw it
+	newest        time.Time // timestamp of the last record that was polled
 
-	handling atomic.Int64 // offset + 1 of the record in work, 0 when idle: the watchdog looks at it
+	// What is being worked on: offset + 1 of the record, minus the number of the key in a visit, 0 if nothing. The watchdog
+	// looks at it.
+	handling atomic.Int64
 }
 
 // parkedCount says how many records of a key are parked.
@@ -83,7 +89,7 @@ type tally struct{ dead, redriven, discarded int }
 func newPartition(id int32, cfg *Config, cb Callback, lk *lookups) *partition {
 	p := &partition{
 		id: id, count: cfg.Partitions, input: cfg.Input, outputs: cfg.Outputs, deadLetters: cfg.DeadLetters,
-		attributable: cfg.Attributable, callback: cb, hasher: cfg.Hasher(), lookups: lk, clientOptions: cfg.clientOptions,
+		attributable: cfg.Attributable, callback: cb, visitors: cfg.Visitors, hasher: cfg.Hasher(), lookups: lk, joined: map[string]*followed{}, clientOptions: cfg.clientOptions,
 		stepMax:    stepRecordsMax,
 		log:        cfg.Logger.With("group", cfg.Group, "topic", cfg.Input, "partition", id),
 		appliedKey: string(SideKey{Scope: ScopePartition, Kind: AppliedKind, ID: cfg.Input}.Encode()),
@@ -101,6 +107,9 @@ func (p *partition) reset() {
 	// Indexed from the start: sorting a large store in an open transaction, for an operator's first word, could outlast it.
 	p.side.order(SideKey{Scope: ScopeKey, Kind: ParkedKind}.Encode())
 	p.side.order(SideKey{Scope: ScopePartition, Kind: WaitingKind}.Encode())
+	if len(p.visitors) > 0 {
+		p.cells.order(nil)
+	}
 	p.parked = map[string]int{}
 	p.applied, p.next, p.graph = -1, -1, ""
 	p.parkedUndo, p.tally = p.parkedUndo[:0], tally{}
@@ -130,6 +139,16 @@ func (p *partition) handle(r *kgo.Record, key string) error {
 		p.bury(r, "the record has no key")
 		return nil
 	}
+	control := len(r.Headers) > 0 && IsControl(r)
+	if control {
+		switch Verb(controlHeader(r, ControlHeader)) {
+		case visitStep:
+			return p.visit(r)
+		case visitEnd:
+			return nil
+		default:
+		}
+	}
 	canPark := p.attributable(r.Key)
 	if canPark {
 		if home := p.home(r.Key); home != p.id {
@@ -137,7 +156,7 @@ func (p *partition) handle(r *kgo.Record, key string) error {
 			return nil
 		}
 	}
-	if len(r.Headers) > 0 && IsControl(r) {
+	if control {
 		if !canPark {
 			p.bury(r, "a control record of a key that cannot be parked")
 			return nil
@@ -148,9 +167,9 @@ func (p *partition) handle(r *kgo.Record, key string) error {
 		p.park(r, key, "")
 		return nil
 	}
-	err := p.call(r, key)
+	err := p.call(p.callback, r, key)
 	if err == nil {
-		p.keep(r)
+		p.keep()
 		return nil
 	}
 	p.cells.revert()
@@ -167,8 +186,8 @@ func (p *partition) handle(r *kgo.Record, key string) error {
 	return nil
 }
 
-// call runs the callback. Only here a panic is caught: anywhere else it is the engine's own and must end the process.
-func (p *partition) call(r *kgo.Record, key string) (err error) {
+// call runs a callback. Only here a panic is caught: anywhere else it is the engine's own and must end the process.
+func (p *partition) call(cb Callback, r *kgo.Record, key string) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			p.log.Error("callback panicked", "offset", r.Offset, "panic", v, "stack", string(debug.Stack()))
@@ -177,11 +196,11 @@ func (p *partition) call(r *kgo.Record, key string) (err error) {
 	}()
 	p.context.record, p.context.key = r, key
 	p.context.emits = p.context.emits[:0]
-	return p.callback(&p.context, r.Value)
+	return cb(&p.context, r.Value)
 }
 
 // keep makes the callback's work part of the transaction.
-func (p *partition) keep(r *kgo.Record) {
+func (p *partition) keep() {
 	p.cells.keep()
 	p.side.keep()
 	for i := range p.context.emits {
@@ -297,7 +316,10 @@ func (p *partition) rollback() {
 }
 
 // restoreCell applies one record of the table's changelog.
-func (p *partition) restoreCell(r *kgo.Record) { restoreInto(p.cells, r) }
+func (p *partition) restoreCell(r *kgo.Record) {
+	restoreInto(p.cells, r)
+	p.cells.reindex(string(r.Key))
+}
 
 // restoreSide applies one record of the side changelog.
 func (p *partition) restoreSide(r *kgo.Record) error {

@@ -117,11 +117,11 @@ func (p *partition) redrive(key string, e Entry) (at int64, failed, err error) {
 		r.Value, failed = p.leftValue(r)
 	}
 	if failed == nil {
-		failed = p.call(r, key)
+		failed = p.call(p.callback, r, key)
 	}
 	id := SideKey{Scope: ScopeKey, Key: key, Kind: ParkedKind, ID: e.ID}.Encode()
 	if failed == nil {
-		p.keep(r)
+		p.keep()
 		p.side.put(string(id), nil)
 		p.side.keep()
 		p.countParked(key, -1)

@@ -90,6 +90,9 @@ func (s *session) restore(ctx context.Context, fences *fencer, batch []arrival) 
 		return nil, err
 	}
 	s.metrics.fences.Inc()
+	if err := s.joins.open(ctx, parts); err != nil {
+		return nil, err
+	}
 	workers := min(max(2, runtime.GOMAXPROCS(0)), len(parts))
 	g, gctx := errgroup.WithContext(ctx)
 	for w := range workers {
@@ -163,6 +166,12 @@ func (p *progress) read(log changelog, records int, left int64) {
 	p.left[log] = left
 	p.metrics.restored.Add(float64(records))
 	p.metrics.restoreLeft.Set(float64(p.sum()))
+	p.metrics.restoreTill.Set(p.till().Seconds())
+}
+
+// till is the time left, at the rate so far.
+func (p *progress) till() time.Duration {
+	return time.Duration(float64(time.Since(p.started)) * float64(p.sum()) / float64(max(1, p.records)))
 }
 
 func (p *progress) sum() (n int64) {
@@ -173,18 +182,19 @@ func (p *progress) sum() (n int64) {
 }
 
 // line is due every few seconds.
-func (p *progress) line() (records, left int64, due bool) {
+func (p *progress) line() (records, left int64, till time.Duration, due bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if time.Since(p.reported) < 5*time.Second {
-		return 0, 0, false
+		return 0, 0, 0, false
 	}
 	p.reported = time.Now()
-	return p.records, p.sum(), true
+	return p.records, p.sum(), p.till(), true
 }
 
 func (p *progress) end() {
 	p.metrics.restoreLeft.Set(0)
+	p.metrics.restoreTill.Set(0)
 	p.metrics.restoreTime.Set(time.Since(p.started).Seconds())
 }
 
@@ -242,8 +252,8 @@ func (s *session) restoreSome(ctx context.Context, parts []*partition, fence str
 	defer client.Close()
 	passed := map[changelog]bool{}
 	for len(passed) < len(parts)*2 {
-		if records, left, due := progress.line(); due {
-			s.cfg.Logger.Info("restoring", "group", s.cfg.Group, "records", records, "left", left)
+		if records, left, till, due := progress.line(); due {
+			s.cfg.Logger.Info("restoring", "group", s.cfg.Group, "records", records, "left", left, "time_left", till)
 		}
 		fetches := client.PollFetches(ctx)
 		if err := ctx.Err(); err != nil {

@@ -5,13 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/IBM/sarama"
-	"github.com/lovoo/goka"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -19,7 +16,6 @@ import (
 const (
 	startTimeout  = 30 * time.Second // for what a start asks of the broker
 	commitTimeout = 15 * time.Second // then the outcome is unknown and the process ends
-	claimBuffer   = 1024             // records on their way into Goka, per partition
 	// The price of a commit depends on how many partitions it touches and hardly on its records: where input trickles, the
 	// gaps keep commits to a fifth of the time. What comes after a pause commits at once.
 	gapsPerCommit = 4
@@ -35,13 +31,13 @@ type session struct {
 	cfg     *Config
 	metrics *metrics
 	parts   []*partition
+	joins   *joins
 
 	tx        *kgo.GroupTransactSession
 	client    *kgo.Client
 	connected chan struct{}      // closed once client is there
 	cut       context.CancelFunc // ends what the client is at, whatever that is
 	inputID   kadm.TopicID
-	claims    []*claim
 
 	// membership
 	bulletin   bulletin
@@ -55,33 +51,24 @@ type session struct {
 	queue      chan []arrival // to the restorer
 	restored   chan restored
 
-	// records handed to Goka and not done yet
-	pending  atomic.Int64
-	idle     chan struct{}
-	fatal    chan error // the first failure outside the loop
-	stopping atomic.Bool
-	watchdog watchdog
-
+	runner        *runner
 	produceFailed atomic.Pointer[error]
-	open          bool // a transaction is open
-	aborts        int  // in a row
+	bytes         atomic.Int64 // keys and values that the open transaction read and produced
+	recordBytes   int64        // of an input record, as of late
+	open          bool         // a transaction is open
+	aborts        int          // in a row
 	lastCommit    time.Time
 	gap           time.Duration // from lastCommit to the next one, unless input waits
 	abandoned     chan error    // something hangs that cannot be stopped
-	err           error         // why consume ended
 }
 
-func newSession(e *Engine, parts []*partition) *session {
-	s := &session{
-		engine: e, cfg: &e.cfg, metrics: e.metrics, parts: parts,
+func newSession(e *Engine, parts []*partition, joined *joins) *session {
+	return &session{
+		engine: e, cfg: &e.cfg, metrics: e.metrics, parts: parts, joins: joined,
 		connected: make(chan struct{}), generation: -1,
 		places: make([]place, len(parts)), queue: make(chan []arrival, len(parts)), restored: make(chan restored, len(parts)),
-		idle: make(chan struct{}, 1), fatal: make(chan error, 1), abandoned: make(chan error, 1),
+		abandoned: make(chan error, 1), recordBytes: recordBytesMax, // until it is known
 	}
-	for range parts {
-		s.claims = append(s.claims, newClaim(e.cfg.Input, int32(len(s.claims)))) //nolint:gosec // a partition count
-	}
-	return s
 }
 
 // run fences the predecessor, joins the group and handles what is assigned. An orderly end leaves the group.
@@ -101,22 +88,14 @@ func (s *session) run(ctx context.Context) error {
 	for _, p := range s.parts {
 		p.bind(ctx, s.produce)
 	}
-	processor, err := goka.NewProcessor(s.cfg.Brokers, s.graph(), s.options()...)
-	if err != nil {
-		return fmt.Errorf("building goka processor: %w", err)
-	}
 	ended := make(chan error, 1)
-	go func() { ended <- processor.Run(ctx) }()
+	go func() { ended <- s.consume(ctx) }()
 	select {
 	case err = <-ended:
-	case err := <-s.abandoned:
+	case err = <-s.abandoned:
+	}
+	if err != nil {
 		return err
-	}
-	if s.err != nil {
-		return s.err
-	}
-	if err != nil && ctx.Err() == nil {
-		return fmt.Errorf("running goka: %w", err)
 	}
 	s.leave(ctx)
 	return nil
@@ -157,52 +136,24 @@ func (s *session) connect(ctx context.Context) error {
 	return nil
 }
 
-// consume is the one generation Goka sees, from inside its group hook.
-func (s *session) consume(ctx context.Context, h sarama.ConsumerGroupHandler) error {
-	// Goka's partition goroutines must outlive ctx until the last commit: ended early, they would drop records that count as pending.
-	gokaCtx, stopGoka := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopGoka()
-	g := &generation{session: s, ctx: gokaCtx}
-	if err := h.Setup(g); err != nil {
-		s.err = fmt.Errorf("setting up goka: %w", err)
-		return s.err
-	}
-	var claims sync.WaitGroup
-	for _, c := range s.claims {
-		claims.Go(func() {
-			err := h.ConsumeClaim(g, c)
-			if !s.stopping.Load() {
-				s.fail(fmt.Errorf("goka left partition %d: %w", c.partition, errors.Join(err, errors.New("claim ended early"))))
-			}
-		})
-	}
-	s.watchdog = newWatchdog(s.cfg.CallbackTimeout, len(s.parts))
-	defer s.watchdog.stop()
+// consume works until ctx ends or something goes wrong, and joins what it started unless that hangs.
+func (s *session) consume(ctx context.Context) error {
+	s.runner = newRunner(s.parts, s.cfg.CallbackTimeout) //nolint:contextcheck // a partition has the engine's
 	restoring, stopRestoring := context.WithCancel(ctx)
 	defer stopRestoring()
 	var restorer sync.WaitGroup
 	restorer.Go(func() { s.restorer(restoring) })
-	s.err = s.loop(ctx)
-	s.stopping.Store(true)
+	err := s.loop(ctx)
+	if errors.Is(err, ErrCallbackDeadline) {
+		return err // its goroutine does not end
+	}
 	stopRestoring()
-	if errors.Is(s.err, ErrCallbackDeadline) {
-		s.abandon(s.err)
-		return s.err
-	}
-	hung := time.AfterFunc(commitTimeout, func() { s.abandon(errors.New("goka or a restore does not stop")) })
+	hung := time.AfterFunc(commitTimeout, func() { s.abandon(errors.Join(err, errors.New("a callback or a restore does not stop"))) })
+	s.runner.stop()
 	restorer.Wait()
-	for _, c := range s.claims {
-		close(c.messages)
-	}
-	claims.Wait()
-	stopGoka()
-	cleanupErr := h.Cleanup(g)
 	hung.Stop()
-	if s.err == nil && cleanupErr != nil {
-		s.err = fmt.Errorf("cleaning up goka: %w", cleanupErr)
-	}
 	s.dropOpen(ctx)
-	return s.err
+	return err
 }
 
 // abandon makes run return although a goroutine hangs.
@@ -250,11 +201,6 @@ func (s *session) loop(ctx context.Context) error {
 			}
 		}
 		s.tx.AllowRebalance()
-		select {
-		case err := <-s.fatal:
-			return err
-		default:
-		}
 	}
 }
 
@@ -318,10 +264,10 @@ func (s *session) transaction(ctx context.Context, fetches kgo.Fetches) error {
 	}
 	var pollFailed error
 	more := func() bool {
-		return records < s.cfg.RecordsMax && time.Since(began) < s.cfg.CommitInterval && pollFailed == nil && ctx.Err() == nil && !s.bulletin.fresh.Load()
+		return records < s.cfg.RecordsMax && s.bytes.Load() < int64(s.cfg.BytesMax) && time.Since(began) < s.cfg.CommitInterval && pollFailed == nil && ctx.Err() == nil && !s.bulletin.fresh.Load()
 	}
 	for more() {
-		buffered := s.tx.PollRecords(nil, s.cfg.RecordsMax-records) //nolint:staticcheck,contextcheck // nil means: only what is buffered
+		buffered := s.tx.PollRecords(nil, s.room(records)) //nolint:staticcheck,contextcheck // nil means: only what is buffered
 		pollFailed = pollError(buffered)
 		n := buffered.NumRecords()
 		if n > 0 {
@@ -331,8 +277,8 @@ func (s *session) transaction(ctx context.Context, fetches kgo.Fetches) error {
 			}
 			continue
 		}
-		if s.pending.Load() != 0 {
-			if err := s.await(); err != nil {
+		if s.runner.busy() {
+			if err := s.runner.wait(); err != nil {
 				return err
 			}
 			continue
@@ -341,13 +287,19 @@ func (s *session) transaction(ctx context.Context, fetches kgo.Fetches) error {
 			break
 		}
 	}
-	if err := s.await(); err != nil {
+	if err := s.runner.wait(); err != nil {
 		return err
 	}
 	if err := s.commit(ctx, records); err != nil {
 		return err
 	}
 	return pollFailed
+}
+
+// room is how many records more a transaction may read.
+func (s *session) room(records int) int {
+	bytes := max(0, int64(s.cfg.BytesMax)-s.bytes.Load())
+	return min(s.cfg.RecordsMax-records, int(bytes/s.recordBytes)+1)
 }
 
 // trickle waits for what is left of the gap since the last commit, in steps, so that what arrives meanwhile is handled
@@ -366,9 +318,8 @@ func (s *session) trickle(ctx context.Context) bool {
 	return true
 }
 
-// dispatch hands records to their partitions' claims.
+// dispatch hands records to their partitions.
 func (s *session) dispatch(fetches kgo.Fetches) (err error) {
-	s.pending.Add(int64(fetches.NumRecords()))
 	fetches.EachPartition(func(fp kgo.FetchTopicPartition) {
 		if err != nil || len(fp.Records) == 0 {
 			return
@@ -377,84 +328,23 @@ func (s *session) dispatch(fetches kgo.Fetches) (err error) {
 			err = fmt.Errorf("the client handed out records of partition %d, which is paused", fp.Partition)
 			return
 		}
-		c := s.claims[fp.Partition]
-		s.parts[fp.Partition].highWatermark = fp.HighWatermark
-		if err = await(s, c.batches, fp.Records); err != nil {
-			return
+		p := s.parts[fp.Partition]
+		p.highWatermark, p.newest = fp.HighWatermark, fp.Records[len(fp.Records)-1].Timestamp
+		read := int64(0)
+		for _, r := range fp.Records {
+			read += int64(len(r.Key) + len(r.Value))
 		}
-		messages := make([]sarama.ConsumerMessage, len(fp.Records))
-		for i, r := range fp.Records {
-			m := &messages[i]
-			m.Topic, m.Partition, m.Offset, m.Timestamp, m.Key, m.Value = r.Topic, r.Partition, r.Offset, r.Timestamp, r.Key, r.Value
-			select {
-			case c.messages <- m:
-			default:
-				if err = await(s, c.messages, m); err != nil {
-					return
-				}
-			}
-		}
+		s.bytes.Add(read)
+		s.recordBytes = max(1, (s.recordBytes+read/int64(len(fp.Records)))/2)
+		err = s.runner.hand(fp.Partition, fp.Records)
 	})
 	return err
 }
 
-// await sends v, but not past a failure or a callback that hangs.
-func await[T any](s *session, to chan<- T, v T) error {
-	for {
-		select {
-		case to <- v:
-			return nil
-		case err := <-s.fatal:
-			return err
-		case <-s.watchdog.tick():
-			if err := s.watchdog.check(s.parts); err != nil {
-				return err
-			}
-		}
-	}
+func (s *session) produce(r *kgo.Record) {
+	s.bytes.Add(int64(len(r.Key) + len(r.Value)))
+	s.client.Produce(context.Background(), r, s.produced)
 }
-
-// await returns when everything handed over is done.
-func (s *session) await() error {
-	for s.pending.Load() != 0 {
-		select {
-		case <-s.idle:
-		case err := <-s.fatal:
-			return err
-		case <-s.watchdog.tick():
-			if err := s.watchdog.check(s.parts); err != nil {
-				return err
-			}
-		}
-	}
-	select {
-	case err := <-s.fatal: // the last record may have failed
-		return err
-	default:
-		return nil
-	}
-}
-
-// done is called by Goka once per record.
-func (s *session) done() {
-	if s.pending.Add(-1) == 0 {
-		select {
-		case s.idle <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// fail stops the session from another goroutine; the first failure counts.
-func (s *session) fail(err error) {
-	s.stopping.Store(true)
-	select {
-	case s.fatal <- err:
-	default:
-	}
-}
-
-func (s *session) produce(r *kgo.Record) { s.client.Produce(context.Background(), r, s.produced) }
 
 func (s *session) produced(r *kgo.Record, err error) {
 	if err != nil {
@@ -480,6 +370,7 @@ func (s *session) commit(ctx context.Context, records int) error {
 	if err := s.client.Flush(ctx); err != nil {
 		return fmt.Errorf("flushing transaction: %w", err)
 	}
+	flushed := time.Since(began)
 	try := kgo.TryCommit
 	failed := s.produceFailed.Load()
 	if failed != nil {
@@ -503,6 +394,7 @@ func (s *session) commit(ctx context.Context, records int) error {
 		s.metrics.aborts.Inc()
 		return errAborted
 	}
+	s.metrics.flushTime.Observe(flushed.Seconds())
 	s.committed(records, time.Since(began))
 	return nil
 }
@@ -518,43 +410,12 @@ func (s *session) committed(records int, took time.Duration) {
 		}
 		s.metrics.add(p.tally)
 		p.commit()
-		s.metrics.lag.WithLabelValues(strconv.Itoa(int(p.id))).Set(float64(max(0, p.highWatermark-p.applied)))
+		s.metrics.lagging(p)
 	}
 	s.metrics.parkedKeys.Set(float64(parked))
 	s.metrics.records.Add(float64(records))
 	s.metrics.commits.Inc()
+	s.metrics.commitSize.Observe(float64(records))
+	s.metrics.commitBytes.Observe(float64(s.bytes.Load()))
 	s.metrics.commitTime.Observe(took.Seconds())
-}
-
-// claim carries one partition's records into Goka: messages for Goka's way, batches beside them for the callback, in the
-// same order, so that headers, null keys and null values need no translation.
-type claim struct {
-	topic     string
-	partition int32
-	messages  chan *sarama.ConsumerMessage
-	batches   chan []*kgo.Record
-	current   []*kgo.Record // read by the partition's goroutine only
-}
-
-func newClaim(topic string, partition int32) *claim {
-	return &claim{
-		topic: topic, partition: partition,
-		messages: make(chan *sarama.ConsumerMessage, claimBuffer),
-		batches:  make(chan []*kgo.Record, claimBuffer),
-	}
-}
-
-func (c *claim) Topic() string                            { return c.topic }
-func (c *claim) Partition() int32                         { return c.partition }
-func (c *claim) InitialOffset() int64                     { return 0 }
-func (c *claim) HighWaterMarkOffset() int64               { return 0 }
-func (c *claim) Messages() <-chan *sarama.ConsumerMessage { return c.messages }
-
-func (c *claim) nextRecord() *kgo.Record {
-	if len(c.current) == 0 {
-		c.current = <-c.batches // sent before its first message
-	}
-	r := c.current[0]
-	c.current = c.current[1:]
-	return r
 }

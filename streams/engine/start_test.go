@@ -79,17 +79,17 @@ func TestOtherPartitionCountIsRefused(t *testing.T) {
 
 func TestContradictoryConfigIsRefused(t *testing.T) {
 	for name, spoil := range map[string]func(*engine.Config){
-		"Goka names it":            func(c *engine.Config) { c.Table = "other" },
-		"is not below":             func(c *engine.Config) { c.TransactionTimeout = c.SessionTimeout + time.Hour },
-		"belongs to the engine":    func(c *engine.Config) { c.Outputs = append(c.Outputs, c.Side) },
-		"Hasher":                   func(c *engine.Config) { c.Hasher = nil },
-		"TransactionalID is empty": func(c *engine.Config) { c.TransactionalID = "" },
-		"must be three topics":     func(c *engine.Config) { c.DeadLetters = c.Side },
-		"Partitions is 0":          func(c *engine.Config) { c.Partitions = 0 },
-		"CommitInterval is -1s":    func(c *engine.Config) { c.CommitInterval = -time.Second },
-		"no Brokers":               func(c *engine.Config) { c.Brokers = nil },
-		"more than a third":        func(c *engine.Config) { c.HeartbeatInterval = c.SessionTimeout + time.Hour },
-		"RecordsMax is -1":         func(c *engine.Config) { c.RecordsMax = -1 },
+		"table of the group is named": func(c *engine.Config) { c.Table = "other" },
+		"is not below":                func(c *engine.Config) { c.TransactionTimeout = c.SessionTimeout + time.Hour },
+		"belongs to the engine":       func(c *engine.Config) { c.Outputs = append(c.Outputs, c.Side) },
+		"Hasher":                      func(c *engine.Config) { c.Hasher = nil },
+		"TransactionalID is empty":    func(c *engine.Config) { c.TransactionalID = "" },
+		"must be three topics":        func(c *engine.Config) { c.DeadLetters = c.Side },
+		"Partitions is 0":             func(c *engine.Config) { c.Partitions = 0 },
+		"CommitInterval is -1s":       func(c *engine.Config) { c.CommitInterval = -time.Second },
+		"no Brokers":                  func(c *engine.Config) { c.Brokers = nil },
+		"more than a third":           func(c *engine.Config) { c.HeartbeatInterval = c.SessionTimeout + time.Hour },
+		"RecordsMax is -1":            func(c *engine.Config) { c.RecordsMax = -1 },
 	} {
 		cfg := testConfig([]string{"127.0.0.1:1"})
 		spoil(&cfg)

@@ -133,6 +133,9 @@ func (s *store) order(key []byte) { s.indexes[s.group(string(key))] = &btree.Set
 
 // reindex follows a key of an ordered group that was restored past put.
 func (s *store) reindex(key string) {
+	if len(s.indexes) == 0 {
+		return
+	}
 	if s.base.has(key) {
 		s.index(key)
 	} else {

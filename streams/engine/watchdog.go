@@ -33,7 +33,11 @@ func (w *watchdog) check(parts []*partition) error {
 			continue
 		}
 		if now.Sub(w.since[i]) >= w.timeout {
-			return fmt.Errorf("%w: partition %d, offset %d, %v", ErrCallbackDeadline, p.id, record-1, w.timeout)
+			what := fmt.Sprintf("offset %d", record-1)
+			if record < 0 {
+				what = fmt.Sprintf("key number %d of a visit", -record)
+			}
+			return fmt.Errorf("%w: partition %d, %s, %v", ErrCallbackDeadline, p.id, what, w.timeout)
 		}
 	}
 	return nil

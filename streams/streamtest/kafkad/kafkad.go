@@ -237,6 +237,8 @@ transaction.state.log.num.partitions=8
 # A lone member would wait 3 s for others at its first join.
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+# A transaction whose producer died is looked for this often, 10 s unless told: so long its partitions would stand still.
+transaction.abort.timed.out.transaction.cleanup.interval.ms=200
 # Where the broker assigns, members learn of it by heartbeats at its interval: 5 s unless told.
 group.consumer.heartbeat.interval.ms=100
 group.consumer.min.heartbeat.interval.ms=100
