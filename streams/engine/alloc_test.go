@@ -13,8 +13,8 @@ import (
 // What a record may cost in allocations from fetch to commit, where its callback reads a counter, writes it and emits one
 // output: the callback's own two (the counter, the key as a string) are in it. Speed is a matter of machines, this is not.
 const (
-	engineAllocationsMost = 12.0 // made by the engine and the libraries it runs in
-	clientAllocationsMost = 1.0  // made by the goroutines of franz-go: fetching, decoding, sending
+	engineAllocationsMost = 5.0 // made by the engine and the libraries it runs in
+	clientAllocationsMost = 1.0 // made by the goroutines of franz-go: fetching, decoding, sending
 	allocationRecords     = 40_000
 )
 
@@ -51,7 +51,7 @@ func TestAllocationsPerRecord(t *testing.T) {
 	after := allocations()
 	r.stop()
 	for who, most := range map[string]float64{byEngine: engineAllocationsMost, byClient: clientAllocationsMost} {
-		each := float64(after[who]-before[who]) / allocationRecords
+		each := float64(after[who]-before[who]) / float64(handled.Load()) // more than there are where a transaction was aborted
 		t.Logf("%s: %.2f allocations a record", who, each)
 		if each > most {
 			t.Errorf("%s: %.2f allocations a record, at most %.2f are allowed", who, each, most)

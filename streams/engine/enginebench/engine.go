@@ -17,7 +17,7 @@ import (
 func engineVariants() map[string]func(*engine.Config, Work) {
 	return map[string]func(*engine.Config, Work){
 		// As many records as come in a commit interval: with its default bound the engine commits every few milliseconds.
-		Engine:        func(c *engine.Config, _ Work) { c.RecordsMax = 20_000 },
+		Engine:        func(c *engine.Config, _ Work) { c.RecordsMax, c.BytesMax = 20_000, 64<<20 },
 		EngineDefault: func(*engine.Config, Work) {},
 	}
 }
