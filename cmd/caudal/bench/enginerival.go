@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -225,6 +224,7 @@ type setting struct {
 	collector        string // flag of the virtual machine
 	store            string // memory or rocksdb
 	cacheMiB, thread int
+	compression      string
 }
 
 func (s setting) String() string {
@@ -232,7 +232,7 @@ func (s setting) String() string {
 	if s.cacheMiB > 0 {
 		cache = fmt.Sprintf("store cache %d MiB", s.cacheMiB)
 	}
-	return fmt.Sprintf("Kafka Streams, %s, %s, %s, %d threads", s.collector, s.store, cache, s.thread)
+	return fmt.Sprintf("Kafka Streams, %s, %s, %s, threads %d, compression %s", s.collector, s.store, cache, s.thread, s.compression)
 }
 
 // entrant runs the application from its source: the virtual machine compiles it at the start. Machines stay between runs,
@@ -246,7 +246,7 @@ func (a *streamsApp) entrant(s setting) entrant {
 		},
 		extra: url.Values{
 			"threads": {fmt.Sprint(s.thread)}, "cache": {fmt.Sprint(s.cacheMiB << 20)},
-			"store": {cmp.Or(s.store, "memory")}, "compression": {"snappy"},
+			"store": {s.store}, "compression": {s.compression},
 		},
 	}
 }
