@@ -125,9 +125,10 @@ type contest struct {
 	admin       *kadm.Client
 	serial      int
 	staying     map[string]*rival
-	uniform     *backlog // 10 k keys
-	rate        float64  // of the engine, once known
-	sustained   float64  // of the engine with its input being written, once known
+	app         *streamsApp // nil: P16 is not measured
+	uniform     *backlog    // 10 k keys
+	rate        float64     // of the engine, once known
+	sustained   float64     // of the engine with its input being written, once known
 }
 
 // ServeContestant is the process of a contestant.
@@ -148,6 +149,11 @@ func RunEngine(ctx context.Context, o EngineOptions, stdout, stderr io.Writer) (
 		defer func() { err = errors.Join(err, os.RemoveAll(o.Work)) }()
 	}
 	c := &contest{options: o, stderr: stderr, samples: newSamples(), staying: map[string]*rival{}, report: newEngineReport(o)}
+	if chosen(o.Only, "P16") { // what is missing is better known before all else is measured
+		if c.app, err = c.installStreams(ctx); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
 		cancel() // contestants that are left end with it

@@ -130,10 +130,6 @@ const streamsCacheMiB = 64
 
 // bestStreams runs Kafka Streams in every setting, on machines that are warm, there and back, and returns the fastest.
 func (c *contest) bestStreams(ctx context.Context) (entrant, error) {
-	app, err := c.installStreams(ctx)
-	if err != nil {
-		return entrant{}, err
-	}
 	const parallel, g1 = "ParallelGC", "G1GC"
 	const snappy = "snappy" // as franz-go and Goka compress
 	settings := []setting{
@@ -145,18 +141,18 @@ func (c *contest) bestStreams(ctx context.Context) (entrant, error) {
 		{parallel, "rocksdb", streamsCacheMiB, 2, snappy},
 		{g1, "memory", 0, 2, snappy},
 	}
-	short := span{warm: streamsWarm, length: min(c.length(), 3*time.Second)}
+	short := span{warm: streamsWarm, length: min(c.length(), 2*time.Second)}
 	c.say("warming up the virtual machines of Kafka Streams")
 	// With and without the cache, so that both ways are compiled.
 	for _, s := range []setting{settings[0], settings[3], settings[len(settings)-1]} {
-		if _, err := c.turn(ctx, app.entrant(s), c.uniform, span{warm: c.streamsStart(), length: short.length}); err != nil {
+		if _, err := c.turn(ctx, c.app.entrant(s), c.uniform, span{warm: c.streamsStart(), length: short.length}); err != nil {
 			return entrant{}, err
 		}
 	}
 	c.say("looking for its best setting")
 	var lanes []lane
 	for _, s := range settings {
-		lanes = append(lanes, lane{app.entrant(s), c.uniform, short})
+		lanes = append(lanes, lane{c.app.entrant(s), c.uniform, short})
 	}
 	turns, err := c.takeTurns(ctx, "Kafka Streams", 2, lanes)
 	if err != nil {
@@ -174,13 +170,13 @@ func (c *contest) bestStreams(ctx context.Context) (entrant, error) {
 		}
 	}
 	for name, r := range c.staying {
-		if name != app.entrant(best).name {
+		if name != c.app.entrant(best).name {
 			r.close()
 			delete(c.staying, name)
 		}
 	}
 	c.say("its best: %s", best)
-	return app.entrant(best), nil
+	return c.app.entrant(best), nil
 }
 
 // streamsWarm is how long a turn of Kafka Streams goes on before it counts: its second thread joins after the first.
