@@ -126,6 +126,9 @@ func stamped(value []byte) (time.Time, error) {
 	return time.Unix(0, nanos), nil
 }
 
+// burstMost is how many records are sent between two looks at whether to hold.
+const burstMost = 10_000
+
 // feed writes records at a constant rate until ctx ends: an open loop, each record with the time it was meant to be sent.
 // It calls hold before each millisecond's worth, which may wait.
 func (s *stage) feed(ctx context.Context, perSecond float64, hold func()) error {
@@ -138,7 +141,7 @@ func (s *stage) feed(ctx context.Context, perSecond float64, hold func()) error 
 	began, sent := time.Now(), int64(0)
 	for ctx.Err() == nil {
 		hold()
-		due := int64(perSecond * time.Since(began).Seconds())
+		due := min(sent+burstMost, int64(perSecond*time.Since(began).Seconds()))
 		for ; sent < due && ctx.Err() == nil; sent++ {
 			meant := began.Add(time.Duration(float64(sent) / perSecond * float64(time.Second)))
 			r := s.input.add(choose(sent))
@@ -346,7 +349,10 @@ func (s *stage) killOnce(ctx context.Context) (float64, error) {
 	worst, calm, since, works := int64(0), 0, time.Time{}, false
 	for time.Since(killed) < drainLimit {
 		select {
-		case said := <-s.rival.words:
+		case said, ok := <-s.rival.words:
+			if !ok || said.what == "failed" {
+				return 0, fmt.Errorf("it ended after its start: %s\n%s", said.notes.Get("error"), tail(s.rival.log))
+			}
 			works = works || said.what == "ready"
 		default:
 		}

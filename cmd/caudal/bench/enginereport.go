@@ -200,12 +200,12 @@ const engineMarkdown = `# {{.What}}, {{.At.Format "2006-01-02"}}
     {{.Command}}
 
 - machine: {{.Machine}}
-- broker: {{.Broker}}; acks=all (stock Goka: as in the table below)
+- broker: {{.Broker}}; acks=all, idempotent (stock Goka: acks=1, not idempotent, as it comes)
 - work: read a counter, write it, emit one output; values of 200 bytes, 8 partitions, 10,000 keys where nothing else stands, commits every 50 ms
 - method: {{.Pairs}} rounds of turns of {{.TurnSeconds}} s. A round gives each contestant one turn, and the next goes backwards (A B C C B A), so that every
   two are interleaved A B B A; figures are medians of the ratios inside rounds, with least and most. Each contestant has a process and
   topics of its own and works on the same backlog, which was written before. A turn counts from the first change of the group's
-  committed offsets a second after its first commit to the last one: starting is not in it, nor what was not committed
+  committed offsets a second after its first commit to the last one: starting is not in it, nor what was not committed. See README.md
 - audit: after each turn, as far as the contestant committed, the output must hold one record for each of the input, and the changelog the counter of
   each key; a contestant that leaves anything else is out
 {{- if .Void}}
