@@ -9,16 +9,17 @@ DATA ?= ./caudal-data
 HTTP ?= 127.0.0.1:8080
 SEED ?= 1
 BROKERS ?= 1
+KAFKA_BROKERS ?=
 KAFKA_DATA ?= ./kafka-data
 PAYMENTS ?= 50000
 FAULTS ?= 30
 KAFKA := go run ./streams/streamtest/kafkad/run
 BANK := ../shared/data/czech-bank-1993/transactions.csv
 
-.PHONY: help build run test lint gen bench verify kill-test chaos kafka-up kafka-down test-kafka clean
+.PHONY: help build run test lint gen bench bench-engine verify kill-test chaos kafka-up kafka-down test-kafka clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 build: ## build bin/caudal (static, no cgo)
 	@go build -trimpath -o bin/caudal ./cmd/caudal
@@ -39,6 +40,9 @@ gen: ## generate code from schemas/
 
 bench: build ## measure against the targets, in pairs; writes docs/bench/
 	@bin/caudal bench --report docs/bench
+
+bench-engine: build ## measure the engine against franz-go and stock Goka; with KAFKA_BROKERS=1 or 3 on Apache Kafka, Kafka Streams too
+	@bin/caudal bench engine $(if $(KAFKA_BROKERS),--kafka $(KAFKA_BROKERS)) --report docs/bench --profile bin/profiles
 
 verify: build ## prove the books of DATA: every balance recomputed from the log, both stores equal to it
 	@bin/caudal verify --data $(DATA)

@@ -33,9 +33,12 @@ const (
 // spreadMost is how far a baseline may vary in itself before nothing can be said.
 const spreadMost = 1.5
 
-const percent = "%"
+const (
+	percent = "%"
+	times   = "x" // a ratio as it is
+)
 
-// target is a line of the table of targets. Of a ratio more is better, of a time less.
+// target is a line of the table of targets. Of a ratio more is better, of a time or of memory less.
 type target struct {
 	what, unit           string
 	floor, goal, stretch float64
@@ -53,20 +56,30 @@ func targets() map[string]target {
 }
 
 func newFigure(id string, baseline, system []float64) Figure {
-	t := targets()[id]
+	return targets()[id].figure(id, baseline, system)
+}
+
+func (t target) figure(id string, baseline, system []float64) Figure {
+	more := t.unit == percent || t.unit == times
+	factor := 1.0
+	if t.unit == percent {
+		factor = 100
+	}
 	f := Figure{ID: id, What: t.what, Unit: t.unit, Baseline: baseline, System: system, Floor: t.floor, Goal: t.goal, Stretch: t.stretch}
 	values := slices.Clone(system)
-	for i := range baseline {
-		values[i] = 100 * system[i] / baseline[i]
+	for i, b := range baseline {
+		values[i] *= factor / b
 	}
 	slices.Sort(values)
 	f.Median, f.Min, f.Max = median(values), values[0], values[len(values)-1]
-	f.Verdict = verdictMissed
+	if t.floor > 0 { // else it has no target
+		f.Verdict = verdictMissed
+	}
 	for _, step := range []struct {
 		bound float64
 		name  string
 	}{{t.floor, verdictFloor}, {t.goal, verdictGoal}, {t.stretch, verdictStretch}} {
-		if t.unit == percent && f.Median >= step.bound || t.unit != percent && f.Median <= step.bound {
+		if t.floor > 0 && (more && f.Median >= step.bound || !more && f.Median <= step.bound) {
 			f.Verdict = step.name
 		}
 	}

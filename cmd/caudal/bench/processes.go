@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,18 +42,10 @@ func (s *system) cpu() (map[string]time.Duration, error) {
 		if err != nil {
 			continue
 		}
-		stat, err := os.ReadFile(filepath.Join("/proc", e.Name(), "stat"))
-		if err != nil {
-			continue // it ended meanwhile
-		}
-		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-		parent[pid], _ = strconv.Atoi(fields[1])
-		for _, f := range fields[11:15] { // utime stime cutime cstime: of ended children too
-			n, err := strconv.ParseInt(f, 10, 64)
-			if err != nil {
-				return nil, fmt.Errorf("reading processor time: %w", err)
-			}
-			used[pid] += n
+		if parent[pid], used[pid], err = ticksOf(pid); errors.Is(err, errGone) {
+			continue
+		} else if err != nil {
+			return nil, err
 		}
 	}
 	parts := map[string]time.Duration{}
@@ -65,6 +58,26 @@ func (s *system) cpu() (map[string]time.Duration, error) {
 		}
 	}
 	return parts, nil
+}
+
+var errGone = errors.New("the process has ended")
+
+// ticksOf is the processor time of a process and of its ended children, and who its parent is.
+func ticksOf(pid int) (parent int, ticks int64, err error) {
+	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return 0, 0, errGone
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	parent, _ = strconv.Atoi(fields[1])
+	for _, f := range fields[11:15] { // utime stime cutime cstime
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, 0, fmt.Errorf("reading processor time: %w", err)
+		}
+		ticks += n
+	}
+	return parent, ticks, nil
 }
 
 func (s *system) part(pid int) string {

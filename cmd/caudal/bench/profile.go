@@ -52,16 +52,19 @@ func (b *bench) profile(ctx context.Context, what string, paths map[string]strin
 			continue
 		}
 		p := Profile{Part: what + ": " + part}
-		for _, how := range []string{"-top", "-tags"} {
-			out, err := exec.CommandContext(ctx, "go", "tool", "pprof", how, "-nodecount=25", files[part]).Output() //nolint:gosec // own files
-			if err != nil {
-				out = fmt.Appendf(nil, "not shown (%v); the profile is %s\n", err, files[part])
-			}
-			p.Top += string(out)
-		}
+		p.Top = showProfile(ctx, files[part], "-top") + showProfile(ctx, files[part], "-tags")
 		b.report.Profiles = append(b.report.Profiles, p)
 	}
 	return nil
+}
+
+// showProfile is the text that Go's own tool makes of a profile.
+func showProfile(ctx context.Context, file, how string) string {
+	out, err := exec.CommandContext(ctx, "go", "tool", "pprof", how, "-nodecount=25", file).Output() //nolint:gosec // own files
+	if err != nil {
+		return fmt.Sprintf("not shown (%v); the profile is %s\n", err, file)
+	}
+	return string(out)
 }
 
 func save(ctx context.Context, base, file string) error {

@@ -131,6 +131,9 @@ func (r *Report) figures() table.Writer {
 	t.AppendHeader(table.Row{"id", "what", "median", "min", "max", "floor", "goal", "verdict", "system (median)", "baseline (median)", "baseline max/min"})
 	for _, f := range r.Figures {
 		row := table.Row{f.ID, f.What, f.show(f.Median), f.show(f.Min), f.show(f.Max), f.show(f.Floor), f.show(f.Goal), f.Verdict}
+		if f.Floor == 0 { // it has no target
+			row[5], row[6] = "", ""
+		}
 		if len(f.Baseline) > 0 {
 			row = append(row, fmt.Sprintf("%.0f/s", median(slices.Sorted(slices.Values(f.System)))),
 				fmt.Sprintf("%.0f/s", median(slices.Sorted(slices.Values(f.Baseline)))),

@@ -71,8 +71,10 @@ func (b *bench) duration() time.Duration {
 }
 func (b *bench) warmUp() time.Duration { return min(2*time.Second, b.duration()) }
 
-func (b *bench) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(b.stderr, "%s  "+format+"\n", append([]any{time.Now().UTC().Format(time.TimeOnly)}, args...)...) // the terminal may be gone
+func (b *bench) say(format string, args ...any) { sayTo(b.stderr, format, args...) }
+
+func sayTo(w io.Writer, format string, args ...any) {
+	_, _ = fmt.Fprintf(w, "%s  "+format+"\n", append([]any{time.Now().UTC().Format(time.TimeOnly)}, args...)...) // the terminal may be gone
 }
 
 // Run measures what the options ask for and reports. It fails where the books do not close: then no figure counts. A
