@@ -227,12 +227,15 @@ func (c *wireConn) next() error {
 
 // breaks ends the connection, or all of them.
 func (c *wireConn) breaks(f, cut, death fate) bool {
-	if f == cut {
+	switch f {
+	case cut:
 		_ = c.Close()
-	} else if f == death {
+	case death:
 		c.wire.die()
+	default:
+		return false
 	}
-	return f == cut || f == death
+	return true
 }
 
 // misanswer puts an error into an answer: correlation id, 4 bytes; tags where the version has them; the answer.
