@@ -115,7 +115,7 @@ func (a *arena) write(key string, value []byte) spot {
 		a.grow(size)
 	}
 	b := &a.block[a.last]
-	p := spot{uint32(a.last), uint32(len(b.bytes))}                        //nolint:gosec // a block is far below 4 GB, and so is their number
+	p := spot{uint32(a.last), uint32(len(b.bytes))}                         //nolint:gosec // a block is far below 4 GB, and so is their number
 	b.bytes = binary.LittleEndian.AppendUint32(b.bytes, uint32(len(key)))   //nolint:gosec // a record is far below 4 GB
 	b.bytes = binary.LittleEndian.AppendUint32(b.bytes, uint32(len(value))) //nolint:gosec // a record is far below 4 GB
 	b.bytes = append(append(b.bytes, key...), value...)
