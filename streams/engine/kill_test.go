@@ -30,7 +30,9 @@ func TestMain(m *testing.M) {
 	if addrs := os.Getenv(childBrokers); addrs != "" {
 		os.Exit(work(strings.Split(addrs, ",")))
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	leaveNoBinary()
+	os.Exit(code)
 }
 
 // work runs the engine until it is killed, or its parent is.

@@ -178,12 +178,7 @@ func (c *wireConn) Write(b []byte) (int, error) {
 	}
 	a := asked{key: kmsg.Key(binary.BigEndian.Uint16(b[4:])), version: int16(binary.BigEndian.Uint16(b[6:]))}
 	a.doom = c.wire.judge(a.key)
-	switch a.doom.fate {
-	case cutBefore:
-		_ = c.Close()
-		return 0, errCut
-	case deadBefore:
-		c.wire.die()
+	if c.breaks(a.doom.fate, cutBefore, deadBefore) {
 		return 0, errCut
 	}
 	c.mu.Lock()
@@ -220,18 +215,27 @@ func (c *wireConn) next() error {
 	a := c.asked[0]
 	c.asked = c.asked[1:]
 	c.mu.Unlock()
-	switch a.doom.fate {
-	case cutAfter:
-		_ = c.Close()
+	if c.breaks(a.doom.fate, cutAfter, deadAfter) {
 		return errCut
-	case deadAfter:
-		c.wire.die()
-		return errCut
-	case misanswered:
+	}
+	if a.doom.fate == misanswered {
 		body = misanswer(body, a)
 	}
 	c.answer = append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
 	return nil
+}
+
+// breaks ends the connection, or all of them.
+func (c *wireConn) breaks(f, cut, death fate) bool {
+	switch f {
+	case cut:
+		_ = c.Close()
+	case death:
+		c.wire.die()
+	default:
+		return false
+	}
+	return true
 }
 
 // misanswer puts an error into an answer: correlation id, 4 bytes; tags where the version has them; the answer.
@@ -254,8 +258,8 @@ func misanswer(body []byte, a asked) []byte {
 // any. What was not done keeps the error that it has.
 func setErrors(v reflect.Value, code int16, entities bool) (set bool) {
 	if entities {
-		for i := range v.NumField() {
-			if f := v.Field(i); f.Kind() == reflect.Slice && f.Type().Elem().Kind() == reflect.Struct {
+		for _, f := range v.Fields() {
+			if f.Kind() == reflect.Slice && f.Type().Elem().Kind() == reflect.Struct {
 				for j := range f.Len() {
 					set = setErrors(f.Index(j), code, true) || set
 				}
