@@ -253,6 +253,7 @@ func (s *session) listRunning() {
 		}
 	}
 	s.metrics.partitions.Set(float64(len(s.running)))
+	s.tellParked()
 	s.engine.holding.Store(int32(len(s.running))) //nolint:gosec // a partition count
 }
 

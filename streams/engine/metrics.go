@@ -37,7 +37,7 @@ func newMetrics(reg prometheus.Registerer, group string) *metrics {
 		reg = prometheus.WrapRegistererWith(prometheus.Labels{"group": group}, reg)
 	}
 	f := promauto.With(reg)
-	return &metrics{
+	m := &metrics{
 		lag: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "caudal_streams_lag_records", Help: "Input records behind the end of the partition, as of its last commit.",
 		}, []string{"partition"}),
@@ -81,18 +81,6 @@ func newMetrics(reg prometheus.Registerer, group string) *metrics {
 		discarded: f.NewCounter(prometheus.CounterOpts{
 			Name: "caudal_streams_discarded_records_total", Help: "Parked records sent to the dead letters at an operator's word.",
 		}),
-		restored: f.NewCounter(prometheus.CounterOpts{
-			Name: "caudal_streams_restored_records_total", Help: "Changelog records read by restores.",
-		}),
-		restoreTime: f.NewGauge(prometheus.GaugeOpts{
-			Name: "caudal_streams_restore_seconds", Help: "Duration of the last restore.",
-		}),
-		restoreLeft: f.NewGauge(prometheus.GaugeOpts{
-			Name: "caudal_streams_restore_remaining_records", Help: "Changelog offsets that the running restore has not read.",
-		}),
-		restoreTill: f.NewGauge(prometheus.GaugeOpts{
-			Name: "caudal_streams_restore_remaining_seconds", Help: "The same in time, at the running restore's rate so far.",
-		}),
 		fences: f.NewCounter(prometheus.CounterOpts{
 			Name: "caudal_streams_fences_total", Help: "Fence transactions committed, one per restore.",
 		}),
@@ -106,6 +94,23 @@ func newMetrics(reg prometheus.Registerer, group string) *metrics {
 			Name: "caudal_streams_state_bytes", Help: "Keys and values of the state of the partitions in work, by where they are kept.",
 		}, []string{"store"}),
 	}
+	m.ofRestores(f)
+	return m
+}
+
+func (m *metrics) ofRestores(f promauto.Factory) {
+	m.restored = f.NewCounter(prometheus.CounterOpts{
+		Name: "caudal_streams_restored_records_total", Help: "Changelog records read by restores.",
+	})
+	m.restoreTime = f.NewGauge(prometheus.GaugeOpts{
+		Name: "caudal_streams_restore_seconds", Help: "Duration of the last restore.",
+	})
+	m.restoreLeft = f.NewGauge(prometheus.GaugeOpts{
+		Name: "caudal_streams_restore_remaining_records", Help: "Changelog offsets that the running restore has not read.",
+	})
+	m.restoreTill = f.NewGauge(prometheus.GaugeOpts{
+		Name: "caudal_streams_restore_remaining_seconds", Help: "The same in time, at the running restore's rate so far.",
+	})
 }
 
 // add counts what a committed transaction did to single records.

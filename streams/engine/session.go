@@ -429,9 +429,7 @@ func (s *session) committed(records int, began time.Time) error {
 	took := time.Since(began)
 	s.lastCommit, s.gap = time.Now(), min(gapsPerCommit*took, s.cfg.CommitInterval)
 	s.aborts = 0
-	parked := 0
 	for _, p := range s.running {
-		parked += len(p.parked)
 		if !p.dirty() {
 			continue
 		}
@@ -441,7 +439,7 @@ func (s *session) committed(records int, began time.Time) error {
 		}
 		s.metrics.lagging(p)
 	}
-	s.metrics.parkedKeys.Set(float64(parked))
+	s.tellParked()
 	s.metrics.records.Add(float64(records))
 	s.metrics.commits.Inc()
 	s.metrics.commitSize.Observe(float64(records))
@@ -449,6 +447,15 @@ func (s *session) committed(records int, began time.Time) error {
 	s.metrics.commitTime.Observe(took.Seconds())
 	s.weigh()
 	return nil
+}
+
+// tellParked counts the keys of what runs here.
+func (s *session) tellParked() {
+	parked := 0
+	for _, p := range s.running {
+		parked += len(p.parked)
+	}
+	s.metrics.parkedKeys.Set(float64(parked))
 }
 
 // diskWeighedEvery is how often the files are looked at for their size.
