@@ -46,6 +46,18 @@ func TestMutants(t *testing.T) {
 	}
 }
 
+// TestMutantsUnharmed: without faults no mutant shows, so it is the attack that finds them.
+func TestMutantsUnharmed(t *testing.T) {
+	for _, name := range []string{
+		engine.MutantNoRollback, engine.MutantOffsetsOutside, engine.MutantNoFence, engine.MutantShortRestore, engine.MutantEmitTwice, engine.MutantAppliedUnminded,
+	} {
+		r, status := attack(t, engine.MutantEnv+"="+name, "--payments", "1000", "--faults", "0", "--members", "1")
+		if status != 0 {
+			t.Errorf("%s: status %d: %s", name, status, r.FirstFinding)
+		}
+	}
+}
+
 // TestStockGokaFails: what the engine is for.
 func TestStockGokaFails(t *testing.T) {
 	r, status := attack(t, "", "--engine", "stock-goka", "--payments", "4000", "--faults", "5", "--seed", "1")
