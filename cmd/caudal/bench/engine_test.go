@@ -176,6 +176,28 @@ func TestStampsAreRead(t *testing.T) {
 	}
 }
 
+// TestOnlyTheWindowCounts: what was meant to be sent in it, however late it comes.
+func TestOnlyTheWindowCounts(t *testing.T) {
+	o, value := newObserver(), newSamples().values[0]
+	at := func(ms int64) time.Time { return time.UnixMilli(1_800_000_000_000 + ms) }
+	note := func(meant, seen int64) {
+		t.Helper()
+		if err := o.note(stamp(value, at(meant)), at(seen)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	note(0, 9_000) // no window yet
+	o.from.Store(at(1_000).UnixNano())
+	note(999, 9_000)
+	note(1_000, 1_010)
+	o.until.Store(at(2_000).UnixNano())
+	note(1_999, 61_999) // a minute late
+	note(2_000, 9_000)
+	if n, most := o.late.TotalCount(), o.late.Max(); n != 2 || most < 59_900_000 || most > 60_100_000 || o.seen.Load() != 5 {
+		t.Errorf("%d count, the latest by %d us, %d seen", n, most, o.seen.Load())
+	}
+}
+
 func TestEngineVerdicts(t *testing.T) {
 	for name, c := range map[string]struct {
 		id            string

@@ -230,22 +230,24 @@ func (c *contest) latency(ctx context.Context, ceiling time.Duration) error {
 	if _, err := s.rival.await(ctx, "ready", readyLimit); err != nil {
 		return err
 	}
-	length := max(3*time.Second, c.length()/2)
-	from := time.Now().Add(time.Second) // warm by then
-	running, stop := context.WithCancel(ctx)
-	h := hdrhistogram.New(1, int64(time.Minute/time.Microsecond), 3)
-	var g errgroup.Group
-	g.Go(func() error { return s.feed(running, c.sustained/2, func() {}) })
-	g.Go(func() error { return s.observe(running, from, h) })
-	time.Sleep(time.Until(from))
-	before, err1 := c.sampleAt(time.Now(), s.acked.Load(), s.rival.cmd.Process.Pid)
-	time.Sleep(length)
-	after, err2 := c.sampleAt(time.Now(), s.acked.Load(), s.rival.cmd.Process.Pid)
-	stop()
-	if err := errors.Join(err1, err2, g.Wait()); err != nil {
+	o := newObserver()
+	feeding, stopFeeding := context.WithCancel(ctx)
+	reading, stopReading := context.WithCancel(ctx)
+	var feeder, reader errgroup.Group
+	feeder.Go(func() error { return s.feed(feeding, c.sustained/2, func() {}) })
+	reader.Go(func() error { return s.observe(reading, o) })
+	before, after, err := s.window(ctx, o, max(3*time.Second, c.length()/2))
+	stopFeeding()
+	err = errors.Join(err, feeder.Wait())
+	if err == nil {
+		err = o.awaitAll(ctx, s.input.total) // those that are late count as well, and most
+	}
+	stopReading()
+	if err := errors.Join(err, reader.Wait()); err != nil {
 		s.rival.close()
 		return err
 	}
+	h := o.late
 	var t Turn
 	if err := t.take([]sample{before, after}); err != nil {
 		s.rival.close()
@@ -261,10 +263,65 @@ func (c *contest) latency(ctx context.Context, ceiling time.Duration) error {
 	return s.end(ctx)
 }
 
-// observe reads the output as it is committed and notes how late each record is that was meant to be sent after from.
-func (s *stage) observe(ctx context.Context, from time.Time, h *hdrhistogram.Histogram) error {
+// window waits until output flows and the stage is warm, opens the observer's window for a while, and samples at both ends.
+func (s *stage) window(ctx context.Context, o *observer, length time.Duration) (before, after sample, err error) {
+	if err := o.awaitAll(ctx, 1); err != nil {
+		return before, after, err
+	}
+	time.Sleep(time.Second)
+	if before, err = s.sampleAt(time.Now(), s.acked.Load(), s.rival.cmd.Process.Pid); err != nil {
+		return before, after, err
+	}
+	o.from.Store(before.at.UnixNano())
+	time.Sleep(length)
+	after, err = s.sampleAt(time.Now(), s.acked.Load(), s.rival.cmd.Process.Pid)
+	o.until.Store(after.at.UnixNano())
+	return before, after, err
+}
+
+// observer notes how late each record comes that was meant to be sent within its window.
+type observer struct {
+	from, until atomic.Int64 // nanoseconds since 1970
+	seen        atomic.Int64 // records in all
+	late        *hdrhistogram.Histogram
+}
+
+func newObserver() *observer {
+	o := &observer{late: hdrhistogram.New(1, int64(10*time.Minute/time.Microsecond), 3)}
+	o.from.Store(math.MaxInt64)
+	o.until.Store(math.MaxInt64)
+	return o
+}
+
+// awaitAll waits until n records have been seen.
+func (o *observer) awaitAll(ctx context.Context, n int64) error {
+	for limit := time.Now().Add(drainLimit); o.seen.Load() < n; time.Sleep(time.Millisecond) {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if time.Now().After(limit) {
+			return fmt.Errorf("%d of %d records have come out within %v", o.seen.Load(), n, drainLimit)
+		}
+	}
+	return nil
+}
+
+func (o *observer) note(value []byte, now time.Time) error {
+	meant, err := stamped(value)
+	if err != nil {
+		return err
+	}
+	o.seen.Add(1)
+	if at := meant.UnixNano(); at < o.from.Load() || at >= o.until.Load() {
+		return nil
+	}
+	return o.late.RecordValue(max(1, now.Sub(meant).Microseconds()))
+}
+
+// observe reads the output as it is committed.
+func (s *stage) observe(ctx context.Context, o *observer) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.ConsumeTopics(s.work.Output()), kgo.FetchMaxWait(100*time.Millisecond),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.MetadataMinAge(metadataMinAge))
 	if err != nil {
 		return fmt.Errorf("connecting: %w", err)
 	}
@@ -279,13 +336,7 @@ func (s *stage) observe(ctx context.Context, from time.Time, h *hdrhistogram.His
 		}
 		now := time.Now()
 		var failed error
-		fetches.EachRecord(func(r *kgo.Record) {
-			meant, err := stamped(r.Value)
-			if err == nil && meant.After(from) {
-				err = h.RecordValue(max(1, now.Sub(meant).Microseconds()))
-			}
-			failed = errors.Join(failed, err)
-		})
+		fetches.EachRecord(func(r *kgo.Record) { failed = errors.Join(failed, o.note(r.Value, now)) })
 		if failed != nil {
 			return failed
 		}
