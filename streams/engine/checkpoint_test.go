@@ -49,36 +49,35 @@ func onDisk(t *testing.T) {
 // TestOnDisk: what holds of engines with their state in memory holds of those with it on disk.
 func TestOnDisk(t *testing.T) {
 	for _, c := range []struct {
-		name  string
-		test  func(*testing.T)
-		kafka bool // on Apache Kafka too, where that is asked for: there each of these takes long
+		name string
+		test func(*testing.T)
 	}{
-		{name: "EveryInputHasOneOutputAcrossStarts", test: TestEveryInputHasOneOutputAcrossStarts},
-		{name: "AbortDropsTheOverlay", test: TestAbortDropsTheOverlayAndTheInputIsReadAgain},
-		{name: "AuditNoticesAKeptOverlay", test: TestAuditNoticesAKeptOverlay},
-		{name: "RetainedStateThatDoesNotMatch", test: TestRetainedStateThatDoesNotMatchTheOffsetsIsRestored},
-		{name: "ProduceFailureAborts", test: TestProduceFailureAborts},
-		{name: "Retry", test: TestRetryEndsTheRunAndLosesNothing},
-		{name: "OwnTopicEmissionAndTicks", test: TestOwnTopicEmissionAndTicks},
-		{name: "EndOfTransactionFails", test: TestEndOfTransactionFails},
-		{name: "Redrive", test: TestRedriveOfWhatCanBeDecodedNow},
-		{name: "Discard", test: TestDiscard},
-		{name: "ValueThatWasLeftInTheInput", test: TestValueThatWasLeftInTheInputIsRedriven},
-		{name: "Kill9WhileRedriving", test: TestKill9WhileRedriving},
-		{name: "Parking", test: TestFailedKeyIsParkedAndItsLaterRecordsQueueInOrder, kafka: true},
-		{name: "MembersComeAndGo", test: TestMembersComeAndGo},
-		{name: "KeptPartitionsAreNotRestoredAgain", test: TestKeptPartitionsAreNotRestoredAgain},
-		{name: "OracleCatchesMutants", test: TestOracleCatchesMutants},
-		{name: "ChangedGraph", test: TestChangedGraphIsRefused},
-		{name: "UnknownStateVersion", test: TestUnknownStateVersionIsRefused},
-		{name: "StateWithoutAGraph", test: TestStateWithoutAGraphIsTaken},
-		{name: "TornCommit", test: TestTornCommitStopsTheStart},
-		{name: "Kill9", test: TestKill9, kafka: true},
-		{name: "CutConnections", test: TestCutConnections, kafka: true},
+		{"EveryInputHasOneOutputAcrossStarts", TestEveryInputHasOneOutputAcrossStarts},
+		{"AbortDropsTheOverlay", TestAbortDropsTheOverlayAndTheInputIsReadAgain},
+		{"AuditNoticesAKeptOverlay", TestAuditNoticesAKeptOverlay},
+		{"RetainedStateThatDoesNotMatch", TestRetainedStateThatDoesNotMatchTheOffsetsIsRestored},
+		{"ProduceFailureAborts", TestProduceFailureAborts},
+		{"Retry", TestRetryEndsTheRunAndLosesNothing},
+		{"OwnTopicEmissionAndTicks", TestOwnTopicEmissionAndTicks},
+		{"EndOfTransactionFails", TestEndOfTransactionFails},
+		{"Redrive", TestRedriveOfWhatCanBeDecodedNow},
+		{"Discard", TestDiscard},
+		{"ValueThatWasLeftInTheInput", TestValueThatWasLeftInTheInputIsRedriven},
+		{"Kill9WhileRedriving", TestKill9WhileRedriving},
+		{"Parking", TestFailedKeyIsParkedAndItsLaterRecordsQueueInOrder},
+		{"MembersComeAndGo", TestMembersComeAndGo},
+		{"KeptPartitionsAreNotRestoredAgain", TestKeptPartitionsAreNotRestoredAgain},
+		{"OracleCatchesMutants", TestOracleCatchesMutants},
+		{"ChangedGraph", TestChangedGraphIsRefused},
+		{"UnknownStateVersion", TestUnknownStateVersionIsRefused},
+		{"StateWithoutAGraph", TestStateWithoutAGraphIsTaken},
+		{"TornCommit", TestTornCommitStopsTheStart},
+		{"Kill9", TestKill9},
+		{"CutConnections", TestCutConnections},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onDisk(t)
-			if !c.kafka {
+			if !slices.Contains([]string{"Kill9", "CutConnections", "Parking"}, c.name) { // on Apache Kafka each takes long
 				t.Setenv(streamtest.KafkaEnv, "")
 			}
 			c.test(t)
@@ -166,22 +165,27 @@ func newStored(t *testing.T, cluster func(testing.TB) *streamtest.Cluster) *stor
 	s.cfg.Logger = slog.New(s.log)
 	s.run(6_000)
 	s.run(0) // the next start writes what is left in logs into tables
-	older := filepath.Join(t.TempDir(), "older")
-	if err := os.CopyFS(older, os.DirFS(s.cfg.Dir)); err != nil {
-		t.Fatal(err)
-	}
-	s.run(1_000)
-	err := os.RemoveAll(s.cfg.Dir)
-	if err == nil {
-		err = os.CopyFS(s.cfg.Dir, os.DirFS(older))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.behind(func() { s.run(1_000) })
 	s.log.mu.Lock()
 	s.log.lines = nil
 	s.log.mu.Unlock()
 	return s
+}
+
+// behind puts the files back to where they were before the work.
+func (s *stored) behind(work func()) {
+	s.t.Helper()
+	older := filepath.Join(s.t.TempDir(), "older")
+	if err := os.CopyFS(older, os.DirFS(s.cfg.Dir)); err != nil {
+		s.t.Fatal(err)
+	}
+	work()
+	if err := os.RemoveAll(s.cfg.Dir); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.CopyFS(s.cfg.Dir, os.DirFS(older)); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // run handles so many more records, in as many starts as that takes.
@@ -282,6 +286,10 @@ func TestDoubtfulStateIsRestoredInFull(t *testing.T) {
 		"interrupted": {func(s *stored) { s.spoil((*engine.StoredState).Unmark) }, "no mark"},
 		"not applied": {func(s *stored) { // the side changelog is taken to have been read
 			last := lastOf(s.c, side)
+			for tellsApplied(last) { // reading it alone would be reading enough
+				s.behind(func() { s.run(storedKeys) })
+				last = lastOf(s.c, side)
+			}
 			p := int32(0)
 			s.spoil(func(st *engine.StoredState) { st.ClaimSide(last[p]); p++ })
 		}, "torn commit"},
@@ -320,6 +328,16 @@ func TestDoubtfulStateIsRestoredInFull(t *testing.T) {
 			}
 		})
 	}
+}
+
+// tellsApplied: the offset that a state has applied is one of its records, in no order with the others of a commit.
+func tellsApplied(last map[int32]*kgo.Record) bool {
+	for _, r := range last {
+		if k, err := engine.DecodeSideKey(r.Key); err == nil && k.Kind == engine.AppliedKind {
+			return true
+		}
+	}
+	return false
 }
 
 // lastOf is the last record of each partition that carries state.
@@ -448,6 +466,14 @@ func TestAuditCatchesStateStoredBeforeItsCommit(t *testing.T) {
 	}
 }
 
+func TestNegativeCacheIsRefused(t *testing.T) {
+	cfg := testConfig([]string{"127.0.0.1:1"})
+	cfg.CacheBytes = -1
+	if _, err := engine.New(cfg, count); err == nil || !strings.Contains(err.Error(), "CacheBytes is -1") {
+		t.Errorf("New says %v", err)
+	}
+}
+
 // TestFolderIsTakenOnce: two processes on one folder would spoil it.
 func TestFolderIsTakenOnce(t *testing.T) {
 	onDisk(t)
@@ -466,6 +492,41 @@ func TestFolderIsTakenOnce(t *testing.T) {
 	}
 	c.Produce(inputs(400, 40)...)
 	finish(t, c, r)
+}
+
+// TestStateOutlivesAHungCallback: a callback that wakes up after its engine has given up finds its state still there.
+func TestStateOutlivesAHungCallback(t *testing.T) {
+	onDisk(t)
+	c := newCluster(t)
+	cfg := testConfig(c.Addrs)
+	cfg.CallbackTimeout = 200 * time.Millisecond
+	wake, woken := make(chan struct{}), make(chan error, 1)
+	c.Produce(record("acc-1", "a"))
+	r := start(t, cfg, count)
+	r.caughtUp(c)
+	r.stop()
+	c.Produce(record("acc-1", "b"))
+	err := start(t, cfg, func(ctx *engine.Context, _ []byte) (err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				err = fmt.Errorf("panic: %v", v)
+			}
+			woken <- err
+		}()
+		<-wake
+		if n := len(ctx.Side(engine.ScopeKey).Scan("seen", "", "", 0)); n != 1 {
+			return fmt.Errorf("%d side records", n)
+		}
+		return nil
+	}).wait()
+	if !errors.Is(err, engine.ErrCallbackDeadline) {
+		t.Fatalf("ended with %v", err)
+	}
+	time.Sleep(100 * time.Millisecond) // for what must not happen
+	close(wake)
+	if err := <-woken; err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestReturnIsCaughtUpFromDisk: partitions that moved to another member and come back are restored from what they left.

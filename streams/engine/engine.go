@@ -104,8 +104,11 @@ func (e *Engine) consume(ctx context.Context, tables *lookups, folder *folder) e
 		parts[i] = newPartition(int32(i), &e.cfg, e.callback, tables)
 	}
 	err := newSession(e, parts, folder).run(ctx)
-	if folder == nil || folder.abandoned {
+	if folder == nil {
 		return err
+	}
+	if folder.abandoned = folder.abandoned || errors.Is(err, ErrCallbackDeadline); folder.abandoned {
+		return err // what hangs may wake up, and must find its database open
 	}
 	for _, p := range parts {
 		p.reset()

@@ -89,7 +89,6 @@ func TestContradictoryConfigIsRefused(t *testing.T) {
 		"CommitInterval is -1s":    func(c *engine.Config) { c.CommitInterval = -time.Second },
 		"no Brokers":               func(c *engine.Config) { c.Brokers = nil },
 		"more than a third":        func(c *engine.Config) { c.HeartbeatInterval = c.SessionTimeout + time.Hour },
-		"CacheBytes is -1":         func(c *engine.Config) { c.CacheBytes = -1 },
 		"RecordsMax is -1":         func(c *engine.Config) { c.RecordsMax = -1 },
 	} {
 		cfg := testConfig([]string{"127.0.0.1:1"})
