@@ -104,11 +104,12 @@ func (e *Engine) consume(ctx context.Context, tables *lookups, folder *folder) e
 		parts[i] = newPartition(int32(i), &e.cfg, e.callback, tables)
 	}
 	err := newSession(e, parts, folder).run(ctx)
-	if folder == nil {
+	if folder == nil || folder.abandoned {
 		return err
 	}
-	if folder.abandoned = folder.abandoned || errors.Is(err, ErrCallbackDeadline); folder.abandoned {
-		return err // what hangs may wake up, and must find its database open
+	if errors.Is(err, ErrCallbackDeadline) { // it may wake up, and must find its database open
+		folder.abandoned = true
+		return err
 	}
 	for _, p := range parts {
 		p.reset()
