@@ -79,6 +79,9 @@ func TestOnDisk(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onDisk(t)
+			if !slices.Contains([]string{"Kill9", "CutConnections", "Parking"}, c.name) { // on Apache Kafka each takes long
+				t.Setenv(streamtest.KafkaEnv, "")
+			}
 			c.test(t)
 		})
 	}
@@ -156,10 +159,10 @@ func countAndLook(ctx *engine.Context, value []byte) error {
 
 // newStored handles two batches of records, and puts the files back to where they were after the first one: what is on disk
 // is an older state, as it is after a crash or an absence, and the changelogs go on behind it.
-func newStored(t *testing.T) *stored {
+func newStored(t *testing.T, cluster func(testing.TB) *streamtest.Cluster) *stored {
 	t.Helper()
 	onDisk(t)
-	c := newCluster(t)
+	c := cluster(t)
 	s := &stored{t: t, c: c, cfg: testConfig(c.Addrs), log: newJournal()}
 	s.cfg.Logger = slog.New(s.log)
 	s.run(6_000)
@@ -245,7 +248,7 @@ func (s *stored) files(ending string) []string {
 }
 
 func TestOlderStateIsCaughtUp(t *testing.T) {
-	s := newStored(t)
+	s := newStored(t, newCluster)
 	reg := prometheus.NewRegistry()
 	s.cfg.Registerer = reg
 	s.run(500)
@@ -310,7 +313,7 @@ func TestDoubtfulStateIsRestoredInFull(t *testing.T) {
 		}, "removed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStored(t)
+			s := newStored(t, func(tb testing.TB) *streamtest.Cluster { return newFake(tb) }) // the files are what matters here
 			c.spoil(s)
 			s.run(500)
 			s.run(500)
@@ -422,7 +425,7 @@ func TestAuditCatchesWrongPositions(t *testing.T) {
 		}, mutants: []func(*engine.Engine){(*engine.Engine).TrustAnything}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStored(t)
+			s := newStored(t, newCluster)
 			c.spoil(s)
 			s.run(600, c.mutants...)
 			if s.log.fromDisk() != partitions {
@@ -465,6 +468,14 @@ func TestAuditCatchesStateStoredBeforeItsCommit(t *testing.T) {
 	}
 }
 
+func TestNegativeCacheIsRefused(t *testing.T) {
+	cfg := testConfig([]string{"127.0.0.1:1"})
+	cfg.CacheBytes = -1
+	if _, err := engine.New(cfg, count); err == nil || !strings.Contains(err.Error(), "CacheBytes is -1") {
+		t.Errorf("New says %v", err)
+	}
+}
+
 // TestFolderIsTakenOnce: two processes on one folder would spoil it.
 func TestFolderIsTakenOnce(t *testing.T) {
 	onDisk(t)
@@ -483,6 +494,41 @@ func TestFolderIsTakenOnce(t *testing.T) {
 	}
 	c.Produce(inputs(400, 40)...)
 	finish(t, c, r)
+}
+
+// TestStateOutlivesAHungCallback: a callback that wakes up after its engine has given up finds its state still there.
+func TestStateOutlivesAHungCallback(t *testing.T) {
+	onDisk(t)
+	c := newCluster(t)
+	cfg := testConfig(c.Addrs)
+	cfg.CallbackTimeout = 200 * time.Millisecond
+	wake, woken := make(chan struct{}), make(chan error, 1)
+	c.Produce(record("acc-1", "a"))
+	r := start(t, cfg, count)
+	r.caughtUp(c)
+	r.stop()
+	c.Produce(record("acc-1", "b"))
+	err := start(t, cfg, func(ctx *engine.Context, _ []byte) (err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				err = fmt.Errorf("panic: %v", v)
+			}
+			woken <- err
+		}()
+		<-wake
+		if n := len(ctx.Side(engine.ScopeKey).Scan("seen", "", "", 0)); n != 1 {
+			return fmt.Errorf("%d side records", n)
+		}
+		return nil
+	}).wait()
+	if !errors.Is(err, engine.ErrCallbackDeadline) {
+		t.Fatalf("ended with %v", err)
+	}
+	time.Sleep(100 * time.Millisecond) // for what must not happen
+	close(wake)
+	if err := <-woken; err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestReturnIsCaughtUpFromDisk: partitions that moved to another member and come back are restored from what they left.

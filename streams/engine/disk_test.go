@@ -28,20 +28,43 @@ func memFolder(t *rapid.T) *folder {
 	return f
 }
 
-// crash ends the process, or the machine: then some of what was not synced is gone.
+func (p *played) now() time.Time {
+	if f := p.part.folder; f != nil {
+		return f.now()
+	}
+	return time.Now()
+}
+
+// backUp keeps a copy of the files now and then, for somebody to put it back.
+func (p *played) backUp() {
+	if f := p.part.folder; f != nil && rapid.IntRange(0, 3).Draw(p.t, "backup") == 0 {
+		if files, ok := f.fs.(*vfs.MemFS); ok {
+			p.older = files.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
+		}
+	}
+}
+
+// crash ends the process, or the machine: then some of what was not synced is gone. It may take long until the next start.
 func (p *played) crash() {
 	f := p.part.folder
 	if f == nil {
 		p.part.reset()
 		return
 	}
+	if p.late = rapid.IntRange(0, 5).Draw(p.t, "absence") == 5; p.late {
+		before := f.now
+		f.now = func() time.Time { return before().Add((retentionShare + 1) * f.keeps) }
+	}
 	files, ok := f.fs.(*vfs.MemFS)
 	if !ok {
 		p.t.Fatal("not a disk that can crash")
 	}
-	lost := rapid.SampledFrom([]int{-1, -1, 100, 50, 0}).Draw(p.t, "per cent kept of what was not synced")
-	if lost >= 0 {
-		files = files.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: lost, RNG: rand.New(rand.NewPCG(rapid.Uint64().Draw(p.t, "seed"), 1))})
+	switch kept := rapid.SampledFrom([]int{-2, -1, 100, 50, 0}).Draw(p.t, "per cent kept of what was not synced"); {
+	case kept == -2 && p.older != nil:
+		files = p.older
+		p.older = nil
+	case kept >= 0:
+		files = files.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: rand.New(rand.NewPCG(rapid.Uint64().Draw(p.t, "seed"), 1))})
 	}
 	p.part.reset()
 	f.fs = files
@@ -183,4 +206,39 @@ func FuzzDecodeMark(f *testing.F) {
 	m := mark{at: time.UnixMilli(1), origin: "o"}
 	f.Add(m.encode())
 	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = decodeMark(b) }) // must not panic, whatever lies on the disk
+}
+
+// TestDeletionsThatWereCompactedAway: an older state has a record whose deletion is in no changelog any more.
+func TestDeletionsThatWereCompactedAway(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := memFolder(t)
+		files, ok := f.fs.(*vfs.MemFS)
+		if !ok {
+			t.Fatal("not a disk that can be copied")
+		}
+		p := partitionOn(t, f)
+		const key = "\x01\x01kgone"
+		p.side.put(key, []byte("old"))
+		if err := p.commit(f.now()); err != nil {
+			t.Fatal(err)
+		}
+		p.reset() // so that all is in the files
+		older := files.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
+		p = partitionOn(t, f)
+		p.side.put(key, nil)
+		if err := p.commit(f.now()); err != nil {
+			t.Fatal(err)
+		}
+		p.reset()
+		f.fs = older
+		late := rapid.Bool().Draw(t, "late") // then compaction took the deletion
+		if late {
+			f.now = func() time.Time { return time.Now().Add(retentionShare*f.keeps + time.Minute) }
+		}
+		p = partitionOn(t, f)
+		defer p.reset()
+		if gone := p.side.get(key) == nil; gone != late {
+			t.Fatalf("late is %v, the record is gone: %v", late, gone)
+		}
+	})
 }

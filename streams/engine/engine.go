@@ -131,6 +131,10 @@ func (e *Engine) consume(ctx context.Context, tables *lookups, joined *joins, fo
 	if folder == nil || folder.abandoned {
 		return err
 	}
+	if errors.Is(err, ErrCallbackDeadline) { // it may wake up, and must find its database open
+		folder.abandoned = true
+		return err
+	}
 	for _, p := range parts {
 		p.reset()
 	}
