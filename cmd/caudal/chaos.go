@@ -35,6 +35,7 @@ func chaosCommand() *cobra.Command {
 	f.IntVar(&o.Kafka, "kafka", 0, "start Apache Kafka of 1 or 3 brokers (needs Java 17 and Maven)")
 	f.Int32Var(&o.Partitions, "partitions", o.Partitions, "partitions of the topics")
 	f.StringVar(&o.Engine, "engine", o.Engine, "caudal, or stock-goka to see what is compared")
+	f.StringVar(&o.State, "state", o.State, "where workers keep their state beside the accounts: disk or memory")
 	f.StringVar(&o.Work, "work", "", "folder of broker and logs, which stays; default: a temporary one, kept where something is wrong")
 	f.DurationVar(&o.Stall, "stall", o.Stall, "end the run after this long without a decision")
 	f.StringSliceVar(&o.Only, "only", nil, "only these kinds of faults")

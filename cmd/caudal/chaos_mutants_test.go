@@ -35,7 +35,7 @@ func TestMutants(t *testing.T) {
 	} {
 		t.Run(m.name, func(t *testing.T) {
 			for _, seed := range strings.Split("123", "")[:mutantSeeds] {
-				args := append([]string{"--payments", "6000", "--faults", "8", "--only", m.faults, "--seed", seed, "--stall", "10s"}, m.more...)
+				args := append([]string{"--payments", "6000", "--faults", "8", "--only", m.faults, "--state", "memory", "--seed", seed, "--stall", "10s"}, m.more...)
 				r, status := attack(t, engine.MutantEnv+"="+m.name, args...)
 				if status == 1 && !r.Passed && m.found(r) {
 					return

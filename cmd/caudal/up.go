@@ -44,6 +44,7 @@ func upCommand() *cobra.Command {
 	f.StringVarP(&o.Output, "output", "o", "table", "table or json")
 	f.StringSliceVar(&o.Roles, "roles", nil, "run only these roles: ingress, streams, sinks (for measuring them apart)")
 	f.IntVar(&o.Workers, "workers", 1, "streams workers: processes that share the partitions")
+	f.StringVar(&o.State, "state", up.StateDisk, "where workers keep their state beside the accounts: disk (in the data folder) or memory")
 	streamsFlags(c, &o.Streams)
 	f.StringVar(&o.Pprof, "pprof", "", "address of net/http/pprof, of the workers' under /worker/, /worker-1/ ... and the broker's under /broker/")
 	_ = f.MarkHidden("pprof") // the flag exists
@@ -79,6 +80,7 @@ func workerCommand() *cobra.Command {
 	f := c.Flags()
 	f.StringSliceVar(&o.Brokers, "brokers", nil, "Kafka brokers")
 	f.Int32Var(&o.Partitions, "partitions", topics.PartitionsDefault, "partitions of the topics")
+	f.StringVar(&o.StateDir, "state-dir", "", "folder for the state of this member alone, which shortens its starts (default: all state in memory)")
 	f.StringVar(&o.Instance, "instance", "0", "name of this member: its transactional and instance id, the same at every start")
 	streamsFlags(c, &o.StreamsOptions)
 	f.StringVar(&o.Admin, "admin", "127.0.0.1:0", "address of /metrics, /healthz, /readyz")

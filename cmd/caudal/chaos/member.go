@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
+	"github.com/caudalpay/caudal/cmd/caudal/up"
 	"github.com/caudalpay/caudal/schemas/topics"
 )
 
@@ -52,6 +53,8 @@ func newMember(ctx context.Context, number int, o *Options, brokers []string) (*
 	}
 	if o.Engine == EngineStock {
 		m.args = append(m.args, "--stock-goka")
+	} else if o.State == up.StateDisk {
+		m.args = append(m.args, "--state-dir", filepath.Join(o.Work, "state", fmt.Sprint(number)))
 	}
 	return m, nil
 }

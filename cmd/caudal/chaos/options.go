@@ -14,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/caudalpay/caudal/cmd/caudal/up"
 	"github.com/caudalpay/caudal/schemas/topics"
 )
 
@@ -34,6 +35,7 @@ type Options struct {
 	Kafka      int      // start Apache Kafka of that many brokers, 1 or 3; 0: no
 	Partitions int32
 	Engine     string
+	State      string // up.StateDisk or up.StateMemory, of the workers
 	Output     string // table or json
 
 	Work  string        // folder of broker and logs, which stays; empty: a temporary one, kept only where something is wrong
@@ -69,7 +71,7 @@ const perFaultMin = 200
 // Defaults are those of the flags.
 func Defaults() Options {
 	return Options{
-		Payments: 50_000, Faults: 30, Seed: 1, Members: 3, Partitions: topics.PartitionsDefault, Engine: EngineCaudal, Output: "table",
+		Payments: 50_000, Faults: 30, Seed: 1, Members: 3, Partitions: topics.PartitionsDefault, Engine: EngineCaudal, State: up.StateDisk, Output: "table",
 		Stall: 90 * time.Second,
 	}
 }
@@ -90,6 +92,7 @@ func (o *Options) Validate() error {
 	refuse(o.Kafka != 0 && o.Kafka != 1 && o.Kafka != 3, "--kafka is %d, not 1 or 3", o.Kafka)
 	refuse(o.Kafka != 0 && len(o.Brokers) > 0, "--kafka starts brokers and --brokers names some: choose one")
 	refuse(o.Engine != EngineCaudal && o.Engine != EngineStock, "--engine is %q, not %s or %s", o.Engine, EngineCaudal, EngineStock)
+	refuse(o.State != up.StateDisk && o.State != up.StateMemory, "--state is %q, not %s or %s", o.State, up.StateDisk, up.StateMemory)
 	refuse(o.Output != "table" && o.Output != "json", "--output is %q, not table or json", o.Output)
 	refuse(o.SessionTimeout < sessionMin, "--session-timeout is %v, at least %v", o.SessionTimeout, sessionMin)
 	for _, k := range o.Only {

@@ -26,6 +26,7 @@ type Options struct {
 	Replication       int16
 	Roles             []string // ingress, streams, sinks; empty: all
 	Workers           int      // streams workers, which share the partitions
+	State             string   // StateDisk or StateMemory: where the workers keep what lies beside their cells
 	Streams           StreamsOptions
 
 	Sample  bool // load the sample day
@@ -37,6 +38,12 @@ type Options struct {
 
 	Pprof string // address of the profiles of this process, the workers and the broker; empty: none
 }
+
+// Where the state of the streams workers lies; the changelogs hold all of it either way.
+const (
+	StateDisk   = "disk"   // in the data folder, so that a start reads little; memory is bounded
+	StateMemory = "memory" // a start reads all of it
+)
 
 // The roles of an installation.
 const (
@@ -60,6 +67,9 @@ func (o *Options) Validate() error {
 	}
 	if o.Partitions < 1 || o.Partitions > 64 {
 		errs = append(errs, fmt.Errorf("--partitions is %d: choose 1 to 64", o.Partitions))
+	}
+	if o.State != StateDisk && o.State != StateMemory {
+		errs = append(errs, fmt.Errorf("--state is %q: choose %s or %s", o.State, StateDisk, StateMemory))
 	}
 	if o.Workers < 1 || o.Workers > int(o.Partitions) {
 		errs = append(errs, fmt.Errorf("--workers is %d: choose 1 to %d, the number of partitions", o.Workers, o.Partitions))

@@ -20,7 +20,7 @@ func TestBusyAddress(t *testing.T) {
 	defer func() { _ = ln.Close() }() // only held
 	data := t.TempDir()
 	err = up.Run(t.Context(), up.Options{
-		Data: data, HTTP: ln.Addr().String(), ClickHouseHTTP: "127.0.0.1:0", Partitions: 16, Workers: 1, Replication: 1, Output: "table",
+		Data: data, HTTP: ln.Addr().String(), ClickHouseHTTP: "127.0.0.1:0", Partitions: 16, Workers: 1, State: up.StateDisk, Replication: 1, Output: "table",
 	}, io.Discard, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "--http") || !strings.Contains(err.Error(), ln.Addr().String()) {
 		t.Errorf("%v", err)

@@ -28,6 +28,7 @@ type WorkerOptions struct {
 	Partitions int32
 	Instance   string
 	Admin      string
+	StateDir   string // folder of this worker's state alone; empty: in memory
 	// Through is the address of a proxy that every connection to a broker goes through: it is told the broker's address in a
 	// line, and answers with a byte once it has reached it. Empty: none.
 	Through string
@@ -40,7 +41,7 @@ func (o WorkerOptions) engine() engine.Config {
 	id := topics.AccountsGroup + "-" + o.Instance
 	return engine.Config{
 		Brokers: o.Brokers, Partitions: o.Partitions, TransactionalID: id, InstanceID: id,
-		AcceptGraph: o.AcceptGraph, BrokerAssigns: o.BrokerAssigns, SessionTimeout: o.SessionTimeout, TransactionTimeout: o.TransactionTimeout,
+		Dir: o.StateDir, AcceptGraph: o.AcceptGraph, BrokerAssigns: o.BrokerAssigns, SessionTimeout: o.SessionTimeout, TransactionTimeout: o.TransactionTimeout,
 	}
 }
 

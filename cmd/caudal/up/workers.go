@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -73,7 +74,7 @@ func startWorkers(ctx context.Context, o Options, brokers []string, log *slog.Lo
 				Name: workerName(i),
 				Args: append([]string{
 					"worker", "--brokers", strings.Join(brokers, ","), "--partitions", fmt.Sprint(o.Partitions), "--instance", strconv.Itoa(i),
-				}, o.Streams.flags()...),
+				}, append(o.stateFlags(i), o.Streams.flags()...)...),
 				Nice: child.NiceWorker, LogFile: logFile(o, workerName(i)), StopTimeout: stopGrace + 2*time.Second,
 				PauseMin: 50 * time.Millisecond, PauseMax: 2 * time.Second, Logger: log,
 			})
@@ -84,6 +85,14 @@ func startWorkers(ctx context.Context, o Options, brokers []string, log *slog.Lo
 		return nil, errors.Join(fmt.Errorf("starting the streams workers: %w", err), started.stop(context.WithoutCancel(ctx)))
 	}
 	return started, nil
+}
+
+// stateFlags give each worker a folder of its own.
+func (o *Options) stateFlags(instance int) []string {
+	if o.State == StateMemory {
+		return nil
+	}
+	return []string{"--state-dir", filepath.Join(o.Data, "state", strconv.Itoa(instance))}
 }
 
 // stop ends them side by side: one after the other, each would hand its partitions to the next.
