@@ -63,7 +63,7 @@ kafka-down: ## end the Apache Kafka of KAFKA_DATA; what it holds stays
 test-kafka: build ## the engine's tests, killed workers, brokers and houses, an attack, and the sample day on Apache Kafka, BROKERS=1 or 3
 	@bin/caudal fetch
 	@CAUDAL_TEST_KAFKA=$(BROKERS) go test -count=1 -p 1 -v -timeout 25m ./streams/...
-	@CAUDAL_TEST_KAFKA=$(BROKERS) go test -count=1 -v -timeout 10m -run '^(TestKillUp|TestSampleDayCloses|TestChaos)$$' ./cmd/caudal -args -kills 2 -day-seed 1
+	@CAUDAL_TEST_KAFKA=$(BROKERS) go test -count=1 -v -timeout 10m -run '^(TestKillUp|TestSampleDayCloses|TestSampleDayWithThreeWorkers|TestChaos)$$' ./cmd/caudal -args -kills 2 -day-seed 1
 
 clean: ## remove what was built and the sample data
 	@rm -rf bin $(DATA)
