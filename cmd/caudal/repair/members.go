@@ -25,25 +25,32 @@ func (e *MembersError) Error() string {
 // coordinatorWait is for a broker that has just started, or moves the group's coordinator, or makes the topic it needs.
 const coordinatorWait = 30 * time.Second
 
-// lookAgain is soon enough to be borne and late enough for a living member that was put out of the group to be back.
-const lookAgain = 500 * time.Millisecond
+// A living member that was put out of the group, by a pause of its own or when another's session ended, comes back within
+// this time.
+const (
+	lookAgain  = 500 * time.Millisecond
+	emptyLooks = 5
+)
 
 // alone waits up to cfg.Patience for the sessions of dead members to end, and refuses to work beside any that is left. The
-// group must be found empty twice.
+// group must be found empty several times in a row.
 func alone(ctx context.Context, cfg Config, adm *kadm.Client) error {
-	told, empty := false, false
+	told, empty := false, 0
 	began := time.Now()
 	for until := began.Add(cfg.Patience); ; {
 		members, err := membersOf(ctx, adm)
-		twice := empty
-		empty = err == nil && len(members) == 0
+		if err == nil && len(members) == 0 {
+			empty++
+		} else {
+			empty = 0
+		}
 		switch {
 		case kerr.IsRetriable(err) && time.Since(began) < coordinatorWait:
 		case err != nil:
 			return err
-		case empty && twice:
+		case empty == emptyLooks:
 			return nil
-		case empty:
+		case empty > 0:
 		case !time.Now().Before(until):
 			return &MembersError{Members: members}
 		case !told:
