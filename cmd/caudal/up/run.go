@@ -56,6 +56,10 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 	defer room.Wait()
 	defer leave()
 	in, err := start(ctx, o, stderr, log)
+	if err != nil && !o.Once && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		_, _ = fmt.Fprintln(stderr, "\nstopped before it was up") // the terminal may be gone
+		return nil
+	}
 	if err != nil {
 		return err
 	}
