@@ -53,7 +53,7 @@ func (c Control) Record(input string, partition int32, key []byte) (*kgo.Record,
 		{Key: ControlHeader, Value: []byte(c.Verb)}, {Key: ControlByHeader, Value: []byte(c.By)}, {Key: ControlReasonHeader, Value: []byte(c.Reason)},
 	}}
 	if c.Verb == Discard {
-		r.Headers = append(r.Headers, offsetHeader(ControlOffsetHeader, c.Offset))
+		r.Headers = append(r.Headers, numberHeader(ControlOffsetHeader, c.Offset))
 	}
 	if parsed, err := parseControl(r); err != nil {
 		return nil, err
@@ -66,8 +66,8 @@ func (c Control) Record(input string, partition int32, key []byte) (*kgo.Record,
 // IsControl tells whether a record of the input is for the engine itself.
 func IsControl(r *kgo.Record) bool { return controlHeader(r, ControlHeader) != nil }
 
-func offsetHeader(name string, offset int64) kgo.RecordHeader {
-	return kgo.RecordHeader{Key: name, Value: strconv.AppendInt(nil, offset, 10)}
+func numberHeader(name string, n int64) kgo.RecordHeader {
+	return kgo.RecordHeader{Key: name, Value: strconv.AppendInt(nil, n, 10)}
 }
 
 // controlHeader is the first of that name, nil if there is none.

@@ -29,7 +29,7 @@ type Engine struct {
 	// believed tells whether a restored state is what the group has committed.
 	believed func(p *partition, committed int64) bool
 	// doubt is what follows from a commit whose outcome is unknown.
-	doubt func(s *session, records int, err error) error
+	doubt func(s *session, err error) error
 	// end ends the open transaction together with the offsets that were read in it; work runs the group on its partitions.
 	// Builds with mutants replace the one, NewStock the other.
 	end  func(ctx context.Context, s *session, try kgo.TransactionEndTry) (committed bool, err error)
@@ -51,7 +51,7 @@ func New(cfg Config, cb Callback) (*Engine, error) {
 		retained: func(p *partition, at int64) bool { return p.applied == at },
 		reaches:  func(value, fence string) bool { return value == fence },
 		believed: func(p *partition, committed int64) bool { return p.applied == committed },
-		doubt:    func(_ *session, _ int, err error) error { return fmt.Errorf("%w: %w", ErrUnknownCommit, err) },
+		doubt:    func(_ *session, err error) error { return fmt.Errorf("%w: %w", ErrUnknownCommit, err) },
 		end: func(ctx context.Context, s *session, try kgo.TransactionEndTry) (bool, error) {
 			return s.tx.End(ctx, try)
 		},

@@ -139,7 +139,7 @@ func (s *StoredState) Save() error {
 // TrustDoubt makes an engine wrong on purpose: what it wrote in a transaction whose outcome is unknown counts as committed. The
 // client refuses to go on from there by itself: the engine makes it.
 func (e *Engine) TrustDoubt() {
-	e.doubt = func(s *session, _ int, _ error) error {
+	e.doubt = func(s *session, _ error) error {
 		for _, p := range s.running {
 			keepOverlay(p)
 		}

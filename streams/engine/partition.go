@@ -99,7 +99,8 @@ type tally struct{ dead, redriven, discarded int }
 func newPartition(id int32, cfg *Config, cb Callback, lk *lookups) *partition {
 	p := &partition{
 		id: id, count: cfg.Partitions, input: cfg.Input, outputs: cfg.Outputs, deadLetters: cfg.DeadLetters,
-		attributable: cfg.Attributable, callback: cb, visitors: cfg.Visitors, hasher: cfg.Hasher(), lookups: lk, joined: map[string]*followed{}, clientOptions: cfg.clientOptions,
+		attributable: cfg.Attributable, callback: cb, visitors: cfg.Visitors, hasher: cfg.Hasher(), lookups: lk,
+		joined: map[string]*followed{}, clientOptions: cfg.clientOptions,
 		stepMax:    stepRecordsMax,
 		log:        cfg.Logger.With("group", cfg.Group, "topic", cfg.Input, "partition", id),
 		appliedKey: string(SideKey{Scope: ScopePartition, Kind: AppliedKind, ID: cfg.Input}.Encode()),
@@ -199,9 +200,7 @@ func (p *partition) handle(r *kgo.Record, key string) error {
 		p.keep()
 		return nil
 	}
-	p.cells.revert()
-	p.side.revert()
-	if _, retry := errors.AsType[*RetryError](err); retry {
+	if p.undo(err) {
 		return fmt.Errorf("handling record %d of partition %d: %w", r.Offset, p.id, err)
 	}
 	if canPark {
@@ -224,6 +223,14 @@ func (p *partition) call(cb Callback, r *kgo.Record, key string) (err error) {
 	p.context.record, p.context.key = r, key
 	p.context.emits = p.context.emits[:0]
 	return cb(&p.context, r.Value)
+}
+
+// undo takes back what a callback did that failed, and tells whether it is to be tried again.
+func (p *partition) undo(failed error) (again bool) {
+	p.cells.revert()
+	p.side.revert()
+	_, again = errors.AsType[*RetryError](failed)
+	return again
 }
 
 // keep makes the callback's work part of the transaction.

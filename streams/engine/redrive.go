@@ -128,9 +128,7 @@ func (p *partition) redrive(key string, e Entry) (at int64, failed, err error) {
 		p.tally.redriven++
 		return at, nil, nil
 	}
-	p.cells.revert()
-	p.side.revert()
-	if _, retry := errors.AsType[*RetryError](failed); retry {
+	if p.undo(failed) {
 		return at, nil, fmt.Errorf("redriving record %d of partition %d: %w", r.Offset, p.id, failed)
 	}
 	parked.Reason = failed.Error()
@@ -147,7 +145,7 @@ func (p *partition) discard(act *Act, key string) (problem string) {
 		return fmt.Sprintf("no record of offset %d is parked under this key", act.Offset)
 	}
 	headers := []kgo.RecordHeader{
-		{Key: DeadBy, Value: []byte(act.By)}, {Key: DeadWhy, Value: []byte(act.Reason)}, offsetHeader(DeadControl, act.At),
+		{Key: DeadBy, Value: []byte(act.By)}, {Key: DeadWhy, Value: []byte(act.Reason)}, numberHeader(DeadControl, act.At),
 	}
 	parked, err := DecodeParked(stored)
 	if err != nil { // then the letter holds what is stored
@@ -231,7 +229,7 @@ func (p *partition) produceStep(act *Act) {
 	out := p.record()
 	out.Topic, out.Partition, out.Key = p.input, p.id, act.Key
 	out.Headers = []kgo.RecordHeader{
-		{Key: ControlHeader, Value: []byte(step)}, offsetHeader(controlActHeader, act.At), offsetHeader(controlStepHeader, act.Steps),
+		{Key: ControlHeader, Value: []byte(step)}, numberHeader(controlActHeader, act.At), numberHeader(controlStepHeader, act.Steps),
 	}
 	p.produce(out)
 }

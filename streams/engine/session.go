@@ -413,7 +413,7 @@ func (s *session) commit(ctx context.Context, records int) error {
 	case err != nil && failed != nil:
 		return fmt.Errorf("aborting after %w: %w", *failed, err)
 	case err != nil:
-		return s.engine.doubt(s, records, err)
+		return s.engine.doubt(s, err)
 	case failed != nil:
 		s.metrics.aborts.Inc()
 		return fmt.Errorf("%w: %w", errAborted, *failed)

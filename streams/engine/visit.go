@@ -48,13 +48,9 @@ func (p *partition) visitRecord(verb Verb, of *kgo.Record, v Visited) *kgo.Recor
 		{Key: ControlHeader, Value: []byte(verb)},
 		{Key: visitNameHeader, Value: controlHeader(of, visitNameHeader)},
 		{Key: visitIDHeader, Value: controlHeader(of, visitIDHeader)},
-		countHeader(visitVisitedHeader, v.Visited), countHeader(visitSkippedHeader, v.Skipped), countHeader(visitFailedHeader, v.Failed),
+		numberHeader(visitVisitedHeader, v.Visited), numberHeader(visitSkippedHeader, v.Skipped), numberHeader(visitFailedHeader, v.Failed),
 	}
 	return out
-}
-
-func countHeader(name string, n int64) kgo.RecordHeader {
-	return kgo.RecordHeader{Key: name, Value: strconv.AppendInt(nil, n, 10)}
 }
 
 // visited reads the counts of a visit's record; the first has none.
@@ -122,9 +118,7 @@ func (p *partition) visitOne(r *kgo.Record, key string, visitor Callback) (faile
 		p.keep()
 		return false, nil
 	}
-	p.cells.revert()
-	p.side.revert()
-	if _, retry := errors.AsType[*RetryError](err); retry {
+	if p.undo(err) {
 		return true, fmt.Errorf("visiting %q in partition %d: %w", key, p.id, err)
 	}
 	p.bury(&shown, err.Error())
