@@ -14,11 +14,9 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/caudalpay/caudal/cmd/caudal/extent"
 	"github.com/caudalpay/caudal/streams/engine/enginebench"
 )
 
@@ -510,24 +508,11 @@ func (c *contest) auditHeld(ctx context.Context, w enginebench.Work, keys int) e
 }
 
 func (c *contest) sideRecords(ctx context.Context, topic string) (n int, err error) {
-	ends, err := c.admin.ListEndOffsets(ctx, topic)
-	if err == nil {
-		err = ends.Error()
-	}
-	if err != nil {
-		return 0, fmt.Errorf("asking for the end of %s: %w", topic, err)
-	}
-	all := extent.Range{From: map[int32]kgo.Offset{}, End: map[int32]int64{}}
-	ends.Each(func(o kadm.ListedOffset) {
-		if o.Offset > 0 {
-			all.From[o.Partition], all.End[o.Partition] = kgo.NewOffset().AtStart(), o.Offset
-		}
-	})
-	err = extent.Read(ctx, topic, all, func(r *kgo.Record) error {
-		if !r.Attrs.IsControl() && len(r.Value) == enginebench.SideBytes {
+	err = c.records(ctx, topic, func(r *kgo.Record) error {
+		if len(r.Value) == enginebench.SideBytes {
 			n++
 		}
 		return nil
-	}, kgo.SeedBrokers(c.brokers...))
+	})
 	return n, err
 }

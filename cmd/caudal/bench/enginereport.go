@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"text/template"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -220,43 +218,21 @@ const engineMarkdown = `# {{.What}}, {{.At.Format "2006-01-02"}}
 
 {{.Markdown}}
 {{end}}
-` + "`inconclusive` means that the baseline alone varied by more than 1.5." + `
+` + inconclusiveMarkdown + `
 {{range .Notes}}
 - {{.}}
 {{- end}}
 
-## What limited it
-{{if not .Profiles}}
-No profile was taken: run with --profile DIR.
-{{end}}{{range .Profiles}}
-### {{.Part}}
-
-` + "```\n{{.Top}}```" + `
-{{end}}`
+` + limitedMarkdown
 
 func (r *EngineReport) writeMarkdown() error {
-	if err := os.MkdirAll(r.options.Report, 0o755); err != nil { //nolint:gosec // documents
-		return fmt.Errorf("making the folder of reports: %w", err)
-	}
 	what := r.options.What
 	if r.options.Kafka > 0 {
 		what = fmt.Sprintf("%s-kafka-%d", what, r.options.Kafka)
 	}
-	f, err := os.Create(filepath.Join(r.options.Report, r.At.Format("2006-01-02")+"-"+what+".md")) //nolint:gosec // the operator names the folder
-	if err != nil {
-		return fmt.Errorf("writing the report: %w", err)
-	}
-	err = template.Must(template.New("report").Parse(engineMarkdown)).Execute(f, struct {
+	return writeMarkdown(r.options.Report, what, r.At, engineMarkdown, struct {
 		*EngineReport
 		What   string
 		Tables []titled
 	}{r, what, r.tables()})
-	if err != nil {
-		_ = f.Close() // the first error counts
-		return fmt.Errorf("writing the report: %w", err)
-	}
-	if err := f.Close(); err != nil {
-		return fmt.Errorf("writing the report: %w", err)
-	}
-	return nil
 }

@@ -293,23 +293,7 @@ func (c *contest) audit(ctx context.Context, e entrant, w enginebench.Work, b *b
 
 // read goes through the committed records of a topic that belong to keys of ours.
 func (c *contest) read(ctx context.Context, topic string, f func(key int, r *kgo.Record) error, keys int) error {
-	ends, err := c.admin.ListEndOffsets(ctx, topic)
-	if err == nil {
-		err = ends.Error()
-	}
-	if err != nil {
-		return fmt.Errorf("asking for the end of %s: %w", topic, err)
-	}
-	all := extent.Range{From: map[int32]kgo.Offset{}, End: map[int32]int64{}}
-	ends.Each(func(o kadm.ListedOffset) {
-		if o.Offset > 0 {
-			all.From[o.Partition], all.End[o.Partition] = kgo.NewOffset().AtStart(), o.Offset
-		}
-	})
-	return extent.Read(ctx, topic, all, func(r *kgo.Record) error {
-		if r.Attrs.IsControl() {
-			return nil
-		}
+	return c.records(ctx, topic, func(r *kgo.Record) error {
 		if engine.IsFence(r.Key) {
 			return nil
 		}
@@ -317,6 +301,23 @@ func (c *contest) read(ctx context.Context, topic string, f func(key int, r *kgo
 			return f(key, r)
 		}
 		return fmt.Errorf("%s holds a record under %q, which is no key of ours", topic, r.Key)
+	})
+}
+
+// records goes through the committed records of a topic.
+func (c *contest) records(ctx context.Context, topic string, f func(*kgo.Record) error) error {
+	ends, err := c.admin.ListEndOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("asking for the end of %s: %w", topic, err)
+	}
+	return extent.Read(ctx, topic, extent.Whole(ends), func(r *kgo.Record) error {
+		if r.Attrs.IsControl() {
+			return nil
+		}
+		return f(r)
 	}, kgo.SeedBrokers(c.brokers...))
 }
 

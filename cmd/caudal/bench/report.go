@@ -163,6 +163,20 @@ func (r *Report) spent() table.Writer {
 	return t
 }
 
+// What every report says alike.
+const (
+	inconclusiveMarkdown = "`inconclusive` means that the baseline alone varied by more than 1.5."
+
+	limitedMarkdown = `## What limited it
+{{if not .Profiles}}
+No profile was taken: run with --profile DIR.
+{{end}}{{range .Profiles}}
+### {{.Part}}
+
+` + "```\n{{.Top}}```" + `
+{{end}}`
+)
+
 const markdown = `# {{.What}}, {{.At.Format "2006-01-02"}}
 
     {{.Command}}
@@ -183,7 +197,7 @@ const markdown = `# {{.What}}, {{.At.Format "2006-01-02"}}
 
 {{.FiguresTable}}
 
-` + "`inconclusive` means that the baseline alone varied by more than 1.5." + `
+` + inconclusiveMarkdown + `
 
 ## Where the processor time goes
 
@@ -195,29 +209,25 @@ const markdown = `# {{.What}}, {{.At.Format "2006-01-02"}}
 |---|---|---|---|
 {{range .Temperatures}}| {{.At.Format "15:04:05"}} | {{printf "%.0f" .ProducePerS}} | {{printf "%.0f" .PostgresCommits}} | {{.Load}} |
 {{end}}
-## What limited it
-{{if not .Profiles}}
-No profile was taken: run with --profile DIR.
-{{end}}{{range .Profiles}}
-### {{.Part}}
-
-` + "```\n{{.Top}}```" + `
-{{end}}`
+` + limitedMarkdown
 
 func (r *Report) writeMarkdown() error {
-	if err := os.MkdirAll(r.options.Report, 0o755); err != nil { //nolint:gosec // documents
-		return fmt.Errorf("making the folder of reports: %w", err)
-	}
-	path := filepath.Join(r.options.Report, r.At.Format("2006-01-02")+"-"+r.options.What+".md")
-	f, err := os.Create(path) //nolint:gosec // the operator names the folder
-	if err != nil {
-		return fmt.Errorf("writing the report: %w", err)
-	}
-	err = template.Must(template.New("report").Parse(markdown)).Execute(f, struct {
+	return writeMarkdown(r.options.Report, r.options.What, r.At, markdown, struct {
 		*Report
 		What, FiguresTable, SpentTable string
 	}{r, r.options.What, r.figures().RenderMarkdown(), r.spent().RenderMarkdown()})
+}
+
+// writeMarkdown fills a template into the folder of reports, as DATE-WHAT.md.
+func writeMarkdown(folder, what string, at time.Time, text string, data any) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // documents
+		return fmt.Errorf("making the folder of reports: %w", err)
+	}
+	f, err := os.Create(filepath.Join(folder, at.Format("2006-01-02")+"-"+what+".md")) //nolint:gosec // the operator names the folder
 	if err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	if err := template.Must(template.New("report").Parse(text)).Execute(f, data); err != nil {
 		_ = f.Close() // the first error counts
 		return fmt.Errorf("writing the report: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strconv"
 	"time"
 
@@ -33,13 +34,11 @@ func (in *installation) read(ctx context.Context, draw io.Writer, topic string, 
 	if err != nil {
 		return err
 	}
-	all, total := extent.Range{From: map[int32]kgo.Offset{}, End: map[int32]int64{}}, int64(0)
-	ends.Each(func(o kadm.ListedOffset) {
-		if o.Offset > 0 && (partition == everyPartition || partition == o.Partition) {
-			all.From[o.Partition], all.End[o.Partition] = kgo.NewOffset().AtStart(), o.Offset
-			total += o.Offset
-		}
-	})
+	maps.DeleteFunc(ends[topic], func(p int32, _ kadm.ListedOffset) bool { return partition != everyPartition && partition != p })
+	all, total := extent.Whole(ends), int64(0)
+	for _, end := range all.End {
+		total += end
+	}
 	if total == 0 {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -17,6 +18,17 @@ const stall = 3 * time.Second
 type Range struct {
 	From map[int32]kgo.Offset
 	End  map[int32]int64
+}
+
+// Whole is all of one topic up to its listed ends.
+func Whole(ends kadm.ListedOffsets) Range {
+	all := Range{From: map[int32]kgo.Offset{}, End: map[int32]int64{}}
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			all.From[o.Partition], all.End[o.Partition] = kgo.NewOffset().AtStart(), o.Offset
+		}
+	})
+	return all
 }
 
 // Read hands over the committed records of a topic's range, in order per partition, until nothing is left or nothing comes.

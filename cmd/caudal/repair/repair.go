@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -126,13 +127,8 @@ func follow(ctx context.Context, cfg Config, adm *kadm.Client, topic string, f f
 	if err != nil {
 		return fmt.Errorf("listing the ends of %s: %w", topic, err)
 	}
-	all := extent.Range{From: map[int32]kgo.Offset{}, End: map[int32]int64{}}
-	ends.Each(func(o kadm.ListedOffset) {
-		if o.Offset > 0 && o.Partition < cfg.Partitions {
-			all.From[o.Partition], all.End[o.Partition] = kgo.NewOffset().AtStart(), o.Offset
-		}
-	})
-	return extent.Read(ctx, topic, all, func(r *kgo.Record) error {
+	maps.DeleteFunc(ends[topic], func(p int32, _ kadm.ListedOffset) bool { return p >= cfg.Partitions })
+	return extent.Read(ctx, topic, extent.Whole(ends), func(r *kgo.Record) error {
 		if r.Attrs.IsControl() {
 			return nil
 		}
