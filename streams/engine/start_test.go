@@ -220,10 +220,7 @@ func TestLookupWaitSeesWhatWasThereBeforeTheCall(t *testing.T) {
 // TestNoConnectionButOurs: every connection the broker accepts while an engine runs was dialled by franz-go.
 func TestNoConnectionButOurs(t *testing.T) {
 	var accepted, dialled atomic.Int64
-	c := newFake(t, kfake.ListenFn(func(network, address string) (net.Listener, error) {
-		l, err := net.Listen(network, address)
-		return counting{l, &accepted}, err
-	}))
+	c := newFake(t, streamtest.CountAccepted(&accepted))
 	c.Produce(inputs(100, 10)...)
 	accepted.Store(0)
 	cfg := testConfig(c.Addrs)
@@ -250,17 +247,4 @@ func TestNoConnectionButOurs(t *testing.T) {
 	if wrong := audit(c); len(wrong) > 0 {
 		t.Fatal(wrong)
 	}
-}
-
-type counting struct {
-	net.Listener
-	n *atomic.Int64
-}
-
-func (c counting) Accept() (net.Conn, error) {
-	conn, err := c.Listener.Accept()
-	if err == nil {
-		c.n.Add(1)
-	}
-	return conn, err
 }

@@ -205,10 +205,7 @@ func TestStockGokaFailsWhatOursPasses(t *testing.T) {
 // TestNoConnectionButOurs: every connection the broker accepts of a group, its visits, a view and an emitter was dialled by franz-go.
 func TestNoConnectionButOurs(t *testing.T) {
 	var accepted, dialled atomic.Int64
-	c := newFake(t, kfake.ListenFn(func(network, address string) (net.Listener, error) {
-		l, err := net.Listen(network, address)
-		return counting{l, &accepted}, err
-	}))
+	c := newFake(t, streamtest.CountAccepted(&accepted))
 	inTransaction(c)
 	script(c)
 	dialer := kgo.Dialer(func(ctx context.Context, network, host string) (net.Conn, error) {
@@ -246,17 +243,4 @@ func TestNoConnectionButOurs(t *testing.T) {
 	if a, d := accepted.Load(), dialled.Load(); a != d || d == 0 {
 		t.Fatalf("the broker accepted %d connections, franz-go dialled %d", a, d)
 	}
-}
-
-type counting struct {
-	net.Listener
-	n *atomic.Int64
-}
-
-func (c counting) Accept() (net.Conn, error) {
-	conn, err := c.Listener.Accept()
-	if err == nil {
-		c.n.Add(1)
-	}
-	return conn, err
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,6 +54,27 @@ func Start(tb testing.TB) *Cluster {
 		tb.Fatalf("%s is %q: choose 1 or 3 brokers, or leave it out for kfake", KafkaEnv, choice)
 		return nil
 	}
+}
+
+// CountAccepted makes kfake count the connections it accepts.
+func CountAccepted(n *atomic.Int64) kfake.Opt {
+	return kfake.ListenFn(func(network, address string) (net.Listener, error) {
+		l, err := net.Listen(network, address) //nolint:noctx // on loopback, for as long as the broker
+		return counting{l, n}, err
+	})
+}
+
+type counting struct {
+	net.Listener
+	n *atomic.Int64
+}
+
+func (c counting) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	if err == nil {
+		c.n.Add(1)
+	}
+	return conn, err
 }
 
 // Fake starts kfake whatever the environment says, for what only it can do: why names that.

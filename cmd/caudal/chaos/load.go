@@ -66,7 +66,7 @@ type load struct {
 
 func newLoad(o *Options, brokers []string) (*load, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerLinger(time.Millisecond),
-		kgo.MaxBufferedRecords(bufferedMax), kgo.MetadataMinAge(100*time.Millisecond), kgo.RecordPartitioner(partitionOrKey{kgo.StickyKeyPartitioner(nil)}))
+		kgo.MaxBufferedRecords(bufferedMax), kgo.MetadataMinAge(100*time.Millisecond), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		return nil, fmt.Errorf("connecting the load: %w", err)
 	}
@@ -81,25 +81,6 @@ func newLoad(o *Options, brokers []string) (*load, error) {
 	return l, nil
 }
 
-// partitionOrKey takes the record's partition where one is named: ticks have one each.
-type partitionOrKey struct{ kgo.Partitioner }
-
-const byKey = int32(-1)
-
-func (p partitionOrKey) ForTopic(t string) kgo.TopicPartitioner {
-	return topicPartitionOrKey{p.Partitioner.ForTopic(t)}
-}
-
-type topicPartitionOrKey struct{ kgo.TopicPartitioner }
-
-func (topicPartitionOrKey) RequiresConsistency(*kgo.Record) bool { return true }
-func (p topicPartitionOrKey) Partition(r *kgo.Record, n int) int {
-	if r.Partition != byKey {
-		return int(r.Partition)
-	}
-	return p.TopicPartitioner.Partition(r, n)
-}
-
 // open asks for every account and gives each enough to pay from.
 func (l *load) open(ctx context.Context) error {
 	for i, a := range l.accounts {
@@ -112,7 +93,7 @@ func (l *load) open(ctx context.Context) error {
 		cmd.Open = &payment.OpenAccount{
 			ExternalID: fmt.Sprint("account-", i), Kind: payment.AccountKindMerchant, Currencies: []string{"BRL"}, KYCLevel: 3, Policy: policy,
 		}
-		if err := l.send(ctx, byKey, key, &cmd); err != nil {
+		if err := l.sendKeyed(ctx, key, &cmd); err != nil {
 			return err
 		}
 	}
@@ -177,7 +158,7 @@ func (l *load) pay(ctx context.Context) error {
 		cmd := l.command(payment.KindRefund, of.Account())
 		cmd.PaymentID, cmd.Refund = of, &payment.RefundInstruction{AmountMinor: l.random.Int64N(3) * 50}
 		cmd.CommandID = string(payment.IDFrom(payment.KindRefund, cmd.Account, loadMerchant, key))
-		return l.send(ctx, byKey, string(cmd.Account), &cmd)
+		return l.sendKeyed(ctx, string(cmd.Account), &cmd)
 	}
 	kind := []payment.Kind{payment.KindPayIn, payment.KindPayOut, payment.KindTransfer}[l.random.IntN(3)]
 	cmd := l.command(kind, account)
@@ -196,7 +177,7 @@ func (l *load) pay(ctx context.Context) error {
 		}
 	default:
 	}
-	return l.send(ctx, byKey, string(account), &cmd)
+	return l.sendKeyed(ctx, string(account), &cmd)
 }
 
 func (l *load) remember(id payment.ID) {
@@ -216,6 +197,11 @@ func (l *load) tick(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// sendKeyed sends to the partition of the key.
+func (l *load) sendKeyed(ctx context.Context, key string, cmd *payment.Command) error {
+	return l.send(ctx, topics.Partition([]byte(key), l.partitions), key, cmd)
 }
 
 func (l *load) send(ctx context.Context, partition int32, key string, cmd *payment.Command) error {
