@@ -81,7 +81,7 @@ func clickhouse(t *testing.T, h *audittest.House, brokers []string) *chdriver.Op
 		t.Fatal(err)
 	}
 	s, err := chsink.New(chsink.Config{
-		ClickHouse: *opts, Name: chsink.DefaultName,
+		ClickHouse: *opts,
 		Config: decisionlog.Config{
 			Brokers: brokers, Partitions: []int32{0, 1, 2, 3}, RecordsMax: 1000, Linger: 5 * time.Millisecond,
 			Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),

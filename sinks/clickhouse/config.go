@@ -1,8 +1,9 @@
 // Package clickhouse takes decisions into the reporting store exactly once.
 //
-// The range of each batch is recorded in the store itself before the batch is inserted, and a restart repeats the
-// recorded range under the same insert token, which the store drops if it has it: also in the per-minute aggregates.
-// A range's number can be taken once only, so of two sinks one stops. ReplacingMergeTree by identity is the second net.
+// The range of each batch is recorded in the store itself before the batch is inserted, and a restart compares the
+// recorded range with the log and inserts what is missing, also in the per-minute aggregates, under the same insert
+// token: the store drops it if an earlier attempt comes in late. A range's number can be taken once only, so of two
+// sinks one stops. ReplacingMergeTree by identity is the second net. A store has one sink; shards have one each.
 // It refuses asynchronous inserts, and to skip a record.
 package clickhouse
 
@@ -21,13 +22,10 @@ type Config struct {
 
 	// ClickHouse must speak HTTP. An empty database or "default" means schemas/sql/clickhouse.Database.
 	ClickHouse chdriver.Options
-	// Name tells sinks with different partitions apart. It is part of what the store remembers: it never changes.
-	Name string
 }
 
 // The defaults. The store remembers 10,000 tokens per table: at one batch a second that is hours.
 const (
-	DefaultName       = "all"
 	DefaultRecordsMax = 20_000
 	DefaultLinger     = time.Second
 )
@@ -39,8 +37,6 @@ func (c Config) Validate() error {
 		return errors.New("no clickhouse address")
 	case c.ClickHouse.Protocol != chdriver.HTTP:
 		return errors.New("clickhouse must be reached over http")
-	case c.Name == "":
-		return errors.New("no name")
 	default:
 		return c.Config.Validate()
 	}

@@ -34,10 +34,13 @@ type row struct {
 	Next       []int64 `json:"next"`
 }
 
-// lastClaim is the newest range of this sink, with seq 0 where there is none.
-func lastClaim(ctx context.Context, conn driver.Conn, sink string) (claim, error) {
+// sinkName is the sink in the store's rows: there is one.
+const sinkName = "all"
+
+// lastClaim is the newest range, with seq 0 where there is none.
+func lastClaim(ctx context.Context, conn driver.Conn) (claim, error) {
 	return readClaim(conn.QueryRow(ctx, `SELECT seq, owner, partitions, first, next FROM sink_ranges
-WHERE sink = ? ORDER BY seq DESC LIMIT 1`, sink))
+WHERE sink = ? ORDER BY seq DESC LIMIT 1`, sinkName))
 }
 
 func readClaim(answer driver.Row) (claim, error) {
@@ -60,9 +63,10 @@ func readClaim(answer driver.Row) (claim, error) {
 // record takes the claim's number, durably, or ends with ErrNotOwner where another sink has it.
 // The insert's token is the number, so the store keeps the first of two and drops the second without a word: who has it
 // is read back. Our own earlier attempt, thought to be lost, can be the first as well: then this session ends and the
-// next one repeats what is recorded.
-func record(ctx context.Context, conn driver.Conn, sink string, c claim) error {
-	r := row{Sink: sink, Seq: c.seq, Owner: c.owner, Partitions: slices.Sorted(maps.Keys(c.next))}
+// next one repeats what is recorded. Nobody has it where the store died between the token and the row: the next attempt
+// has another token, again the same for all sinks.
+func record(ctx context.Context, conn driver.Conn, c claim) error {
+	r := row{Sink: sinkName, Seq: c.seq, Owner: c.owner, Partitions: slices.Sorted(maps.Keys(c.next))}
 	for _, p := range r.Partitions {
 		r.First, r.Next = append(r.First, c.first[p]), append(r.Next, c.next[p])
 	}
@@ -70,15 +74,25 @@ func record(ctx context.Context, conn driver.Conn, sink string, c claim) error {
 	if err != nil {
 		return fmt.Errorf("encoding a range: %w", err)
 	}
-	if err := conn.InsertFormat(exactlyOnce(ctx, token("range", sink, c.seq)), "JSONEachRow",
-		"INSERT INTO sink_ranges (sink, seq, owner, partitions, first, next)", bytes.NewReader(body)); err != nil {
-		return fmt.Errorf("recording a range: %w", err)
+	for attempt := range attemptsMost {
+		if err := conn.InsertFormat(exactlyOnce(ctx, token("range", c.seq, attempt)), "JSONEachRow",
+			"INSERT INTO sink_ranges (sink, seq, owner, partitions, first, next)", bytes.NewReader(body)); err != nil {
+			return fmt.Errorf("recording a range: %w", err)
+		}
+		got, err := readClaim(conn.QueryRow(ctx, `SELECT seq, owner, partitions, first, next FROM sink_ranges
+WHERE sink = ? AND seq >= ? ORDER BY seq LIMIT 1`, sinkName, c.seq))
+		if err != nil {
+			return err
+		}
+		if got.seq != 0 {
+			return c.compare(got)
+		}
 	}
-	got, err := readClaim(conn.QueryRow(ctx, `SELECT seq, owner, partitions, first, next FROM sink_ranges
-WHERE sink = ? AND seq >= ? ORDER BY seq LIMIT 1`, sink, c.seq))
-	if err != nil {
-		return err
-	}
+	return fmt.Errorf("recording range %d: it is not there after %d inserts", c.seq, attemptsMost)
+}
+
+// compare tells why the range that stands is not this one.
+func (c claim) compare(got claim) error {
 	if got.seq != c.seq || got.owner != c.owner {
 		return fmt.Errorf("%w: range %d is %q's", ErrNotOwner, c.seq, got.owner)
 	}
@@ -88,7 +102,14 @@ WHERE sink = ? AND seq >= ? ORDER BY seq LIMIT 1`, sink, c.seq))
 	return nil
 }
 
-func token(what, sink string, seq uint64) string { return fmt.Sprintf("%s/%s/%d", what, sink, seq) }
+// token names an insert: the same for whoever makes it. A further attempt has one of its own.
+func token(what string, seq uint64, attempt int) string {
+	name := fmt.Sprintf("%s/%s/%d", what, sinkName, seq)
+	if attempt == 0 {
+		return name
+	}
+	return fmt.Sprintf("%s/%d", name, attempt)
+}
 
 // exactlyOnce makes an insert synchronous and drops it where its token is known, in the table and behind its views.
 // A range holds an identity once and the view sums each block itself, so replacing and summing within the block, as

@@ -92,20 +92,21 @@ func (s *session) Write(ctx context.Context, batch *decisionlog.Batch) (taken, r
 	defer cancel()
 	now := claim{seq: s.last.seq + 1, owner: s.sink.owner, first: s.last.next, next: maps.Clone(s.last.next)}
 	maps.Copy(now.next, batch.Next)
-	if err := record(ctx, s.conn, s.sink.cfg.Name, now); err != nil {
+	if err := record(ctx, s.conn, now); err != nil {
 		return nil, nil, 0, err
 	}
 	s.last, s.sink.owned = now, true
-	if err := s.sink.insert(ctx, s.conn, now.seq, batch); err != nil {
+	s.sink.fill(batch, nil, nil)
+	if err := s.sink.insert(ctx, s.conn, token("batch", now.seq, 0)); err != nil {
 		return nil, nil, 0, err
 	}
 	return batch, nil, s.sink.facts.rows() + s.sink.lines.rows(), nil
 }
 
-// resume repeats the last recorded range, because nothing says whether its rows came in. A partition the store has not
-// seen begins at 0.
+// resume repeats the last recorded range, as far as its rows did not come in. A partition the store has not seen begins
+// at 0.
 func (s *Sink) resume(ctx context.Context, conn driver.Conn) (claim, error) {
-	last, err := lastClaim(ctx, conn, s.cfg.Name)
+	last, err := lastClaim(ctx, conn)
 	if err != nil {
 		return last, err
 	}
@@ -121,23 +122,35 @@ func (s *Sink) resume(ctx context.Context, conn driver.Conn) (claim, error) {
 	if err != nil {
 		return last, err
 	}
-	return last, s.insert(ctx, conn, last.seq, batch)
+	return last, s.mend(ctx, conn, last, batch)
 }
 
-// insert sends a batch's rows under the number of its range: the same rows in the same order each time.
-func (s *Sink) insert(ctx context.Context, conn driver.Conn, seq uint64, batch *decisionlog.Batch) error {
+// fill puts a batch's rows into the blocks, in the order of the log, without those of decisions that the store holds.
+func (s *Sink) fill(batch *decisionlog.Batch, facts, postings map[identity]bool) {
 	slices.SortFunc(batch.Entries, func(a, b decisionlog.Entry) int {
 		return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
 	})
 	s.facts.reset()
 	s.lines.reset()
 	for _, e := range batch.Entries {
-		if e.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_TICK {
+		if !stored(e) {
 			continue
 		}
-		s.facts.append(e)
-		s.lines.append(e)
+		at := identity{e.Partition, e.Offset}
+		if !facts[at] {
+			s.facts.append(e)
+		}
+		if !postings[at] {
+			s.lines.append(e)
+		}
 	}
+}
+
+// stored tells whether the store keeps a decision: all but those of ticks.
+func stored(e decisionlog.Entry) bool { return e.GetKind() != paymentsv1.CommandKind_COMMAND_KIND_TICK }
+
+// insert sends the blocks under a token.
+func (s *Sink) insert(ctx context.Context, conn driver.Conn, token string) error {
 	both, ctx := errgroup.WithContext(ctx)
 	for _, b := range []*block{&s.facts.block, &s.lines.block} {
 		if b.rows() == 0 {
@@ -148,7 +161,7 @@ func (s *Sink) insert(ctx context.Context, conn driver.Conn, seq uint64, batch *
 			if err != nil {
 				return err
 			}
-			if err := conn.InsertFormat(exactlyOnce(ctx, token("batch", s.cfg.Name, seq)), "Native", b.statement(), bytes.NewReader(data)); err != nil {
+			if err := conn.InsertFormat(exactlyOnce(ctx, token), "Native", b.statement(), bytes.NewReader(data)); err != nil {
 				return fmt.Errorf("inserting into %s: %w", b.table, err)
 			}
 			return nil

@@ -67,7 +67,7 @@ func runChild(text string) error {
 
 func config(opts chdriver.Options, brokers []string, recordsMax int) clickhouse.Config {
 	return clickhouse.Config{
-		ClickHouse: opts, Name: clickhouse.DefaultName,
+		ClickHouse: opts,
 		Config: decisionlog.Config{
 			Brokers: brokers, Partitions: []int32{0, 1, 2, 3}, RecordsMax: recordsMax, Linger: 20 * time.Millisecond,
 			Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), Registry: prometheus.NewRegistry(),

@@ -125,8 +125,8 @@ func (in *running) startSinks(ctx context.Context) (err error) {
 		return err
 	}
 	in.clickhouse, err = clickhouse.New(clickhouse.Config{
-		ClickHouse: *in.parts.ClickHouseOptions, Name: clickhouse.DefaultName,
-		Config: in.decisionLog(clickhouse.DefaultRecordsMax, clickhouse.DefaultLinger),
+		ClickHouse: *in.parts.ClickHouseOptions,
+		Config:     in.decisionLog(clickhouse.DefaultRecordsMax, clickhouse.DefaultLinger),
 	})
 	if err != nil {
 		return err

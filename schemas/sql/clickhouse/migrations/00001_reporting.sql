@@ -1,7 +1,8 @@
 -- Reporting, rebuilt from payments.decisions.v1 at any time. Money is Int64 minor units beside its currency.
 --
--- The identity of a row is (log_partition, log_offset[, line]). Exactly once comes from recorded ranges and insert
--- tokens (sink_ranges); ReplacingMergeTree by identity is the second net, so whoever reconciles reads the *_exact views.
+-- The identity of a row is (log_partition, log_offset[, line]). Exactly once comes from recorded ranges
+-- (sink_ranges), insert tokens and a comparison with the log at each start; ReplacingMergeTree by identity is the second
+-- net, so whoever reconciles reads the *_exact views.
 --
 -- ClickHouse has no transaction around these statements: each can be run again where a migration was cut off.
 
