@@ -33,6 +33,9 @@ type Config struct {
 	// predecessor, and different for every member of the group.
 	TransactionalID string
 	InstanceID      string
+	// Sessions is how many members of the group this process is: each has transactions of its own, so that while one
+	// commits, or waits for a broker, the others work. The first has the names above, the others append .1, .2 and so on.
+	Sessions int // 1
 
 	// Hasher must agree with Kafka's default partitioner (murmur2, top bit masked), which is used for producing.
 	Hasher func() hash.Hash32
@@ -61,7 +64,7 @@ type Config struct {
 	// order in memory.
 	Visitors map[string]Callback
 
-	// Dir is a folder for the state on disk, of this member alone; empty: all state is in memory. Cells stay in memory as well,
+	// Dir is a folder for the state on disk, of this process alone; empty: all state is in memory. Cells stay in memory as well,
 	// side records do not. The changelogs stay the truth: what is in the folder shortens restores, and may be removed while no
 	// process uses it.
 	Dir string
@@ -98,6 +101,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.BytesMax == 0 {
 		c.BytesMax = 16 << 20
+	}
+	if c.Sessions == 0 {
+		c.Sessions = 1
 	}
 	if c.CacheBytes == 0 {
 		c.CacheBytes = 256 << 20
@@ -141,6 +147,9 @@ func (c Config) Validate() error {
 	}
 	if c.Table == c.Side || c.Table == c.DeadLetters || c.Side == c.DeadLetters {
 		errs = append(errs, fmt.Errorf("table %q, side %q and dead letters %q must be three topics", c.Table, c.Side, c.DeadLetters))
+	}
+	if c.Sessions < 1 || c.Sessions > int(max(1, c.Partitions)) {
+		errs = append(errs, fmt.Errorf("%d Sessions: choose 1 to %d, one per partition", c.Sessions, c.Partitions))
 	}
 	if c.CacheBytes < 0 {
 		errs = append(errs, fmt.Errorf("CacheBytes is %d", c.CacheBytes))

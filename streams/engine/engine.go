@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync/atomic"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -20,6 +19,8 @@ type Engine struct {
 	metrics  *metrics
 	state    atomic.Pointer[string] // why it is not ready, nil if it is
 	holding  atomic.Int32           // partitions
+	// unsettled counts the members that have not had all that was assigned to them in work.
+	unsettled atomic.Int32
 	// rollback is what an abort does to a partition; the tests replace it to show that their audit notices.
 	rollback func(*partition)
 	// retained tells whether a partition's state is good for an assignment at an offset, reaches whether a fence record is the
@@ -33,7 +34,7 @@ type Engine struct {
 	// end ends the open transaction together with the offsets that were read in it; work runs the group on its partitions.
 	// Builds with mutants replace the one, NewStock the other.
 	end  func(ctx context.Context, s *session, try kgo.TransactionEndTry) (committed bool, err error)
-	work func(ctx context.Context, parts []*partition, joined *joins, folder *folder) error
+	work func(ctx context.Context, m *member) error
 }
 
 // New checks the configuration; it asks no broker.
@@ -56,9 +57,8 @@ func New(cfg Config, cb Callback) (*Engine, error) {
 			return s.tx.End(ctx, try)
 		},
 	}
-	e.work = func(ctx context.Context, parts []*partition, joined *joins, folder *folder) error {
-		return newSession(e, parts, joined, folder).run(ctx)
-	}
+	e.work = func(ctx context.Context, m *member) error { return newSession(e, m).run(ctx) }
+	e.unsettled.Store(int32(e.cfg.Sessions)) //nolint:gosec // at most one per partition
 	if err := e.mutate(); err != nil {
 		return nil, err
 	}
@@ -79,16 +79,27 @@ func (e *Engine) Partitions() int { return int(e.holding.Load()) }
 
 func (e *Engine) setState(why string) { e.state.Store(&why) }
 
+// settle notes that a member works.
+func (e *Engine) settle() {
+	if e.unsettled.Add(-1) <= 0 {
+		e.state.Store(nil)
+	}
+}
+
 // Run consumes until ctx ends; then it commits what is in work, leaves the group and returns nil. After an error the process should end and
 // start again: some errors leave goroutines behind that cannot be stopped.
 func (e *Engine) Run(ctx context.Context) error {
 	defer e.setState("stopped")
 	e.setState("starting")
-	folder, err := openFolder(&e.cfg, vfs.Default) // before anything that a second process on it would disturb
+	members, err := e.members() // before anything that a second process on their folders would disturb
+	defer func() {
+		for _, m := range members {
+			m.folder.close()
+		}
+	}()
 	if err != nil {
 		return err
 	}
-	defer folder.close()
 	if err := e.cfg.checkBroker(ctx); err != nil {
 		return unlessStopped(ctx, err)
 	}
@@ -97,48 +108,47 @@ func (e *Engine) Run(ctx context.Context) error {
 		return err
 	}
 	defer tables.close()
-	joined := newJoins(e.cfg.Joins)
-	if err := joined.connect(e.cfg.clientOptions()); err != nil {
-		return err
-	}
-	defer joined.close()
-	run, cancel := context.WithCancel(ctx)
-	defer cancel()
-	following := make(chan error, 2)
-	for _, follow := range []func(context.Context) error{tables.follow, joined.follow} {
-		go func() {
-			err := follow(run)
-			if err != nil {
-				cancel()
-			}
-			following <- err
-		}()
-	}
-	err = unlessStopped(run, e.consume(run, tables, joined, folder))
-	cancel()
-	return errors.Join(<-following, <-following, err)
+	return beside(ctx, tables.follow, func(ctx context.Context) error {
+		if err := tables.start(ctx); err != nil {
+			return err
+		}
+		return e.consume(ctx, members, tables)
+	})
 }
 
-func (e *Engine) consume(ctx context.Context, tables *lookups, joined *joins, folder *folder) error {
-	if err := tables.start(ctx); err != nil {
-		return err
+// beside runs two things at once: the end of either ends the other.
+func beside(ctx context.Context, follow, work func(context.Context) error) error {
+	run, cancel := context.WithCancel(ctx)
+	defer cancel()
+	following := make(chan error, 1)
+	go func() {
+		err := follow(run)
+		if err != nil {
+			cancel()
+		}
+		following <- err
+	}()
+	err := unlessStopped(run, work(run))
+	cancel()
+	return errors.Join(<-following, err)
+}
+
+// consume runs the members. Where one fails the others end in order.
+func (e *Engine) consume(ctx context.Context, members []*member, tables *lookups) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, len(members))
+	for _, m := range members {
+		go func() { ended <- m.run(ctx, e, tables) }()
 	}
-	parts := make([]*partition, e.cfg.Partitions)
-	for i := range parts {
-		parts[i] = newPartition(int32(i), &e.cfg, e.callback, tables)
+	var failed error
+	for range members {
+		if err := unlessStopped(ctx, <-ended); err != nil {
+			failed = errors.Join(failed, err)
+			cancel()
+		}
 	}
-	err := e.work(ctx, parts, joined, folder)
-	if folder == nil || folder.abandoned {
-		return err
-	}
-	if errors.Is(err, ErrCallbackDeadline) { // it may wake up, and must find its database open
-		folder.abandoned = true
-		return err
-	}
-	for _, p := range parts {
-		p.reset()
-	}
-	return err
+	return failed
 }
 
 // unlessStopped drops an error that only says that ctx ended: that is an orderly end.

@@ -87,7 +87,7 @@ func (s *session) assess(ctx context.Context) (rewound bool, err error) {
 	}
 	if !s.settled && s.joined && s.count(arriving) == 0 {
 		s.settled = true
-		s.engine.state.Store(nil)
+		s.engine.settle()
 	}
 	return rewound, nil
 }
@@ -246,15 +246,16 @@ func (s *session) hurry(ctx context.Context) {
 }
 
 func (s *session) listRunning() {
+	before := len(s.running)
 	s.running = s.running[:0]
 	for i := range s.places {
 		if s.places[i].stage == running {
 			s.running = append(s.running, s.parts[i])
 		}
 	}
-	s.metrics.partitions.Set(float64(len(s.running)))
+	s.told.partitions.set(float64(len(s.running)))
 	s.tellParked()
-	s.engine.holding.Store(int32(len(s.running))) //nolint:gosec // a partition count
+	s.engine.holding.Add(int32(len(s.running) - before)) //nolint:gosec // a partition count
 }
 
 func (s *session) count(st stage) (n int) {

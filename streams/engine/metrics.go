@@ -113,6 +113,27 @@ func (m *metrics) ofRestores(f promauto.Factory) {
 	})
 }
 
+// share is one session's part of a gauge that tells the sum of all.
+type share struct {
+	of   prometheus.Gauge
+	told float64
+}
+
+func (s *share) set(v float64) {
+	s.of.Add(v - s.told)
+	s.told = v
+}
+
+// shares are those of a session.
+type shares struct{ partitions, parkedKeys, inMemory, onDisk share }
+
+func (m *metrics) shares() shares {
+	return shares{
+		partitions: share{of: m.partitions}, parkedKeys: share{of: m.parkedKeys},
+		inMemory: share{of: m.stateBytes.WithLabelValues("memory")}, onDisk: share{of: m.stateBytes.WithLabelValues("disk")},
+	}
+}
+
 // add counts what a committed transaction did to single records.
 func (m *metrics) add(t tally) {
 	m.deadLetters.Add(float64(t.dead))

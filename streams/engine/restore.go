@@ -220,6 +220,7 @@ func (s *session) verdict(a arrival, before, after int64) error {
 // progress of one restore, shared by its workers.
 type progress struct {
 	metrics *metrics
+	behind  share
 	started time.Time
 
 	mu       sync.Mutex
@@ -234,7 +235,7 @@ type changelog struct {
 }
 
 func newProgress(m *metrics) *progress {
-	return &progress{metrics: m, started: time.Now(), reported: time.Now(), left: map[changelog]int64{}}
+	return &progress{metrics: m, behind: share{of: m.restoreLeft}, started: time.Now(), reported: time.Now(), left: map[changelog]int64{}}
 }
 
 // read notes records of a changelog and how many offsets are behind them.
@@ -244,7 +245,7 @@ func (p *progress) read(log changelog, records int, left int64) {
 	p.records += int64(records)
 	p.left[log] = left
 	p.metrics.restored.Add(float64(records))
-	p.metrics.restoreLeft.Set(float64(p.sum()))
+	p.behind.set(float64(p.sum()))
 	p.metrics.restoreTill.Set(p.till().Seconds())
 }
 
@@ -272,7 +273,7 @@ func (p *progress) line() (records, left int64, till time.Duration, due bool) {
 }
 
 func (p *progress) end() {
-	p.metrics.restoreLeft.Set(0)
+	p.behind.set(0)
 	p.metrics.restoreTill.Set(0)
 	p.metrics.restoreTime.Set(time.Since(p.started).Seconds())
 }

@@ -27,18 +27,17 @@ var errAborted = errors.New("transaction aborted")
 
 // session is the life of the transactional client: from fencing the predecessor to the first thing that goes wrong.
 type session struct {
+	*member
+
 	engine  *Engine
-	cfg     *Config
 	metrics *metrics
-	parts   []*partition
-	joins   *joins
+	told    shares
 
 	tx        *kgo.GroupTransactSession
 	client    *kgo.Client
 	connected chan struct{}      // closed once client is there
 	cut       context.CancelFunc // ends what the client is at, whatever that is
 	inputID   kadm.TopicID
-	folder    *folder // nil: state is in memory
 
 	// membership
 	bulletin   bulletin
@@ -65,14 +64,12 @@ type session struct {
 	abandoned     chan error    // something hangs that cannot be stopped
 }
 
-func newSession(e *Engine, parts []*partition, joined *joins, folder *folder) *session {
-	for _, p := range parts {
-		p.folder = folder
-	}
+func newSession(e *Engine, m *member) *session {
+	n := len(m.parts)
 	return &session{
-		engine: e, cfg: &e.cfg, metrics: e.metrics, parts: parts, joins: joined, folder: folder,
+		member: m, engine: e, metrics: e.metrics, told: e.metrics.shares(),
 		connected: make(chan struct{}), generation: -1,
-		places: make([]place, len(parts)), queue: make(chan []arrival, len(parts)), restored: make(chan restored, len(parts)),
+		places: make([]place, n), queue: make(chan []arrival, n), restored: make(chan restored, n),
 		abandoned: make(chan error, 1), recordBytes: recordBytesMax, // until it is known
 	}
 }
@@ -455,7 +452,7 @@ func (s *session) tellParked() {
 	for _, p := range s.running {
 		parked += len(p.parked)
 	}
-	s.metrics.parkedKeys.Set(float64(parked))
+	s.told.parkedKeys.set(float64(parked))
 }
 
 // diskWeighedEvery is how often the files are looked at for their size.
@@ -467,7 +464,7 @@ func (s *session) weigh() {
 	for _, p := range s.running {
 		inMemory += p.cells.base.held() + p.side.base.held()
 	}
-	s.metrics.stateBytes.WithLabelValues("memory").Set(float64(inMemory))
+	s.told.inMemory.set(float64(inMemory))
 	if s.folder == nil || time.Since(s.weighed) < diskWeighedEvery {
 		return
 	}
@@ -476,5 +473,5 @@ func (s *session) weigh() {
 	for _, p := range s.running {
 		onDisk += p.disk.bytes()
 	}
-	s.metrics.stateBytes.WithLabelValues("disk").Set(float64(onDisk))
+	s.told.onDisk.set(float64(onDisk))
 }

@@ -63,8 +63,10 @@ func play(t *testing.T, seed uint64, spoil func(*engine.Engine)) (h *history) {
 	defer slow.Stop()
 	leftovers := inBubble(t, func(t *testing.T) {
 		h = &history{lab: newLab(t), random: rand.New(rand.NewPCG(seed, 7)), struck: map[string]int{}}
-		recordsMax, brokerAssigns := 1+h.random.IntN(40), h.random.IntN(5) == 0
-		h.change = func(cfg *engine.Config) { cfg.RecordsMax, cfg.BrokerAssigns = recordsMax, brokerAssigns }
+		recordsMax, brokerAssigns, sessions := 1+h.random.IntN(40), h.random.IntN(5) == 0, 1+h.random.IntN(6)/5
+		h.change = func(cfg *engine.Config) {
+			cfg.RecordsMax, cfg.BrokerAssigns, cfg.Sessions = recordsMax, brokerAssigns, sessions
+		}
 		h.spoil = spoil
 		h.fates(h.strike)
 		h.start(0)

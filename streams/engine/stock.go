@@ -38,6 +38,9 @@ func NewStock(cfg Config, cb Callback, dial Dial) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if e.cfg.Sessions > 1 {
+		return nil, errors.New("validating engine config: stock Goka has one session")
+	}
 	e.work = (&stock{engine: e, dial: dial}).run
 	return e, nil
 }
@@ -45,9 +48,9 @@ func NewStock(cfg Config, cb Callback, dial Dial) (*Engine, error) {
 // partitionHeader tells the producer the partition of an emission that does not follow its key.
 const partitionHeader = EnginePrefix + "partition"
 
-func (s *stock) run(ctx context.Context, parts []*partition, _ *joins, _ *folder) error {
-	s.parts, s.stale = parts, make([]bool, len(parts))
-	for _, p := range parts {
+func (s *stock) run(ctx context.Context, m *member) error {
+	s.parts, s.stale = m.parts, make([]bool, len(m.parts))
+	for _, p := range s.parts {
 		p.bind(ctx, nil)
 	}
 	cfg := &s.engine.cfg
@@ -102,7 +105,7 @@ func (s *stock) options(ctx context.Context) []goka.ProcessorOption {
 			for i := range s.stale {
 				s.stale[i] = true
 			}
-			s.engine.state.Store(nil)
+			s.engine.settle()
 		}),
 	}
 }

@@ -17,7 +17,9 @@ func bareSession(t *testing.T) *session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newSession(e, []*partition{newPartition(0, &e.cfg, e.callback, nil), newPartition(1, &e.cfg, e.callback, nil)}, newJoins(nil), nil)
+	return newSession(e, &member{
+		cfg: &e.cfg, parts: []*partition{newPartition(0, &e.cfg, e.callback, nil), newPartition(1, &e.cfg, e.callback, nil)}, joins: newJoins(nil),
+	})
 }
 
 // TestVerdict: what a restore found is torn only if the group stood still and disagrees; else somebody else is at work.

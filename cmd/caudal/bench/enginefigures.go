@@ -101,6 +101,8 @@ func (c *contest) throughput(ctx context.Context) error {
 			add("P5T", lane{native(enginebench.GokaTuned, "tuned Goka, memory"), c.uniform, c.span()})
 		}
 	}
+	add(enginebench.EngineTwo, lane{native(enginebench.EngineTwo, "this engine, two sessions"), c.uniform, c.span()})
+	add(enginebench.EnginePlain, lane{native(enginebench.EnginePlain, "this engine, two sessions, no compression"), c.uniform, c.span()})
 	add(enginebench.Loop, lane{native(enginebench.Loop, "franz-go by hand, exactly once"), c.uniform, c.span()})
 	add(enginebench.Pass, lane{native(enginebench.Pass, "franz-go pass-through, at least once"), c.uniform, c.span()})
 	rates, err := c.rounds(ctx, "throughput", c.options.Pairs, lanes)
@@ -117,7 +119,7 @@ func (c *contest) throughput(ctx context.Context) error {
 	if at, ok := index["P10"]; ok {
 		c.report.compare(engineTargets()["P10"], "P10", own, rates[at])
 	}
-	for _, name := range []string{enginebench.EngineDefault, enginebench.Loop, enginebench.Pass} {
+	for _, name := range []string{enginebench.EngineDefault, enginebench.EngineTwo, enginebench.EnginePlain, enginebench.Loop, enginebench.Pass} {
 		if at, ok := index[name]; ok {
 			c.report.compare(target{what: "engine over " + lanes[at].entrant.label, unit: percent}, "engine/"+name, rates[at], own)
 		}

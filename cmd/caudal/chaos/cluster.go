@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -104,7 +105,8 @@ func (c *cluster) close(ctx context.Context) error {
 	return nil
 }
 
-// assignment tells which input partitions each member has, by instance id; nil while the group is rebalancing.
+// assignment tells which input partitions each worker has, all its sessions together, by the worker's instance id; nil while
+// the group is rebalancing.
 func (c *cluster) assignment(ctx context.Context) (map[string][]int32, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -127,7 +129,8 @@ func (c *cluster) assignment(ctx context.Context) (map[string][]int32, error) {
 		}
 		for _, t := range assigned.Topics {
 			if t.Topic == topics.Commands {
-				held[*m.InstanceID] = t.Partitions
+				worker, _, _ := strings.Cut(*m.InstanceID, ".")
+				held[worker] = append(held[worker], t.Partitions...)
 			}
 		}
 	}

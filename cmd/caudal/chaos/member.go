@@ -51,6 +51,9 @@ func newMember(ctx context.Context, number int, o *Options, brokers []string) (*
 		"worker", "--brokers", strings.Join(brokers, ","), "--partitions", fmt.Sprint(o.Partitions), "--instance", fmt.Sprint(number),
 		"--session-timeout", o.SessionTimeout.String(), "--transaction-timeout", o.transactionTimeout().String(), "--through", p.address(),
 	}
+	if o.Sessions > 1 {
+		m.args = append(m.args, "--sessions", fmt.Sprint(o.Sessions))
+	}
 	if o.Engine == EngineStock {
 		m.args = append(m.args, "--stock-goka")
 	} else if o.State == up.StateDisk {

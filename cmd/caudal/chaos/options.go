@@ -30,6 +30,7 @@ type Options struct {
 	Faults   int
 	Seed     uint64
 	Members  int
+	Sessions int // of each member
 
 	Brokers    []string // of a cluster that stands already; none: an embedded broker of its own
 	Kafka      int      // start Apache Kafka of that many brokers, 1 or 3; 0: no
@@ -71,7 +72,7 @@ const perFaultMin = 200
 // Defaults are those of the flags.
 func Defaults() Options {
 	return Options{
-		Payments: 50_000, Faults: 30, Seed: 1, Members: 3, Partitions: topics.PartitionsDefault, Engine: EngineCaudal, State: up.StateDisk, Output: "table",
+		Payments: 50_000, Faults: 30, Seed: 1, Members: 3, Sessions: 1, Partitions: topics.PartitionsDefault, Engine: EngineCaudal, State: up.StateDisk, Output: "table",
 		Stall: 90 * time.Second,
 	}
 }
@@ -88,6 +89,8 @@ func (o *Options) Validate() error {
 	refuse(o.Faults < 0, "--faults is %d", o.Faults)
 	refuse(o.Payments < perFaultMin*int64(o.Faults), "%d payments are too few for records to flow during %d faults: %d each, at least", o.Payments, o.Faults, perFaultMin)
 	refuse(o.Members < 1, "--members is %d", o.Members)
+	refuse(o.Sessions < 1 || o.Sessions > int(o.Partitions), "--sessions is %d: from 1 to one per partition", o.Sessions)
+	refuse(o.Sessions > 1 && o.Engine == EngineStock, "--sessions is %d, and stock Goka has one", o.Sessions)
 	refuse(o.Partitions < 1, "--partitions is %d", o.Partitions)
 	refuse(o.Kafka != 0 && o.Kafka != 1 && o.Kafka != 3, "--kafka is %d, not 1 or 3", o.Kafka)
 	refuse(o.Kafka != 0 && len(o.Brokers) > 0, "--kafka starts brokers and --brokers names some: choose one")

@@ -75,7 +75,7 @@ func (o *Options) Validate() error {
 		errs = append(errs, fmt.Errorf("--workers is %d: choose 1 to %d, the number of partitions", o.Workers, o.Partitions))
 	}
 	if err := o.Streams.validate(o.Partitions); err != nil {
-		errs = append(errs, fmt.Errorf("--session-timeout, --transaction-timeout: %w", err))
+		errs = append(errs, fmt.Errorf("--sessions, --session-timeout, --transaction-timeout: %w", err))
 	}
 	if (o.Import == "") != (o.Mapping == "") {
 		errs = append(errs, errors.New("--import and --mapping go together"))

@@ -23,6 +23,7 @@ import (
 type StreamsOptions struct {
 	AcceptGraph        bool // take over state of another topology
 	BrokerAssigns      bool // the broker assigns partitions (KIP-848)
+	Sessions           int  // of each worker; 0: one
 	SessionTimeout     time.Duration
 	TransactionTimeout time.Duration
 }
@@ -35,6 +36,9 @@ func (o StreamsOptions) flags() []string {
 	}
 	if o.BrokerAssigns {
 		flags = append(flags, "--broker-assigns")
+	}
+	if o.Sessions != 0 {
+		flags = append(flags, "--sessions", strconv.Itoa(o.Sessions))
 	}
 	if o.SessionTimeout != 0 {
 		flags = append(flags, "--session-timeout", o.SessionTimeout.String())

@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/caudalpay/caudal/schemas/topics"
 	"github.com/caudalpay/caudal/streams/engine"
 )
@@ -15,10 +17,20 @@ import (
 // engineVariants are the ways to run this engine, as changes to its configuration: each is a contestant. One that keeps its
 // state elsewhere than in memory belongs here, with Work.Dir as its folder.
 func engineVariants() map[string]func(*engine.Config, Work) {
+	// As many records as come in a commit interval: with its default bound the engine commits every few milliseconds.
+	full := func(c *engine.Config, _ Work) { c.RecordsMax, c.BytesMax = 20_000, 64<<20 }
+	two := func(c *engine.Config, w Work) {
+		full(c, w)
+		c.Sessions = 2
+	}
 	return map[string]func(*engine.Config, Work){
-		// As many records as come in a commit interval: with its default bound the engine commits every few milliseconds.
-		Engine:        func(c *engine.Config, _ Work) { c.RecordsMax, c.BytesMax = 20_000, 64<<20 },
+		Engine:        full,
 		EngineDefault: func(*engine.Config, Work) {},
+		EngineTwo:     two,
+		EnginePlain: func(c *engine.Config, w Work) {
+			two(c, w)
+			c.Options = append(c.Options, kgo.ProducerBatchCompression(kgo.NoCompression()))
+		},
 	}
 }
 

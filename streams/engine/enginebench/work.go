@@ -80,6 +80,8 @@ const (
 	Loop          = "loop"           // franz-go, the same work exactly once, by hand
 	Engine        = "engine"         // streams/engine, state in memory, commits bounded by their interval
 	EngineDefault = "engine-default" // streams/engine, state in memory, commits bounded by its default number of records too
+	EngineTwo     = "engine-two"     // streams/engine with two sessions, state in memory
+	EnginePlain   = "engine-plain"   // the same without compression
 	GokaMemory    = "goka-memory"    // stock Goka, its defaults, storage in memory
 	GokaLevelDB   = "goka-leveldb"   // stock Goka, its defaults, LevelDB
 	GokaTuned     = "goka-tuned"     // stock Goka, storage in memory, acks=all, idempotent, shorter flushes, large channels

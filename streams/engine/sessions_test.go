@@ -1,0 +1,102 @@
+package engine_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/caudalpay/caudal/streams/engine"
+)
+
+// slowEnd holds back each end of a transaction of one transactional id.
+type slowEnd struct {
+	net.Conn
+	id   []byte // as a request has it: its length before it
+	hold time.Duration
+}
+
+func (c slowEnd) Write(b []byte) (int, error) {
+	if len(b) > 6 && kmsg.Key(binary.BigEndian.Uint16(b[4:])) == kmsg.EndTxn && bytes.Contains(b, c.id) {
+		time.Sleep(c.hold)
+	}
+	return c.Conn.Write(b)
+}
+
+// TestSessionsWorkOnWhileOneCommits: a commit that hangs holds up the partitions of its session and no others. With one
+// session it holds up all.
+func TestSessionsWorkOnWhileOneCommits(t *testing.T) {
+	const hold = 500 * time.Millisecond
+	for _, sessions := range []int{1, 2} {
+		c := newCluster(t)
+		o := observe(c)
+		f := feed(c, 5*time.Millisecond, 8, 2000)
+		reg := prometheus.NewRegistry()
+		r := startMember(t, c, 0, func(cfg *engine.Config) {
+			cfg.Sessions, cfg.Registerer = sessions, reg
+			id := append([]byte{byte(len(cfg.TransactionalID) + 1)}, cfg.TransactionalID...) // a compact string
+			cfg.Options = []kgo.Opt{kgo.Dialer(func(ctx context.Context, network, host string) (net.Conn, error) {
+				conn, err := new(net.Dialer).DialContext(ctx, network, host)
+				return slowEnd{conn, id, hold}, err
+			})}
+		})
+		r.eventually("all partitions", func() bool { return r.engine.Ready() == nil && r.engine.Partitions() == partitions })
+		if n := gathered(t, reg)["caudal_streams_partitions"]; n != partitions {
+			t.Errorf("the metric tells %v partitions", n)
+		}
+		time.Sleep(2 * time.Second) // members that join share out what there is
+		o.forget()
+		time.Sleep(3 * time.Second)
+		slow := 0
+		for p := range int32(partitions) {
+			o.mu.Lock()
+			worst := o.worst[p]
+			o.mu.Unlock()
+			t.Logf("%d sessions: partition %d paused for %v at most", sessions, p, worst)
+			if worst >= hold {
+				slow++
+			}
+		}
+		if want := partitions / sessions; slow != want {
+			t.Errorf("%d sessions: %d partitions were held up, not %d", sessions, slow, want)
+		}
+		f.stop(t)
+		finish(t, c, r)
+	}
+}
+
+// TestNumberOfSessionsChanges: state and order stay right when a process comes back with more sessions, or fewer, and the
+// state of those that are no more does not stay on disk.
+func TestNumberOfSessionsChanges(t *testing.T) {
+	onDisk(t)
+	c := newCluster(t)
+	dir := memberConfig(c.Addrs, 0).Dir
+	for _, sessions := range []int{1, 3, 2, 1} {
+		c.Produce(inputs(500, 60)...)
+		r := startMember(t, c, 0, func(cfg *engine.Config) { cfg.Sessions = sessions })
+		r.ready()
+		r.caughtUp(c)
+		r.stop()
+		names, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		further := slices.DeleteFunc(names, func(e os.DirEntry) bool { return !strings.HasPrefix(e.Name(), "session.") })
+		if len(further) != sessions-1 {
+			t.Errorf("%d sessions: %s holds %v", sessions, filepath.Base(dir), further)
+		}
+	}
+	if wrong := oracle(c); len(wrong) > 0 {
+		t.Fatalf("%d things wrong, first %s", len(wrong), wrong[0])
+	}
+}
