@@ -193,7 +193,7 @@ func (r *reducer) repeated() bool {
 		hash = r.s.Payment.BodyHash
 	case r.s.Command != nil:
 		hash = r.s.Command.BodyHash
-	case r.cmd.Kind == payment.KindCounterLeg && r.s.LegSeen:
+	case r.cmd.Kind == payment.KindCounterLeg && r.s.Leg != nil && r.s.Leg.PayerSeq == r.cmd.CounterLeg.PayerSeq:
 		r.d.Related = r.cmd.CounterLeg.TransferID
 		return true
 	default:

@@ -40,8 +40,8 @@ type Snapshot struct {
 	Payment   *payment.Record // of the identity a creating command claims
 	Related   *payment.Record // the payment the command is about: refunded, judged, expired, answered
 	Command   *CommandRecord
-	LegSeen   bool // this counter-leg was decided before
-	PartySeen bool // this counterparty was paid before
+	Leg       *LegRecord // the counter-leg of this transfer that was decided last
+	PartySeen bool       // this counterparty was paid before
 
 	// The pinned documents; nil where nothing is pinned.
 	Policy    *policy.Policy
@@ -91,10 +91,16 @@ type CommandWrite struct {
 	Record    CommandRecord
 }
 
+// LegRecord remembers a counter-leg that was decided.
+type LegRecord struct {
+	PayerSeq    uint64
+	ExpiresAtUS int64 // 0: never, or not told
+}
+
 // LegWrite remembers under the payee's key that a counter-leg was decided, or forgets it.
 type LegWrite struct {
-	Identity string // of the transfer
-	Forget   bool
+	Identity string     // of the transfer
+	Record   *LegRecord // nil: forget
 }
 
 // Due is an entry of a partition's due index.

@@ -7,8 +7,8 @@ func (r *reducer) expire() {
 	id, e := r.cmd.PaymentID, r.cmd.Expire
 	if id.Account() != payment.AccountID(r.key) {
 		// The transfer lives under its payer: what is remembered here is its counter-leg.
-		if e.Purpose == payment.ExpireRetention {
-			r.w.Leg = &LegWrite{Identity: id.Identity(), Forget: true}
+		if leg := r.s.Leg; e.Purpose == payment.ExpireRetention && leg != nil && (leg.ExpiresAtUS == e.DueAtUS || leg.ExpiresAtUS == 0) {
+			r.w.Leg = &LegWrite{Identity: id.Identity()}
 		}
 		return
 	}

@@ -33,7 +33,7 @@ type house struct {
 	cells      map[string]*accounts.Cell
 	payments   map[string]*payment.Record // by key and identity
 	commands   map[string]*accounts.CommandRecord
-	legs       map[string]bool
+	legs       map[string]*accounts.LegRecord
 	parties    map[string]bool
 	due        []map[accounts.Due]struct{}
 	minutes    []int64
@@ -63,7 +63,7 @@ type documents struct {
 func newHouse(partitions int) *house {
 	h := &house{
 		partitions: partitions, cells: map[string]*accounts.Cell{}, payments: map[string]*payment.Record{},
-		commands: map[string]*accounts.CommandRecord{}, legs: map[string]bool{}, parties: map[string]bool{},
+		commands: map[string]*accounts.CommandRecord{}, legs: map[string]*accounts.LegRecord{}, parties: map[string]bool{},
 		due: make([]map[accounts.Due]struct{}, partitions), minutes: make([]int64, partitions), offsets: make([]int64, partitions),
 		directory: map[payment.AccountID]accounts.DirectoryEntry{}, docs: sampleDocuments(),
 	}
@@ -94,7 +94,7 @@ func (h *house) snapshot(key string, cmd payment.Command) accounts.Snapshot {
 		case accounts.KeyCommand:
 			s.Command = h.commands[key+k.ID]
 		case accounts.KeyLeg:
-			s.LegSeen = h.legs[key+k.ID]
+			s.Leg = h.legs[key+k.ID]
 		case accounts.KeyParty:
 			s.PartySeen = h.parties[key+k.ID]
 		case accounts.KeyPolicy:
@@ -153,7 +153,7 @@ func (h *house) decide(key string, cmd payment.Command) (entry, error) {
 		h.commands[key+w.Command.CommandID] = &w.Command.Record
 	}
 	if w.Leg != nil {
-		h.legs[key+w.Leg.Identity] = !w.Leg.Forget
+		h.legs[key+w.Leg.Identity] = w.Leg.Record
 	}
 	if w.Party != nil {
 		h.parties[key+string(w.Party)] = true

@@ -23,7 +23,7 @@ func (r *reducer) askPayee(id payment.ID, rec *payment.Record) {
 		CommandID: payment.CommandIDFrom(key, "", counterLegName+string(id)), PaymentID: id,
 		AcceptedAtUS: r.d.AcceptedAtUS, Pins: rec.Pins,
 		CounterLeg: &payment.CounterLeg{
-			TransferID: id, PayerAccount: payment.AccountID(r.key), AmountMinor: rec.TargetAmountMinor, Currency: rec.TargetCurrency,
+			TransferID: id, PayerAccount: payment.AccountID(r.key), PayerSeq: r.d.AccountSeq, AmountMinor: rec.TargetAmountMinor, Currency: rec.TargetCurrency,
 			EffectiveDate: rec.EffectiveDate,
 		},
 	}, false)
@@ -61,8 +61,9 @@ func (r *reducer) answerLeg(accepted bool) {
 		result.Reason = r.d.Reasons[0]
 	}
 	if r.cell.State != nil {
-		r.w.Leg = &LegWrite{Identity: leg.TransferID.Identity()}
-		r.retain(leg.TransferID)
+		r.w.Leg = &LegWrite{Identity: leg.TransferID.Identity(), Record: &LegRecord{
+			PayerSeq: leg.PayerSeq, ExpiresAtUS: r.retain(leg.TransferID),
+		}}
 	}
 	key := string(leg.PayerAccount)
 	r.emit(key, payment.Command{

@@ -10,7 +10,7 @@ const (
 	KeyPayment KeyKind = iota + 1 // side record of the account: Snapshot.Payment
 	KeyRelated                    // side record of the account: Snapshot.Related
 	KeyCommand                    // side record of the account: Snapshot.Command
-	KeyLeg                        // side record of the account: Snapshot.LegSeen
+	KeyLeg                        // side record of the account: Snapshot.Leg
 	KeyParty                      // side record of the account: Snapshot.PartySeen
 	KeyDue                        // side records of the partition: Snapshot.LastMinute and Due
 
@@ -62,7 +62,10 @@ func Reads(cmd payment.Command, key string) []Key {
 		add(KeyRelated, identity(cmd.PaymentID))
 	case payment.KindSetKYCLevel:
 		add(KeyCommand, cmd.CommandID)
-	case payment.KindExpire, payment.KindLegResult:
+	case payment.KindExpire:
+		add(KeyRelated, identity(cmd.PaymentID))
+		add(KeyLeg, identity(cmd.PaymentID))
+	case payment.KindLegResult:
 		add(KeyRelated, identity(cmd.PaymentID))
 	case payment.KindCounterLeg:
 		add(KeyLeg, identity(cmd.PaymentID))

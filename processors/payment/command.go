@@ -135,10 +135,12 @@ type Expire struct {
 // Tick is the passing of a minute.
 type Tick struct{ Minute int64 }
 
-// CounterLeg asks the payee to take what the payer posted to transit.
+// CounterLeg asks the payee to take what the payer posted to transit. PayerSeq is the account_seq of the payer's decision that
+// asks: an id that is used again, after what remembered it has left, is another asking. 0: asked before this was told.
 type CounterLeg struct {
 	TransferID    ID
 	PayerAccount  AccountID
+	PayerSeq      uint64
 	AmountMinor   int64
 	Currency      string
 	EffectiveDate int32

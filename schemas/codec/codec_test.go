@@ -87,6 +87,8 @@ func crossings() map[string]crossing {
 	all["command_record"] = crossing{
 		mem, func() ([]byte, error) { return codec.EncodeCommandRecord(&mem) }, func(b []byte) (any, error) { return codec.DecodeCommandRecord(b) },
 	}
+	leg := accounts.LegRecord{PayerSeq: 12, ExpiresAtUS: at}
+	all["leg_record"] = crossing{leg, func() ([]byte, error) { return codec.EncodeLegRecord(&leg) }, func(b []byte) (any, error) { return codec.DecodeLegRecord(b) }}
 	entry := accounts.DirectoryEntry{Account: payer, Tenant: "t1", Merchant: "m1", Customer: "c1", State: *state, AccountSeq: 3}
 	all["directory_entry"] = crossing{
 		entry, func() ([]byte, error) { return codec.EncodeDirectoryEntry(&entry) },
@@ -408,5 +410,16 @@ func BenchmarkCell(b *testing.B) {
 		if _, err := codec.EncodeCell(&c); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestLegRecordOfFormerTimes: a counter-leg was remembered by a mark once.
+func TestLegRecordOfFormerTimes(t *testing.T) {
+	got, err := codec.DecodeLegRecord([]byte{codec.Version})
+	if err != nil || got != (accounts.LegRecord{}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := codec.DecodeLegRecord([]byte{codec.Version + 1}); err == nil {
+		t.Error("a mark of another version was taken")
 	}
 }

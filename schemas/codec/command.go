@@ -283,6 +283,7 @@ func counterLegFrom(b *paymentsv1.CounterLeg) (*payment.CounterLeg, error) {
 	}
 	return &payment.CounterLeg{
 		TransferID: id, PayerAccount: payer, AmountMinor: b.GetAmountMinor(), Currency: b.GetCurrency(), EffectiveDate: b.GetEffectiveDate(),
+		PayerSeq: b.GetPayerSeq(),
 	}, known(b)
 }
 
@@ -354,6 +355,7 @@ func CommandToProto(c *payment.Command, e Envelope) *paymentsv1.Command {
 		m.Body = &paymentsv1.Command_CounterLeg{CounterLeg: &paymentsv1.CounterLeg{
 			TransferId: string(c.CounterLeg.TransferID), PayerAccount: string(c.CounterLeg.PayerAccount),
 			AmountMinor: c.CounterLeg.AmountMinor, Currency: c.CounterLeg.Currency, EffectiveDate: c.CounterLeg.EffectiveDate,
+			PayerSeq: c.CounterLeg.PayerSeq,
 		}}
 	case c.LegResult != nil:
 		m.Body = &paymentsv1.Command_LegResult{LegResult: &paymentsv1.LegResult{

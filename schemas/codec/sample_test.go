@@ -91,7 +91,11 @@ func sampleCommands() map[string]payment.Command {
 	all["expire"] = c
 	c = about(payment.KindCounterLeg)
 	c.CounterLeg = &payment.CounterLeg{TransferID: c.PaymentID, PayerAccount: payer, AmountMinor: 198, Currency: "USD", EffectiveDate: 20_779}
-	all["counter_leg"] = c
+	all["counter_leg"] = c // as before the payer's number was told
+	leg := *c.CounterLeg
+	leg.PayerSeq = 12
+	c.CounterLeg = &leg
+	all["counter_leg_asked"] = c
 	c = about(payment.KindLegResult)
 	c.LegResult = &payment.LegResult{TransferID: c.PaymentID, PayeeAccount: payee, Reason: payment.ReasonCurrencyNotHeld}
 	all["leg_result"] = c

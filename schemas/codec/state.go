@@ -247,6 +247,29 @@ func DecodeCommandRecord(b []byte) (accounts.CommandRecord, error) {
 	return CommandRecordFromProto(&m)
 }
 
+// EncodeLegRecord writes a side record of kind "leg".
+func EncodeLegRecord(r *accounts.LegRecord) ([]byte, error) {
+	return marshal(&paymentsv1.LegRecord{Version: Version, PayerSeq: r.PayerSeq, ExpiresAtUs: r.ExpiresAtUS})
+}
+
+// DecodeLegRecord reads a side record of kind "leg", also of the time when it was a mark.
+func DecodeLegRecord(b []byte) (accounts.LegRecord, error) {
+	if len(b) == 1 && b[0] == Version {
+		return accounts.LegRecord{}, nil
+	}
+	var m paymentsv1.LegRecord
+	if err := unmarshal(b, &m); err != nil {
+		return accounts.LegRecord{}, err
+	}
+	if err := checkVersion("leg record", m.GetVersion()); err != nil {
+		return accounts.LegRecord{}, err
+	}
+	if m.GetExpiresAtUs() < 0 {
+		return accounts.LegRecord{}, refuse("leg record that expires at %d", m.GetExpiresAtUs())
+	}
+	return accounts.LegRecord{PayerSeq: m.GetPayerSeq(), ExpiresAtUS: m.GetExpiresAtUs()}, known(&m)
+}
+
 // CommandRecordToProto converts the memory of a request that is not a payment.
 func CommandRecordToProto(r *accounts.CommandRecord) *paymentsv1.CommandRecord {
 	return &paymentsv1.CommandRecord{

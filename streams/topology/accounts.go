@@ -16,7 +16,7 @@ import (
 const (
 	PaymentKind = "payment" // ScopeKey; id: identity part of the payment id; value: PaymentRecord
 	CommandKind = "command" // ScopeKey; id: command id; value: CommandRecord
-	LegKind     = "leg"     // ScopeKey; id: identity part of the transfer id; value: format version, 1 byte
+	LegKind     = "leg"     // ScopeKey; id: identity part of the transfer id; value: LegRecord
 	PartyKind   = "party"   // ScopeKey; id: digest of a counterparty; value: format version, 1 byte
 	DueKind     = "due"     // ScopePartition; id: see dueID; value: format version, 1 byte
 	TickKind    = "tick"    // ScopePartition; id: empty; value: the last minute, 8 bytes big endian

@@ -118,7 +118,7 @@ func accountsRecords() []Record {
 	records := []Record{
 		{Kind: PaymentKind, Scope: scopeKey, ID: "identity part of the payment id", Value: schema(&paymentsv1.PaymentRecord{})},
 		{Kind: CommandKind, Scope: scopeKey, ID: "command id", Value: schema(&paymentsv1.CommandRecord{})},
-		{Kind: LegKind, Scope: scopeKey, ID: "identity part of the transfer id", Value: marker},
+		{Kind: LegKind, Scope: scopeKey, ID: "identity part of the transfer id", Value: schema(&paymentsv1.LegRecord{})},
 		{Kind: PartyKind, Scope: scopeKey, ID: "digest of a counterparty", Value: marker},
 		{Kind: DueKind, Scope: scopePartition, ID: "due_at_us (8 bytes big endian), account, payment id, purpose (1 byte)", Value: marker},
 		{Kind: TickKind, Scope: scopePartition, ID: "empty", Value: "the last minute, 8 bytes big endian"},

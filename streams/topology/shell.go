@@ -102,7 +102,7 @@ func (s *accountsShell) load(r record, cmd *payment.Command) (accounts.Snapshot,
 		case accounts.KeyCommand:
 			snapshot.Command, err = commandRecord(own, k.ID)
 		case accounts.KeyLeg:
-			snapshot.LegSeen = own.Get(LegKind, k.ID) != nil
+			snapshot.Leg, err = legRecord(own, k.ID)
 		case accounts.KeyParty:
 			snapshot.PartySeen = own.Get(PartyKind, k.ID) != nil
 		case accounts.KeyDue:
@@ -125,6 +125,18 @@ func paymentRecord(own side, id string) (*payment.Record, error) {
 	rec, err := codec.DecodePaymentRecord(b)
 	if err != nil {
 		return nil, fmt.Errorf("decoding payment record %s: %w", id, err)
+	}
+	return &rec, nil
+}
+
+func legRecord(own side, id string) (*accounts.LegRecord, error) {
+	b := own.Get(LegKind, id)
+	if b == nil {
+		return nil, nil //nolint:nilnil // absence is an answer
+	}
+	rec, err := codec.DecodeLegRecord(b)
+	if err != nil {
+		return nil, fmt.Errorf("decoding leg record: %w", err)
 	}
 	return &rec, nil
 }
@@ -194,10 +206,14 @@ func (s *accountsShell) write(r record, w *accounts.Writes, envelope codec.Envel
 	}
 	switch {
 	case w.Leg == nil:
-	case w.Leg.Forget:
+	case w.Leg.Record == nil:
 		own.Delete(LegKind, w.Leg.Identity)
 	default:
-		own.Put(LegKind, w.Leg.Identity, present())
+		b, err := codec.EncodeLegRecord(w.Leg.Record)
+		if err != nil {
+			return fmt.Errorf("encoding leg record: %w", err)
+		}
+		own.Put(LegKind, w.Leg.Identity, b)
 	}
 	if len(w.Party) > 0 {
 		own.Put(PartyKind, string(w.Party), present())

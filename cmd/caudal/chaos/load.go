@@ -30,9 +30,9 @@ const (
 	ticksPerRun  = 2_000 // rounds
 	tickEvery    = 50    // payments at least
 	rememberMax  = 4_096 // pay-ins that may be refunded
-	// A repeat comes within 22 days: past its retention of 90 days a transfer is another one, and one that falls between the
-	// days on which payer and payee forget it stays in transit.
-	repeatWithin = 16 // of all payments
+	// A repeat comes within 120 days: past its retention of 90 days it is another payment under the same id, also between the
+	// moments at which payer and payee of a transfer forget it.
+	repeatWithin = 3 // of all payments
 	repeatMax    = 4_096
 	bufferedMax  = 50_000
 )
@@ -210,17 +210,22 @@ func (l *load) send(ctx context.Context, partition int32, key string, cmd *payme
 		return fmt.Errorf("encoding %s: %w", cmd.Kind, err)
 	}
 	r := &kgo.Record{Topic: topics.Commands, Partition: partition, Key: []byte(key), Value: value}
-	if cmd.Instruction != nil {
-		again := *r
-		if last := min(repeatMax, l.payments/repeatWithin); int64(len(l.recent)) < last {
-			l.recent = append(l.recent, &again)
-		} else if last > 0 {
-			l.recent[l.oldest] = &again
-			l.oldest = (l.oldest + 1) % int(last)
-		}
+	if within := l.payments / repeatWithin; cmd.Instruction != nil && l.sent.Load()%max(1, within/repeatMax) == 0 {
+		l.rememberForRepeat(r, int(min(repeatMax, within)))
 	}
 	l.produce(ctx, r)
 	return nil
+}
+
+// rememberForRepeat keeps the last records of those it is given.
+func (l *load) rememberForRepeat(r *kgo.Record, last int) {
+	again := *r
+	if len(l.recent) < last {
+		l.recent = append(l.recent, &again)
+	} else if last > 0 {
+		l.recent[l.oldest] = &again
+		l.oldest = (l.oldest + 1) % last
+	}
 }
 
 func (l *load) produce(ctx context.Context, r *kgo.Record) {

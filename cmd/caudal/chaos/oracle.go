@@ -139,7 +139,7 @@ func (o *oracle) snapshot(key string, cmd *payment.Command) (s accounts.Snapshot
 		case accounts.KeyCommand:
 			s.Command, err = decoded(o.side[own(key, topology.CommandKind, k.ID)], codec.DecodeCommandRecord)
 		case accounts.KeyLeg:
-			s.LegSeen = o.side[own(key, topology.LegKind, k.ID)] != nil
+			s.Leg, err = decoded(o.side[own(key, topology.LegKind, k.ID)], codec.DecodeLegRecord)
 		case accounts.KeyParty:
 			s.PartySeen = o.side[own(key, topology.PartyKind, k.ID)] != nil
 		case accounts.KeyDue:
@@ -209,10 +209,11 @@ func (o *oracle) keep(key string, w *accounts.Writes) error {
 		err = firstOf(err, put(own(key, topology.CommandKind, w.Command.CommandID), b, failed))
 	}
 	if w.Leg != nil {
-		if at := own(key, topology.LegKind, w.Leg.Identity); w.Leg.Forget {
+		if at := own(key, topology.LegKind, w.Leg.Identity); w.Leg.Record == nil {
 			delete(o.side, at)
 		} else {
-			o.side[at] = present
+			b, failed := codec.EncodeLegRecord(w.Leg.Record)
+			err = firstOf(err, put(at, b, failed))
 		}
 	}
 	if len(w.Party) > 0 {

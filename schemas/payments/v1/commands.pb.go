@@ -1438,6 +1438,7 @@ type CounterLeg struct {
 	AmountMinor   int64                  `protobuf:"varint,3,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"` // in the payee's currency
 	Currency      string                 `protobuf:"bytes,4,opt,name=currency,proto3" json:"currency,omitempty"`
 	EffectiveDate int32                  `protobuf:"varint,5,opt,name=effective_date,json=effectiveDate,proto3" json:"effective_date,omitempty"`
+	PayerSeq      uint64                 `protobuf:"varint,6,opt,name=payer_seq,json=payerSeq,proto3" json:"payer_seq,omitempty"` // account_seq of the payer's decision that asks
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1503,6 +1504,13 @@ func (x *CounterLeg) GetCurrency() string {
 func (x *CounterLeg) GetEffectiveDate() int32 {
 	if x != nil {
 		return x.EffectiveDate
+	}
+	return 0
+}
+
+func (x *CounterLeg) GetPayerSeq() uint64 {
+	if x != nil {
+		return x.PayerSeq
 	}
 	return 0
 }
@@ -1776,7 +1784,7 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\apurpose\x18\x01 \x01(\x0e2!.caudal.payments.v1.ExpirePurposeR\apurpose\x12\x1a\n" +
 	"\tdue_at_us\x18\x02 \x01(\x03R\adueAtUs\"\x1e\n" +
 	"\x04Tick\x12\x16\n" +
-	"\x06minute\x18\x01 \x01(\x03R\x06minute\"\xb8\x01\n" +
+	"\x06minute\x18\x01 \x01(\x03R\x06minute\"\xd5\x01\n" +
 	"\n" +
 	"CounterLeg\x12\x1f\n" +
 	"\vtransfer_id\x18\x01 \x01(\tR\n" +
@@ -1784,7 +1792,8 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\rpayer_account\x18\x02 \x01(\tR\fpayerAccount\x12!\n" +
 	"\famount_minor\x18\x03 \x01(\x03R\vamountMinor\x12\x1a\n" +
 	"\bcurrency\x18\x04 \x01(\tR\bcurrency\x12%\n" +
-	"\x0eeffective_date\x18\x05 \x01(\x05R\reffectiveDate\"\xa1\x01\n" +
+	"\x0eeffective_date\x18\x05 \x01(\x05R\reffectiveDate\x12\x1b\n" +
+	"\tpayer_seq\x18\x06 \x01(\x04R\bpayerSeq\"\xa1\x01\n" +
 	"\tLegResult\x12\x1f\n" +
 	"\vtransfer_id\x18\x01 \x01(\tR\n" +
 	"transferId\x12#\n" +

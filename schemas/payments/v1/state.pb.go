@@ -727,6 +727,67 @@ func (x *CommandRecord) GetAcceptedAtUs() int64 {
 	return 0
 }
 
+// LegRecord remembers a counter-leg that the payee decided, so that it is taken once. Before it there was a byte of 1.
+type LegRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	PayerSeq      uint64                 `protobuf:"varint,2,opt,name=payer_seq,json=payerSeq,proto3" json:"payer_seq,omitempty"`
+	ExpiresAtUs   int64                  `protobuf:"varint,3,opt,name=expires_at_us,json=expiresAtUs,proto3" json:"expires_at_us,omitempty"` // 0: never
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LegRecord) Reset() {
+	*x = LegRecord{}
+	mi := &file_schemas_payments_v1_state_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LegRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LegRecord) ProtoMessage() {}
+
+func (x *LegRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_payments_v1_state_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LegRecord.ProtoReflect.Descriptor instead.
+func (*LegRecord) Descriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_state_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *LegRecord) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *LegRecord) GetPayerSeq() uint64 {
+	if x != nil {
+		return x.PayerSeq
+	}
+	return 0
+}
+
+func (x *LegRecord) GetExpiresAtUs() int64 {
+	if x != nil {
+		return x.ExpiresAtUs
+	}
+	return 0
+}
+
 var File_schemas_payments_v1_state_proto protoreflect.FileDescriptor
 
 const file_schemas_payments_v1_state_proto_rawDesc = "" +
@@ -816,7 +877,11 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"\x06status\x18\x06 \x01(\x0e2!.caudal.payments.v1.PaymentStatusR\x06status\x12\x1d\n" +
 	"\n" +
 	"payment_id\x18\a \x01(\tR\tpaymentId\x12$\n" +
-	"\x0eaccepted_at_us\x18\b \x01(\x03R\facceptedAtUsB<Z:github.com/caudalpay/caudal/schemas/payments/v1;paymentsv1b\x06proto3"
+	"\x0eaccepted_at_us\x18\b \x01(\x03R\facceptedAtUs\"f\n" +
+	"\tLegRecord\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1b\n" +
+	"\tpayer_seq\x18\x02 \x01(\x04R\bpayerSeq\x12\"\n" +
+	"\rexpires_at_us\x18\x03 \x01(\x03R\vexpiresAtUsB<Z:github.com/caudalpay/caudal/schemas/payments/v1;paymentsv1b\x06proto3"
 
 var (
 	file_schemas_payments_v1_state_proto_rawDescOnce sync.Once
@@ -830,37 +895,38 @@ func file_schemas_payments_v1_state_proto_rawDescGZIP() []byte {
 	return file_schemas_payments_v1_state_proto_rawDescData
 }
 
-var file_schemas_payments_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_schemas_payments_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_schemas_payments_v1_state_proto_goTypes = []any{
 	(*AccountCell)(nil),   // 0: caudal.payments.v1.AccountCell
 	(*LimitWindows)(nil),  // 1: caudal.payments.v1.LimitWindows
 	(*FraudFeatures)(nil), // 2: caudal.payments.v1.FraudFeatures
 	(*PaymentRecord)(nil), // 3: caudal.payments.v1.PaymentRecord
 	(*CommandRecord)(nil), // 4: caudal.payments.v1.CommandRecord
-	(*AccountState)(nil),  // 5: caudal.payments.v1.AccountState
-	(*Balance)(nil),       // 6: caudal.payments.v1.Balance
-	(CommandKind)(0),      // 7: caudal.payments.v1.CommandKind
-	(PaymentStatus)(0),    // 8: caudal.payments.v1.PaymentStatus
-	(Outcome)(0),          // 9: caudal.payments.v1.Outcome
-	(Reason)(0),           // 10: caudal.payments.v1.Reason
-	(*Fx)(nil),            // 11: caudal.payments.v1.Fx
-	(*Pins)(nil),          // 12: caudal.payments.v1.Pins
+	(*LegRecord)(nil),     // 5: caudal.payments.v1.LegRecord
+	(*AccountState)(nil),  // 6: caudal.payments.v1.AccountState
+	(*Balance)(nil),       // 7: caudal.payments.v1.Balance
+	(CommandKind)(0),      // 8: caudal.payments.v1.CommandKind
+	(PaymentStatus)(0),    // 9: caudal.payments.v1.PaymentStatus
+	(Outcome)(0),          // 10: caudal.payments.v1.Outcome
+	(Reason)(0),           // 11: caudal.payments.v1.Reason
+	(*Fx)(nil),            // 12: caudal.payments.v1.Fx
+	(*Pins)(nil),          // 13: caudal.payments.v1.Pins
 }
 var file_schemas_payments_v1_state_proto_depIdxs = []int32{
-	5,  // 0: caudal.payments.v1.AccountCell.state:type_name -> caudal.payments.v1.AccountState
-	6,  // 1: caudal.payments.v1.AccountCell.balances:type_name -> caudal.payments.v1.Balance
+	6,  // 0: caudal.payments.v1.AccountCell.state:type_name -> caudal.payments.v1.AccountState
+	7,  // 1: caudal.payments.v1.AccountCell.balances:type_name -> caudal.payments.v1.Balance
 	1,  // 2: caudal.payments.v1.AccountCell.limits:type_name -> caudal.payments.v1.LimitWindows
 	2,  // 3: caudal.payments.v1.AccountCell.fraud:type_name -> caudal.payments.v1.FraudFeatures
-	7,  // 4: caudal.payments.v1.PaymentRecord.kind:type_name -> caudal.payments.v1.CommandKind
-	8,  // 5: caudal.payments.v1.PaymentRecord.status:type_name -> caudal.payments.v1.PaymentStatus
-	9,  // 6: caudal.payments.v1.PaymentRecord.first_outcome:type_name -> caudal.payments.v1.Outcome
-	8,  // 7: caudal.payments.v1.PaymentRecord.first_status:type_name -> caudal.payments.v1.PaymentStatus
-	10, // 8: caudal.payments.v1.PaymentRecord.first_reasons:type_name -> caudal.payments.v1.Reason
-	11, // 9: caudal.payments.v1.PaymentRecord.fx:type_name -> caudal.payments.v1.Fx
-	12, // 10: caudal.payments.v1.PaymentRecord.pins:type_name -> caudal.payments.v1.Pins
-	9,  // 11: caudal.payments.v1.CommandRecord.first_outcome:type_name -> caudal.payments.v1.Outcome
-	10, // 12: caudal.payments.v1.CommandRecord.first_reasons:type_name -> caudal.payments.v1.Reason
-	8,  // 13: caudal.payments.v1.CommandRecord.status:type_name -> caudal.payments.v1.PaymentStatus
+	8,  // 4: caudal.payments.v1.PaymentRecord.kind:type_name -> caudal.payments.v1.CommandKind
+	9,  // 5: caudal.payments.v1.PaymentRecord.status:type_name -> caudal.payments.v1.PaymentStatus
+	10, // 6: caudal.payments.v1.PaymentRecord.first_outcome:type_name -> caudal.payments.v1.Outcome
+	9,  // 7: caudal.payments.v1.PaymentRecord.first_status:type_name -> caudal.payments.v1.PaymentStatus
+	11, // 8: caudal.payments.v1.PaymentRecord.first_reasons:type_name -> caudal.payments.v1.Reason
+	12, // 9: caudal.payments.v1.PaymentRecord.fx:type_name -> caudal.payments.v1.Fx
+	13, // 10: caudal.payments.v1.PaymentRecord.pins:type_name -> caudal.payments.v1.Pins
+	10, // 11: caudal.payments.v1.CommandRecord.first_outcome:type_name -> caudal.payments.v1.Outcome
+	11, // 12: caudal.payments.v1.CommandRecord.first_reasons:type_name -> caudal.payments.v1.Reason
+	9,  // 13: caudal.payments.v1.CommandRecord.status:type_name -> caudal.payments.v1.PaymentStatus
 	14, // [14:14] is the sub-list for method output_type
 	14, // [14:14] is the sub-list for method input_type
 	14, // [14:14] is the sub-list for extension type_name
@@ -881,7 +947,7 @@ func file_schemas_payments_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_schemas_payments_v1_state_proto_rawDesc), len(file_schemas_payments_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

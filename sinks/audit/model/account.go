@@ -126,7 +126,7 @@ func (c *call) named(id string) *pay {
 // repeated answers what was asked before.
 func (c *call) repeated() bool {
 	d := c.out.Decision
-	if leg := c.cmd.GetCounterLeg(); leg != nil && c.acct.legs[leg.GetTransferId()] {
+	if leg := c.cmd.GetCounterLeg(); leg != nil && c.acct.took(leg) {
 		d.Outcome, d.RelatedPaymentId = paymentsv1.Outcome_OUTCOME_APPLIED, leg.GetTransferId()
 		return true
 	}

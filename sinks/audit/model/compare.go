@@ -240,7 +240,7 @@ func Fingerprint(key string, cmd *paymentsv1.Command) string {
 		return fmt.Sprintf("%s %s %s %x", word(kind, "COMMAND_KIND_"), key, cmd.GetCommandId(), cmd.GetBodyHash())
 	case paymentsv1.CommandKind_COMMAND_KIND_COUNTER_LEG:
 		l := cmd.GetCounterLeg()
-		return fmt.Sprintf("counter_leg %s %s from %s %d %s on %d", key, l.GetTransferId(), l.GetPayerAccount(), l.GetAmountMinor(), l.GetCurrency(), l.GetEffectiveDate())
+		return fmt.Sprintf("counter_leg %s %s from %s at %d: %d %s on %d", key, l.GetTransferId(), l.GetPayerAccount(), l.GetPayerSeq(), l.GetAmountMinor(), l.GetCurrency(), l.GetEffectiveDate())
 	case paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT:
 		r := cmd.GetLegResult()
 		return fmt.Sprintf("leg_result %s %s of %s %v %s", key, r.GetTransferId(), r.GetPayeeAccount(), r.GetAccepted(), r.GetReason())

@@ -85,7 +85,9 @@ func (c *call) expire() {
 	d.Outcome = paymentsv1.Outcome_OUTCOME_APPLIED
 	retention := body.GetPurpose() == paymentsv1.ExpirePurpose_EXPIRE_PURPOSE_RETENTION
 	if retention {
-		delete(c.acct.legs, c.cmd.GetPaymentId()) // of a transfer that was taken here
+		if leg, ok := c.acct.legs[c.cmd.GetPaymentId()]; ok && leg.leaves == body.GetDueAtUs() { // of a transfer that was taken here
+			delete(c.acct.legs, c.cmd.GetPaymentId())
+		}
 	}
 	p := c.acct.payments[identity(c.cmd.GetPaymentId())]
 	if p == nil {

@@ -334,6 +334,7 @@ func (c *call) askPayee(p *pay) {
 		Kind: paymentsv1.CommandKind_COMMAND_KIND_COUNTER_LEG, PaymentId: p.id,
 		Body: &paymentsv1.Command_CounterLeg{CounterLeg: &paymentsv1.CounterLeg{
 			TransferId: p.id, PayerAccount: c.acct.key, AmountMinor: p.target, Currency: p.targetCurrency, EffectiveDate: p.date,
+			PayerSeq: c.out.Decision.GetAccountSeq(),
 		}},
 	})
 }

@@ -24,6 +24,18 @@ func (c *call) counterLeg() {
 	}
 }
 
+// taken is a counter-leg that was taken or refused: which of the payer's decisions asked, and when it may be forgotten.
+type taken struct {
+	asked  uint64
+	leaves int64
+}
+
+// took tells whether this very asking was answered. The same transfer id can be asked for again once the payer has forgotten it.
+func (a *account) took(leg *paymentsv1.CounterLeg) bool {
+	before, ok := a.legs[leg.GetTransferId()]
+	return ok && before.asked == leg.GetPayerSeq()
+}
+
 // refuseLeg tells the payer why; for other commands it does nothing.
 func (c *call) refuseLeg(reason paymentsv1.Reason) {
 	if c.cmd.GetKind() != paymentsv1.CommandKind_COMMAND_KIND_COUNTER_LEG {
@@ -36,8 +48,7 @@ func (c *call) answerLeg(accepted bool, reason paymentsv1.Reason) {
 	leg, d := c.cmd.GetCounterLeg(), c.out.Decision
 	d.RelatedPaymentId, d.AmountMinor, d.Currency = leg.GetTransferId(), leg.GetAmountMinor(), leg.GetCurrency()
 	if c.acct.state != nil {
-		c.acct.legs[leg.GetTransferId()] = true
-		c.retain(leg.GetTransferId())
+		c.acct.legs[leg.GetTransferId()] = taken{asked: leg.GetPayerSeq(), leaves: c.retain(leg.GetTransferId())}
 	}
 	c.emit(leg.GetPayerAccount(), &paymentsv1.Command{
 		Kind: paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT, PaymentId: leg.GetTransferId(),

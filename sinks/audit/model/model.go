@@ -63,7 +63,7 @@ type account struct {
 	seen     activity
 	payments map[string]*pay    // by identity: the id without its kind
 	answers  map[string]*answer // to requests that are not payments, by command id
-	legs     map[string]bool    // counter-legs taken or refused, by transfer
+	legs     map[string]taken   // counter-legs taken or refused, by transfer
 }
 
 type balance struct{ posted, held, incoming int64 }
@@ -183,7 +183,7 @@ func (p *Partition) account(key string) *account {
 	a, ok := p.accounts[key]
 	if !ok {
 		a = &account{
-			key: key, balances: map[string]*balance{}, payments: map[string]*pay{}, answers: map[string]*answer{}, legs: map[string]bool{},
+			key: key, balances: map[string]*balance{}, payments: map[string]*pay{}, answers: map[string]*answer{}, legs: map[string]taken{},
 			seen: activity{parties: map[string]bool{}},
 		}
 		p.accounts[key] = a
