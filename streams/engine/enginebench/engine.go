@@ -58,15 +58,21 @@ const (
 )
 
 // hold keeps the value as the key's cell, and side records beside it. It emits nothing.
-func hold(ctx context.Context, w Work, r *runtimeOf) error {
-	return runEngine(ctx, engineConfig(w, r), r, func(c *engine.Context, value []byte) error {
-		c.SetValue(value)
-		side := c.Side(engine.ScopeKey)
-		for i := range w.SideRecords {
-			side.Put("held", fmt.Sprintf("%0*d", SideID, i), value[:SideBytes])
+func hold(onDisk bool) contestant {
+	return func(ctx context.Context, w Work, r *runtimeOf) error {
+		cfg := engineConfig(w, r)
+		if onDisk {
+			cfg.Dir = w.Dir
 		}
-		return nil
-	})
+		return runEngine(ctx, cfg, r, func(c *engine.Context, value []byte) error {
+			c.SetValue(value)
+			side := c.Side(engine.ScopeKey)
+			for i := range w.SideRecords {
+				side.Put("held", fmt.Sprintf("%0*d", SideID, i), value[:SideBytes])
+			}
+			return nil
+		})
+	}
 }
 
 func engineConfig(w Work, r *runtimeOf) engine.Config {

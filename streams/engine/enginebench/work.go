@@ -87,12 +87,13 @@ const (
 	GokaTuned     = "goka-tuned"     // stock Goka, storage in memory, acks=all, idempotent, shorter flushes, large channels
 
 	// Others than the work above.
-	Hold    = "hold"    // streams/engine, holding each input as its key's cell, with side records
-	Consume = "consume" // franz-go, reading the changelogs to their end
+	Hold     = "hold"      // streams/engine, holding each input as its key's cell, with side records
+	HoldDisk = "hold-disk" // the same with the side records on disk
+	Consume  = "consume"   // franz-go, reading the changelogs to their end
 )
 
 func contestants() map[string]contestant {
-	all := map[string]contestant{Pass: passThrough, Loop: loop, Hold: hold, Consume: consume}
+	all := map[string]contestant{Pass: passThrough, Loop: loop, Hold: hold(false), HoldDisk: hold(true), Consume: consume}
 	for name, change := range engineVariants() {
 		all[name] = engineWith(change)
 	}
