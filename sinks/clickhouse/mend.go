@@ -65,7 +65,7 @@ func settled(ctx context.Context, conn driver.Conn) error {
 	for {
 		var running uint64
 		if err := conn.QueryRow(ctx, `SELECT count() FROM system.processes
-WHERE query_kind = 'Insert' AND current_database = currentDatabase()`).Scan(&running); err != nil {
+WHERE current_database = currentDatabase() AND match(query, '^INSERT INTO (payment_facts|postings|payments_by_minute)\\s')`).Scan(&running); err != nil {
 			return fmt.Errorf("looking for inserts under way: %w", err)
 		}
 		if running == 0 {

@@ -116,7 +116,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	})
 }
 
-// beside runs two things at once: the end of either ends the other.
+// beside does the work while it follows something: the end of the work ends that, and so does a failure of that the work.
 func beside(ctx context.Context, follow, work func(context.Context) error) error {
 	run, cancel := context.WithCancel(ctx)
 	defer cancel()
