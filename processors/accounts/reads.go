@@ -62,17 +62,23 @@ func Reads(cmd payment.Command, key string) []Key {
 		add(KeyRelated, identity(cmd.PaymentID))
 	case payment.KindSetKYCLevel:
 		add(KeyCommand, cmd.CommandID)
-	case payment.KindExpire:
+	case payment.KindExpire, payment.KindLegResult:
 		add(KeyRelated, identity(cmd.PaymentID))
-		add(KeyLeg, identity(cmd.PaymentID))
-	case payment.KindLegResult:
-		add(KeyRelated, identity(cmd.PaymentID))
+		if cmd.Kind == payment.KindExpire && ofAnother(cmd.PaymentID, key) {
+			add(KeyLeg, identity(cmd.PaymentID))
+		}
 	case payment.KindCounterLeg:
 		add(KeyLeg, identity(cmd.PaymentID))
 		add(KeyPolicy, cmd.Pins.Policy)
 	case payment.KindUnknown, payment.KindOpenAccount, payment.KindTick, payment.KindRailAnswer, payment.KindReleaseClaim:
 	}
 	return keys
+}
+
+// ofAnother tells whether a payment lives under another account's key: what stands here of it is its counter-leg.
+func ofAnother(id payment.ID, key string) bool {
+	_, err := payment.ParseID(string(id)) // what is none is refused by Apply
+	return err == nil && id.Account() != payment.AccountID(key)
 }
 
 // identity is empty for an id too short to have one; such a command is refused by Apply.

@@ -96,13 +96,13 @@ func (s *accountsShell) load(r record, cmd *payment.Command) (accounts.Snapshot,
 		var err error
 		switch k.Kind {
 		case accounts.KeyPayment:
-			snapshot.Payment, err = paymentRecord(own, k.ID)
+			snapshot.Payment, err = sideRecord(own, PaymentKind, k.ID, codec.DecodePaymentRecord)
 		case accounts.KeyRelated:
-			snapshot.Related, err = paymentRecord(own, k.ID)
+			snapshot.Related, err = sideRecord(own, PaymentKind, k.ID, codec.DecodePaymentRecord)
 		case accounts.KeyCommand:
-			snapshot.Command, err = commandRecord(own, k.ID)
+			snapshot.Command, err = sideRecord(own, CommandKind, k.ID, codec.DecodeCommandRecord)
 		case accounts.KeyLeg:
-			snapshot.Leg, err = legRecord(own, k.ID)
+			snapshot.Leg, err = sideRecord(own, LegKind, k.ID, codec.DecodeLegRecord)
 		case accounts.KeyParty:
 			snapshot.PartySeen = own.Get(PartyKind, k.ID) != nil
 		case accounts.KeyDue:
@@ -117,38 +117,15 @@ func (s *accountsShell) load(r record, cmd *payment.Command) (accounts.Snapshot,
 	return snapshot, nil
 }
 
-func paymentRecord(own side, id string) (*payment.Record, error) {
-	b := own.Get(PaymentKind, id)
+// sideRecord is a record of the account's own, nil where there is none.
+func sideRecord[T any](own side, kind, id string, decode func([]byte) (T, error)) (*T, error) {
+	b := own.Get(kind, id)
 	if b == nil {
 		return nil, nil //nolint:nilnil // absence is an answer
 	}
-	rec, err := codec.DecodePaymentRecord(b)
+	rec, err := decode(b)
 	if err != nil {
-		return nil, fmt.Errorf("decoding payment record %s: %w", id, err)
-	}
-	return &rec, nil
-}
-
-func legRecord(own side, id string) (*accounts.LegRecord, error) {
-	b := own.Get(LegKind, id)
-	if b == nil {
-		return nil, nil //nolint:nilnil // absence is an answer
-	}
-	rec, err := codec.DecodeLegRecord(b)
-	if err != nil {
-		return nil, fmt.Errorf("decoding leg record: %w", err)
-	}
-	return &rec, nil
-}
-
-func commandRecord(own side, id string) (*accounts.CommandRecord, error) {
-	b := own.Get(CommandKind, id)
-	if b == nil {
-		return nil, nil //nolint:nilnil // absence is an answer
-	}
-	rec, err := codec.DecodeCommandRecord(b)
-	if err != nil {
-		return nil, fmt.Errorf("decoding command record %s: %w", id, err)
+		return nil, fmt.Errorf("decoding %s record %s: %w", kind, id, err)
 	}
 	return &rec, nil
 }
