@@ -74,7 +74,8 @@ func newSession(e *Engine, m *member) *session {
 	}
 }
 
-// run fences the predecessor, joins the group and handles what is assigned. An orderly end leaves the group.
+// run fences the predecessor, joins the group and handles what is assigned. An orderly end leaves the group, whatever it
+// interrupts.
 func (s *session) run(ctx context.Context) error {
 	if err := s.fencePredecessor(ctx); err != nil {
 		return err
@@ -83,6 +84,15 @@ func (s *session) run(ctx context.Context) error {
 		return err
 	}
 	defer s.close()
+	err := unlessStopped(ctx, s.work(ctx))
+	if err == nil {
+		s.leave(ctx)
+	}
+	return err
+}
+
+// work returns also when something hangs that cannot be stopped.
+func (s *session) work(ctx context.Context) error {
 	details, err := kadm.NewClient(s.client).ListTopics(ctx, s.cfg.Input)
 	if err != nil {
 		return fmt.Errorf("describing %s: %w", s.cfg.Input, err)
@@ -105,11 +115,7 @@ func (s *session) run(ctx context.Context) error {
 			s.folder.abandoned = true
 		}
 	}
-	if err != nil {
-		return err
-	}
-	s.leave(ctx)
-	return nil
+	return err
 }
 
 // fencePredecessor ends what a former life left open, before the group hands out offsets that it may hold back.
@@ -159,7 +165,9 @@ func (s *session) consume(ctx context.Context) error {
 		return err // its goroutine does not end
 	}
 	stopRestoring()
-	hung := time.AfterFunc(commitTimeout, func() { s.abandon(errors.Join(err, errors.New("a callback or a restore does not stop"))) })
+	hung := time.AfterFunc(commitTimeout, func() {
+		s.abandon(errors.Join(unlessStopped(ctx, err), errors.New("a callback or a restore does not stop")))
+	})
 	s.runner.stop()
 	restorer.Wait()
 	hung.Stop()
