@@ -85,9 +85,13 @@ func startHouseAt(t *testing.T, address, data string, args ...string) *house {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("up on %s said: %s", h.http, h.out)
+		if !t.Failed() {
+			return
 		}
+		if h.cmd.ProcessState == nil && !h.gone() {
+			h.kill() // what the test has mounted and made is removed next
+		}
+		t.Logf("up on %s said: %s\nIts logs end with:\n%s", h.http, h.out, logTails(t, filepath.Join(h.data, "logs")))
 	})
 	for until := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		if h.ready() {
@@ -98,6 +102,25 @@ func startHouseAt(t *testing.T, address, data string, args ...string) *house {
 			t.Fatalf("not ready: %s", h.out)
 		}
 	}
+}
+
+// logTails is the end of each file in a folder.
+func logTails(t *testing.T, dir string) string {
+	t.Helper()
+	const most = 4 << 10
+	names, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			text = []byte(err.Error())
+		}
+		fmt.Fprintf(&all, "--- %s\n%s\n", filepath.Base(name), text[max(0, len(text)-most):])
+	}
+	return all.String()
 }
 
 func (h *house) ready() bool {
