@@ -100,6 +100,9 @@ func (s *session) Write(ctx context.Context, batch *decisionlog.Batch) (taken, r
 	if err := s.sink.insert(ctx, s.conn, token("batch", now.seq, 0)); err != nil {
 		return nil, nil, 0, err
 	}
+	if err := roomy(ctx, s.conn); err != nil {
+		return nil, nil, 0, err
+	}
 	return batch, nil, s.sink.facts.rows() + s.sink.lines.rows(), nil
 }
 
@@ -120,6 +123,9 @@ func (s *Sink) resume(ctx context.Context, conn driver.Conn) (claim, error) {
 	}
 	batch, err := decisionlog.Range(ctx, s.cfg.Config, last.first, last.next)
 	if err != nil {
+		return last, err
+	}
+	if err := roomy(ctx, conn); err != nil {
 		return last, err
 	}
 	return last, s.mend(ctx, conn, last, batch)

@@ -15,14 +15,15 @@ import (
 
 	chdriver "github.com/ClickHouse/clickhouse-go/v2"
 
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/embedtest"
 	schema "github.com/caudalpay/caudal/schemas/sql/clickhouse"
 	"github.com/caudalpay/caudal/sinks/decisionlog/logtest"
 )
 
 // TestTornStore: the store writes an insert's token before it has the rows, and never syncs the file it is in. So its
-// own death leaves tokens without rows, and a power cut leaves rows without tokens. Here each of both is made by hand,
-// in each table, and whoever begins again mends it.
+// own death leaves tokens without rows, and a power cut leaves rows without tokens. A full disk leaves
+// parts with empty files, acknowledged all the same. Here each is made by hand, in each table, and whoever begins again mends it.
 func TestTornStore(t *testing.T) {
 	for _, table := range []string{"payment_facts", "postings", "payments_by_minute", "sink_ranges"} {
 		t.Run("token without rows/"+table, func(t *testing.T) {
@@ -37,6 +38,13 @@ func TestTornStore(t *testing.T) {
 			torn(t, func(t *testing.T, conn chdriver.Conn) string {
 				// lastPart is <table>/<part>/
 				return filepath.Join(filepath.Dir(filepath.Clean(lastPart(t, conn, table))), "deduplication_logs")
+			})
+		})
+	}
+	for _, table := range []string{"payment_facts", "postings", "payments_by_minute", "sink_ranges"} {
+		t.Run("a part that a full disk has spoilt/"+table, func(t *testing.T) {
+			torn(t, func(t *testing.T, conn chdriver.Conn) string {
+				return filepath.Join(lastPart(t, conn, table), "columns.txt")
 			})
 		})
 	}
@@ -85,7 +93,11 @@ func torn(t *testing.T, lost ...func(*testing.T, chdriver.Conn) string) {
 		if _, err := os.Stat(path); err != nil || !strings.HasPrefix(path, data) {
 			t.Fatalf("%s is none of the store's: %v", path, err)
 		}
-		if err := os.RemoveAll(path); err != nil {
+		spoil := os.RemoveAll
+		if filepath.Ext(path) != "" {
+			spoil = func(file string) error { return os.Truncate(file, 0) }
+		}
+		if err := spoil(path); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -170,4 +182,38 @@ func claimNext(t *testing.T, conn chdriver.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestWaitsForRoom: on a disk that is almost full nothing is taken that might be acknowledged and not be there.
+func TestWaitsForRoom(t *testing.T) {
+	if !embedtest.MayMount(t) {
+		return
+	}
+	disk := embedtest.SmallDisk(t, "size=300m,mode=0755")
+	server := embedtest.StartClickHouse(t, filepath.Join(disk, "data"))
+	embedtest.CreateClickHouseDatabase(t, server, "room")
+	brokers, opts := embedtest.Broker(t), *server.Options("room")
+	logtest.Create(t, brokers, partitions)
+	w, g := logtest.NewWriter(t, brokers, partitions), logtest.New(8, 100)
+	sink, _ := start(t, config(opts, brokers, 100))
+	logtest.Fill(t, w, g, 400)
+	drain(t, sink, brokers)
+	free, err := child.FreeBytes(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	filler := filepath.Join(disk, "filler")
+	if err := os.WriteFile(filler, make([]byte, free-20<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	logtest.Fill(t, w, g, 1000)
+	time.Sleep(2 * time.Second)
+	if why := sink.Ready(); why == nil || !strings.Contains(why.Error(), "almost full") {
+		t.Errorf("with 20 MB of room: ready is %v", why)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	drain(t, sink, brokers)
+	mustEqual(t, logtest.Read(t, brokers), opts)
 }

@@ -5,7 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/caudalpay/caudal/cmd/caudal/embedded/broker"
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
 )
 
 // health exports what no single role can say: whether each is ready, how often each part had to be started again, how much
@@ -48,7 +48,7 @@ func (h *health) Collect(to chan<- prometheus.Metric) {
 	for part, restarts := range h.in.restarts() {
 		to <- prometheus.MustNewConstMetric(h.restarts, prometheus.CounterValue, float64(restarts), part)
 	}
-	if free, err := broker.FreeBytes(h.in.options.Data); err == nil {
+	if free, err := child.FreeBytes(h.in.options.Data); err == nil {
 		to <- prometheus.MustNewConstMetric(h.disk, prometheus.GaugeValue, float64(free))
 	}
 	to <- prometheus.MustNewConstMetric(h.partitions, prometheus.GaugeValue, float64(h.in.options.Partitions))

@@ -3,26 +3,18 @@ package broker
 import (
 	"fmt"
 	"sync"
-	"syscall"
 	"time"
+
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
 )
 
 // ReserveDefault is how much disk stays free: the broker takes no records when there is less. Commits in work, which write
 // little, still find room. kfake itself would lose the markers of a commit that meets a full disk.
 const ReserveDefault = 64 << 20
 
-// FreeBytes is what may still be written to the disk that holds path.
-func FreeBytes(path string) (int64, error) {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(path, &st); err != nil {
-		return 0, fmt.Errorf("measuring free disk space: %w", err)
-	}
-	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:gosec,unconvert // the types differ between systems
-}
-
 // enough is nil while there is room.
 func enough(path string, reserve int64) error {
-	free, err := FreeBytes(path)
+	free, err := child.FreeBytes(path)
 	if err != nil {
 		return err
 	}

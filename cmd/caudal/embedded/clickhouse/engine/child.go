@@ -84,7 +84,14 @@ func run(ctx context.Context, args []string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(serve(ctx, h, listeners), closeWithin(ctx, connections.close, 10*time.Second))
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go func() { stop(watchDisk(ctx, data, log)) }()
+	err = errors.Join(serve(ctx, h, listeners), closeWithin(ctx, connections.close, 10*time.Second))
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		err = errors.Join(cause, err)
+	}
+	return err
 }
 
 func inherit(descriptors ...uintptr) ([]net.Listener, error) {
