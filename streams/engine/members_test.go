@@ -361,19 +361,23 @@ func TestStoppedAtAnyMoment(t *testing.T) {
 	})
 }
 
-// membersOf counts the members of the group, whoever assigns.
+// membersOf counts the members of the group, whoever assigns. A broker that has just started has no groups yet.
 func membersOf(t *testing.T, c *streamtest.Cluster) int {
 	t.Helper()
 	adm := kadm.NewClient(c.Client())
-	classic, err := adm.DescribeGroups(t.Context(), group)
-	if err != nil {
-		t.Fatal(err)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		classic, err := adm.DescribeGroups(t.Context(), group)
+		var assigned kadm.DescribedConsumerGroups
+		if err == nil {
+			assigned, err = adm.DescribeConsumerGroups(t.Context(), group)
+		}
+		if err == nil {
+			return len(classic[group].Members) + len(assigned[group].Members)
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
 	}
-	assigned, err := adm.DescribeConsumerGroups(t.Context(), group)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(classic[group].Members) + len(assigned[group].Members)
 }
 
 // TestRestoreRunsBesideTheOthers: partitions come back to a member whose restore of them stalls; those it has go on.
