@@ -62,7 +62,7 @@ func (c *Config) checkVersions(ctx context.Context, client *kgo.Client) error {
 
 // checkTopics waits until every topic has leaders (creation is asynchronous) and compares partition counts.
 func (c *Config) checkTopics(ctx context.Context, admin *kadm.Client) error {
-	partitioned := slices.Concat([]string{c.Input, c.Table, c.Side, c.DeadLetters}, c.Outputs, c.Joins)
+	partitioned := slices.Concat(c.inputs(), []string{c.Table, c.Side, c.DeadLetters}, c.Outputs, c.Joins)
 	all := append(append([]string{}, partitioned...), c.Lookups...)
 	for {
 		details, err := admin.ListTopics(ctx, all...)

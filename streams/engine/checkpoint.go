@@ -105,12 +105,13 @@ func (f *folder) identify(ctx context.Context, cfg *Config, client *kgo.Client) 
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	admin := kadm.NewClient(client)
-	meta, err := admin.Metadata(ctx, cfg.Input, cfg.Table, cfg.Side)
+	topics := append(cfg.inputs(), cfg.Table, cfg.Side)
+	meta, err := admin.Metadata(ctx, topics...)
 	if err != nil {
 		return fmt.Errorf("asking for the ids of the topics: %w", err)
 	}
 	f.origin = strconv.Quote(meta.Cluster) + " " + strconv.Quote(cfg.Group)
-	for _, t := range []string{cfg.Input, cfg.Table, cfg.Side} {
+	for _, t := range topics {
 		f.origin += fmt.Sprintf(" %q %v", t, meta.Topics[t].ID)
 	}
 	configs, err := admin.DescribeTopicConfigs(ctx, cfg.Table, cfg.Side)
@@ -338,9 +339,11 @@ func (p *partition) takeOver(cells mirrored, logs [changelogs]extent) error {
 		n, _ := binary.Uvarint(value)
 		p.parked[key] = int(n) //nolint:gosec // written from an int
 	})
-	if v := p.side.base.get(p.appliedKey); v != nil {
-		if err := p.readApplied(v); err != nil {
-			return err
+	for i, key := range p.appliedKeys {
+		if v := p.side.base.get(key); v != nil {
+			if err := p.readApplied(p.inputs[i], v); err != nil {
+				return err
+			}
 		}
 	}
 	p.graph = string(p.side.base.get(p.graphKey))

@@ -17,7 +17,10 @@ type Config struct {
 	Brokers []string
 	Group   string // the Kafka consumer group
 	Input   string
-	Outputs []string // topics that callbacks may emit to; the input may be among them
+	// MoreInputs are read beside Input, and partitioned like it: a partition of all of them is with one member. Records of one
+	// topic come in their order, those of different topics in any. Operators' words and visits go through Input.
+	MoreInputs []string
+	Outputs    []string // topics that callbacks may emit to; inputs may be among them
 
 	Table       string // the group table, named as Goka names it: Group + "-table"
 	Side        string // changelog of the side records, compacted
@@ -117,6 +120,9 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// inputs are all topics that are read; a topic's place in the list is its number.
+func (c *Config) inputs() []string { return append([]string{c.Input}, c.MoreInputs...) }
+
 // Validate says what is missing or contradictory; it asks no broker.
 func (c Config) Validate() error {
 	var errs []error
@@ -140,8 +146,11 @@ func (c Config) Validate() error {
 	if c.Table != c.Group+"-table" {
 		errs = append(errs, fmt.Errorf("topic %q is named as Table, but the table of the group is named %q", c.Table, c.Group+"-table"))
 	}
+	if inputs := c.inputs(); len(slices.Compact(slices.Sorted(slices.Values(inputs)))) < len(inputs) || slices.Contains(c.MoreInputs, "") {
+		errs = append(errs, fmt.Errorf("MoreInputs %q beside Input %q: name each topic once", c.MoreInputs, c.Input))
+	}
 	for _, own := range []string{c.Table, c.Side, c.DeadLetters} {
-		if own == c.Input || slices.Contains(slices.Concat(c.Outputs, c.Lookups, c.Joins), own) {
+		if slices.Contains(c.inputs(), own) || slices.Contains(slices.Concat(c.Outputs, c.Lookups, c.Joins), own) {
 			errs = append(errs, fmt.Errorf("topic %q belongs to the engine and cannot be input, output, lookup or join", own))
 		}
 	}

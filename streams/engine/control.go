@@ -31,6 +31,7 @@ const (
 	ControlByHeader     = EnginePrefix + "by"
 	ControlReasonHeader = EnginePrefix + "reason"
 	ControlOffsetHeader = EnginePrefix + "offset" // of the record to discard
+	ControlTopicHeader  = EnginePrefix + "topic"  // of the record to discard; without it: Config.Input
 
 	controlActHeader  = EnginePrefix + "act"  // step: the offset of the operator's record
 	controlStepHeader = EnginePrefix + "step" // step: how many came before
@@ -42,18 +43,22 @@ const controlTextMax = 1 << 10
 // Control is an operator's word about a key that is parked.
 type Control struct {
 	Verb   Verb
-	Offset int64 // Discard: of the parked record
+	Offset int64  // Discard: of the parked record
+	Topic  string // Discard: of the parked record; empty: Config.Input
 	By     string
 	Reason string
 }
 
-// Record puts the word into a record for the input, at its place in the order of the key's partition.
+// Record puts the word into a record for Config.Input, at its place in the order of the key's partition.
 func (c Control) Record(input string, partition int32, key []byte) (*kgo.Record, error) {
 	r := &kgo.Record{Topic: input, Partition: partition, Key: key, Headers: []kgo.RecordHeader{
 		{Key: ControlHeader, Value: []byte(c.Verb)}, {Key: ControlByHeader, Value: []byte(c.By)}, {Key: ControlReasonHeader, Value: []byte(c.Reason)},
 	}}
 	if c.Verb == Discard {
 		r.Headers = append(r.Headers, numberHeader(ControlOffsetHeader, c.Offset))
+		if c.Topic != "" {
+			r.Headers = append(r.Headers, kgo.RecordHeader{Key: ControlTopicHeader, Value: []byte(c.Topic)})
+		}
 	}
 	if parsed, err := parseControl(r); err != nil {
 		return nil, err
@@ -111,6 +116,9 @@ func parseControl(r *kgo.Record) (c parsedControl, err error) {
 		return c, err
 	case Discard:
 		c.Offset = number(ControlOffsetHeader)
+		if controlHeader(r, ControlTopicHeader) != nil {
+			c.Topic = text(ControlTopicHeader)
+		}
 	case Redrive:
 	default:
 		return c, fmt.Errorf("reading control record: verb %.40q is neither %s nor %s", c.Verb, Redrive, Discard)
@@ -128,6 +136,7 @@ type Act struct {
 	Key       []byte `json:"key"`
 	Verb      Verb   `json:"verb"`
 	Offset    int64  `json:"offset,omitempty"` // Discard: of the parked record
+	Topic     string `json:"topic,omitempty"`  // likewise; empty: Config.Input
 	By        string `json:"by"`
 	Reason    string `json:"reason"`
 	Steps     int64  `json:"steps"` // pieces done

@@ -104,7 +104,7 @@ func TestGapsAreNoticed(t *testing.T) {
 		value := make([]byte, 3_000)
 		transactions := rapid.IntRange(60, 120).Draw(t, "transactions") // some 5 to a link
 		for i := range transactions {
-			p.next = int64(i)
+			p.next[0] = int64(i)
 			p.side.put("\x01\x01k"+strconv.Itoa(i), value)
 			p.side.keep()
 			if err := p.commit(time.Now()); err != nil {

@@ -1,5 +1,5 @@
 // Package engine processes the records of one Kafka consumer group exactly once, on franz-go. It is Goka's model: a group
-// reads a topic, keeps one value per key in a group table, and emits to other topics; package gokagroup runs Goka's own graphs
+// reads topics, keeps one value per key in a group table, and emits to other topics; package gokagroup runs Goka's own graphs
 // on it.
 //
 // Everything a callback does (its cell in the group table, its side records, what it emits) and the input offset commit in
@@ -9,7 +9,8 @@
 // # Records
 //
 // Each partition has a goroutine that calls back for its records one after the other, in the order of the log; partitions
-// run beside each other. A poll is handed over per partition, not per record. When a transaction commits, all callbacks
+// run beside each other. Where a group has several inputs (Config.MoreInputs) a partition of all of them is one partition here:
+// it moves as a whole, its state knows how far each has come, and records of different topics come in any order. A poll is handed over per partition, not per record. When a transaction commits, all callbacks
 // have returned: none sees two transactions.
 //
 // # Members
@@ -68,7 +69,7 @@
 // included. The first that still fails stays parked, with all behind it. Discard sends one record to the dead letters, with
 // who did it and why, and redrives the rest. A word about a key that is not parked does nothing; a malformed one is a dead
 // letter. Words of a partition are done one after the other, in steps of bounded size: each step is a record that the
-// engine writes to its own input, in the transaction of the step before it. So what is handed over where follows from the
+// engine writes to Config.Input, in the transaction of the step before it. So what is handed over where follows from the
 // input alone, whatever becomes of transactions and processes. What came of a word stands under HandledKind.
 //
 // The engine cannot know who wrote a record: whoever may write to the input may speak. Callbacks may not.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -25,10 +26,10 @@ type Engine struct {
 	rollback func(*partition)
 	// retained tells whether a partition's state is good for an assignment at an offset, reaches whether a fence record is the
 	// one that ends a restore; the tests replace these too.
-	retained func(p *partition, at int64) bool
+	retained func(p *partition, at offsets) bool
 	reaches  func(value, fence string) bool
 	// believed tells whether a restored state is what the group has committed.
-	believed func(p *partition, committed int64) bool
+	believed func(p *partition, committed offsets) bool
 	// doubt is what follows from a commit whose outcome is unknown.
 	doubt func(s *session, err error) error
 	// end ends the open transaction together with the offsets that were read in it; work runs the group on its partitions.
@@ -49,9 +50,9 @@ func New(cfg Config, cb Callback) (*Engine, error) {
 	e := &Engine{
 		cfg: cfg, callback: cb, metrics: newMetrics(cfg.Registerer, cfg.Group),
 		rollback: (*partition).rollback,
-		retained: func(p *partition, at int64) bool { return p.applied == at },
+		retained: func(p *partition, at offsets) bool { return slices.Equal(p.applied, at) },
 		reaches:  func(value, fence string) bool { return value == fence },
-		believed: func(p *partition, committed int64) bool { return p.applied == committed },
+		believed: func(p *partition, committed offsets) bool { return slices.Equal(p.applied, committed) },
 		doubt:    func(_ *session, err error) error { return fmt.Errorf("%w: %w", ErrUnknownCommit, err) },
 		end: func(ctx context.Context, s *session, try kgo.TransactionEndTry) (bool, error) {
 			return s.tx.End(ctx, try)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -18,7 +19,7 @@ func (e *Engine) KeepOverlayOnAbort() { e.rollback = keepOverlay }
 func keepOverlay(p *partition) {
 	p.cells.commit()
 	p.side.commit()
-	p.next = p.applied
+	copy(p.next, p.applied)
 }
 
 // SpoilOnAbort leaves memory in a state that was never committed, as if the abort had been a commit after all.
@@ -26,7 +27,7 @@ func (e *Engine) SpoilOnAbort() {
 	e.rollback = func(p *partition) {
 		p.rollback()
 		p.cells.base.set("acc-0", []byte("spoilt!!"))
-		p.applied = 1 << 40
+		p.applied[0] = 1 << 40
 	}
 }
 
@@ -47,7 +48,7 @@ func (o observed) Observe(seconds float64) {
 
 // TrustCallbacks makes an engine wrong on purpose: state that was here once counts as that of any later assignment.
 func (e *Engine) TrustCallbacks() {
-	e.retained = func(*partition, int64) bool { return true }
+	e.retained = func(*partition, offsets) bool { return true }
 }
 
 // StopAtAnyFence makes an engine wrong on purpose: a restore ends at the first fence.
@@ -59,16 +60,18 @@ func (e *Engine) StopAtAnyFence() {
 // here one that is then aborted.
 func (e *Engine) StoreUnconfirmed() {
 	e.rollback = func(p *partition) {
-		applied := p.applied
+		applied := slices.Clone(p.applied)
 		_ = p.commit(time.Now())
-		p.applied, p.next = applied, applied
+		copy(p.applied, applied)
+		copy(p.next, applied)
 	}
 }
 
 // TrustAnything makes an engine wrong on purpose: it takes any state for what the group has committed.
 func (e *Engine) TrustAnything() {
-	e.believed = func(p *partition, committed int64) bool {
-		p.applied, p.next = committed, committed
+	e.believed = func(p *partition, committed offsets) bool {
+		copy(p.applied, committed)
+		copy(p.next, committed)
 		return true
 	}
 }

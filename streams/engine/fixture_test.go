@@ -21,6 +21,7 @@ import (
 const (
 	partitions = 4
 	input      = "in"
+	second     = "in2" // read by tests that say so
 	output     = "out"
 	group      = "g"
 	table      = "g-table"
@@ -51,7 +52,7 @@ func newFake(tb testing.TB, options ...kfake.Opt) *streamtest.Cluster {
 }
 
 func withTopics(c *streamtest.Cluster) *streamtest.Cluster {
-	c.Topics(partitions, input, output, table, side, dead)
+	c.Topics(partitions, input, second, output, table, side, dead)
 	c.Topics(1, rates)
 	return c
 }
@@ -126,7 +127,7 @@ func (r *running) ready() {
 // caughtUp waits until the group committed everything that is in the input now.
 func (r *running) caughtUp(c *streamtest.Cluster) {
 	r.tb.Helper()
-	r.eventually("end of input", func() bool { return c.Lag(group, input) == 0 })
+	r.eventually("end of input", func() bool { return lag(c) == 0 })
 }
 
 // count is the audited callback: it counts in the cell, remembers each offset in a side record, and emits one record.
@@ -146,8 +147,8 @@ func count(ctx *engine.Context, value []byte) error {
 		n = binary.BigEndian.Uint64(v)
 	}
 	ctx.SetValue(binary.BigEndian.AppendUint64(nil, n+1))
-	ctx.Side(engine.ScopeKey).Put("seen", fmt.Sprintf("%012d", ctx.Offset()), value)
-	ctx.Emit(output, ctx.Key(), place(ctx.Partition(), ctx.Offset()))
+	ctx.Side(engine.ScopeKey).Put("seen", seenID(ctx), value)
+	ctx.Emit(output, ctx.Key(), place(ctx.Topic(), ctx.Partition(), ctx.Offset()))
 	return nil
 }
 
@@ -159,15 +160,37 @@ func countBy(name string) engine.Callback {
 			n = binary.BigEndian.Uint64(v)
 		}
 		ctx.SetValue(binary.BigEndian.AppendUint64(nil, n+1))
-		ctx.Side(engine.ScopeKey).Put("seen", fmt.Sprintf("%012d", ctx.Offset()), value)
-		ctx.Emit(output, ctx.Key(), place(ctx.Partition(), ctx.Offset()), kgo.RecordHeader{Key: "by", Value: []byte(name)})
+		ctx.Side(engine.ScopeKey).Put("seen", seenID(ctx), value)
+		ctx.Emit(output, ctx.Key(), place(ctx.Topic(), ctx.Partition(), ctx.Offset()), kgo.RecordHeader{Key: "by", Value: []byte(name)})
 		return nil
 	}
 }
 
-func place(partition int32, offset int64) []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(nil, uint32(partition)), uint64(offset))
+// seenID tells the records of a key apart.
+func seenID(ctx *engine.Context) string {
+	id := fmt.Sprintf("%012d", ctx.Offset())
+	if ctx.Topic() == second {
+		id += second
+	}
+	return id
 }
+
+// place is where an input record is: topic and partition, then 8 bytes of offset.
+func place(topic string, partition int32, offset int64) []byte {
+	of := uint32(partition)
+	if topic == second {
+		of |= 1 << 16
+	}
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(nil, of), uint64(offset))
+}
+
+// allInputs are the records of both inputs; of each key, those of one topic are in their order.
+func allInputs(c *streamtest.Cluster) []*kgo.Record {
+	return append(c.ReadCommitted(input), c.ReadCommitted(second)...)
+}
+
+// lag is what is not done of both inputs.
+func lag(c *streamtest.Cluster) int64 { return c.Lag(group, input) + c.Lag(group, second) }
 
 func record(key, value string) *kgo.Record {
 	return &kgo.Record{Topic: input, Key: []byte(key), Value: []byte(value), Partition: -1}
@@ -185,19 +208,20 @@ func inputs(n, keys int) []*kgo.Record {
 // discarded, and words about parked keys lead to no output of their own.
 func audit(c *streamtest.Cluster) (wrong []string) {
 	truth, places := map[string]uint64{}, map[string]int{}
-	for _, r := range c.ReadCommitted(input) {
+	for _, r := range allInputs(c) {
 		if engine.IsControl(r) || string(r.Value) == "fail" {
 			continue
 		}
 		truth[string(r.Key)]++
-		places[string(place(r.Partition, r.Offset))] = 0
+		places[string(place(r.Topic, r.Partition, r.Offset))] = 0
 	}
 	last := map[string]uint64{}
 	for _, r := range c.ReadCommitted(output) {
-		if at := binary.BigEndian.Uint64(r.Value[4:]) + 1; at < last[string(r.Key)] {
-			wrong = append(wrong, fmt.Sprintf("%s: offset %d after %d", r.Key, at-1, last[string(r.Key)]-1))
+		of := string(r.Key) + string(r.Value[:4])
+		if at := binary.BigEndian.Uint64(r.Value[4:]) + 1; at < last[of] {
+			wrong = append(wrong, fmt.Sprintf("%s: offset %d after %d", r.Key, at-1, last[of]-1))
 		} else {
-			last[string(r.Key)] = at
+			last[of] = at
 		}
 		if _, ok := places[string(r.Value)]; !ok {
 			wrong = append(wrong, "output without input")

@@ -18,6 +18,9 @@ func (c *Config) graph() string {
 	lines := []string{
 		fmt.Sprintf("partitions %d", c.Partitions), "input " + c.Input, "side " + c.Side, "dead letters " + c.DeadLetters,
 	}
+	for _, i := range c.MoreInputs {
+		lines = append(lines, "input "+i)
+	}
 	for _, o := range c.Outputs {
 		lines = append(lines, "output "+o)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,15 +22,20 @@ const leaveTimeout = 3 * time.Second
 
 // groupOptions make the client a member of the group.
 func (s *session) groupOptions() []kgo.Opt {
-	list := func(kind newsKind, partitions []int32) []news {
+	// list names a partition once, whatever the number of inputs that the client named it for.
+	list := func(kind newsKind, assigned map[string][]int32) []news {
 		all := []news{{kind: newsJoined}}
-		for _, p := range partitions {
-			all = append(all, news{kind: kind, partition: p})
+		for _, topic := range s.inputs {
+			for _, p := range assigned[topic] {
+				if n := (news{kind: kind, partition: p}); !slices.ContainsFunc(all, n.same) {
+					all = append(all, n)
+				}
+			}
 		}
 		return all
 	}
 	options := []kgo.Opt{
-		kgo.ConsumerGroup(s.cfg.Group), kgo.ConsumeTopics(s.cfg.Input), kgo.InstanceID(s.cfg.InstanceID),
+		kgo.ConsumerGroup(s.cfg.Group), kgo.ConsumeTopics(s.inputs...), kgo.InstanceID(s.cfg.InstanceID),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchMaxBytes(int32(min(s.cfg.BytesMax, 64<<20))), //nolint:gosec // bounded; what one poll can bring, compressed
 		kgo.SessionTimeout(s.cfg.SessionTimeout), kgo.HeartbeatInterval(s.cfg.HeartbeatInterval),
@@ -37,21 +43,25 @@ func (s *session) groupOptions() []kgo.Opt {
 		kgo.RebalanceTimeout(max(s.cfg.SessionTimeout, s.cfg.CallbackTimeout+s.cfg.TransactionTimeout)),
 		kgo.BlockRebalanceOnPoll(),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
-			s.tell(list(newsExpected, m[s.cfg.Input]))
+			s.tell(list(newsExpected, m))
 		}),
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
-			s.tell(list(newsLost, m[s.cfg.Input]))
+			s.tell(list(newsLost, m))
 		}),
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
-			s.tell(list(newsLost, m[s.cfg.Input]))
+			s.tell(list(newsLost, m))
 		}),
 		kgo.OnPartitionsCallbackBlocked(func(context.Context, *kgo.Client) { s.tell([]news{{kind: newsBlocked}}) }),
 		kgo.AdjustFetchOffsetsFn(s.assigned),
 	}
 	if s.cfg.BrokerAssigns {
-		return append(options, kgo.ServerSideBalancer(), kgo.Balancers(kgo.StickyBalancer()))
+		shares := kgo.StickyBalancer()
+		if len(s.inputs) > 1 {
+			shares = kgo.RangeBalancer() // the same partitions of all topics, where they have the same number
+		}
+		return append(options, kgo.ServerSideBalancer(), kgo.Balancers(shares))
 	}
-	return append(options, kgo.Balancers(kgo.CooperativeStickyBalancer()))
+	return append(options, kgo.Balancers(balancer(s.inputs)))
 }
 
 func (s *session) tell(list []news) {
@@ -61,23 +71,30 @@ func (s *session) tell(list []news) {
 
 // assigned is called with the offsets of every assignment, before anything is fetched from there: the partitions stay
 // paused until their state stands at that offset.
-func (s *session) assigned(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+func (s *session) assigned(ctx context.Context, all map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	select {
 	case <-s.connected:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	found := map[int32]offsets{}
+	for i, topic := range s.inputs {
+		for p, o := range all[topic] {
+			if found[p] == nil {
+				found[p] = s.untold()
+			}
+			found[p][i] = max(none, o.EpochOffset().Offset)
+		}
+	}
 	var list []news
-	var partitions []int32
-	for p, o := range offsets[s.cfg.Input] {
-		list = append(list, news{kind: newsAssigned, partition: p, at: max(-1, o.EpochOffset().Offset)})
-		partitions = append(partitions, p)
+	for p, at := range found {
+		s.client.PauseFetchPartitions(s.everyInput(p))
+		list = append(list, news{kind: newsAssigned, partition: p, at: at})
 	}
 	if len(list) > 0 {
-		s.client.PauseFetchPartitions(map[string][]int32{s.cfg.Input: partitions})
 		s.tell(list)
 	}
-	return offsets, nil
+	return all, nil
 }
 
 type newsKind uint8
@@ -93,8 +110,10 @@ const (
 type news struct {
 	kind      newsKind
 	partition int32
-	at        int64
+	at        offsets // newsAssigned: untold of inputs that the assignment did not name
 }
+
+func (n news) same(m news) bool { return n.kind == m.kind && n.partition == m.partition }
 
 // bulletin carries news from the client's goroutines to the loop.
 type bulletin struct {
@@ -144,8 +163,8 @@ func (s *session) nudge() {
 	}
 }
 
-// committedOffsets asks the coordinator, -1 where nothing is committed. Offsets in an open transaction are waited for.
-func (s *session) committedOffsets(ctx context.Context, parts []*partition) (map[int32]int64, error) {
+// committedOffsets asks the coordinator, by partition. Offsets in an open transaction are waited for.
+func (s *session) committedOffsets(ctx context.Context, parts []*partition) (map[int32]offsets, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for {
@@ -163,39 +182,50 @@ func (s *session) committedOffsets(ctx context.Context, parts []*partition) (map
 
 // committedNow names the partitions: among all of a group's offsets the coordinator does not list one that has none but in
 // an open transaction.
-func (s *session) committedNow(ctx context.Context, parts []*partition) (map[int32]int64, error) {
+func (s *session) committedNow(ctx context.Context, parts []*partition) (map[int32]offsets, error) {
 	if len(parts) == 0 {
 		return nil, nil
 	}
-	topic := kmsg.NewOffsetFetchRequestGroupTopic()
-	topic.Topic, topic.TopicID = s.cfg.Input, s.inputID
-	for _, p := range parts {
-		topic.Partitions = append(topic.Partitions, p.id)
-	}
 	group := kmsg.NewOffsetFetchRequestGroup()
-	group.Group, group.Topics = s.cfg.Group, []kmsg.OffsetFetchRequestGroupTopic{topic}
+	group.Group = s.cfg.Group
+	for i, name := range s.inputs {
+		topic := kmsg.NewOffsetFetchRequestGroupTopic()
+		topic.Topic, topic.TopicID = name, s.inputIDs[i]
+		for _, p := range parts {
+			topic.Partitions = append(topic.Partitions, p.id)
+		}
+		group.Topics = append(group.Topics, topic)
+	}
 	request := kmsg.NewPtrOffsetFetchRequest()
 	request.RequireStable, request.Groups = true, []kmsg.OffsetFetchRequestGroup{group}
 	response, err := request.RequestWith(ctx, s.client)
 	if err != nil {
 		return nil, fmt.Errorf("fetching committed offsets: %w", err)
 	}
-	found := make(map[int32]int64, len(parts))
+	found := make(map[int32]offsets, len(parts))
+	for _, p := range parts {
+		found[p.id] = s.untold()
+	}
+	told := 0
 	for _, g := range response.Groups {
 		if err := kerr.ErrorForCode(g.ErrorCode); err != nil {
 			return nil, fmt.Errorf("fetching committed offsets: %w", err)
 		}
 		for _, t := range g.Topics {
+			input := s.inputOf(t.Topic, t.TopicID)
 			for _, p := range t.Partitions {
 				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
 					return nil, fmt.Errorf("fetching committed offset of partition %d: %w", p.Partition, err)
 				}
-				found[p.Partition] = max(-1, p.Offset)
+				if at := found[p.Partition]; input >= 0 && at != nil {
+					at[input] = max(none, p.Offset)
+					told++
+				}
 			}
 		}
 	}
-	if len(found) != len(parts) {
-		return nil, fmt.Errorf("fetching committed offsets: the broker told %d of %d", len(found), len(parts))
+	if told != len(parts)*len(s.inputs) {
+		return nil, fmt.Errorf("fetching committed offsets: the broker told %d of %d", told, len(parts)*len(s.inputs))
 	}
 	return found, nil
 }

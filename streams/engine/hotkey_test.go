@@ -146,7 +146,7 @@ func (m *measured) watch(l *lab) func() {
 			fetches := client.PollFetches(ctx)
 			fetches.EachRecord(func(r *kgo.Record) {
 				if r.Topic == input {
-					came[string(place(r.Partition, r.Offset))] = r.Timestamp
+					came[string(place(r.Topic, r.Partition, r.Offset))] = r.Timestamp
 				}
 			})
 			m.mu.Lock()

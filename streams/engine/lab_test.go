@@ -270,9 +270,9 @@ func (l *lab) leave(i int) {
 // drain waits until all input is committed.
 func (l *lab) drain() {
 	l.t.Helper()
-	for until := time.Now().Add(2 * time.Minute); l.c.Lag(group, input) > 0; time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(2 * time.Minute); lag(l.c) > 0; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(until) || len(l.wrong) > 0 {
-			l.complain("%d inputs are not done", l.c.Lag(group, input))
+			l.complain("%d inputs are not done", lag(l.c))
 			return
 		}
 	}

@@ -34,8 +34,8 @@ const (
 // place is where a partition stands in this process. Only the loop touches it.
 type place struct {
 	stage     stage
-	at        int64 // the group's offset when it was assigned, -1 if none
-	unplaced  int   // announced, and its offset is not known yet: how often that was hurried, plus one
+	at        offsets // the group's when it was assigned
+	unplaced  int     // announced, and its offset is not known yet: how often that was hurried, plus one
 	since     time.Time
 	known     bool // its state is in memory
 	restoring bool // the restorer has it: nobody else may touch its state
@@ -102,14 +102,26 @@ func (s *session) lose(p int32) {
 		pl.leftAt = time.Now()
 		time.AfterFunc(s.cfg.SessionTimeout+time.Millisecond, s.nudge)
 	}
-	pl.stage, pl.unplaced = away, 0
+	pl.stage, pl.unplaced, pl.at = away, 0, nil
 	s.listRunning()
 }
 
-// take notes an assignment and tells whether the partition must be restored first.
-func (s *session) take(p int32, at int64) bool {
+// take notes an assignment and tells whether the partition must be restored first. Until the offsets of all inputs are known
+// there is nothing to restore to.
+func (s *session) take(p int32, at offsets) bool {
 	pl := &s.places[p]
-	pl.at, pl.tries, pl.unplaced = at, 0, 0
+	for i := range at {
+		if at[i] == untold && pl.at != nil {
+			at[i] = pl.at[i]
+		}
+	}
+	pl.at, pl.tries = at, 0
+	if !at.told() {
+		pl.stage = arriving
+		s.listRunning()
+		return false
+	}
+	pl.unplaced = 0
 	if pl.restoring { // for an assignment before this one; its result will be measured against this
 		pl.stage = arriving
 		return false
@@ -118,7 +130,7 @@ func (s *session) take(p int32, at int64) bool {
 		s.admit(p)
 		return false
 	}
-	s.client.PauseFetchPartitions(map[string][]int32{s.cfg.Input: {p}}) // it may have been admitted since it was paused
+	s.client.PauseFetchPartitions(s.everyInput(p)) // it may have been admitted since it was paused
 	pl.stage = arriving
 	s.listRunning()
 	return true
@@ -127,15 +139,16 @@ func (s *session) take(p int32, at int64) bool {
 func (s *session) admit(p int32) {
 	s.places[p].stage = running
 	s.listRunning()
-	s.client.ResumeFetchPartitions(map[string][]int32{s.cfg.Input: {p}})
+	s.client.ResumeFetchPartitions(s.everyInput(p))
 }
 
 // expel stops a running partition whose state is not what the group committed; it comes back when it is restored.
-func (s *session) expel(p int32, at int64) {
-	partitions := map[string][]int32{s.cfg.Input: {p}}
-	s.client.PauseFetchPartitions(partitions)
-	if at >= 0 {
-		s.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{s.cfg.Input: {p: {Epoch: -1, Offset: at}}})
+func (s *session) expel(p int32, at offsets) {
+	s.client.PauseFetchPartitions(s.everyInput(p))
+	for i, topic := range s.inputs {
+		if at[i] >= 0 {
+			s.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{topic: {p: {Epoch: -1, Offset: at[i]}}})
+		}
 	}
 	pl := &s.places[p]
 	pl.stage, pl.at, pl.known, pl.tries = arriving, at, false, 0
@@ -160,6 +173,7 @@ func (s *session) takeRestored() (again []*partition, err error) {
 				again = append(again, r.part)
 			case r.err != nil:
 				return nil, r.err
+			case pl.stage == arriving && !pl.at.told(): // and its offsets will follow
 			case pl.stage == arriving && !s.engine.retained(r.part, pl.at): // it was assigned anew meanwhile
 				again = append(again, r.part)
 			case pl.stage == arriving:

@@ -305,9 +305,9 @@ func TestMembersComeAndGo(t *testing.T) {
 			}
 		}
 		f.stop(t)
-		for deadline := time.Now().Add(60 * time.Second); c.Lag(group, input) > 0; time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(60 * time.Second); lag(c) > 0; time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatalf("%d inputs are not done", c.Lag(group, input))
+				t.Fatalf("%d inputs are not done", lag(c))
 			}
 		}
 		members[0].stop(t)
@@ -438,7 +438,7 @@ func TestOffsetsInAnOpenTransactionCostNoSecond(t *testing.T) {
 // TestSixtyFourPartitions: three members share them evenly, and one is left with all.
 func TestSixtyFourPartitions(t *testing.T) {
 	c := streamtest.Start(t)
-	c.Topics(64, input, output, table, side, dead)
+	c.Topics(64, input, second, output, table, side, dead)
 	c.Topics(1, rates)
 	many := func(cfg *engine.Config) { cfg.Partitions = 64 }
 	f := feed(c, 5*time.Millisecond, 10, 500)

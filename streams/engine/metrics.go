@@ -150,7 +150,10 @@ func (m *metrics) forget(partition int32) {
 
 // lagging tells how far a partition is behind.
 func (m *metrics) lagging(p *partition) {
-	behind, age := max(0, p.highWatermark-p.applied), time.Duration(0)
+	behind, age := int64(0), time.Duration(0)
+	for i, end := range p.ends {
+		behind += max(0, end-max(0, p.applied[i]))
+	}
 	if behind > 0 {
 		age = max(0, time.Since(p.newest))
 	}

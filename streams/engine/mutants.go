@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,7 +50,7 @@ func (e *Engine) mutate() error {
 	case MutantEmitTwice:
 		(&echo{of: map[int32]*echoed{}}).into(e)
 	case MutantAppliedUnminded:
-		e.retained = func(*partition, int64) bool { return true }
+		e.retained = func(*partition, offsets) bool { return true }
 		e.believed = e.retained
 	default:
 		return fmt.Errorf("%s is %q, which is no mutant", MutantEnv, name)
@@ -61,7 +62,7 @@ func (e *Engine) mutate() error {
 func keepWritten(p *partition) {
 	p.cells.commit()
 	p.side.commit()
-	p.next = p.applied
+	copy(p.next, p.applied)
 }
 
 // lateOffsets commits offsets the way consumers do by default: by themselves, now and then.
@@ -105,7 +106,7 @@ func endUnfenced(ctx context.Context, s *session, try kgo.TransactionEndTry) (bo
 	}
 	for t, ps := range offsets {
 		topic := kmsg.NewTxnOffsetCommitRequestTopic()
-		topic.Topic, topic.TopicID = t, s.inputID
+		topic.Topic, topic.TopicID = t, s.inputIDs[slices.Index(s.inputs, t)]
 		for p, o := range ps {
 			partition := kmsg.NewTxnOffsetCommitRequestTopicPartition()
 			partition.Partition, partition.Offset = p, o.At
@@ -135,7 +136,7 @@ type echo struct {
 }
 
 type echoed struct {
-	applied int64 // by the state that the transaction began with
+	applied offsets // by the state that the transaction began with
 	emits   []emission
 	again   []emission
 }
@@ -147,8 +148,8 @@ func (x *echo) into(e *Engine) {
 			return err
 		}
 		t := x.at(ctx.part)
-		if t.applied != ctx.part.applied {
-			t.applied, t.emits = ctx.part.applied, nil
+		if !slices.Equal(t.applied, ctx.part.applied) {
+			t.applied, t.emits = slices.Clone(ctx.part.applied), nil
 		}
 		t.emits = append(t.emits, ctx.emits...)
 		ctx.emits, t.again = append(ctx.emits, t.again...), nil
@@ -157,7 +158,7 @@ func (x *echo) into(e *Engine) {
 	e.rollback = func(p *partition) {
 		p.rollback()
 		t := x.at(p)
-		if t.applied == p.applied {
+		if slices.Equal(t.applied, p.applied) {
 			t.again, t.emits = t.emits, nil
 		}
 	}
@@ -168,7 +169,7 @@ func (x *echo) at(p *partition) *echoed {
 	defer x.mu.Unlock()
 	t := x.of[p.id]
 	if t == nil {
-		t = &echoed{applied: -1}
+		t = &echoed{}
 		x.of[p.id] = t
 	}
 	return t

@@ -24,38 +24,42 @@ func oracle(c *streamtest.Cluster) []string {
 
 func orderViolations(c *streamtest.Cluster) (wrong []string) {
 	truth, got := map[string][]string{}, map[string][]string{}
-	for _, r := range c.ReadCommitted(input) {
-		truth[string(r.Key)] = append(truth[string(r.Key)], string(place(r.Partition, r.Offset)))
+	for _, r := range allInputs(c) {
+		at := place(r.Topic, r.Partition, r.Offset)
+		of := string(r.Key) + " of " + string(at[:4])
+		truth[of] = append(truth[of], string(at))
 	}
 	for _, r := range c.ReadCommitted(output) {
-		got[string(r.Key)] = append(got[string(r.Key)], string(r.Value))
+		of := string(r.Key) + " of " + string(r.Value[:4])
+		got[of] = append(got[of], string(r.Value))
 	}
 	for key, want := range truth {
 		if !slices.Equal(want, got[key]) {
-			wrong = append(wrong, fmt.Sprintf("%s: %d inputs and %d outputs are not the same list", key, len(want), len(got[key])))
+			wrong = append(wrong, fmt.Sprintf("%q: %d inputs and %d outputs are not the same list", key, len(want), len(got[key])))
 		}
 	}
 	return wrong
 }
 
 func offsetViolations(c *streamtest.Cluster) (wrong []string) {
-	last, applied := map[int32]int64{}, map[int32]int64{}
-	for _, r := range c.ReadCommitted(input) {
-		last[r.Partition] = r.Offset + 1
+	last, applied := map[string]int64{}, map[string]int64{} // by partition/topic
+	for _, r := range allInputs(c) {
+		last[fmt.Sprintf("%d/%s", r.Partition, r.Topic)] = r.Offset + 1
 	}
 	for k, v := range sideRecords(c) {
-		var p int32
 		if k.Kind == engine.AppliedKind {
-			if _, err := fmt.Sscanf(k.ID, "%d/", &p); err != nil {
-				panic(err)
-			}
-			applied[p] = int64(binary.BigEndian.Uint64(v))
+			applied[k.ID] = int64(binary.BigEndian.Uint64(v))
 		}
 	}
-	committed := c.Committed(group, input)
-	for p, at := range last {
-		if applied[p] != at || committed[p] != at {
-			wrong = append(wrong, fmt.Sprintf("partition %d: input to %d, applied %d, committed %d", p, at, applied[p], committed[p]))
+	committed := map[string]int64{}
+	for _, topic := range []string{input, second} {
+		for p, at := range c.Committed(group, topic) {
+			committed[fmt.Sprintf("%d/%s", p, topic)] = at
+		}
+	}
+	for of, at := range last {
+		if applied[of] != at || committed[of] != at {
+			wrong = append(wrong, fmt.Sprintf("partition %s: input to %d, applied %d, committed %d", of, at, applied[of], committed[of]))
 		}
 	}
 	return wrong
@@ -66,11 +70,11 @@ func openTransactions(c *streamtest.Cluster) (wrong []string) {
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		wrong = nil
 		admin := kadm.NewClient(c.Client())
-		stable, err := admin.ListCommittedOffsets(c.Context(), input, output, table, side, dead)
+		stable, err := admin.ListCommittedOffsets(c.Context(), input, second, output, table, side, dead)
 		if err != nil {
 			return []string{err.Error()}
 		}
-		ends, err := admin.ListEndOffsets(c.Context(), input, output, table, side, dead)
+		ends, err := admin.ListEndOffsets(c.Context(), input, second, output, table, side, dead)
 		if err != nil {
 			return []string{err.Error()}
 		}

@@ -21,17 +21,18 @@ type Parked struct {
 	ValueLeft bool   // the value was too large to be copied: it is still in the input topic
 }
 
-// ParkedID is the id of a parked record among those of its key: offsets in order.
+// ParkedID is the id of a parked record of Config.Input among those of its key: offsets in order. For one of MoreInputs its
+// topic follows.
 func ParkedID(offset int64) string {
 	return string(binary.BigEndian.AppendUint64(nil, uint64(offset))) //nolint:gosec // offsets are not negative
 }
 
 // ParkedOffset reads what ParkedID wrote.
 func ParkedOffset(id string) (int64, error) {
-	if len(id) != 8 {
+	if len(id) < 8 {
 		return 0, fmt.Errorf("decoding the id of a parked record: %d bytes", len(id))
 	}
-	return int64(binary.BigEndian.Uint64([]byte(id))), nil //nolint:gosec // written from an offset
+	return int64(binary.BigEndian.Uint64([]byte(id[:8]))), nil //nolint:gosec // written from an offset
 }
 
 const (

@@ -39,7 +39,7 @@ const recordBytesMax = 900 << 10
 // otherwise only the loop.
 type partition struct {
 	id, count    int32
-	input        string
+	inputs       []string // by number
 	outputs      []string
 	deadLetters  string
 	attributable func([]byte) bool
@@ -54,9 +54,9 @@ type partition struct {
 	stepMax       int
 
 	cells, side *store
-	appliedKey  string
-	applied     int64          // next input offset by the committed state, -1 if none
-	next        int64          // the same with the open transaction
+	appliedKeys []string       // by input
+	applied     offsets        // by the committed state
+	next        offsets        // the same with the open transaction
 	parked      map[string]int // parked records by key; no key has 0
 	parkedUndo  []parkedCount  // what the open transaction changed there
 	tally       tally          // of the open transaction
@@ -79,11 +79,10 @@ type partition struct {
 	slab    []kgo.Record // records are cut from it, so that an emission costs no allocation of its own
 	scratch []byte
 
-	highWatermark int64     // end of the input as the last poll saw it
-	newest        time.Time // timestamp of the last record that was polled
+	ends   offsets   // of the inputs as the last poll saw them
+	newest time.Time // timestamp of the last record that was polled
 
-	// What is being worked on: offset + 1 of the record, minus the number of the key in a visit, 0 if nothing. The watchdog
-	// looks at it.
+	// What is being worked on: see work; minus the number of the key in a visit, 0 if nothing. The watchdog looks at it.
 	handling atomic.Int64
 }
 
@@ -98,19 +97,25 @@ type tally struct{ dead, redriven, discarded int }
 
 func newPartition(id int32, cfg *Config, cb Callback, lk *lookups) *partition {
 	p := &partition{
-		id: id, count: cfg.Partitions, input: cfg.Input, outputs: cfg.Outputs, deadLetters: cfg.DeadLetters,
+		id: id, count: cfg.Partitions, inputs: cfg.inputs(), outputs: cfg.Outputs, deadLetters: cfg.DeadLetters,
 		attributable: cfg.Attributable, callback: cb, visitors: cfg.Visitors, hasher: cfg.Hasher(), lookups: lk,
 		joined: map[string]*followed{}, clientOptions: cfg.clientOptions,
-		stepMax:    stepRecordsMax,
-		log:        cfg.Logger.With("group", cfg.Group, "topic", cfg.Input, "partition", id),
-		appliedKey: string(SideKey{Scope: ScopePartition, Kind: AppliedKind, ID: cfg.Input}.Encode()),
-		graphKey:   string(SideKey{Scope: ScopePartition, Kind: GraphKind}.Encode()),
-		graphNow:   cfg.graph(),
-		logs:       [changelogs]string{tableLog: cfg.Table, sideLog: cfg.Side},
+		stepMax:  stepRecordsMax,
+		log:      cfg.Logger.With("group", cfg.Group, "topic", cfg.Input, "partition", id),
+		graphKey: string(SideKey{Scope: ScopePartition, Kind: GraphKind}.Encode()),
+		graphNow: cfg.graph(),
+		logs:     [changelogs]string{tableLog: cfg.Table, sideLog: cfg.Side},
 	}
+	for _, input := range p.inputs {
+		p.appliedKeys = append(p.appliedKeys, string(SideKey{Scope: ScopePartition, Kind: AppliedKind, ID: input}.Encode()))
+	}
+	p.ends = newOffsets(len(p.inputs), none)
 	p.reset()
 	return p
 }
+
+// inputOf is the number of an input, -1 if it is none.
+func (p *partition) inputOf(topic string) int { return slices.Index(p.inputs, topic) }
 
 // reset forgets all state, before a restore. What is on disk stays there.
 func (p *partition) reset() {
@@ -127,7 +132,7 @@ func (p *partition) reset() {
 	side.order(SideKey{Scope: ScopePartition, Kind: WaitingKind}.Encode())
 	p.cells, p.side = newStore(p.cellMemory(), oneGroup), newStore(side, sideGroup)
 	p.parked = map[string]int{}
-	p.applied, p.next, p.graph = -1, -1, ""
+	p.applied, p.next, p.graph = newOffsets(len(p.inputs), none), newOffsets(len(p.inputs), none), ""
 	p.parkedUndo, p.tally = p.parkedUndo[:0], tally{}
 }
 
@@ -150,6 +155,17 @@ func (p *partition) bind(run context.Context, produce func(*kgo.Record)) {
 	p.handling.Store(0)
 }
 
+// work notes the record in work: its offset + 1, times the number of inputs, plus its input's number.
+func (p *partition) work(r *kgo.Record) {
+	p.handling.Store((r.Offset+1)*int64(len(p.inputs)) + int64(max(0, p.inputOf(r.Topic))))
+}
+
+// inWork says what work noted.
+func (p *partition) inWork(noted int64) string {
+	n := int64(len(p.inputs))
+	return fmt.Sprintf("offset %d of %s", noted/n-1, p.inputs[noted%n])
+}
+
 // home is the partition a key hashes to.
 func (p *partition) home(key []byte) int32 {
 	p.hasher.Reset()
@@ -159,15 +175,23 @@ func (p *partition) home(key []byte) int32 {
 
 // handle works on one record; an error stops the engine.
 func (p *partition) handle(r *kgo.Record, key string) error {
-	if r.Offset < p.next {
-		return fmt.Errorf("record %d of partition %d was already applied, the next is %d", r.Offset, p.id, p.next)
+	input := p.inputOf(r.Topic)
+	if input < 0 {
+		return fmt.Errorf("a record of %s, which is no input", r.Topic)
 	}
-	p.next = r.Offset + 1
+	if r.Offset < p.next[input] {
+		return fmt.Errorf("record %d of partition %d of %s was already applied, the next is %d", r.Offset, p.id, r.Topic, p.next[input])
+	}
+	p.next[input] = r.Offset + 1
 	if r.Key == nil {
 		p.bury(r, "the record has no key")
 		return nil
 	}
 	control := len(r.Headers) > 0 && IsControl(r)
+	if control && input != 0 {
+		p.bury(r, "control records belong into "+p.inputs[0])
+		return nil
+	}
 	if control {
 		switch Verb(controlHeader(r, ControlHeader)) {
 		case visitStep:
@@ -256,10 +280,18 @@ func (p *partition) park(r *kgo.Record, key, reason string) {
 	if len(r.Value) > recordBytesMax {
 		parked.Value, parked.ValueLeft = nil, true
 	}
-	k := SideKey{Scope: ScopeKey, Key: key, Kind: ParkedKind, ID: ParkedID(r.Offset)}
+	k := SideKey{Scope: ScopeKey, Key: key, Kind: ParkedKind, ID: p.parkedID(r.Topic, r.Offset)}
 	p.side.put(string(k.Encode()), EncodeParked(parked))
 	p.side.keep()
 	p.countParked(key, 1)
+}
+
+// parkedID tells the records of the inputs apart. The order of one input's stays, as it must; there is none between inputs.
+func (p *partition) parkedID(topic string, offset int64) string {
+	if topic == p.inputs[0] {
+		return ParkedID(offset)
+	}
+	return ParkedID(offset) + topic
 }
 
 // countParked follows the parked records of a key. Invariant: it is 0 exactly when none is in the side store.
@@ -311,7 +343,7 @@ func (p *partition) record() *kgo.Record {
 }
 
 // dirty tells whether the open transaction handled records of this partition.
-func (p *partition) dirty() bool { return p.next != p.applied }
+func (p *partition) dirty() bool { return !slices.Equal(p.next, p.applied) }
 
 // changelog produces what the transaction changed, each key once, to this partition whatever the key hashes to. It refuses
 // where something could not be read: what was decided on that must not be committed.
@@ -320,7 +352,11 @@ func (p *partition) changelog() error {
 		return p.disk.err()
 	}
 	p.last = [changelogs]*kgo.Record{}
-	p.side.put(p.appliedKey, binary.BigEndian.AppendUint64(nil, uint64(p.next))) //nolint:gosec // not negative
+	for i, next := range p.next {
+		if next != p.applied[i] {
+			p.side.put(p.appliedKeys[i], binary.BigEndian.AppendUint64(nil, uint64(next))) //nolint:gosec // not negative
+		}
+	}
 	if p.graph != p.graphNow {
 		p.side.put(p.graphKey, []byte(p.graphNow))
 	}
@@ -339,7 +375,8 @@ func (p *partition) changelog() error {
 func (p *partition) commit(at time.Time) error {
 	p.cells.commit()
 	p.side.commit()
-	p.applied, p.graph = p.next, p.graphNow
+	copy(p.applied, p.next)
+	p.graph = p.graphNow
 	for _, c := range p.parkedUndo {
 		p.keepParked(c.key)
 	}
@@ -353,7 +390,7 @@ func (p *partition) rollback() {
 	for _, c := range slices.Backward(p.parkedUndo) {
 		p.setParked(c)
 	}
-	p.next = p.applied
+	copy(p.next, p.applied)
 	p.parkedUndo, p.tally = p.parkedUndo[:0], tally{}
 }
 
@@ -370,8 +407,8 @@ func (p *partition) restoreSide(r *kgo.Record) error {
 		p.restoreParked(k.Key, r)
 	}
 	restoreInto(p.side, r)
-	if k.Scope == ScopePartition && k.Kind == AppliedKind && k.ID == p.input {
-		if err := p.readApplied(r.Value); err != nil {
+	if k.Scope == ScopePartition && k.Kind == AppliedKind {
+		if err := p.readApplied(k.ID, r.Value); err != nil {
 			return fmt.Errorf("restoring partition %d, offset %d of %s: %w", p.id, r.Offset, r.Topic, err)
 		}
 	}
@@ -381,12 +418,17 @@ func (p *partition) restoreSide(r *kgo.Record) error {
 	return nil
 }
 
-func (p *partition) readApplied(value []byte) error {
+// readApplied takes what the state says of one input. What it says of one that is no more is left as it is.
+func (p *partition) readApplied(topic string, value []byte) error {
+	input := p.inputOf(topic)
+	if input < 0 {
+		return nil
+	}
 	if len(value) != 8 {
 		return fmt.Errorf("applied offset has %d bytes", len(value))
 	}
-	p.applied = int64(binary.BigEndian.Uint64(value)) //nolint:gosec // written from an int64
-	p.next = p.applied
+	p.applied[input] = int64(binary.BigEndian.Uint64(value)) //nolint:gosec // written from an int64
+	p.next[input] = p.applied[input]
 	return nil
 }
 

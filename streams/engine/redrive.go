@@ -41,7 +41,7 @@ func (p *partition) control(r *kgo.Record, key string) error {
 	}
 	act := &Act{
 		Version: actVersion, At: r.Offset, AtMS: r.Timestamp.UnixMilli(), Key: r.Key,
-		Verb: c.Verb, Offset: c.Offset, By: c.By, Reason: c.Reason, Left: int64(p.parked[key]),
+		Verb: c.Verb, Offset: c.Offset, Topic: c.Topic, By: c.By, Reason: c.Reason, Left: int64(p.parked[key]),
 	}
 	if act.Left == 0 {
 		act.Problem = "nothing is parked under this key"
@@ -112,7 +112,7 @@ func (p *partition) redrive(key string, e Entry) (at int64, failed, err error) {
 		return at, failed, nil
 	}
 	r := parked.record(key)
-	p.handling.Store(r.Offset + 1) // the watchdog gives each callback its own time
+	p.work(r) // the watchdog gives each callback its own time
 	if parked.ValueLeft {
 		r.Value, failed = p.leftValue(r)
 	}
@@ -139,17 +139,21 @@ func (p *partition) redrive(key string, e Entry) (at int64, failed, err error) {
 
 // discard drops one parked record; it says why it could not.
 func (p *partition) discard(act *Act, key string) (problem string) {
-	id := SideKey{Scope: ScopeKey, Key: key, Kind: ParkedKind, ID: ParkedID(act.Offset)}.Encode()
+	topic := act.Topic
+	if topic == "" {
+		topic = p.inputs[0]
+	}
+	id := SideKey{Scope: ScopeKey, Key: key, Kind: ParkedKind, ID: p.parkedID(topic, act.Offset)}.Encode()
 	stored := p.side.get(string(id))
 	if stored == nil {
-		return fmt.Sprintf("no record of offset %d is parked under this key", act.Offset)
+		return fmt.Sprintf("no record of offset %d of %s is parked under this key", act.Offset, topic)
 	}
 	headers := []kgo.RecordHeader{
 		{Key: DeadBy, Value: []byte(act.By)}, {Key: DeadWhy, Value: []byte(act.Reason)}, numberHeader(DeadControl, act.At),
 	}
 	parked, err := DecodeParked(stored)
 	if err != nil { // then the letter holds what is stored
-		parked = Parked{Topic: p.input, Partition: p.id, Offset: act.Offset, Timestamp: time.UnixMilli(act.AtMS), Reason: err.Error(), Value: stored}
+		parked = Parked{Topic: topic, Partition: p.id, Offset: act.Offset, Timestamp: time.UnixMilli(act.AtMS), Reason: err.Error(), Value: stored}
 	}
 	if parked.ValueLeft {
 		headers = append(headers, kgo.RecordHeader{Key: DeadValueLeft})
@@ -227,7 +231,7 @@ func (p *partition) finish(act *Act) {
 // produceStep writes the step that fits the act as it stands.
 func (p *partition) produceStep(act *Act) {
 	out := p.record()
-	out.Topic, out.Partition, out.Key = p.input, p.id, act.Key
+	out.Topic, out.Partition, out.Key = p.inputs[0], p.id, act.Key
 	out.Headers = []kgo.RecordHeader{
 		{Key: ControlHeader, Value: []byte(step)}, numberHeader(controlActHeader, act.At), numberHeader(controlStepHeader, act.Steps),
 	}

@@ -161,7 +161,7 @@ func (p *played) commit() {
 	if err := p.part.commit(p.now()); err != nil {
 		p.t.Fatal(err)
 	}
-	p.at = int(p.part.applied)
+	p.at = int(p.part.applied[0])
 	p.backUp()
 }
 
@@ -200,8 +200,8 @@ func (p *played) restart() {
 			}
 		}
 	}
-	if err := p.part.doubts(); err != nil || max(0, p.part.applied) != int64(p.at) {
-		p.t.Fatalf("restored up to %d, committed is %d: %v", p.part.applied, p.at, err)
+	if err := p.part.doubts(); err != nil || max(0, p.part.applied[0]) != int64(p.at) {
+		p.t.Fatalf("restored up to %v, committed is %d: %v", p.part.applied, p.at, err)
 	}
 	if err := p.part.save(p.now()); err != nil {
 		p.t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,7 +20,7 @@ var errMoved = errors.New("partition is worked on elsewhere")
 // arrival asks for the state of a partition that was assigned at an offset; restored is the end of it.
 type arrival struct {
 	part   *partition
-	at     int64
+	at     offsets
 	leaves bool // it does not arrive: its state is to be let go
 }
 
@@ -200,21 +201,30 @@ func countLocal(parts []*partition) (n int) {
 }
 
 // verdict on a restored partition, with the group's offset before and after its restore.
-func (s *session) verdict(a arrival, before, after int64) error {
+func (s *session) verdict(a arrival, before, after offsets) error {
 	p := a.part
 	if err := p.checkGraph(s.cfg); err != nil {
 		return err
 	}
 	switch {
-	case before != after:
-		return fmt.Errorf("partition %d: the group went from %d to %d: %w", p.id, before, after, errMoved)
+	case !slices.Equal(before, after):
+		return fmt.Errorf("partition %d: the group went from %v to %v: %w", p.id, before, after, errMoved)
 	case !s.engine.believed(p, after):
-		return &TornError{Group: s.cfg.Group, Topic: s.cfg.Input, Partition: p.id, Applied: p.applied, Committed: after}
+		return tornAt(s.cfg, p, after)
 	case !s.engine.retained(p, a.at):
 		// The assignment is one of the past, and the client does not know yet.
-		return fmt.Errorf("partition %d: assigned at %d, the group is at %d: %w", p.id, a.at, after, errMoved)
+		return fmt.Errorf("partition %d: assigned at %v, the group is at %v: %w", p.id, a.at, after, errMoved)
 	}
 	return nil
+}
+
+// tornAt names the first input that differs.
+func tornAt(cfg *Config, p *partition, committed offsets) *TornError {
+	i := 0
+	for i < len(committed)-1 && p.applied[i] == committed[i] {
+		i++
+	}
+	return &TornError{Group: cfg.Group, Topic: p.inputs[i], Partition: p.id, Applied: p.applied[i], Committed: committed[i]}
 }
 
 // progress of one restore, shared by its workers.

@@ -43,7 +43,7 @@ func (r *runner) work(p *partition, batches <-chan []*kgo.Record) {
 			if r.stopping.Load() {
 				break
 			}
-			p.handling.Store(record.Offset + 1)
+			p.work(record)
 			if err := p.handle(record, string(record.Key)); err != nil {
 				r.fail(err)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,7 +38,8 @@ type session struct {
 	client    *kgo.Client
 	connected chan struct{}      // closed once client is there
 	cut       context.CancelFunc // ends what the client is at, whatever that is
-	inputID   kadm.TopicID
+	inputs    []string           // by number
+	inputIDs  []kadm.TopicID     // likewise
 
 	// membership
 	bulletin   bulletin
@@ -67,7 +69,7 @@ type session struct {
 func newSession(e *Engine, m *member) *session {
 	n := len(m.parts)
 	return &session{
-		member: m, engine: e, metrics: e.metrics, told: e.metrics.shares(),
+		member: m, engine: e, metrics: e.metrics, told: e.metrics.shares(), inputs: m.cfg.inputs(),
 		connected: make(chan struct{}), generation: -1,
 		places: make([]place, n), queue: make(chan []arrival, n), restored: make(chan restored, n),
 		abandoned: make(chan error, 1), recordBytes: recordBytesMax, // until it is known
@@ -93,11 +95,13 @@ func (s *session) run(ctx context.Context) error {
 
 // work returns also when something hangs that cannot be stopped.
 func (s *session) work(ctx context.Context) error {
-	details, err := kadm.NewClient(s.client).ListTopics(ctx, s.cfg.Input)
+	details, err := kadm.NewClient(s.client).ListTopics(ctx, s.inputs...)
 	if err != nil {
-		return fmt.Errorf("describing %s: %w", s.cfg.Input, err)
+		return fmt.Errorf("describing %s: %w", strings.Join(s.inputs, ", "), err)
 	}
-	s.inputID = details[s.cfg.Input].ID
+	for _, topic := range s.inputs {
+		s.inputIDs = append(s.inputIDs, details[topic].ID)
+	}
 	if s.folder != nil {
 		if err := s.folder.identify(ctx, s.cfg, s.client); err != nil {
 			return err
@@ -315,6 +319,25 @@ func (s *session) transaction(ctx context.Context, fetches kgo.Fetches) error {
 	return pollFailed
 }
 
+// everyInput names a partition of all inputs, as the client wants it.
+func (s *session) everyInput(p int32) map[string][]int32 {
+	all := make(map[string][]int32, len(s.inputs))
+	for _, topic := range s.inputs {
+		all[topic] = []int32{p}
+	}
+	return all
+}
+
+// inputOf is the number of an input that a broker names, by its name or by its id alone; -1 if it is none.
+func (s *session) inputOf(topic string, id kadm.TopicID) int {
+	if topic != "" {
+		return slices.Index(s.inputs, topic)
+	}
+	return slices.Index(s.inputIDs, id)
+}
+
+func (s *session) untold() offsets { return newOffsets(len(s.inputs), untold) }
+
 // room is how many records more a transaction may read.
 func (s *session) room(records int) int {
 	bytes := max(0, int64(s.cfg.BytesMax)-s.bytes.Load())
@@ -348,7 +371,10 @@ func (s *session) dispatch(fetches kgo.Fetches) (err error) {
 			return
 		}
 		p := s.parts[fp.Partition]
-		p.highWatermark, p.newest = fp.HighWatermark, fp.Records[len(fp.Records)-1].Timestamp
+		if input := p.inputOf(fp.Topic); input >= 0 {
+			p.ends[input] = fp.HighWatermark
+		}
+		p.newest = fp.Records[len(fp.Records)-1].Timestamp
 		read := int64(0)
 		for _, r := range fp.Records {
 			read += int64(len(r.Key) + len(r.Value))

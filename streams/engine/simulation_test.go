@@ -39,6 +39,7 @@ type history struct {
 	// refusals are faults of the broker's own.
 	refusals []*kfake.FaultHandle
 	fed      int
+	two      bool // inputs
 }
 
 // pending is a fate that waits for a request of its kind.
@@ -64,7 +65,11 @@ func play(t *testing.T, seed uint64, spoil func(*engine.Engine)) (h *history) {
 	leftovers := inBubble(t, func(t *testing.T) {
 		h = &history{lab: newLab(t), random: rand.New(rand.NewPCG(seed, 7)), struck: map[string]int{}}
 		recordsMax, brokerAssigns, sessions := 1+h.random.IntN(40), h.random.IntN(5) == 0, 1+h.random.IntN(6)/5
+		h.two = h.random.IntN(3) == 0
 		h.change = func(cfg *engine.Config) {
+			if h.two {
+				cfg.MoreInputs = []string{second}
+			}
 			cfg.RecordsMax, cfg.BrokerAssigns, cfg.Sessions = recordsMax, brokerAssigns, sessions
 		}
 		h.spoil = spoil
@@ -95,7 +100,13 @@ func play(t *testing.T, seed uint64, spoil func(*engine.Engine)) (h *history) {
 }
 
 func (h *history) feed(n int) {
-	h.c.Produce(inputs(n, 12)...)
+	records := inputs(n, 12)
+	for _, r := range records {
+		if h.two && h.random.IntN(2) == 0 {
+			r.Topic = second
+		}
+	}
+	h.c.Produce(records...)
 	h.fed += n
 }
 

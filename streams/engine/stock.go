@@ -153,7 +153,7 @@ func (s *stock) process(ctx goka.Context, message any) {
 	if cell, ok := ctx.Value().([]byte); ok && cell != nil {
 		p.cells.base.set(key, cell)
 	}
-	p.next = r.Offset // it may come again
+	p.next[0] = r.Offset // it may come again
 	p.produce = func(r *kgo.Record) { emit(ctx, r) }
 	if err := p.handle(r, key); err != nil {
 		ctx.Fail(err)

@@ -40,8 +40,8 @@ func TestVerdict(t *testing.T) {
 	} {
 		s := bareSession(t)
 		p := s.parts[0]
-		p.applied = c.applied
-		err := s.verdict(arrival{part: p, at: c.at}, c.before, c.after)
+		p.applied = offsets{c.applied}
+		err := s.verdict(arrival{part: p, at: offsets{c.at}}, offsets{c.before}, offsets{c.after})
 		got := fine
 		if _, ok := errors.AsType[*TornError](err); ok {
 			got = torn
@@ -70,7 +70,7 @@ func TestStateOfWhatDoesNotComeBackIsFreed(t *testing.T) {
 	} {
 		s := bareSession(t)
 		s.places[0] = c.place
-		s.parts[0].applied = 7
+		s.parts[0].applied = offsets{7}
 		s.parts[0].cells.base.set("key", []byte("value"))
 		s.forgetAway()
 		if freed := !s.parts[0].cells.base.has("key"); freed != c.freed || s.places[0].known == c.freed {

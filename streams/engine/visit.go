@@ -43,7 +43,7 @@ type Visited struct {
 // visitRecord is a piece of a visit, or its end.
 func (p *partition) visitRecord(verb Verb, of *kgo.Record, v Visited) *kgo.Record {
 	out := p.record()
-	out.Topic, out.Partition, out.Key, out.Value = p.input, p.id, []byte(visitKey), of.Value
+	out.Topic, out.Partition, out.Key, out.Value = p.inputs[0], p.id, []byte(visitKey), of.Value
 	out.Headers = []kgo.RecordHeader{
 		{Key: ControlHeader, Value: []byte(verb)},
 		{Key: visitNameHeader, Value: controlHeader(of, visitNameHeader)},

@@ -33,9 +33,9 @@ func (w *watchdog) check(parts []*partition) error {
 			continue
 		}
 		if now.Sub(w.since[i]) >= w.timeout {
-			what := fmt.Sprintf("offset %d", record-1)
-			if record < 0 {
-				what = fmt.Sprintf("key number %d of a visit", -record)
+			what := fmt.Sprintf("key number %d of a visit", -record)
+			if record > 0 {
+				what = p.inWork(record)
 			}
 			return fmt.Errorf("%w: partition %d, %s, %v", ErrCallbackDeadline, p.id, what, w.timeout)
 		}

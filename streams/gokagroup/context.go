@@ -168,8 +168,11 @@ func (c *groupContext) Emit(topic goka.Stream, key string, value any, options ..
 	c.in.Emit(string(topic), key, data, recordHeaders(c.group.headers.Merged(emitHeaders(options)))...)
 }
 
-func (c *groupContext) Loopback(string, any, ...goka.ContextOption) {
-	c.Reject(errors.New("the group has no loop: make the input an Output too, and Emit to it instead of Loopback"))
+func (c *groupContext) Loopback(key string, value any, options ...goka.ContextOption) {
+	if c.group.loop == nil {
+		c.Reject(errors.New("the group has no loop: add gokagroup.Loop to the graph"))
+	}
+	c.Emit(goka.Stream(c.group.loop.Topic()), key, value, options...)
 }
 
 // Fail stops the engine, as it stops Goka's processor.

@@ -150,7 +150,7 @@ func TestNilHandling(t *testing.T) {
 func TestMisuseIsRejected(t *testing.T) {
 	option := goka.WithCtxEmitHeaders(goka.Headers{"a": nil})
 	for says, misuse := range map[string]func(goka.Context){
-		"make the input an Output too":     func(ctx goka.Context) { ctx.Loopback("k", "v") },
+		"add gokagroup.Loop":               func(ctx goka.Context) { ctx.Loopback("k", "v") },
 		"put it into a side table":         func(ctx goka.Context) { ctx.DeferCommit() },
 		"not among the outputs":            func(ctx goka.Context) { ctx.Emit("g-table", "k", "v") },
 		"encoding value for out":           func(ctx goka.Context) { ctx.Emit("out", "k", 5) },

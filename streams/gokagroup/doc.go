@@ -1,7 +1,8 @@
 // Package gokagroup runs groups written for Goka exactly once, on package engine. The callbacks stay as they are; these change:
 //
 //	goka.DefineGroup(...)  ->  gokagroup.DefineGroup(...)
-//	goka.Input, Visitor    ->  gokagroup.Input, gokagroup.Visitor
+//	goka.Input, Loop       ->  gokagroup.Input, gokagroup.Loop
+//	goka.Visitor           ->  gokagroup.Visitor
 //	goka.NewProcessor(...) ->  gokagroup.New(graph, engine.Config{...}), then Run
 //	goka.NewView(...)      ->  gokagroup.NewView(...)
 //	goka.NewEmitter(...)   ->  gokagroup.NewEmitter(...)
@@ -23,13 +24,13 @@
 //   - A visit goes through the input, and its message is a []byte, or nil: engine.Engine's Visit takes the place of
 //     VisitAll. Offset and Timestamp are those of the visit's record. A key is visited once, whatever becomes of processes.
 //   - Headers of SetValue and Delete are refused: of a transaction's writes to a key one record is left.
+//   - The topics of several inputs, and the loop's, must have the same number of partitions; a partition of all of them is with
+//     one member. Records of one topic come in their order, those of different topics in any.
 //   - A new group begins at the oldest record. Goka's begins at the newest.
 //
 // # What is refused, and what to do instead
 //
-//   - More than one input, and goka.Inputs: the order of a key is one only in one topic. Send all kinds of records to one
-//     topic, with a codec that tells them apart; or make two groups.
-//   - Loop and Loopback: make the input an Output too, with the same codec, and Emit to it.
+//   - goka.Inputs: it hides its callback. Write an Input for each topic.
 //   - DeferCommit: it would commit the input apart from what was made of it. Finish in the callback, or keep what is left to
 //     do in a side table, and go on at a later record. It is told when it is called, since a graph does not show it.
 //   - Two codecs for one topic: Goka would take the last in silence.

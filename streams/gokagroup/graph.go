@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/lovoo/goka"
 )
@@ -15,6 +16,7 @@ type Edge = goka.Edge
 type inputEdge struct {
 	goka.Edge
 	callback goka.ProcessCallback
+	loop     bool
 }
 
 type visitorEdge struct {
@@ -22,9 +24,15 @@ type visitorEdge struct {
 	callback goka.ProcessCallback
 }
 
-// Input is the one stream a group reads. Unlike Goka's it starts at the oldest record.
+// Input is a stream a group reads. Unlike Goka's it starts at the oldest record. With several, operators' words and visits go
+// through the first.
 func Input(topic goka.Stream, codec goka.Codec, callback goka.ProcessCallback) Edge {
-	return &inputEdge{goka.Input(topic, codec, callback), callback}
+	return &inputEdge{Edge: goka.Input(topic, codec, callback), callback: callback}
+}
+
+// Loop is the stream that a group writes to itself with Context.Loopback: the topic named after the group and "-loop".
+func Loop(codec goka.Codec, callback goka.ProcessCallback) Edge {
+	return &inputEdge{Edge: goka.Loop(codec, callback), callback: callback, loop: true}
 }
 
 // Visitor is called by Engine.Visit for every key of the group table. Its message is the meta of the visit: a []byte, or nil.
@@ -35,7 +43,7 @@ func Visitor(name string, callback goka.ProcessCallback) Edge {
 // Graph is a group's graph with its callbacks. The GroupGraph in it is the same graph for stock Goka and its tester.
 type Graph struct {
 	*goka.GroupGraph
-	input    *inputEdge
+	inputs   []*inputEdge
 	visitors map[string]goka.ProcessCallback
 	codecs   map[string]goka.Codec
 	problems []error
@@ -71,14 +79,13 @@ func (g *Graph) accept(group goka.Group, e Edge) (goka.Edge, error) {
 	case nil:
 		return nil, errors.New("an edge is nil")
 	case *inputEdge:
-		return e.Edge, g.acceptInput(e)
+		return e.Edge, g.acceptInput(group, e)
 	case *visitorEdge:
 		return e.Edge, g.acceptVisitor(e)
 	}
 	switch alone := goka.DefineGroup(group, e); {
 	case alone.LoopStream() != nil:
-		return nil, errors.New("a loop: the group reads one topic, so that its order is one: make the input an Output too, " +
-			"with the same codec, and Emit to it instead of Loopback")
+		return nil, errors.New("goka.Loop hides its callback: use gokagroup.Loop")
 	case len(alone.InputStreams()) > 0:
 		return nil, fmt.Errorf("%s: goka.Input and goka.Inputs hide their callback: use gokagroup.Input", e)
 	case len(alone.OutputStreams())+len(alone.JointTables())+len(alone.LookupTables()) > 0, alone.GroupTable() != nil:
@@ -90,15 +97,17 @@ func (g *Graph) accept(group goka.Group, e Edge) (goka.Edge, error) {
 	}
 }
 
-func (g *Graph) acceptInput(e *inputEdge) error {
-	switch {
-	case e.Topic() == "" || e.callback == nil:
-		return errors.New("an input needs a topic and a callback")
-	case g.input != nil:
-		return fmt.Errorf("inputs %s and %s: the group reads one topic, so that its order is one: send all kinds of records to one topic, "+
-			"with a codec that tells them apart, or make two groups", g.input.Topic(), e.Topic())
+func (g *Graph) acceptInput(group goka.Group, e *inputEdge) error {
+	if e.loop {
+		goka.DefineGroup(group, e.Edge) // names its topic
 	}
-	g.input = e
+	if e.callback == nil || e.Topic() == "" {
+		return errors.New("an input needs a topic and a callback")
+	}
+	if slices.ContainsFunc(g.inputs, func(other *inputEdge) bool { return other.Topic() == e.Topic() }) {
+		return fmt.Errorf("two inputs read %s: let one callback do the work of both", e.Topic())
+	}
+	g.inputs = append(g.inputs, e)
 	return g.acceptCodec(e)
 }
 

@@ -34,6 +34,18 @@ func TestGraphBecomesConfig(t *testing.T) {
 	}
 }
 
+func TestInputsAndLoopBecomeConfig(t *testing.T) {
+	str := new(codec.String)
+	g := gokagroup.DefineGroup(group, gokagroup.Input(input, str, ignore), gokagroup.Input("other", str, ignore), gokagroup.Loop(str, ignore))
+	cfg, _, err := gokagroup.Configure(g, testConfig([]string{"127.0.0.1:1"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Input != input || !slices.Equal(cfg.MoreInputs, []string{"other", "g-loop"}) || !slices.Equal(cfg.Outputs, []string{"g-loop"}) {
+		t.Errorf("input %s, more inputs %v, outputs %v", cfg.Input, cfg.MoreInputs, cfg.Outputs)
+	}
+}
+
 // TestWhatCannotBeKeptIsRefused: each refusal says what to do instead.
 func TestWhatCannotBeKeptIsRefused(t *testing.T) {
 	str, in := new(codec.String), gokagroup.Input(input, new(codec.String), ignore)
@@ -43,9 +55,10 @@ func TestWhatCannotBeKeptIsRefused(t *testing.T) {
 		edges []gokagroup.Edge
 		says  string
 	}{
-		{"two inputs", []gokagroup.Edge{in, gokagroup.Input("other", str, ignore)}, "or make two groups"},
-		{"the input twice", []gokagroup.Edge{in, in}, "or make two groups"},
-		{"loop", []gokagroup.Edge{in, goka.Loop(str, ignore)}, "make the input an Output too"},
+		{"the input twice", []gokagroup.Edge{in, in}, "two inputs read"},
+		{"goka's loop", []gokagroup.Edge{in, goka.Loop(str, ignore)}, "use gokagroup.Loop"},
+		{"two loops", []gokagroup.Edge{in, gokagroup.Loop(str, ignore), gokagroup.Loop(str, ignore)}, "two inputs read"},
+		{"a loop without callback", []gokagroup.Edge{in, gokagroup.Loop(str, nil)}, "a callback"},
 		{"goka's input", []gokagroup.Edge{goka.Input(input, str, ignore)}, "use gokagroup.Input"},
 		{"goka's inputs", []gokagroup.Edge{goka.Inputs(goka.Streams{"a", "b"}, str, ignore)}, "use gokagroup.Input"},
 		{"goka's visitor", []gokagroup.Edge{in, persist, goka.Visitor("v", ignore)}, "use gokagroup.Visitor"},

@@ -37,7 +37,7 @@ func New(g *Graph, cfg engine.Config, options ...Option) (*engine.Engine, error)
 	return engine.New(cfg, callback)
 }
 
-// Configure completes an engine's configuration with what the graph says: Group, Input, Outputs, Table, Joins, Lookups and
+// Configure completes an engine's configuration with what the graph says: Group, Input, MoreInputs, Outputs, Table, Joins, Lookups and
 // Visitors, which the caller leaves empty. Where the caller names none, Side is the group's name and "-side", DeadLetters the
 // input's and ".dead", Hasher is Kafka's, and Attributable takes every key, so that what fails is parked and not skipped.
 // All topics must be there; the table's too, where the graph has no Persist.
@@ -45,11 +45,12 @@ func Configure(g *Graph, cfg engine.Config, options ...Option) (engine.Config, e
 	if err := g.Validate(); err != nil {
 		return cfg, nil, err
 	}
-	if cfg.Group+cfg.Input+cfg.Table != "" || len(cfg.Outputs)+len(cfg.Joins)+len(cfg.Lookups)+len(cfg.Visitors) > 0 {
-		return cfg, nil, fmt.Errorf("configuring group %s: Group, Input, Table, Outputs, Joins, Lookups and Visitors come from the graph: leave them empty", g.Group())
+	if cfg.Group+cfg.Input+cfg.Table != "" || len(cfg.MoreInputs)+len(cfg.Outputs)+len(cfg.Joins)+len(cfg.Lookups)+len(cfg.Visitors) > 0 {
+		return cfg, nil, fmt.Errorf("configuring group %s: Group, Input, MoreInputs, Table, Outputs, Joins, Lookups and Visitors come from the graph: leave them empty", g.Group())
 	}
-	cfg.Group, cfg.Input, cfg.Table = string(g.Group()), g.input.Topic(), string(goka.GroupTable(g.Group()))
-	cfg.Outputs, cfg.Joins, cfg.Lookups = distinct(g.OutputStreams()), distinct(g.JointTables()), distinct(g.LookupTables())
+	cfg.Group, cfg.Table = string(g.Group()), string(goka.GroupTable(g.Group()))
+	cfg.Input, cfg.MoreInputs = g.inputTopics()
+	cfg.Outputs, cfg.Joins, cfg.Lookups = distinct(slices.Concat(g.OutputStreams(), g.loop())), distinct(g.JointTables()), distinct(g.LookupTables())
 	if cfg.Side == "" {
 		cfg.Side = cfg.Group + "-side"
 	}
@@ -72,6 +73,22 @@ func Configure(g *Graph, cfg engine.Config, options ...Option) (engine.Config, e
 	return cfg, func(in *engine.Context, value []byte) error { return run.contexts[in.Partition()].handle(in, value) }, nil
 }
 
+// inputTopics names the first input and the others.
+func (g *Graph) inputTopics() (first string, more []string) {
+	for _, e := range g.inputs[1:] {
+		more = append(more, e.Topic())
+	}
+	return g.inputs[0].Topic(), more
+}
+
+// loop is the loop's edge, as an output too.
+func (g *Graph) loop() goka.Edges {
+	if loop := g.LoopStream(); loop != nil {
+		return goka.Edges{loop}
+	}
+	return nil
+}
+
 func distinct(edges goka.Edges) []string {
 	topics := edges.Topics()
 	slices.Sort(topics)
@@ -82,7 +99,8 @@ func distinct(edges goka.Edges) []string {
 type group struct {
 	name      goka.Group
 	tableName goka.Table
-	input     *inputEdge
+	inputs    map[string]*inputEdge
+	loop      *inputEdge // nil without
 	table     goka.Codec // nil without Persist
 	outputs   map[string]goka.Codec
 	joins     map[string]goka.Codec
@@ -95,8 +113,14 @@ type group struct {
 
 func newGroup(g *Graph, partitions int32, options []Option) *group {
 	run := &group{
-		name: g.Group(), tableName: goka.GroupTable(g.Group()), input: g.input,
-		outputs: codecs(g.OutputStreams()), joins: codecs(g.JointTables()), lookups: codecs(g.LookupTables()),
+		name: g.Group(), tableName: goka.GroupTable(g.Group()), inputs: map[string]*inputEdge{},
+		outputs: codecs(slices.Concat(g.OutputStreams(), g.loop())), joins: codecs(g.JointTables()), lookups: codecs(g.LookupTables()),
+	}
+	for _, e := range g.inputs {
+		run.inputs[e.Topic()] = e
+		if e.loop {
+			run.loop = e
+		}
 	}
 	if table := g.GroupTable(); table != nil {
 		run.table = table.Codec()
@@ -118,18 +142,19 @@ func codecs(edges goka.Edges) map[string]goka.Codec {
 	return m
 }
 
-// handle calls back for a record of the input.
+// handle calls back for a record of an input.
 func (c *groupContext) handle(in record, value []byte) error {
+	input := c.group.inputs[in.Topic()]
 	var message any
 	if value != nil || c.group.nils == goka.NilDecode {
 		var err error
-		if message, err = c.group.input.Codec().Decode(value); err != nil {
-			return fmt.Errorf("decoding record of %s: %w", c.group.input.Topic(), err)
+		if message, err = input.Codec().Decode(value); err != nil {
+			return fmt.Errorf("decoding record of %s: %w", in.Topic(), err)
 		}
 	} else if c.group.nils == goka.NilIgnore {
 		return nil
 	}
-	return c.call(in, goka.Stream(in.Topic()), c.group.input.callback, message)
+	return c.call(in, goka.Stream(in.Topic()), input.callback, message)
 }
 
 // visit calls back for a key of a visit.

@@ -273,3 +273,43 @@ func TestWithoutAnEngine(t *testing.T) {
 		t.Errorf("Side said %q", said)
 	}
 }
+
+// TestSeveralInputsAndLoop: each input has a callback of its own, and what a group sends itself comes back once, by way of
+// the key's own partition.
+func TestSeveralInputsAndLoop(t *testing.T) {
+	c := newCluster(t)
+	c.Topics(partitions, "orders", "g-loop")
+	str := new(codec.String)
+	add := func(ctx goka.Context, _ any) {
+		n := count(ctx) + 1
+		ctx.SetValue(n)
+		ctx.Emit(output, ctx.Key(), fmt.Sprintf("%s %d", ctx.Topic(), n))
+	}
+	both := func() *gokagroup.Graph {
+		return gokagroup.DefineGroup(group,
+			gokagroup.Input(input, str, func(ctx goka.Context, m any) { ctx.Loopback(m.(string), "on") }),
+			gokagroup.Input("orders", str, add),
+			gokagroup.Loop(str, add),
+			goka.Output(output, str), goka.Persist(new(codec.Int64)))
+	}
+	want, all := map[string]int{}, 0
+	for range 2 { // the second life goes on where the first ended
+		for i := range 200 {
+			key := fmt.Sprintf("to-%d", i%7)
+			c.Produce(record(input, fmt.Sprintf("from-%d", i%5), key), record("orders", key, "x"))
+			want[key] += 2
+			all += 2
+		}
+		_, r := start(t, both(), testConfig(c.Addrs))
+		r.eventually("all outputs", func() bool { return len(c.ReadCommitted(output)) >= all })
+		r.stop()
+	}
+	for key, n := range want {
+		if got := rows(c, table)[key]; got != fmt.Sprint(n) {
+			t.Errorf("%s counted %s, want %d", key, got, n)
+		}
+		if got := len(lines(c, output)[key]); got != n {
+			t.Errorf("%s has %d outputs, want %d", key, got, n)
+		}
+	}
+}
