@@ -145,6 +145,9 @@ func codecs(edges goka.Edges) map[string]goka.Codec {
 // handle calls back for a record of an input.
 func (c *groupContext) handle(in record, value []byte) error {
 	input := c.group.inputs[in.Topic()]
+	if input == nil { // parked when the graph was another
+		return fmt.Errorf("no input of the graph reads %s", in.Topic())
+	}
 	var message any
 	if value != nil || c.group.nils == goka.NilDecode {
 		var err error
