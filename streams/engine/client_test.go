@@ -137,9 +137,10 @@ func TestTopicsThatComeLate(t *testing.T) {
 		c := streamtest.InMemory(t)
 		c.Topics(1, rates)
 		cfg := testConfig(c.Addrs)
+		withSecond(&cfg)
 		cfg.Options = []kgo.Opt{kgo.Dialer(c.Dial)}
 		r := start(t, cfg, count)
-		for _, topic := range []string{input, output, table, side, dead} {
+		for _, topic := range []string{input, second, output, table, side, dead} {
 			time.Sleep(2 * time.Second)
 			if r.engine.Ready() == nil {
 				t.Errorf("ready without %s", topic)
