@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/caudalpay/caudal/schemas/topics"
@@ -76,40 +75,6 @@ func split(t *testing.T, c *streamtest.Cluster, members []*running) {
 			t.Fatalf("%d members have %d partitions: %v", len(members), held(), assigned)
 		}
 	}
-}
-
-// assignments is what the group says its members have, by instance and topic, whoever assigns.
-func assignments(t *testing.T, c *streamtest.Cluster) map[string]map[string][]int32 {
-	t.Helper()
-	adm := kadm.NewClient(c.Client())
-	all := map[string]map[string][]int32{}
-	note := func(instance *string, topics kadm.TopicsSet) {
-		all[*instance] = map[string][]int32{}
-		for _, of := range topics.Sorted() {
-			all[*instance][of.Topic] = slices.Sorted(slices.Values(of.Partitions))
-		}
-	}
-	classic, err := adm.DescribeGroups(t.Context(), group)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range classic[group].Members {
-		set := kadm.TopicsSet{}
-		if has, ok := m.Assigned.AsConsumer(); ok {
-			for _, of := range has.Topics {
-				set.Add(of.Topic, of.Partitions...)
-			}
-		}
-		note(m.InstanceID, set)
-	}
-	assigned, err := adm.DescribeConsumerGroups(t.Context(), group)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range assigned[group].Members {
-		note(m.InstanceID, m.Assignment)
-	}
-	return all
 }
 
 // TestParkedKeyQueuesAllInputs: what fails in one topic holds back the key's records of the other, and an operator names the

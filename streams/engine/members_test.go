@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -334,7 +335,7 @@ func TestStoppedWhileItGoesOnAfterAnAbort(t *testing.T) {
 		m.eventually("question for the last commit", func() bool { return resuming.Hits() > 0 })
 		m.stop()
 		resuming.Remove()
-		if left := membersOf(t, c); left > 0 {
+		if left := len(assignments(t, c)); left > 0 {
 			t.Errorf("%d members are left in the group", left)
 		}
 	})
@@ -351,7 +352,7 @@ func TestStoppedAtAnyMoment(t *testing.T) {
 			m := startMember(t, c, 0, change)
 			time.Sleep(life)
 			m.stop()
-			if left := membersOf(t, c); left > 0 {
+			if left := len(assignments(t, c)); left > 0 {
 				t.Fatalf("stopped after %v, %d members are left in the group", life, left)
 			}
 		}
@@ -361,8 +362,9 @@ func TestStoppedAtAnyMoment(t *testing.T) {
 	})
 }
 
-// membersOf counts the members of the group, whoever assigns. A broker that has just started has no groups yet.
-func membersOf(t *testing.T, c *streamtest.Cluster) int {
+// assignments is what the group says its members have, by instance and topic, whoever assigns. A broker that has just started
+// has no groups yet.
+func assignments(t *testing.T, c *streamtest.Cluster) map[string]map[string][]int32 {
 	t.Helper()
 	adm := kadm.NewClient(c.Client())
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
@@ -371,12 +373,28 @@ func membersOf(t *testing.T, c *streamtest.Cluster) int {
 		if err == nil {
 			assigned, err = adm.DescribeConsumerGroups(t.Context(), group)
 		}
-		if err == nil {
-			return len(classic[group].Members) + len(assigned[group].Members)
+		if err != nil && time.Now().Before(deadline) {
+			continue
 		}
-		if time.Now().After(deadline) {
+		if err != nil {
 			t.Fatal(err)
 		}
+		all := map[string]map[string][]int32{}
+		for _, m := range classic[group].Members {
+			all[*m.InstanceID] = map[string][]int32{}
+			if has, ok := m.Assigned.AsConsumer(); ok {
+				for _, of := range has.Topics {
+					all[*m.InstanceID][of.Topic] = slices.Sorted(slices.Values(of.Partitions))
+				}
+			}
+		}
+		for _, m := range assigned[group].Members {
+			all[*m.InstanceID] = map[string][]int32{}
+			for _, of := range m.Assignment.Sorted() {
+				all[*m.InstanceID][of.Topic] = slices.Sorted(slices.Values(of.Partitions))
+			}
+		}
+		return all
 	}
 }
 
