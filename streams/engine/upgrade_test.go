@@ -174,7 +174,7 @@ func replayed(t *testing.T, lines []recorded) *streamtest.Cluster {
 		}
 		switch missing := l.Offset - next; {
 		case missing == 1 && len(open) > 0:
-			transact(t, tx, kgo.TryCommit, open)
+			transact(t, c, tx, kgo.TryCommit, open)
 			open = nil
 		case missing > 0:
 			c.Produce(open...)
@@ -183,7 +183,7 @@ func replayed(t *testing.T, lines []recorded) *streamtest.Cluster {
 			for i := range filler {
 				filler[i] = &kgo.Record{Topic: l.Topic, Partition: l.Partition, Value: []byte("aborted")}
 			}
-			transact(t, tx, kgo.TryAbort, filler)
+			transact(t, c, tx, kgo.TryAbort, filler)
 		}
 		if next = l.Offset + 1; l.End {
 			c.Produce(open...)
@@ -210,7 +210,8 @@ func replayed(t *testing.T, lines []recorded) *streamtest.Cluster {
 	return c
 }
 
-func transact(t *testing.T, tx *kgo.Client, try kgo.TransactionEndTry, rs []*kgo.Record) {
+// transact returns when the marker is there: a broker answers before, and what comes next must come behind it.
+func transact(t *testing.T, c *streamtest.Cluster, tx *kgo.Client, try kgo.TransactionEndTry, rs []*kgo.Record) {
 	t.Helper()
 	err := tx.BeginTransaction()
 	if err == nil {
@@ -222,6 +223,7 @@ func transact(t *testing.T, tx *kgo.Client, try kgo.TransactionEndTry, rs []*kgo
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.Settle(rs[0].Topic)
 }
 
 // TestStateOfFormerFormats: an engine of today starts on what each format left, does what was under way, and goes on.

@@ -209,6 +209,15 @@ func (c *Cluster) ReadCommitted(topic string) []*kgo.Record {
 	return found
 }
 
+// Settle waits until no transaction is open in a topic.
+func (c *Cluster) Settle(topic string) {
+	c.tb.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.tb.Context()), 30*time.Second)
+	defer cancel()
+	c.asking.Do(func() { c.admin = kadm.NewClient(c.Client()) })
+	c.settled(ctx, c.admin, topic)
+}
+
 // settled is the end of a topic, once no transaction is open before it.
 func (c *Cluster) settled(ctx context.Context, admin *kadm.Client, topic string) kadm.ListedOffsets {
 	c.tb.Helper()
