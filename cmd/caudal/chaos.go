@@ -32,6 +32,7 @@ func chaosCommand() *cobra.Command {
 	f.Uint64Var(&o.Seed, "seed", o.Seed, "seed of load and plan")
 	f.IntVar(&o.Members, "members", o.Members, "workers")
 	f.IntVar(&o.Sessions, "sessions", o.Sessions, "members of the group in each worker")
+	f.BoolVar(&o.Standby, "standby", false, "workers keep the state of the others' partitions too")
 	f.StringSliceVar(&o.Brokers, "brokers", nil, "Kafka brokers, 4.0 or later, without an installation, instead of the embedded one")
 	f.IntVar(&o.Kafka, "kafka", 0, "start Apache Kafka of 1 or 3 brokers (needs Java 17 and Maven)")
 	f.Int32Var(&o.Partitions, "partitions", o.Partitions, "partitions of the topics")

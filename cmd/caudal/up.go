@@ -57,6 +57,7 @@ func streamsFlags(c *cobra.Command, o *up.StreamsOptions) {
 	f.BoolVar(&o.AcceptGraph, "accept-graph", false, "take over state that another topology wrote; for one start of every worker")
 	f.BoolVar(&o.BrokerAssigns, "broker-assigns", false, "let the broker assign partitions (KIP-848, Apache Kafka 4.3 or later); the same for every worker")
 	f.IntVar(&o.Sessions, "sessions", 0, "members of the group in each worker: while one commits, the others work (default 1)")
+	f.BoolVar(&o.Standby, "standby", false, "each worker keeps the state of the others' partitions up to date too, to take them over at once; takes memory, disk and reading for all")
 	f.DurationVar(&o.SessionTimeout, "session-timeout", 0, "how long a silent worker keeps its partitions (default 6s; the broker's with --broker-assigns)")
 	f.DurationVar(&o.TransactionTimeout, "transaction-timeout", 0, "how long a transaction may stay open; below the session timeout (default 2s)")
 }

@@ -114,13 +114,17 @@ func (f *folder) identify(ctx context.Context, cfg *Config, client *kgo.Client) 
 	for _, t := range topics {
 		f.origin += fmt.Sprintf(" %q %v", t, meta.Topics[t].ID)
 	}
-	configs, err := admin.DescribeTopicConfigs(ctx, cfg.Table, cfg.Side)
-	f.keeps = min(deletionsKept(configs, cfg.Table), deletionsKept(configs, cfg.Side)) / retentionShare
-	if f.keeps == 0 {
+	if f.keeps, err = cfg.deletionsKept(ctx, admin); f.keeps == 0 {
 		f.log.Warn("the changelogs do not tell their delete.retention.ms: state on disk is not taken over", "group", cfg.Group, "error", err)
 	}
 	f.sweep(func(string) bool { return false }) // none is in use yet
 	return nil
+}
+
+// deletionsKept is how old a state may be to be continued from the changelogs, 0 where that cannot be learned.
+func (c *Config) deletionsKept(ctx context.Context, admin *kadm.Client) (time.Duration, error) {
+	configs, err := admin.DescribeTopicConfigs(ctx, c.Table, c.Side)
+	return min(deletionsKept(configs, c.Table), deletionsKept(configs, c.Side)) / retentionShare, err //nolint:wrapcheck // for a log line
 }
 
 // deletionsKept is 0 where it cannot be learned.
@@ -254,13 +258,18 @@ func (s *session) extents(ctx context.Context) (map[changelog]extent, error) {
 	return found, nil
 }
 
-// check tells what speaks against taking over a state.
-func (m *mark) check(f *folder, logs [changelogs]extent) error {
-	if m.origin != f.origin {
-		return fmt.Errorf("%w: it is of %s, this is %s", errDoubt, m.origin, f.origin)
+// extents are those of the partition.
+func (p *partition) extents(all map[changelog]extent) (own [changelogs]extent) {
+	for log, topic := range p.logs {
+		own[log] = all[changelog{topic, p.id}]
 	}
-	if age := f.now().Sub(m.at); age.Abs() > f.keeps {
-		return fmt.Errorf("%w: it is %v old, and deletions are only kept for some %v", errDoubt, age, retentionShare*f.keeps)
+	return own
+}
+
+// check tells what speaks against continuing a state of these changelogs.
+func (m *mark) check(now time.Time, keeps time.Duration, logs [changelogs]extent) error {
+	if age := now.Sub(m.at); age.Abs() > keeps {
+		return fmt.Errorf("%w: it is %v old, and deletions are only kept for some %v", errDoubt, age, retentionShare*keeps)
 	}
 	for i, p := range m.positions {
 		if p.offset < logs[i].start || p.offset >= logs[i].end {
@@ -270,9 +279,10 @@ func (m *mark) check(f *folder, logs [changelogs]extent) error {
 	return nil
 }
 
-// fetch opens what is on disk of a partition that was reset, and takes it if nothing speaks against it. Otherwise, and where
-// there is none, the partition begins with an empty database.
+// fetch begins with what is on disk of a partition, if nothing speaks against it. Otherwise, and where there is none, the
+// partition begins with an empty database.
 func (p *partition) fetch(logs [changelogs]extent) error {
+	p.reset()
 	if p.folder == nil {
 		return nil
 	}
@@ -308,10 +318,13 @@ func (d *disk) fresh() bool {
 	return empty && d.err() == nil
 }
 
-// wipe removes what is on disk, and forgets what came of it.
+// wipe forgets the state, and removes what is on disk of it.
 func (p *partition) wipe(why error) {
-	p.log.Warn("state on disk removed", "reason", why)
+	p.log.Warn("state removed", "reason", why)
 	p.reset()
+	if p.folder == nil {
+		return
+	}
 	if err := p.folder.fs.RemoveAll(p.folder.of(p.id)); err != nil {
 		p.log.Warn("removing state", "error", err)
 	}
@@ -330,10 +343,13 @@ func (p *partition) takeOver(cells mirrored, logs [changelogs]extent) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(m.check(p.folder, logs), p.disk.chain()); err != nil {
+	if m.origin != p.folder.origin {
+		return fmt.Errorf("%w: it is of %s, this is %s", errDoubt, m.origin, p.folder.origin)
+	}
+	if err := errors.Join(m.check(p.folder.now(), p.folder.keeps, logs), p.disk.chain()); err != nil {
 		return err
 	}
-	p.positions, p.expected = m.positions, m.positions
+	p.positions, p.expected, p.marked = m.positions, m.positions, m.at
 	cells.load()
 	p.disk.walkSpace(parkedSpace, func(key string, value []byte) {
 		n, _ := binary.Uvarint(value)
@@ -381,21 +397,26 @@ func (p *partition) acked(log int, r *kgo.Record) {
 	}
 }
 
-// save makes the changes since the last call take effect on disk, with the positions that they reach.
-//
-// Invariant: what is on disk is a state that was committed. So this is only called after a confirmed commit, when all
-// changelog records of the transaction are acknowledged, and at the end of a restore; at is a time before which nobody else
-// wrote what is not in it.
-func (p *partition) save(at time.Time) error {
-	if p.disk == nil {
-		return nil
-	}
+// reach moves the positions on to the last records.
+func (p *partition) reach() {
 	for i, r := range p.last {
 		if r != nil && r.Offset > p.positions[i].offset {
 			p.positions[i] = positionOf(r)
 		}
 	}
 	p.last = [changelogs]*kgo.Record{}
+}
+
+// save makes the changes since the last call take effect on disk, with the positions that they reach.
+//
+// Invariant: what is on disk is a state that was committed. So this is only called after a confirmed commit, when all
+// changelog records of the transaction are acknowledged, and at the end of a restore; at is a time before which nobody else
+// wrote what is not in it.
+func (p *partition) save(at time.Time) error {
+	p.reach()
+	if p.disk == nil {
+		return nil
+	}
 	m := mark{at: at, positions: p.positions, origin: p.folder.origin}
 	p.disk.write([]byte(markKey), m.encode())
 	p.disk.apply()

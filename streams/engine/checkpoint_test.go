@@ -74,6 +74,8 @@ func TestOnDisk(t *testing.T) {
 		{"TornCommit", TestTornCommitStopsTheStart},
 		{"Kill9", TestKill9},
 		{"CutConnections", TestCutConnections},
+		{"Standby", TestStandby},
+		{"StandbyBeginsAnew", TestStandbyBeginsAnew},
 		{"Visit", TestVisit},
 		{"Joins", TestJoins},
 	} {
@@ -129,9 +131,9 @@ lines:
 
 // fromDisk is how many partitions were restored from there.
 func (j *journal) fromDisk() (sum int) {
-	for _, l := range j.with("restored", "fromDisk=") {
+	for _, l := range j.with("restored", "local=") {
 		var n int
-		if _, err := fmt.Sscanf(l[strings.Index(l, "fromDisk="):], "fromDisk=%d", &n); err != nil {
+		if _, err := fmt.Sscanf(l[strings.Index(l, "local="):], "local=%d", &n); err != nil {
 			panic(err)
 		}
 		sum += n
@@ -317,11 +319,11 @@ func TestDoubtfulStateIsRestoredInFull(t *testing.T) {
 			c.spoil(s)
 			s.run(500)
 			s.run(500)
-			if said := s.log.with("state on disk removed", c.says); c.says != "" && len(said) != partitions {
+			if said := s.log.with("removed", c.says); c.says != "" && len(said) != partitions {
 				t.Errorf("%d of %d partitions: %q", len(said), partitions, s.log.with(""))
 			}
 			if name == "table flipped" || name == "table gone" {
-				if len(s.log.with("state on disk removed")) == 0 {
+				if len(s.log.with("removed")) == 0 {
 					t.Errorf("nobody noticed: %q", s.log.with(""))
 				}
 			}

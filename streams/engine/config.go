@@ -75,6 +75,11 @@ type Config struct {
 	// together.
 	CacheBytes int64 // 256 MiB
 
+	// Standby keeps the state of the partitions that other members work on up to date here too (Goka calls that hot standby):
+	// one that arrives, because its member died or left, then has only the last of its changelogs to be read. Each member takes
+	// the memory or disk, and reads the changelogs, of all partitions.
+	Standby bool
+
 	// BrokerAssigns leaves the assignment of partitions to the broker (KIP-848, Apache Kafka 4.3 or later); all members of a
 	// group must agree on it. A rebalance then takes as long as the broker's group.consumer.heartbeat.interval.ms, 5 s unless
 	// set. Without it, and where the broker cannot, the members assign, cooperative-sticky.

@@ -30,6 +30,8 @@ type Engine struct {
 	reaches  func(value, fence string) bool
 	// believed tells whether a restored state is what the group has committed.
 	believed func(p *partition, committed offsets) bool
+	// follows is what a record of a changelog does to a partition on standby.
+	follows func(p *partition, log int, r *kgo.Record) error
 	// doubt is what follows from a commit whose outcome is unknown.
 	doubt func(s *session, err error) error
 	// end ends the open transaction together with the offsets that were read in it; work runs the group on its partitions.
@@ -53,6 +55,7 @@ func New(cfg Config, cb Callback) (*Engine, error) {
 		retained: func(p *partition, at offsets) bool { return slices.Equal(p.applied, at) },
 		reaches:  func(value, fence string) bool { return value == fence },
 		believed: func(p *partition, committed offsets) bool { return slices.Equal(p.applied, committed) },
+		follows:  (*partition).restoreRecord,
 		doubt:    func(_ *session, err error) error { return fmt.Errorf("%w: %w", ErrUnknownCommit, err) },
 		end: func(ctx context.Context, s *session, try kgo.TransactionEndTry) (bool, error) {
 			return s.tx.End(ctx, try)

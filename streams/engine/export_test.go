@@ -56,6 +56,17 @@ func (e *Engine) StopAtAnyFence() {
 	e.reaches = func(string, string) bool { return true }
 }
 
+// LoseOnStandby makes an engine wrong on purpose: its standby passes over cells.
+func (e *Engine) LoseOnStandby() {
+	e.follows = func(p *partition, log int, r *kgo.Record) error {
+		if log == tableLog {
+			p.last[log] = r
+			return nil
+		}
+		return p.restoreRecord(log, r)
+	}
+}
+
 // StoreUnconfirmed makes an engine wrong on purpose: the state on disk takes a transaction in before its commit is confirmed,
 // here one that is then aborted.
 func (e *Engine) StoreUnconfirmed() {

@@ -63,6 +63,8 @@ type running struct {
 	engine *engine.Engine
 	cancel context.CancelFunc
 	ended  chan error
+	// patience is how long eventually waits.
+	patience time.Duration
 }
 
 func start(tb testing.TB, cfg engine.Config, cb engine.Callback) *running {
@@ -77,7 +79,7 @@ func start(tb testing.TB, cfg engine.Config, cb engine.Callback) *running {
 func startEngine(tb testing.TB, e *engine.Engine) *running {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
-	r := &running{tb: tb, engine: e, cancel: cancel, ended: make(chan error, 1)}
+	r := &running{tb: tb, engine: e, cancel: cancel, ended: make(chan error, 1), patience: 30 * time.Second}
 	go func() { r.ended <- e.Run(ctx) }()
 	tb.Cleanup(cancel)
 	return r
@@ -107,14 +109,14 @@ func (r *running) wait() error {
 // eventually waits for a condition, and fails early when the engine ends.
 func (r *running) eventually(what string, ok func() bool) {
 	r.tb.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); {
+	for deadline := time.Now().Add(r.patience); !ok(); {
 		select {
 		case err := <-r.ended:
 			r.tb.Fatalf("engine ended while waiting for %s: %v", what, err)
 		case <-time.After(5 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			r.tb.Fatalf("no %s within 30 s; ready: %v", what, r.engine.Ready())
+			r.tb.Fatalf("no %s within %v; ready: %v", what, r.patience, r.engine.Ready())
 		}
 	}
 }

@@ -56,8 +56,8 @@ func (j *joins) table(log changelog) *followed {
 	return j.tables[log]
 }
 
-// open returns when the tables of the partitions are known up to their ends as of now, and hands them to the partitions.
-func (j *joins) open(ctx context.Context, parts []*partition) error {
+// begin hands the tables of partitions to them, as far as they are known.
+func (j *joins) begin(parts []*partition) {
 	for _, topic := range j.topics {
 		add := map[int32]kgo.Offset{}
 		for _, p := range parts {
@@ -72,6 +72,13 @@ func (j *joins) open(ctx context.Context, parts []*partition) error {
 			j.mu.Unlock()
 		}
 		j.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{topic: add})
+	}
+}
+
+// open returns when the tables of the partitions are known up to their ends as of now.
+func (j *joins) open(ctx context.Context, parts []*partition) error {
+	j.begin(parts)
+	for _, topic := range j.topics {
 		ends, err := committedEnds(ctx, kadm.NewClient(j.client), topic)
 		if err != nil {
 			return err

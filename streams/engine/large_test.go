@@ -21,7 +21,7 @@ import (
 	"github.com/caudalpay/caudal/streams/streamtest"
 )
 
-var stateRecords = flag.Int("state-records", 10_000_000, "side records of BenchmarkRestart")
+var stateRecords = flag.Int("state-records", 10_000_000, "side records of BenchmarkRestart and BenchmarkTakeover")
 
 // large is a group with a large state, as if an engine had written it: ten side records of some 100 bytes to a key.
 func large(tb testing.TB, records int) *streamtest.Cluster {
@@ -163,6 +163,47 @@ func BenchmarkRestart(b *testing.B) {
 		}
 	}
 	rawConsume(b, c)
+}
+
+// BenchmarkTakeover lets one of two members leave, and times until the other works on its partitions too, with large state
+// that is on standby there or not.
+func BenchmarkTakeover(b *testing.B) {
+	c := large(b, *stateRecords)
+	for _, where := range []string{"memory", "disk"} {
+		for _, standby := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s, standby %v", where, standby), func(b *testing.B) {
+				var took time.Duration
+				for range b.N {
+					var both []*running
+					reg := prometheus.NewRegistry()
+					for i := range 2 {
+						both = append(both, startMember(b, c, i, func(cfg *engine.Config) {
+							cfg.Dir, cfg.Standby, cfg.Registerer, cfg.CacheBytes = "", standby && i == 1, nil, 0
+							if where == "disk" {
+								cfg.Dir = b.TempDir()
+							}
+							if i == 1 {
+								cfg.Registerer = reg
+							}
+						}))
+						both[i].patience = 5 * time.Minute
+						both[i].ready()
+					}
+					both[1].eventually("half of the partitions", func() bool { return both[1].engine.Partitions() == partitions/2 })
+					if standby {
+						onStandby(b, both[1], reg, partitions/2)
+					}
+					began := time.Now()
+					both[0].stop()
+					both[1].eventually("all partitions", func() bool { return both[1].engine.Partitions() == partitions })
+					took += time.Since(began)
+					both[1].stop()
+				}
+				b.ReportMetric(0, "ns/op")
+				b.ReportMetric(took.Seconds()/float64(b.N), "s")
+			})
+		}
+	}
 }
 
 // rawConsume is what reading the changelog costs alone.

@@ -39,6 +39,7 @@ type place struct {
 	since     time.Time
 	known     bool // its state is in memory
 	restoring bool // the restorer has it: nobody else may touch its state
+	standby   bool // so has the standby, until the restorer asks it back
 	tries     int
 	leftAt    time.Time
 }
@@ -80,7 +81,6 @@ func (s *session) assess(ctx context.Context) (rewound bool, err error) {
 		}
 	}
 	s.restoreLater(append(queue, again...))
-	s.forgetAway()
 	s.hurry(ctx)
 	if len(list) > 0 {
 		s.reportGeneration()
@@ -89,6 +89,7 @@ func (s *session) assess(ctx context.Context) (rewound bool, err error) {
 		s.settled = true
 		s.engine.settle()
 	}
+	s.forgetAway()
 	return rewound, nil
 }
 
@@ -192,17 +193,25 @@ func (s *session) restoreLater(parts []*partition) {
 	batch := make([]arrival, len(parts))
 	for i, p := range parts {
 		pl := &s.places[p.id]
-		pl.restoring, pl.known = true, false
+		pl.restoring, pl.known, pl.standby = true, false, false
 		batch[i] = arrival{part: p, at: pl.at}
 	}
 	s.queue <- batch // has room for every partition once
 }
 
-// forgetAway frees the state of what has not come back for as long as a member may be silent.
+// forgetAway frees the state of what has not come back for as long as a member may be silent, or keeps it on standby.
 func (s *session) forgetAway() {
 	for i := range s.places {
 		pl := &s.places[i]
-		if pl.stage != away || !pl.known || pl.restoring || time.Since(pl.leftAt) <= s.cfg.SessionTimeout {
+		if pl.stage != away || pl.restoring || pl.standby || time.Since(pl.leftAt) <= s.cfg.SessionTimeout {
+			continue
+		}
+		if s.standby != nil && s.settled {
+			pl.known, pl.standby = false, true
+			s.standby.keep(s.parts[i])
+			continue
+		}
+		if !pl.known {
 			continue
 		}
 		pl.known = false
@@ -226,7 +235,7 @@ const sweepEvery = 10 * time.Minute
 func (s *session) inUse(dir string) bool {
 	for i, pl := range s.places {
 		if s.folder.of(int32(i)) == dir {
-			return pl.stage != away || pl.known || pl.restoring
+			return pl.stage != away || pl.known || pl.restoring || pl.standby
 		}
 	}
 	return false

@@ -500,11 +500,11 @@ func TestMetricsTellOfRebalancesAndRestores(t *testing.T) {
 	finish(t, c, first)
 }
 
-func gathered(t *testing.T, reg *prometheus.Registry) map[string]float64 {
-	t.Helper()
+func gathered(tb testing.TB, reg *prometheus.Registry) map[string]float64 {
+	tb.Helper()
 	families, err := reg.Gather()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	values := map[string]float64{}
 	for _, f := range families {

@@ -26,6 +26,9 @@ type metrics struct {
 	restoreTime prometheus.Gauge
 	restoreLeft prometheus.Gauge
 	restoreTill prometheus.Gauge
+	standbys    prometheus.Gauge
+	standbyRead prometheus.Counter
+	standbyLag  prometheus.Gauge
 	fences      prometheus.Counter
 	rebalances  prometheus.Counter
 	partitions  prometheus.Gauge
@@ -99,6 +102,15 @@ func newMetrics(reg prometheus.Registerer, group string) *metrics {
 }
 
 func (m *metrics) ofRestores(f promauto.Factory) {
+	m.standbys = f.NewGauge(prometheus.GaugeOpts{
+		Name: "caudal_streams_standby_partitions", Help: "Partitions of other members whose state is kept up to date here.",
+	})
+	m.standbyRead = f.NewCounter(prometheus.CounterOpts{
+		Name: "caudal_streams_standby_records_total", Help: "Changelog records read for partitions on standby.",
+	})
+	m.standbyLag = f.NewGauge(prometheus.GaugeOpts{
+		Name: "caudal_streams_standby_lag_records", Help: "Changelog offsets that the partitions on standby are behind.",
+	})
 	m.restored = f.NewCounter(prometheus.CounterOpts{
 		Name: "caudal_streams_restored_records_total", Help: "Changelog records read by restores.",
 	})

@@ -64,13 +64,14 @@ type partition struct {
 	graphKey        string
 	graph, graphNow string // what wrote the committed state, empty if unknown; what writes now
 
-	// Only where state is on disk.
+	// How far into its changelogs the state goes; folder and disk are nil where it is in memory.
 	folder    *folder
 	disk      *disk
 	logs      [changelogs]string      // topics
 	last      [changelogs]*kgo.Record // the last ones acknowledged, or read by a restore, since the last save
 	positions [changelogs]position    // as of the last save
-	local     bool                    // restored from disk, as far as that went
+	marked    time.Time               // the mark's time, where it was read from disk
+	local     bool                    // restored from disk or standby, as far as that went
 	expected  [changelogs]position    // what the first record read should be
 	doubt     error                   // why what was on disk cannot be right
 
@@ -394,8 +395,38 @@ func (p *partition) rollback() {
 	p.parkedUndo, p.tally = p.parkedUndo[:0], tally{}
 }
 
-// restoreCell applies one record of the table's changelog.
-func (p *partition) restoreCell(r *kgo.Record) { restoreInto(p.cells, r) }
+// logOf is the changelog of a topic.
+func (p *partition) logOf(topic string) int {
+	if topic == p.logs[sideLog] {
+		return sideLog
+	}
+	return tableLog
+}
+
+// readFrom is where in each changelog what is not in the state yet begins.
+func (p *partition) readFrom() (from [changelogs]kgo.Offset) {
+	for log := range from {
+		from[log] = kgo.NewOffset().AtStart()
+		if p.local {
+			from[log] = kgo.NewOffset().At(p.positions[log].offset)
+		}
+	}
+	return from
+}
+
+// restoreRecord applies one record of a changelog; a fence changes nothing.
+func (p *partition) restoreRecord(log int, r *kgo.Record) error {
+	p.last[log] = r
+	switch {
+	case IsFence(r.Key):
+		return nil
+	case log == tableLog:
+		restoreInto(p.cells, r)
+		return nil
+	default:
+		return p.restoreSide(r)
+	}
+}
 
 // restoreSide applies one record of the side changelog.
 func (p *partition) restoreSide(r *kgo.Record) error {

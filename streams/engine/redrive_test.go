@@ -187,10 +187,7 @@ func (p *played) restart() {
 				continue
 			}
 			p.part.compare(log, r)
-			p.part.acked(log, r)
-			if log == tableLog {
-				p.part.restoreCell(r)
-			} else if err := p.part.restoreSide(r); err != nil {
+			if err := p.part.restoreRecord(log, r); err != nil {
 				p.t.Fatal(err)
 			}
 			if p.part.disk != nil && rapid.IntRange(0, 40).Draw(p.t, "dies in the restore") == 0 {

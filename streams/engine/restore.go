@@ -124,9 +124,6 @@ func (s *session) restoreOnce(ctx context.Context, fences *fencer, batch []arriv
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range parts {
-		p.reset()
-	}
 	began := time.Now()
 	fence, err := fences.write(ctx, s.cfg, parts)
 	if err != nil {
@@ -137,7 +134,7 @@ func (s *session) restoreOnce(ctx context.Context, fences *fencer, batch []arriv
 		return nil, err
 	}
 	var logs map[changelog]extent
-	if s.folder != nil {
+	if s.folder != nil || s.standby != nil {
 		if logs, err = s.extents(ctx); err != nil {
 			return nil, err
 		}
@@ -151,7 +148,10 @@ func (s *session) restoreOnce(ctx context.Context, fences *fencer, batch []arriv
 				mine = append(mine, parts[i])
 			}
 			for _, p := range mine {
-				if err := p.fetch([changelogs]extent{logs[changelog{s.cfg.Table, p.id}], logs[changelog{s.cfg.Side, p.id}]}); err != nil {
+				if s.standby.release(p, p.extents(logs)) {
+					continue
+				}
+				if err := p.fetch(p.extents(logs)); err != nil {
 					return err
 				}
 			}
@@ -175,18 +175,15 @@ func (s *session) restoreOnce(ctx context.Context, fences *fencer, batch []arriv
 		}
 	}
 	progress.end()
-	s.cfg.Logger.Info("restored", "group", s.cfg.Group, "partitions", len(parts), "fromDisk", countLocal(parts),
+	s.cfg.Logger.Info("restored", "group", s.cfg.Group, "partitions", len(parts), "local", countLocal(parts),
 		"records", progress.records, "took", time.Since(progress.started))
 	return ends, nil
 }
 
-// doubts are what came up about the state on disk during a restore.
+// doubts are what came up about the state on disk, or on standby, during a restore.
 func (p *partition) doubts() error {
-	if p.disk == nil {
-		return nil
-	}
-	if err := p.disk.err(); err != nil {
-		return errors.Join(errDoubt, err)
+	if p.disk != nil && p.disk.err() != nil {
+		return errors.Join(errDoubt, p.disk.err())
 	}
 	return p.doubt
 }
@@ -342,11 +339,8 @@ func (f *fencer) write(ctx context.Context, cfg *Config, parts []*partition) (no
 func (s *session) restoreSome(ctx context.Context, parts []*partition, fence string, progress *progress) error {
 	from := map[string]map[int32]kgo.Offset{s.cfg.Table: {}, s.cfg.Side: {}}
 	for _, p := range parts {
-		from[s.cfg.Table][p.id] = kgo.NewOffset().AtStart()
-		from[s.cfg.Side][p.id] = kgo.NewOffset().AtStart()
-		if p.local {
-			from[s.cfg.Table][p.id] = kgo.NewOffset().At(p.positions[tableLog].offset)
-			from[s.cfg.Side][p.id] = kgo.NewOffset().At(p.positions[sideLog].offset)
+		for log, offset := range p.readFrom() {
+			from[p.logs[log]][p.id] = offset
 		}
 	}
 	client, err := kgo.NewClient(append(s.cfg.clientOptions(), kgo.ConsumePartitions(from),
@@ -388,27 +382,16 @@ func (s *session) restoreSome(ctx context.Context, parts []*partition, fence str
 // restoreFetched applies records up to the fence and tells whether it is among them.
 func (s *session) restoreFetched(fp kgo.FetchTopicPartition, fence string, progress *progress) (passed bool, err error) {
 	p, records, left := s.parts[fp.Partition], 0, int64(0)
-	log := tableLog
-	if fp.Topic == s.cfg.Side {
-		log = sideLog
-	}
-	if p.local {
-		p.compare(log, fp.Records[0])
-	}
+	log := p.logOf(fp.Topic)
+	p.compare(log, fp.Records[0])
 	for _, r := range fp.Records {
-		p.last[log] = r
-		if IsFence(r.Key) {
-			if s.engine.reaches(string(r.Value), fence) {
-				passed = true
-				break
-			}
-			continue
-		}
-		records++
-		if log == tableLog {
-			p.restoreCell(r)
-		} else if err = p.restoreSide(r); err != nil {
+		if err := p.restoreRecord(log, r); err != nil {
 			return false, err
+		}
+		if !IsFence(r.Key) {
+			records++
+		} else if passed = s.engine.reaches(string(r.Value), fence); passed {
+			break
 		}
 	}
 	if p.disk != nil {

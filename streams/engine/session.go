@@ -46,6 +46,7 @@ type session struct {
 	wake       atomic.Pointer[context.CancelFunc] // ends the poll that waits
 	nudged     atomic.Bool
 	places     []place
+	standby    *standby // nil unless Config.Standby
 	running    []*partition
 	joined     bool
 	settled    bool // everything assigned was running once
@@ -68,12 +69,14 @@ type session struct {
 
 func newSession(e *Engine, m *member) *session {
 	n := len(m.parts)
-	return &session{
+	s := &session{
 		member: m, engine: e, metrics: e.metrics, told: e.metrics.shares(), inputs: m.cfg.inputs(),
 		connected: make(chan struct{}), generation: -1,
 		places: make([]place, n), queue: make(chan []arrival, n), restored: make(chan restored, n),
 		abandoned: make(chan error, 1), recordBytes: recordBytesMax, // until it is known
 	}
+	s.standby = newStandby(s)
+	return s
 }
 
 // run fences the predecessor, joins the group and handles what is assigned. An orderly end leaves the group, whatever it
@@ -164,6 +167,7 @@ func (s *session) consume(ctx context.Context) error {
 	defer stopRestoring()
 	var restorer sync.WaitGroup
 	restorer.Go(func() { s.restorer(restoring) })
+	restorer.Go(func() { s.standby.run(restoring) })
 	err := s.loop(ctx)
 	if errors.Is(err, ErrCallbackDeadline) {
 		return err // its goroutine does not end

@@ -66,11 +66,12 @@ func play(t *testing.T, seed uint64, spoil func(*engine.Engine)) (h *history) {
 		h = &history{lab: newLab(t), random: rand.New(rand.NewPCG(seed, 7)), struck: map[string]int{}}
 		recordsMax, brokerAssigns, sessions := 1+h.random.IntN(40), h.random.IntN(5) == 0, 1+h.random.IntN(6)/5
 		h.two = h.random.IntN(3) == 0
+		standby := h.random.IntN(3) == 0
 		h.change = func(cfg *engine.Config) {
 			if h.two {
 				cfg.MoreInputs = []string{second}
 			}
-			cfg.RecordsMax, cfg.BrokerAssigns, cfg.Sessions = recordsMax, brokerAssigns, sessions
+			cfg.RecordsMax, cfg.BrokerAssigns, cfg.Sessions, cfg.Standby = recordsMax, brokerAssigns, sessions, standby
 		}
 		h.spoil = spoil
 		h.fates(h.strike)
@@ -302,7 +303,8 @@ func TestSimulationHasTeeth(t *testing.T) {
 			e.StopAtAnyFence()
 			e.TrustAnything()
 		},
-		"doubt counts as done": (*engine.Engine).TrustDoubt,
+		"doubt counts as done":     (*engine.Engine).TrustDoubt,
+		"standby that passes over": (*engine.Engine).LoseOnStandby,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

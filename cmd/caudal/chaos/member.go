@@ -54,6 +54,9 @@ func newMember(ctx context.Context, number int, o *Options, brokers []string) (*
 	if o.Sessions > 1 {
 		m.args = append(m.args, "--sessions", fmt.Sprint(o.Sessions))
 	}
+	if o.Standby {
+		m.args = append(m.args, "--standby")
+	}
 	if o.Engine == EngineStock {
 		m.args = append(m.args, "--stock-goka")
 	} else if o.State == up.StateDisk {

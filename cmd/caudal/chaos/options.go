@@ -30,7 +30,8 @@ type Options struct {
 	Faults   int
 	Seed     uint64
 	Members  int
-	Sessions int // of each member
+	Sessions int  // of each member
+	Standby  bool // members keep the state of the others' partitions too
 
 	Brokers    []string // of a cluster that stands already; none: an embedded broker of its own
 	Kafka      int      // start Apache Kafka of that many brokers, 1 or 3; 0: no
@@ -91,6 +92,7 @@ func (o *Options) Validate() error {
 	refuse(o.Members < 1, "--members is %d", o.Members)
 	refuse(o.Sessions < 1 || o.Sessions > int(o.Partitions), "--sessions is %d: from 1 to one per partition", o.Sessions)
 	refuse(o.Sessions > 1 && o.Engine == EngineStock, "--sessions is %d, and stock Goka has one", o.Sessions)
+	refuse(o.Standby && o.Engine == EngineStock, "--standby, and stock Goka has none that keeps exactly-once state")
 	refuse(o.Partitions < 1, "--partitions is %d", o.Partitions)
 	refuse(o.Kafka != 0 && o.Kafka != 1 && o.Kafka != 3, "--kafka is %d, not 1 or 3", o.Kafka)
 	refuse(o.Kafka != 0 && len(o.Brokers) > 0, "--kafka starts brokers and --brokers names some: choose one")

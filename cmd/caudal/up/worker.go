@@ -41,7 +41,7 @@ func (o WorkerOptions) engine() engine.Config {
 	id := topics.AccountsGroup + "-" + o.Instance
 	return engine.Config{
 		Brokers: o.Brokers, Partitions: o.Partitions, TransactionalID: id, InstanceID: id,
-		Dir: o.StateDir, AcceptGraph: o.AcceptGraph, BrokerAssigns: o.BrokerAssigns, Sessions: o.Sessions,
+		Dir: o.StateDir, AcceptGraph: o.AcceptGraph, BrokerAssigns: o.BrokerAssigns, Sessions: o.Sessions, Standby: o.Standby,
 		SessionTimeout: o.SessionTimeout, TransactionTimeout: o.TransactionTimeout,
 	}
 }

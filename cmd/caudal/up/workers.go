@@ -24,6 +24,7 @@ type StreamsOptions struct {
 	AcceptGraph        bool // take over state of another topology
 	BrokerAssigns      bool // the broker assigns partitions (KIP-848)
 	Sessions           int  // of each worker; 0: one
+	Standby            bool // each worker keeps the others' state too
 	SessionTimeout     time.Duration
 	TransactionTimeout time.Duration
 }
@@ -39,6 +40,9 @@ func (o StreamsOptions) flags() []string {
 	}
 	if o.Sessions != 0 {
 		flags = append(flags, "--sessions", strconv.Itoa(o.Sessions))
+	}
+	if o.Standby {
+		flags = append(flags, "--standby")
 	}
 	if o.SessionTimeout != 0 {
 		flags = append(flags, "--session-timeout", o.SessionTimeout.String())

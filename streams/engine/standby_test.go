@@ -1,0 +1,129 @@
+package engine_test
+
+import (
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/caudalpay/caudal/streams/engine"
+)
+
+// onStandby waits until the changelogs of n partitions have been followed to their ends.
+func onStandby(tb testing.TB, r *running, reg *prometheus.Registry, n int) {
+	tb.Helper()
+	r.eventually(fmt.Sprintf("%d partitions on standby", n), func() bool {
+		now := gathered(tb, reg)
+		return now["caudal_streams_standby_partitions"] == float64(n) && now["caudal_streams_standby_lag_records"] == 0
+	})
+}
+
+// TestStandby: what arrives where it was on standby has next to nothing left to read, whether its member leaves or is killed,
+// and comes with the state that it should have.
+func TestStandby(t *testing.T) {
+	const records = 4_000
+	c := newCluster(t)
+	c.Produce(inputs(records, 40)...)
+	reg := prometheus.NewRegistry()
+	restored := func() float64 { return gathered(t, reg)["caudal_streams_restored_records_total"] }
+	first := startMember(t, c, 0)
+	first.caughtUp(c)
+	second := startMember(t, c, 1, func(cfg *engine.Config) { cfg.Standby, cfg.Registerer = true, reg })
+	second.eventually("half of the partitions", func() bool { return second.engine.Partitions() == partitions/2 })
+	takesOver := func(end func()) {
+		t.Helper()
+		onStandby(t, second, reg, partitions/2)
+		c.Produce(inputs(40, 40)...)
+		second.caughtUp(c)
+		before := restored()
+		end()
+		second.eventually("all partitions", func() bool { return second.engine.Partitions() == partitions })
+		if read := restored() - before; read > records/20 {
+			t.Errorf("%v records were read of what was on standby", read)
+		}
+		onStandby(t, second, reg, 0)
+		c.Produce(inputs(400, 40)...)
+		second.caughtUp(c)
+	}
+	takesOver(first.stop)
+	third := spawn(t, c.Addrs, childMember+"=2")
+	second.eventually("half of the partitions", func() bool { return second.engine.Partitions() == partitions/2 })
+	takesOver(func() {
+		if err := third.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-third.ended; err == nil {
+			t.Error("killed, and ended in order")
+		}
+	})
+	if read := gathered(t, reg)["caudal_streams_standby_records_total"]; read < records/2 {
+		t.Errorf("the standby has read %v records", read)
+	}
+	finish(t, c, second)
+}
+
+// TestStandbyBeginsAnew: a changelog that cannot be followed any further costs the standby what it has, and nobody anything else.
+func TestStandbyBeginsAnew(t *testing.T) {
+	c := newFake(t)
+	c.Produce(inputs(400, 40)...)
+	log, reg := newJournal(), prometheus.NewRegistry()
+	first := startMember(t, c, 0)
+	second := startMember(t, c, 1, func(cfg *engine.Config) {
+		cfg.Standby, cfg.Registerer, cfg.Logger = true, reg, slog.New(log)
+	})
+	holdEventually(t, []*running{first, second}, []int{2, 2})
+	onStandby(t, second, reg, 2)
+	refused := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: side, Err: kerr.OffsetOutOfRange, Count: 1})
+	c.Produce(inputs(400, 40)...)
+	second.eventually("a new beginning", func() bool { return refused.Hits() == 1 && len(log.with("standby begins anew")) == 1 })
+	onStandby(t, second, reg, 2)
+	first.stop()
+	finish(t, c, second)
+}
+
+// TestStandbyThatKnowsTooLittle: what is not known to have been at the ends of its changelogs for as long as they keep deletions may have missed
+// some, and begins anew.
+func TestStandbyThatKnowsTooLittle(t *testing.T) {
+	if !inVirtualTime(t) {
+		return
+	}
+	inBubble(t, func(t *testing.T) {
+		const kept = 20 * time.Second
+		l := newLab(t)
+		log := newJournal()
+		value := fmt.Sprint(kept.Milliseconds())
+		if _, err := kadm.NewClient(l.c.Client()).AlterTopicConfigs(t.Context(), []kadm.AlterConfig{
+			{Op: kadm.SetConfig, Name: "delete.retention.ms", Value: &value},
+		}, side); err != nil {
+			t.Fatal(err)
+		}
+		l.change = func(cfg *engine.Config) { cfg.Standby, cfg.Logger = true, slog.New(log) }
+		l.start(0)
+		l.start(1)
+		time.Sleep(10 * time.Second)
+		if said := log.with("state removed"); len(said) > 0 {
+			t.Errorf("nothing was missed: %s", said[0])
+		}
+		l.fates(func(m *member, key kmsg.Key) doom {
+			if m.id == 1 && key == kmsg.ListOffsets {
+				return doom{fate: cutBefore}
+			}
+			return doom{}
+		})
+		time.Sleep(kept)
+		l.fates(func(*member, kmsg.Key) doom { return doom{} })
+		time.Sleep(10 * time.Second)
+		if len(log.with("state removed", "has not been at the ends")) == 0 {
+			t.Errorf("what may have been missed is not read anew: %q", log.with())
+		}
+		if wrong := l.finish(); len(wrong) > 0 {
+			t.Error(wrong)
+		}
+	})
+}
