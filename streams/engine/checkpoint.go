@@ -42,7 +42,6 @@ type folder struct {
 	files       *pebble.FileCache
 	writeBuffer uint64
 	log         *slog.Logger
-	abandoned   bool // a goroutine that hangs may use it still
 
 	origin string        // cluster and topics
 	keeps  time.Duration // how old state may be
@@ -83,7 +82,7 @@ func openFolder(cfg *Config, files vfs.FS) (*folder, error) {
 }
 
 func (f *folder) close() {
-	if f == nil || f.abandoned {
+	if f == nil {
 		return
 	}
 	f.files.Unref()

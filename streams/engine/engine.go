@@ -61,7 +61,7 @@ func New(cfg Config, cb Callback) (*Engine, error) {
 			return s.tx.End(ctx, try)
 		},
 	}
-	e.work = func(ctx context.Context, m *member) error { return newSession(e, m).run(ctx) }
+	e.work = func(ctx context.Context, m *member) error { return m.sessions(ctx, e) }
 	e.unsettled.Store(int32(e.cfg.Sessions)) //nolint:gosec // at most one per partition
 	if err := e.mutate(); err != nil {
 		return nil, err
@@ -98,7 +98,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	members, err := e.members() // before anything that a second process on their folders would disturb
 	defer func() {
 		for _, m := range members {
-			m.folder.close()
+			if !m.abandoned {
+				m.folder.close()
+			}
 		}
 	}()
 	if err != nil {

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // member is one of the members of the group that this process is: a name, and the state of what is assigned to it. Nothing
@@ -17,6 +20,9 @@ type member struct {
 	parts  []*partition
 	joins  *joins
 	folder *folder // nil: state is in memory
+
+	begun     bool // everything assigned to it was running once
+	abandoned bool // a goroutine that hangs may use its state still
 }
 
 // sessionFolder begins the name of a further member's folder inside Dir; its number follows.
@@ -80,15 +86,58 @@ func (m *member) run(ctx context.Context, e *Engine, tables *lookups) error {
 		m.parts[i].folder = m.folder
 	}
 	err := beside(ctx, m.joins.follow, func(ctx context.Context) error { return e.work(ctx, m) })
-	if m.folder == nil || m.folder.abandoned {
-		return err
+	if !m.abandoned { // else what hangs may wake up, and must find its databases open
+		m.forget()
 	}
-	if errors.Is(err, ErrCallbackDeadline) { // it may wake up, and must find its database open
-		m.folder.abandoned = true
-		return err
-	}
+	return err
+}
+
+// forget drops the state of all partitions. What is on disk stays there.
+func (m *member) forget() {
 	for _, p := range m.parts {
 		p.reset()
 	}
-	return err
+}
+
+const (
+	restartsMax  = 5 // of a member's sessions, within restartsTime
+	restartsTime = time.Minute
+	restartPause = 100 * time.Millisecond
+)
+
+// sessions has one session. Where the process has other members, whose work would end with the process, one that fails is
+// followed by another, which asks the broker what became of it, as the next process would.
+func (m *member) sessions(ctx context.Context, e *Engine) error {
+	var failures []time.Time
+	for {
+		err := newSession(e, m).run(ctx)
+		if err == nil || ctx.Err() != nil || e.cfg.Sessions == 1 || m.abandoned || final(err) {
+			return err
+		}
+		failures = slices.DeleteFunc(failures, func(at time.Time) bool { return time.Since(at) > restartsTime })
+		if failures = append(failures, time.Now()); len(failures) > restartsMax {
+			return err
+		}
+		m.cfg.Logger.Warn("session begins anew", "group", m.cfg.Group, "instance", m.cfg.InstanceID, "error", err)
+		e.metrics.restarts.Inc()
+		m.forget()
+		select {
+		case <-time.After(restartPause):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// final tells of an error that another session would only have again, or that is the word of one that took this one's place.
+func final(err error) bool {
+	for _, fenced := range []error{kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.FencedInstanceID} {
+		if errors.Is(err, fenced) {
+			return true
+		}
+	}
+	_, torn := errors.AsType[*TornError](err)
+	_, graph := errors.AsType[*GraphChangedError](err)
+	_, version := errors.AsType[*StateVersionError](err)
+	return torn || graph || version
 }

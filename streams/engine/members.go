@@ -87,7 +87,10 @@ func (s *session) assess(ctx context.Context) (rewound bool, err error) {
 	}
 	if !s.settled && s.joined && s.count(arriving) == 0 {
 		s.settled = true
-		s.engine.settle()
+		if !s.begun {
+			s.begun = true
+			s.engine.settle()
+		}
 	}
 	s.forgetAway()
 	return rewound, nil

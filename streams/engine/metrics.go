@@ -29,6 +29,7 @@ type metrics struct {
 	standbys    prometheus.Gauge
 	standbyRead prometheus.Counter
 	standbyLag  prometheus.Gauge
+	restarts    prometheus.Counter
 	fences      prometheus.Counter
 	rebalances  prometheus.Counter
 	partitions  prometheus.Gauge
@@ -86,6 +87,9 @@ func newMetrics(reg prometheus.Registerer, group string) *metrics {
 		}),
 		fences: f.NewCounter(prometheus.CounterOpts{
 			Name: "caudal_streams_fences_total", Help: "Fence transactions committed, one per restore.",
+		}),
+		restarts: f.NewCounter(prometheus.CounterOpts{
+			Name: "caudal_streams_session_restarts_total", Help: "Sessions that failed and began anew beside the others of their process.",
 		}),
 		rebalances: f.NewCounter(prometheus.CounterOpts{
 			Name: "caudal_streams_rebalances_total", Help: "Generations of the group that this member took part in.",

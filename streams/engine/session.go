@@ -64,7 +64,7 @@ type session struct {
 	gap           time.Duration // from lastCommit to the next one, unless input waits
 	weighed       time.Time     // when the state on disk was
 	swept         time.Time     // when old state on disk was removed
-	abandoned     chan error    // something hangs that cannot be stopped
+	hangs         chan error    // something that cannot be stopped
 }
 
 func newSession(e *Engine, m *member) *session {
@@ -73,7 +73,7 @@ func newSession(e *Engine, m *member) *session {
 		member: m, engine: e, metrics: e.metrics, told: e.metrics.shares(), inputs: m.cfg.inputs(),
 		connected: make(chan struct{}), generation: -1,
 		places: make([]place, n), queue: make(chan []arrival, n), restored: make(chan restored, n),
-		abandoned: make(chan error, 1), recordBytes: recordBytesMax, // until it is known
+		hangs: make(chan error, 1), recordBytes: recordBytesMax, // until it is known
 	}
 	s.standby = newStandby(s)
 	return s
@@ -92,6 +92,9 @@ func (s *session) run(ctx context.Context) error {
 	err := unlessStopped(ctx, s.work(ctx))
 	if err == nil {
 		s.leave(ctx)
+	}
+	if !s.abandoned {
+		s.disown()
 	}
 	return err
 }
@@ -117,12 +120,24 @@ func (s *session) work(ctx context.Context) error {
 	go func() { ended <- s.consume(ctx) }()
 	select {
 	case err = <-ended:
-	case err = <-s.abandoned:
-		if s.folder != nil {
-			s.folder.abandoned = true
-		}
+		s.abandoned = errors.Is(err, ErrCallbackDeadline)
+	case err = <-s.hangs:
+		s.abandoned = true
 	}
 	return err
+}
+
+// disown ends what is told of this session.
+func (s *session) disown() {
+	for i := range s.places {
+		if s.places[i].stage == running {
+			s.metrics.forget(int32(i))
+		}
+		s.places[i].stage = away
+	}
+	s.listRunning()
+	s.told.inMemory.set(0)
+	s.told.onDisk.set(0)
 }
 
 // fencePredecessor ends what a former life left open, before the group hands out offsets that it may hold back.
@@ -186,7 +201,7 @@ func (s *session) consume(ctx context.Context) error {
 // abandon makes run return although a goroutine hangs.
 func (s *session) abandon(err error) {
 	select {
-	case s.abandoned <- err:
+	case s.hangs <- err:
 	default:
 	}
 }

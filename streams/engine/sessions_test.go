@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,6 +15,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -99,4 +103,48 @@ func TestNumberOfSessionsChanges(t *testing.T) {
 	if wrong := oracle(c); len(wrong) > 0 {
 		t.Fatalf("%d things wrong, first %s", len(wrong), wrong[0])
 	}
+}
+
+// TestSessionBeginsAnew: where one of two sessions fails, the other's partitions do not pause, and it begins anew in the
+// same process; one that fails again and again ends the process, as a single one does at once.
+func TestSessionBeginsAnew(t *testing.T) {
+	c := newFake(t)
+	o := observe(c)
+	f := feed(c, 5*time.Millisecond, 8, 2000)
+	log, reg := newJournal(), prometheus.NewRegistry()
+	r := startMember(t, c, 0, func(cfg *engine.Config) {
+		cfg.Sessions, cfg.Registerer, cfg.Logger = 2, reg, slog.New(log)
+	})
+	r.eventually("all partitions", func() bool { return r.engine.Ready() == nil && r.engine.Partitions() == partitions })
+	time.Sleep(2 * time.Second) // members that join share out what there is
+	o.forget()
+	fails := func(times int) {
+		c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.TxnOffsetCommit}, TxnID: "tx-0.1", Err: kerr.GroupAuthorizationFailed, Count: times})
+	}
+	fails(1)
+	r.eventually("a session anew", func() bool {
+		return len(log.with("session begins anew", "worker-0.1")) == 1 && r.engine.Partitions() == partitions
+	})
+	time.Sleep(200 * time.Millisecond)
+	calm := 0
+	for p := range int32(partitions) {
+		o.mu.Lock()
+		worst := o.worst[p]
+		o.mu.Unlock()
+		t.Logf("partition %d paused for %v at most", p, worst)
+		if worst < 100*time.Millisecond {
+			calm++
+		}
+	}
+	if calm < partitions/2 {
+		t.Errorf("%d partitions went on, not %d", calm, partitions/2)
+	}
+	if told := gathered(t, reg); told["caudal_streams_session_restarts_total"] != 1 || told["caudal_streams_partitions"] != partitions {
+		t.Errorf("the metrics tell of %v restarts and %v partitions", told["caudal_streams_session_restarts_total"], told["caudal_streams_partitions"])
+	}
+	fails(-1)
+	if err := r.wait(); !errors.Is(err, engine.ErrUnknownCommit) {
+		t.Errorf("a session that fails for ever ends its process with %v", err)
+	}
+	f.stop(t)
 }

@@ -64,7 +64,7 @@ func play(t *testing.T, seed uint64, spoil func(*engine.Engine)) (h *history) {
 	defer slow.Stop()
 	leftovers := inBubble(t, func(t *testing.T) {
 		h = &history{lab: newLab(t), random: rand.New(rand.NewPCG(seed, 7)), struck: map[string]int{}}
-		recordsMax, brokerAssigns, sessions := 1+h.random.IntN(40), h.random.IntN(5) == 0, 1+h.random.IntN(6)/5
+		recordsMax, brokerAssigns, sessions := 1+h.random.IntN(40), h.random.IntN(5) == 0, 1+h.random.IntN(3)/2
 		h.two = h.random.IntN(3) == 0
 		standby := h.random.IntN(3) == 0
 		h.change = func(cfg *engine.Config) {
