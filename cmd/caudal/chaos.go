@@ -38,6 +38,7 @@ func chaosCommand() *cobra.Command {
 	f.Int32Var(&o.Partitions, "partitions", o.Partitions, "partitions of the topics")
 	f.StringVar(&o.Engine, "engine", o.Engine, "caudal, or stock-goka to see what is compared")
 	f.StringVar(&o.State, "state", o.State, "where workers keep their state beside the accounts: disk or memory")
+	f.BoolVar(&o.Again, "again", false, "no attack: the oracle judges once more what a run left in --work")
 	f.StringVar(&o.Work, "work", "", "folder of broker and logs, which stays; default: a temporary one, kept where something is wrong")
 	f.DurationVar(&o.Stall, "stall", o.Stall, "end the run after this long without a decision")
 	f.StringSliceVar(&o.Only, "only", nil, "only these kinds of faults")

@@ -146,10 +146,13 @@ func (b *standby) follow(ctx context.Context) (err error) {
 		return fmt.Errorf("opening standby client: %w", err)
 	}
 	defer b.client.Close()
-	b.keeps, err = cfg.deletionsKept(ctx, kadm.NewClient(b.client))
-	if b.keeps == 0 {
+	keeps, err := cfg.deletionsKept(ctx, kadm.NewClient(b.client))
+	if keeps == 0 {
 		return errors.Join(errors.New("the changelogs do not tell their delete.retention.ms"), err)
 	}
+	b.mu.Lock()
+	b.keeps = keeps
+	b.mu.Unlock()
 	for looked := time.Now(); ; {
 		if b.turns() {
 			if err := b.turnOver(ctx); err != nil {

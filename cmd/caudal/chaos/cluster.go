@@ -74,8 +74,13 @@ func openCluster(ctx context.Context, o *Options, log *slog.Logger, progress io.
 	}
 	used := false
 	ends.Each(func(e kadm.ListedOffset) { used = used || e.Offset > 0 })
-	if used {
-		return c, errors.New("the log holds commands already: chaos wants one of its own")
+	switch {
+	case o.Again && !used:
+		return c, errors.New("the log holds no commands: --work must name the folder that a run with the same --partitions kept")
+	case o.Again:
+		return c, nil
+	case used:
+		return c, errors.New("the log holds commands already: chaos wants one of its own (or --again, to judge them)")
 	}
 	list, err := sample.Sample()
 	if err != nil {

@@ -40,6 +40,7 @@ type Options struct {
 	State      string // up.StateDisk or up.StateMemory, of the workers
 	Output     string // table or json
 
+	Again bool          // no attack: judge once more what one left in Work
 	Work  string        // folder of broker and logs, which stays; empty: a temporary one, kept only where something is wrong
 	Stall time.Duration // without any progress for this long the run ends with what is missing
 	Only  []string      // only these kinds of faults; empty: all that the cluster allows
@@ -89,6 +90,7 @@ func (o *Options) Validate() error {
 	refuse(o.Payments < 1, "--payments is %d", o.Payments)
 	refuse(o.Faults < 0, "--faults is %d", o.Faults)
 	refuse(o.Payments < perFaultMin*int64(o.Faults), "%d payments are too few for records to flow during %d faults: %d each, at least", o.Payments, o.Faults, perFaultMin)
+	refuse(o.Again && o.Work == "", "--again judges what a run left: name its folder with --work")
 	refuse(o.Members < 1, "--members is %d", o.Members)
 	refuse(o.Sessions < 1 || o.Sessions > int(o.Partitions), "--sessions is %d: from 1 to one per partition", o.Sessions)
 	refuse(o.Sessions > 1 && o.Engine == EngineStock, "--sessions is %d, and stock Goka has one", o.Sessions)

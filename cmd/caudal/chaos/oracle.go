@@ -187,7 +187,8 @@ func (o *oracle) dueBy(minute int64) (last int64, list []accounts.Due) {
 // keep takes over what a decision changed.
 func (o *oracle) keep(key string, w *accounts.Writes) error {
 	if w.Cell != nil {
-		o.cells[key] = w.Cell
+		cell := *w.Cell // where Apply made it, it keeps all that it was decided on, the cell before among it
+		o.cells[key] = &cell
 	}
 	present := []byte{codec.Version}
 	put := func(at string, value []byte, err error) error {

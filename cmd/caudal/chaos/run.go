@@ -53,6 +53,9 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 	} else if err := os.MkdirAll(o.Work, 0o750); err != nil {
 		return fmt.Errorf("making the folder: %w", err)
 	}
+	if o.Again {
+		o.Faults = 0
+	}
 	r := &run{options: o, stderr: stderr}
 	r.report = Report{
 		Payments: o.Payments, Faults: map[Kind]int{}, Planned: o.Faults, Seed: o.Seed, Members: o.Members, Engine: o.Engine,
@@ -89,6 +92,9 @@ func (r *run) attack(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, r.cluster.close(ctx)) }()
 	r.report.Brokers = r.cluster.what
+	if r.options.Again {
+		return r.verdict(ctx)
+	}
 	if r.observer, err = newObserver(r.cluster.addrs, r.options.Partitions); err != nil {
 		return err
 	}
@@ -232,14 +238,19 @@ func (r *run) verdict(ctx context.Context) error {
 		}
 	}
 	bar := progress.New(r.stderr, "oracle", "partitions", int64(r.options.Partitions))
-	j := &judge{cluster: r.cluster, partitions: r.options.Partitions, acknowledged: r.load.commands.Load(), step: bar.Set}
+	j := &judge{cluster: r.cluster, partitions: r.options.Partitions, step: bar.Set}
+	if r.load != nil {
+		j.acknowledged = r.load.commands.Load()
+	}
 	wrong, err := j.run(ctx)
 	bar.Finish()
-	seen := r.observer.now()
 	wrong.OpenTransactions = open
-	wrong.ConservationBroken = seen.broken.count + int64(seen.underWay)
-	if wrong.FirstFinding == "" {
-		wrong.FirstFinding = seen.broken.first
+	if r.observer != nil {
+		seen := r.observer.now()
+		wrong.ConservationBroken = seen.broken.count + int64(seen.underWay)
+		if wrong.FirstFinding == "" {
+			wrong.FirstFinding = seen.broken.first
+		}
 	}
 	r.report.Wrong = wrong
 	r.report.Commands, r.report.Decisions = wrong.Commands, wrong.Decisions
