@@ -73,6 +73,7 @@ func benchEngineCommand() *cobra.Command {
 	f.StringSliceVar(&o.Brokers, "brokers", nil, "Kafka brokers, 4.0 or later, that are there already")
 	f.IntVar(&o.Kafka, "kafka", 0, "start an Apache Kafka of 1 or 3 brokers (Java 17, Maven) instead of kfake")
 	f.BoolVar(&o.Quick, "quick", false, "two short rounds: does it run at all")
+	f.Float64Var(&o.Rate, "rate", 0, "records a second of latency and P14 (default: half of what the engine is found to sustain)")
 	f.StringVar(&o.Profile, "profile", "", "folder for a processor profile of the engine at full load")
 	f.StringVarP(&o.Output, "output", "o", "table", "table or json")
 	f.StringVar(&o.Streams, "kafka-streams", "deploy/kafka-streams", "folder of the Kafka Streams application")

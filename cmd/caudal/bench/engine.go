@@ -45,10 +45,11 @@ type EngineOptions struct {
 	Brokers []string
 	Kafka   int // brokers of an Apache Kafka of its own; 0: kfake
 	Quick   bool
-	Profile string // folder of profiles; empty: none
-	Output  string // table or json
-	Command string // as it was called
-	Streams string // folder of the Kafka Streams application
+	Rate    float64 // of half load, records/s; 0: half of what the engine is found to sustain
+	Profile string  // folder of profiles; empty: none
+	Output  string  // table or json
+	Command string  // as it was called
+	Streams string  // folder of the Kafka Streams application
 }
 
 // Latency and sweep are measured beside the targets that have a number.
@@ -85,6 +86,9 @@ func (o *EngineOptions) Validate() error {
 	var errs []error
 	if o.Pairs < 1 || o.Seconds < 1 {
 		errs = append(errs, fmt.Errorf("%d pairs of %v s measure nothing: one pair of 1 s is the least", o.Pairs, o.Seconds))
+	}
+	if o.Rate < 0 {
+		errs = append(errs, fmt.Errorf("--rate %v: records a second, or none to have it found", o.Rate))
 	}
 	for _, id := range o.Only {
 		if !slices.ContainsFunc(engineIDs(), func(known string) bool { return strings.EqualFold(id, known) }) {
@@ -129,7 +133,7 @@ type contest struct {
 	app         *streamsApp // nil: P16 is not measured
 	uniform     *backlog    // 10 k keys
 	rate        float64     // of the engine, once known
-	sustained   float64     // of the engine with its input being written, once known
+	half        float64     // load for latency and P14, records/s, once known
 }
 
 // ServeContestant is the process of a contestant.

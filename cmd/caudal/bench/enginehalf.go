@@ -166,8 +166,10 @@ func (s *stage) lead(ctx context.Context) (int64, error) {
 // halfLoad is P14 and the latency by commit ceiling. Half load is half of what the engine works off while its input is being
 // written: the producer shares the machine.
 func (c *contest) halfLoad(ctx context.Context) error {
-	if err := c.sustain(ctx); err != nil {
-		return fmt.Errorf("looking for the load the engine can sustain: %w", err)
+	if c.half = c.options.Rate; c.half == 0 {
+		if err := c.sustain(ctx); err != nil {
+			return fmt.Errorf("looking for the load the engine can sustain: %w", err)
+		}
 	}
 	if chosen(c.options.Only, idLatency) {
 		for _, ceiling := range []time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond} {
@@ -215,8 +217,8 @@ func (c *contest) sustain(ctx context.Context) error {
 		s.rival.close()
 		return err
 	}
-	c.sustained, c.report.Sustained = t.Rate, t.Rate
-	c.say("the engine sustains %.0f records/s while they are being written", c.sustained)
+	c.half, c.report.Sustained = t.Rate/2, t.Rate
+	c.say("the engine sustains %.0f records/s while they are being written", t.Rate)
 	return s.end(ctx)
 }
 
@@ -232,7 +234,7 @@ func (c *contest) latency(ctx context.Context, ceiling time.Duration) error {
 	feeding, stopFeeding := context.WithCancel(ctx)
 	reading, stopReading := context.WithCancel(ctx)
 	var feeder, reader errgroup.Group
-	feeder.Go(func() error { return s.feed(feeding, c.sustained/2, func() {}) })
+	feeder.Go(func() error { return s.feed(feeding, c.half, func() {}) })
 	reader.Go(func() error { return s.observe(reading, o) })
 	before, after, err := s.window(ctx, o, max(3*time.Second, c.length()/2))
 	stopFeeding()
@@ -358,7 +360,7 @@ func (c *contest) kills(ctx context.Context) error {
 	}
 	feeding, stop := context.WithCancel(ctx)
 	var feeder sync.WaitGroup
-	feeder.Go(func() { s.failed.note(s.feed(feeding, c.sustained/2, func() {})) })
+	feeder.Go(func() { s.failed.note(s.feed(feeding, c.half, func() {})) })
 	var took []float64
 	for range min(killsMost, max(1, c.options.Pairs)) {
 		var seconds float64
@@ -375,7 +377,7 @@ func (c *contest) kills(ctx context.Context) error {
 	}
 	f := engineTargets()["P14"].figure("P14", nil, took)
 	c.report.add(f)
-	c.report.note("P14: at %.0f records/s; started again at once under the same ids", c.sustained/2)
+	c.report.note("P14: at %.0f records/s; started again at once under the same ids", c.half)
 	return s.end(ctx)
 }
 

@@ -180,7 +180,11 @@ func (r *EngineReport) tables() (all []titled) {
 		for _, l := range r.Latencies {
 			t.AppendRow(table.Row{l.CeilingMS, whole(l.PerSecond), short(l.P50), short(l.P99), short(l.P999), short(l.Max), short(l.Own), short(l.Broker)})
 		}
-		all = append(all, titled{fmt.Sprintf("Latency of one stage, open loop at half of the %.0f records/s it sustains", r.Sustained), t})
+		load := "as told"
+		if r.Sustained > 0 {
+			load = fmt.Sprintf("half of the %.0f records/s it sustains", r.Sustained)
+		}
+		all = append(all, titled{"Latency of one stage, open loop, " + load, t})
 	}
 	t := table.NewWriter()
 	t.AppendHeader(table.Row{"at", "raw produce, records/s", "load average"})
