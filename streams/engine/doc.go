@@ -10,8 +10,9 @@
 //
 // Each partition has a goroutine that calls back for its records one after the other, in the order of the log; partitions
 // run beside each other. Where a group has several inputs (Config.MoreInputs) a partition of all of them is one partition here:
-// it moves as a whole, its state knows how far each has come, and records of different topics come in any order. A poll is handed over per partition, not per record. When a transaction commits, all callbacks
-// have returned: none sees two transactions.
+// it moves as a whole, its state knows how far each has come, and records of different topics come in any order. A poll is
+// handed over per partition, not per record. When a transaction commits, all callbacks have returned: none sees two
+// transactions.
 //
 // # Members
 //
@@ -25,6 +26,9 @@
 //   - An orderly end leaves the group, so that the others take over at once. After an error or a death the partitions wait,
 //     for the next start under the same ids or the end of the session, whichever comes first.
 //   - Who was put out of the group while asleep cannot commit: neither the producer's epoch nor the generation is current.
+//
+// With Config.Standby a member also follows the changelogs of what the others have, so that a partition that comes to it has
+// only the last of them to be read. It is restored and compared as any other.
 //
 // Where partitions move to another process only their goroutines fall idle: there is nothing to stop and build again.
 //
@@ -90,7 +94,8 @@
 // goes on with the state of the last commit. Run returns nil only after its context ended and the last transaction is
 // committed. Every error means: end the process and start it again with the same TransactionalID and InstanceID; the start
 // fences what is left of the predecessor, and each partition is restored and the offset applied to its state compared with
-// the group's committed one. A TornError then says that the broker lost part of a transaction; it needs a repair, not
+// the group's committed one. Where there are several members in the process (Config.Sessions), one that fails does the same by
+// itself, and Run goes on; it returns where something hangs or another start would be of no use. A TornError says that the broker lost part of a transaction; it needs a repair, not
 // another start.
 //
 // # What it refuses
