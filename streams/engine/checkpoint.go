@@ -30,8 +30,8 @@ import (
 //   - After the rest is applied, state and committed offset agree as they must after any restore; else it is removed and
 //     the partition restored once more, before that counts as a torn commit.
 
-// errDoubt means that what is on disk is not to be trusted.
-var errDoubt = errors.New("state on disk is in doubt")
+// errDoubt means that what is on disk, or on standby, is not to be trusted.
+var errDoubt = errors.New("the state that was kept is in doubt")
 
 // folder is Config.Dir: a database for each partition that was here.
 type folder struct {
@@ -410,7 +410,8 @@ func (p *partition) reach() {
 //
 // Invariant: what is on disk is a state that was committed. So this is only called after a confirmed commit, when all
 // changelog records of the transaction are acknowledged, and at the end of a restore; at is a time before which nobody else
-// wrote what is not in it.
+// wrote what is not in it. (A standby stores more often, what may lie between two of these states; what its changelogs hold
+// behind its positions makes one of it.)
 func (p *partition) save(at time.Time) error {
 	p.reach()
 	if p.disk == nil {

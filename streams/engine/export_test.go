@@ -163,3 +163,6 @@ func (e *Engine) TrustDoubt() {
 		return err
 	}
 }
+
+// FenceKey is the key of fence records.
+const FenceKey = fenceKey

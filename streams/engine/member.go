@@ -96,6 +96,7 @@ func (m *member) run(ctx context.Context, e *Engine, tables *lookups) error {
 func (m *member) forget() {
 	for _, p := range m.parts {
 		p.reset()
+		m.joins.drop(p)
 	}
 }
 
@@ -129,12 +130,10 @@ func (m *member) sessions(ctx context.Context, e *Engine) error {
 	}
 }
 
-// final tells of an error that another session would only have again, or that is the word of one that took this one's place.
+// final tells of an error that another session would only have again, or that says that another process took this one's name.
 func final(err error) bool {
-	for _, fenced := range []error{kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.FencedInstanceID} {
-		if errors.Is(err, fenced) {
-			return true
-		}
+	if errors.Is(err, kerr.FencedInstanceID) {
+		return true // a producer is fenced also where its transaction took too long
 	}
 	_, torn := errors.AsType[*TornError](err)
 	_, graph := errors.AsType[*GraphChangedError](err)

@@ -39,7 +39,7 @@ type place struct {
 	since     time.Time
 	known     bool // its state is in memory
 	restoring bool // the restorer has it: nobody else may touch its state
-	standby   bool // so has the standby, until the restorer asks it back
+	standby   bool // it was given to the standby, and is not back
 	tries     int
 	leftAt    time.Time
 }

@@ -9,31 +9,32 @@ import (
 )
 
 type metrics struct {
-	lag         *prometheus.GaugeVec
-	lagTime     *prometheus.GaugeVec
-	records     prometheus.Counter
-	commits     prometheus.Counter
-	commitTime  prometheus.Histogram
-	flushTime   prometheus.Histogram
-	commitSize  prometheus.Histogram
-	commitBytes prometheus.Histogram
-	aborts      prometheus.Counter
-	parkedKeys  prometheus.Gauge
-	deadLetters prometheus.Counter
-	redriven    prometheus.Counter
-	discarded   prometheus.Counter
-	restored    prometheus.Counter
-	restoreTime prometheus.Gauge
-	restoreLeft prometheus.Gauge
-	restoreTill prometheus.Gauge
-	standbys    prometheus.Gauge
-	standbyRead prometheus.Counter
-	standbyLag  prometheus.Gauge
-	restarts    prometheus.Counter
-	fences      prometheus.Counter
-	rebalances  prometheus.Counter
-	partitions  prometheus.Gauge
-	stateBytes  *prometheus.GaugeVec
+	lag          *prometheus.GaugeVec
+	lagTime      *prometheus.GaugeVec
+	records      prometheus.Counter
+	commits      prometheus.Counter
+	commitTime   prometheus.Histogram
+	flushTime    prometheus.Histogram
+	commitSize   prometheus.Histogram
+	commitBytes  prometheus.Histogram
+	aborts       prometheus.Counter
+	parkedKeys   prometheus.Gauge
+	deadLetters  prometheus.Counter
+	redriven     prometheus.Counter
+	discarded    prometheus.Counter
+	restored     prometheus.Counter
+	restoreTime  prometheus.Gauge
+	restoreLeft  prometheus.Gauge
+	restoreTill  prometheus.Gauge
+	standbys     prometheus.Gauge
+	standbyRead  prometheus.Counter
+	standbyLag   prometheus.Gauge
+	standbyFails prometheus.Counter
+	restarts     prometheus.Counter
+	fences       prometheus.Counter
+	rebalances   prometheus.Counter
+	partitions   prometheus.Gauge
+	stateBytes   *prometheus.GaugeVec
 }
 
 func newMetrics(reg prometheus.Registerer, group string) *metrics {
@@ -98,7 +99,7 @@ func newMetrics(reg prometheus.Registerer, group string) *metrics {
 			Name: "caudal_streams_partitions", Help: "Partitions whose records this process handles.",
 		}),
 		stateBytes: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "caudal_streams_state_bytes", Help: "Keys and values of the state of the partitions in work, by where they are kept.",
+			Name: "caudal_streams_state_bytes", Help: "Keys and values of the state of the partitions in work or on standby, by where they are kept.",
 		}, []string{"store"}),
 	}
 	m.ofRestores(f)
@@ -111,6 +112,9 @@ func (m *metrics) ofRestores(f promauto.Factory) {
 	})
 	m.standbyRead = f.NewCounter(prometheus.CounterOpts{
 		Name: "caudal_streams_standby_records_total", Help: "Changelog records read for partitions on standby.",
+	})
+	m.standbyFails = f.NewCounter(prometheus.CounterOpts{
+		Name: "caudal_streams_standby_failures_total", Help: "Times that standby began anew, or gave a partition up.",
 	})
 	m.standbyLag = f.NewGauge(prometheus.GaugeOpts{
 		Name: "caudal_streams_standby_lag_records", Help: "Changelog offsets that the partitions on standby are behind.",

@@ -395,6 +395,15 @@ func (p *partition) rollback() {
 	p.parkedUndo, p.tally = p.parkedUndo[:0], tally{}
 }
 
+// tidy bounds what gathers while changelogs are read.
+func (p *partition) tidy() {
+	p.cells.base.tidy()
+	p.side.base.tidy()
+	if p.disk != nil {
+		p.disk.relieve()
+	}
+}
+
 // logOf is the changelog of a topic.
 func (p *partition) logOf(topic string) int {
 	if topic == p.logs[sideLog] {

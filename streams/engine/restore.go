@@ -119,7 +119,9 @@ func (s *session) restoreOnce(ctx context.Context, fences *fencer, batch []arriv
 	for i, a := range batch {
 		parts[i] = a.part
 	}
+	kept := s.standby.release(parts)
 	progress := newProgress(s.metrics)
+	defer progress.end()
 	before, err := s.committedOffsets(ctx, parts)
 	if err != nil {
 		return nil, err
@@ -148,7 +150,7 @@ func (s *session) restoreOnce(ctx context.Context, fences *fencer, batch []arriv
 				mine = append(mine, parts[i])
 			}
 			for _, p := range mine {
-				if s.standby.release(p, p.extents(logs)) {
+				if s.standby.resume(kept[p.id], p.extents(logs)) {
 					continue
 				}
 				if err := p.fetch(p.extents(logs)); err != nil {
@@ -174,7 +176,7 @@ func (s *session) restoreOnce(ctx context.Context, fences *fencer, batch []arriv
 			ends[i] = a.part.save(began)
 		}
 	}
-	progress.end()
+	s.metrics.restoreTime.Set(time.Since(progress.started).Seconds())
 	s.cfg.Logger.Info("restored", "group", s.cfg.Group, "partitions", len(parts), "local", countLocal(parts),
 		"records", progress.records, "took", time.Since(progress.started))
 	return ends, nil
@@ -282,7 +284,6 @@ func (p *progress) line() (records, left int64, till time.Duration, due bool) {
 func (p *progress) end() {
 	p.behind.set(0)
 	p.metrics.restoreTill.Set(0)
-	p.metrics.restoreTime.Set(time.Since(p.started).Seconds())
 }
 
 // fencer commits fence records. It has a transactional id of its own because a transaction of the session that carries no
@@ -394,9 +395,7 @@ func (s *session) restoreFetched(fp kgo.FetchTopicPartition, fence string, progr
 			break
 		}
 	}
-	if p.disk != nil {
-		p.disk.relieve()
-	}
+	p.tidy()
 	if !passed {
 		left = fp.HighWatermark - fp.Records[len(fp.Records)-1].Offset - 1
 	}

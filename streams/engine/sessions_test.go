@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -147,4 +148,56 @@ func TestSessionBeginsAnew(t *testing.T) {
 		t.Errorf("a session that fails for ever ends its process with %v", err)
 	}
 	f.stop(t)
+}
+
+// TestSessionThatTakesTooLong: a transaction over its timeout is ended by the broker, which then speaks of another producer;
+// it costs the session and no more.
+func TestSessionThatTakesTooLong(t *testing.T) {
+	c := newFake(t)
+	log := newJournal()
+	cfg := memberConfig(c.Addrs, 0)
+	cfg.Sessions, cfg.Logger, cfg.CallbackTimeout = 2, slog.New(log), 5*time.Second
+	var slow atomic.Bool
+	counts := countBy(cfg.InstanceID)
+	r := start(t, cfg, func(ctx *engine.Context, value []byte) error {
+		if slow.CompareAndSwap(true, false) {
+			time.Sleep(2 * cfg.TransactionTimeout)
+		}
+		return counts(ctx, value)
+	})
+	r.eventually("all partitions", func() bool { return r.engine.Ready() == nil && r.engine.Partitions() == partitions })
+	slow.Store(true)
+	c.Produce(inputs(400, 40)...)
+	r.caughtUp(c)
+	if len(log.with("session begins anew")) == 0 {
+		t.Errorf("the session went on: %q", log.with(""))
+	}
+	finish(t, c, r)
+}
+
+// TestSessionFailsInARestore: what it told of the restore ends with it.
+func TestSessionFailsInARestore(t *testing.T) {
+	c := newFake(t)
+	c.Produce(inputs(20_000, 4000)...)
+	first := startMember(t, c, 0)
+	first.caughtUp(c)
+	first.stop()
+	log, reg := newJournal(), prometheus.NewRegistry()
+	var fetched atomic.Int64
+	c.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.Fetch}, Topic: side, Err: kerr.TopicAuthorizationFailed, Count: 1,
+		When: func(kmsg.Request) bool { return fetched.Add(1) > 12 },
+	})
+	r := startMember(t, c, 0, func(cfg *engine.Config) {
+		cfg.Sessions, cfg.Registerer, cfg.Logger = 2, reg, slog.New(log)
+		cfg.Options = []kgo.Opt{kgo.FetchMaxPartitionBytes(20_000), kgo.FetchMaxBytes(60_000)} // many of them
+	})
+	r.eventually("all partitions", func() bool { return r.engine.Ready() == nil && r.engine.Partitions() == partitions })
+	if len(log.with("session begins anew", "restoring")) != 1 {
+		t.Fatalf("no restore failed: %q", log.with(""))
+	}
+	if left := gathered(t, reg)["caudal_streams_restore_remaining_records"]; left != 0 {
+		t.Errorf("nothing is restored, and the metric tells of %v records to be read", left)
+	}
+	finish(t, c, r)
 }

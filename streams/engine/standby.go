@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,28 +17,39 @@ import (
 // standby follows the changelogs of partitions that other members work on, so that one that arrives has little left to read.
 // It decides nothing: the partition is restored as ever, behind a fence, from where its standby stands instead of from the
 // start. What speaks against that is what speaks against state on disk (mark.check).
-//
-// A partition enters held by the goroutine that polls, between two polls: else what was polled before it left could be taken
-// for what comes after it came back. Whoever holds mu may touch the partitions that are held.
 type standby struct {
 	s      *session
 	client *kgo.Client
-	keeps  time.Duration // how long it may have been without news
 	wake   atomic.Pointer[context.CancelFunc]
 	count  share
 	behind share
+	memory share
+	disk   share
 
+	// mu is held for moments only: the session's loop must not wait for a disk. Who holds a partition's may take it, not the
+	// other way round.
 	mu       sync.Mutex
+	keeps    time.Duration // for how long the changelogs may have been out of sight
 	entering []*partition
 	leaving  []int32
 	held     map[int32]*kept
 }
 
-// kept is a partition on standby.
+// kept is a partition on standby. Only who holds mu touches the partition, and nobody once it was released.
 type kept struct {
 	*partition
-	next [changelogs]int64 // offsets, control records counted
-	at   time.Time         // everything before then is in it
+	mu       sync.Mutex
+	released bool
+	next     [changelogs]int64 // offsets, control records counted
+	at       time.Time         // of what was deleted later nothing is missing
+	goal     goal
+}
+
+// goal is where the changelogs ended when that was asked. What has been read up to there misses nothing of before: under
+// load the ends of now are never reached.
+type goal struct {
+	ends  [changelogs]int64
+	asked time.Time
 }
 
 const (
@@ -49,9 +61,10 @@ func newStandby(s *session) *standby {
 	if !s.cfg.Standby {
 		return nil
 	}
+	m := s.metrics
 	return &standby{
-		s: s, held: map[int32]*kept{},
-		count: share{of: s.metrics.standbys}, behind: share{of: s.metrics.standbyLag},
+		s: s, held: map[int32]*kept{}, count: share{of: m.standbys}, behind: share{of: m.standbyLag},
+		memory: share{of: m.stateBytes.WithLabelValues("memory")}, disk: share{of: m.stateBytes.WithLabelValues("disk")},
 	}
 }
 
@@ -63,28 +76,50 @@ func (b *standby) keep(p *partition) {
 	b.nudge()
 }
 
-// release hands a partition back, and tells whether its state is good to be continued from its positions on.
-func (b *standby) release(p *partition, logs [changelogs]extent) bool {
+// release hands partitions back, those with a state by their numbers. It must come before the fence of their restore: who
+// has read past that would wait for it for ever.
+func (b *standby) release(parts []*partition) map[int32]*kept {
 	if b == nil {
-		return false
+		return nil
 	}
-	defer b.nudge()
+	released := map[int32]*kept{}
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.entering = slices.DeleteFunc(b.entering, func(q *partition) bool { return q == p })
-	k := b.held[p.id]
+	for _, p := range parts {
+		b.entering = slices.DeleteFunc(b.entering, func(q *partition) bool { return q == p })
+		if k := b.held[p.id]; k != nil {
+			b.drop(k)
+			released[p.id] = k
+		}
+	}
+	b.mu.Unlock()
+	b.nudge()
+	for _, k := range released {
+		k.mu.Lock() // whoever is at it ends
+		k.released = true
+		k.mu.Unlock()
+	}
+	return released
+}
+
+// resume tells whether a released state is good to be continued from its positions on.
+func (b *standby) resume(k *kept, logs [changelogs]extent) bool {
 	if k == nil {
 		return false
 	}
-	b.drop(k)
-	m := mark{at: k.at, positions: p.positions}
-	if err := m.check(time.Now(), b.keeps, logs); err != nil {
-		p.log.Info("standby not taken over", "reason", err)
+	b.mu.Lock()
+	m := mark{at: k.at, positions: k.positions}
+	err := m.check(wallClock(), b.keeps, logs)
+	b.mu.Unlock()
+	if err != nil {
+		k.log.Info("standby not taken over", "reason", err)
 		return false
 	}
-	p.local, p.expected = true, p.positions
+	k.local, k.expected = true, k.positions
 	return true
 }
+
+// wallClock goes on while the machine sleeps, as the brokers' clocks do; Go's other clock does not.
+func wallClock() time.Time { return time.Now().Round(0) }
 
 // drop ends the reading for a partition; mu is held.
 func (b *standby) drop(k *kept) {
@@ -92,11 +127,27 @@ func (b *standby) drop(k *kept) {
 	b.leaving = append(b.leaving, k.id)
 }
 
-// again begins with a partition anew, because of what was found in it; mu is held.
+// again begins with a partition anew, because of what was found in it; its mu is held.
 func (b *standby) again(k *kept, why error) {
 	k.wipe(why)
-	b.drop(k)
-	b.entering = append(b.entering, k.partition)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.held[k.id] == k { // else it was asked back just now
+		b.drop(k)
+		b.entering = append(b.entering, k.partition)
+	}
+}
+
+// giveUp leaves a partition to its restore, which will say the same of it, where that matters; its mu is held.
+func (b *standby) giveUp(k *kept, why error) {
+	k.log.Warn("standby given up", "error", why)
+	b.s.metrics.standbyFails.Inc()
+	k.reset()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.held[k.id] == k {
+		b.drop(k)
+	}
 }
 
 func (b *standby) nudge() {
@@ -110,12 +161,13 @@ func (b *standby) run(ctx context.Context) {
 	if b == nil {
 		return
 	}
-	defer b.count.set(0)
-	defer b.behind.set(0)
 	backoff := standbyBackoff
 	for {
 		began := time.Now()
 		err := b.follow(ctx)
+		for _, s := range []*share{&b.count, &b.behind, &b.memory, &b.disk} {
+			s.set(0)
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -123,6 +175,7 @@ func (b *standby) run(ctx context.Context) {
 			backoff = standbyBackoff
 		}
 		b.s.cfg.Logger.Warn("standby begins anew", "group", b.s.cfg.Group, "error", err, "in", backoff)
+		b.s.metrics.standbyFails.Inc()
 		b.mu.Lock()
 		for _, k := range b.held {
 			b.entering = append(b.entering, k.partition)
@@ -168,11 +221,10 @@ func (b *standby) follow(ctx context.Context) (err error) {
 		if ctx.Err() != nil {
 			return nil
 		}
-		failed := pollError(fetches)
-		fetches.EachPartition(func(fp kgo.FetchTopicPartition) { failed = errors.Join(failed, b.apply(fp)) })
-		if failed != nil {
-			return failed
+		if err := pollError(fetches); err != nil {
+			return err
 		}
+		fetches.EachPartition(b.apply)
 	}
 }
 
@@ -188,65 +240,83 @@ func (b *standby) poll(ctx context.Context) kgo.Fetches {
 	return b.client.PollRecords(ctx, b.s.cfg.RecordsMax)
 }
 
-// turnOver lets go what was released, and begins with what came.
-func (b *standby) turnOver(ctx context.Context) error {
-	for b.turns() {
-		began := time.Now()
-		logs, err := b.s.extents(ctx)
-		if err != nil {
-			return err
-		}
-		if err := b.turn(logs, began); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (b *standby) turns() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.entering)+len(b.leaving) > 0
 }
 
-// turn begins with one partition at most: reading what is on disk of it may take a while.
-func (b *standby) turn(logs map[changelog]extent, began time.Time) error {
+// turnOver lets go what was released, and begins with what came. Between two polls: what was polled before a partition left
+// must not be taken for what comes after it came back.
+func (b *standby) turnOver(ctx context.Context) error {
+	for b.turns() {
+		asked := wallClock()
+		logs, err := b.s.extents(ctx)
+		if err != nil {
+			return err
+		}
+		if k := b.turn(); k != nil {
+			err := b.begin(k, k.extents(logs), asked)
+			k.mu.Unlock()
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// turn takes in one partition at most, and returns it locked.
+func (b *standby) turn() (k *kept) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	table, side := b.s.cfg.Table, b.s.cfg.Side
 	for _, id := range b.leaving {
-		b.client.RemoveConsumePartitions(map[string][]int32{table: {id}, side: {id}})
+		b.client.RemoveConsumePartitions(map[string][]int32{b.s.cfg.Table: {id}, b.s.cfg.Side: {id}})
 	}
 	b.leaving = nil
 	if len(b.entering) > 0 {
-		p := b.entering[0]
-		if err := p.fetch(p.extents(logs)); err != nil {
-			return err
-		}
+		k = &kept{partition: b.entering[0]}
+		k.mu.Lock()
+		b.held[k.id] = k
 		b.entering = b.entering[1:]
-		b.s.joins.begin([]*partition{p})
-		from := p.readFrom()
-		b.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{table: {p.id: from[tableLog]}, side: {p.id: from[sideLog]}})
-		k := &kept{partition: p, at: began}
-		if p.local {
-			k.at = p.marked
-		}
-		for log, offset := range from {
-			k.next[log] = max(0, offset.EpochOffset().Offset)
-		}
-		b.held[p.id] = k
 	}
 	b.count.set(float64(len(b.held)))
+	return k
+}
+
+// begin follows a partition, from where it stands on disk or from the start.
+func (b *standby) begin(k *kept, logs [changelogs]extent, asked time.Time) error {
+	if err := k.fetch(logs); err != nil {
+		return err
+	}
+	b.s.joins.begin([]*partition{k.partition})
+	if k.at = asked; k.local {
+		k.at = k.marked
+	}
+	from := k.readFrom()
+	for log, offset := range from {
+		k.next[log] = max(0, offset.EpochOffset().Offset)
+		k.goal.ends[log] = logs[log].end
+	}
+	k.goal.asked = asked
+	b.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{
+		b.s.cfg.Table: {k.id: from[tableLog]}, b.s.cfg.Side: {k.id: from[sideLog]},
+	})
 	return nil
 }
 
 // apply takes in what was read of a changelog.
-func (b *standby) apply(fp kgo.FetchTopicPartition) error {
+func (b *standby) apply(fp kgo.FetchTopicPartition) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	k := b.held[fp.Partition]
+	b.mu.Unlock()
 	if k == nil || len(fp.Records) == 0 {
-		return nil
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.released {
+		return
 	}
 	log := k.logOf(fp.Topic)
 	k.compare(log, fp.Records[0])
@@ -256,24 +326,22 @@ func (b *standby) apply(fp kgo.FetchTopicPartition) error {
 			continue
 		}
 		if err := b.s.engine.follows(k.partition, log, r); err != nil {
-			return err
+			b.giveUp(k, err)
+			return
 		}
 	}
 	b.s.metrics.standbyRead.Add(float64(len(fp.Records)))
 	k.reach()
-	if k.disk != nil {
-		k.disk.relieve()
-	}
+	k.tidy()
 	if err := k.doubts(); err != nil {
 		b.again(k, err)
 	}
-	return nil
 }
 
-// look tells how far what is held is behind its changelogs, and stores how far it is. What is at their ends has everything
-// from before the look; what has not been there for too long may have missed deletions, and begins anew.
+// look tells how far what is held is behind its changelogs, and stores how far it is. What has been out of sight of their ends
+// for too long may have missed deletions, and begins anew.
 func (b *standby) look(ctx context.Context) {
-	began := time.Now()
+	now := goal{asked: wallClock()}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	admin := kadm.NewClient(b.client)
@@ -286,24 +354,48 @@ func (b *standby) look(ctx context.Context) {
 		}
 	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	sum := int64(0)
-	for id, k := range b.held {
-		behind := int64(0)
-		for log, end := range ends {
-			behind += max(0, end[id]-k.next[log])
+	all, keeps := slices.Collect(maps.Values(b.held)), b.keeps
+	b.mu.Unlock()
+	behind, memory, disk := int64(0), 0, int64(0)
+	for _, k := range all {
+		for log := range ends {
+			now.ends[log] = ends[log][k.id]
 		}
-		sum += behind
-		if began.Sub(k.at) > b.keeps {
-			b.again(k, fmt.Errorf("%w: it has not been at the ends of its changelogs for %v", errDoubt, began.Sub(k.at)))
-			continue
+		k.mu.Lock()
+		if !k.released {
+			if err := k.look(now, keeps); err != nil {
+				b.again(k, err)
+			}
+			behind += k.behind(now)
+			memory += k.cells.base.held() + k.side.base.held()
+			if k.disk != nil {
+				disk += k.disk.bytes()
+			}
 		}
-		if behind == 0 {
-			k.at = began
-		}
-		if err := k.save(k.at); err != nil {
-			b.again(k, err)
+		k.mu.Unlock()
+	}
+	b.behind.set(float64(behind))
+	b.memory.set(float64(memory))
+	b.disk.set(float64(disk))
+}
+
+// look moves on the time from which on nothing is missing, and stores how far the state is.
+func (k *kept) look(now goal, keeps time.Duration) error {
+	if gap := now.asked.Sub(k.at); gap > keeps {
+		return fmt.Errorf("%w: it has not been at the ends of its changelogs for %v", errDoubt, gap)
+	}
+	for _, g := range []goal{k.goal, now} {
+		if k.behind(g) == 0 {
+			k.at, k.goal = g.asked, now
 		}
 	}
-	b.behind.set(float64(sum))
+	return k.save(k.at)
+}
+
+// behind is how many offsets are missing to a goal.
+func (k *kept) behind(g goal) (n int64) {
+	for log, end := range g.ends {
+		n += max(0, end-k.next[log])
+	}
+	return n
 }

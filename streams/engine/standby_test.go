@@ -1,8 +1,12 @@
 package engine_test
 
 import (
+	"context"
+	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -10,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/caudalpay/caudal/streams/engine"
@@ -126,4 +131,81 @@ func TestStandbyThatKnowsTooLittle(t *testing.T) {
 			t.Error(wrong)
 		}
 	})
+}
+
+// TestStandbyStopsAtTheFence: what others commit behind the fence of a restore, before that has come to it, must not be read
+// ahead of it: the restore would wait for its fence for ever.
+func TestStandbyStopsAtTheFence(t *testing.T) {
+	c := newFake(t)
+	c.Produce(inputs(400, 40)...)
+	reg := prometheus.NewRegistry()
+	fences := func() float64 { return gathered(t, reg)["caudal_streams_fences_total"] }
+	first := startMember(t, c, 0)
+	first.caughtUp(c)
+	var slow atomic.Bool
+	second := startMember(t, c, 1, func(cfg *engine.Config) {
+		cfg.Standby, cfg.Registerer = true, reg
+		cfg.Options = []kgo.Opt{kgo.Dialer(func(ctx context.Context, network, host string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, host)
+			return slowOffsets{conn, &slow}, err
+		})}
+	})
+	second.eventually("half of the partitions", func() bool { return second.engine.Partitions() == partitions/2 })
+	onStandby(t, second, reg, partitions/2)
+	before := fences()
+	slow.Store(true) // what is asked between the fence and the reading
+	first.stop()
+	second.eventually("the fence", func() bool { return fences() > before })
+	other := c.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	for p := range int32(partitions) {
+		for _, topic := range []string{table, side} {
+			r := &kgo.Record{Topic: topic, Partition: p, Key: []byte(engine.FenceKey), Value: []byte("another member's")}
+			if err := other.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	second.eventually("all partitions", func() bool { return second.engine.Partitions() == partitions })
+	slow.Store(false)
+	finish(t, c, second)
+}
+
+// slowOffsets holds back requests for offsets.
+type slowOffsets struct {
+	net.Conn
+	slow *atomic.Bool
+}
+
+func (c slowOffsets) Write(b []byte) (int, error) {
+	if len(b) > 6 && kmsg.Key(binary.BigEndian.Uint16(b[4:])) == kmsg.ListOffsets && c.slow.Load() {
+		time.Sleep(400 * time.Millisecond)
+	}
+	return c.Conn.Write(b)
+}
+
+// TestStandbyGivesUpOnePartition: a record that cannot be read costs the standby of its partition alone.
+func TestStandbyGivesUpOnePartition(t *testing.T) {
+	c := newFake(t)
+	c.Produce(inputs(400, 40)...)
+	log, reg := newJournal(), prometheus.NewRegistry()
+	first := startMember(t, c, 0)
+	first.caughtUp(c)
+	second := startMember(t, c, 1, func(cfg *engine.Config) { cfg.Standby, cfg.Registerer, cfg.Logger = true, reg, slog.New(log) })
+	second.eventually("half of the partitions", func() bool { return second.engine.Partitions() == partitions/2 })
+	onStandby(t, second, reg, partitions/2)
+	bad := &kgo.Record{Topic: side, Partition: assignments(t, c)["worker-0"][input][0], Key: []byte{'k', 200}, Value: []byte("x")}
+	if err := c.Client(kgo.RecordPartitioner(kgo.ManualPartitioner())).ProduceSync(t.Context(), bad).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	onStandby(t, second, reg, partitions/2-1)
+	if said := log.with("standby"); len(said) != 1 || len(log.with("standby given up")) != 1 {
+		t.Errorf("it said %q", said)
+	}
+	if n := gathered(t, reg)["caudal_streams_standby_failures_total"]; n != 1 {
+		t.Errorf("%v failures", n)
+	}
+	first.stop()
+	if err := second.wait(); err == nil {
+		t.Error("a state that cannot be read was restored")
+	}
 }
