@@ -36,6 +36,7 @@ type Report struct {
 	Refused   int     `json:"workers_refusing"`
 	Stalled   string  `json:"stalled,omitempty"` // why the run ended early
 	Kept      string  `json:"kept,omitempty"`    // the folder with the logs
+	Again     bool    `json:"again,omitempty"`   // without an attack: what was acknowledged and observed is not known
 	Passed    bool    `json:"passed"`
 }
 
@@ -95,6 +96,9 @@ func (r *Report) write(w io.Writer, output string) error {
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\n", args...) } // Flush tells
+	if r.Again {
+		line("again\twithout an attack: what was acknowledged, and seen under way, is not known")
+	}
 	line("seed\t%d", r.Seed)
 	line("engine\t%s, %d workers, %s", r.Engine, r.Members, r.Brokers)
 	line("payments\t%d (%d commands, %d decisions)", r.Payments, r.Commands, r.Decisions)

@@ -54,11 +54,11 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 		return fmt.Errorf("making the folder: %w", err)
 	}
 	if o.Again {
-		o.Faults = 0
+		o.Payments, o.Faults, o.Members, o.Seed = 0, 0, 0, 0 // not known any more
 	}
 	r := &run{options: o, stderr: stderr}
 	r.report = Report{
-		Payments: o.Payments, Faults: map[Kind]int{}, Planned: o.Faults, Seed: o.Seed, Members: o.Members, Engine: o.Engine,
+		Payments: o.Payments, Faults: map[Kind]int{}, Planned: o.Faults, Seed: o.Seed, Members: o.Members, Engine: o.Engine, Again: o.Again,
 	}
 	err = r.attack(ctx)
 	r.report.judge()
