@@ -3,6 +3,7 @@ package chaos
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"slices"
@@ -270,8 +271,15 @@ func (j *judge) outlets(ctx context.Context, o *oracle) error {
 	})
 }
 
-// readLimit without a record ends a read that should have come to its end.
-const readLimit = time.Minute
+// After readLimit without a record a read goes on with another client, as often as readTries: an hour's attack is not to be
+// thrown away for a connection.
+const (
+	readLimit = 20 * time.Second
+	readTries = 10
+)
+
+// errStopped means that nothing more comes where something must.
+var errStopped = errors.New("nothing more comes")
 
 // read hands over a partition, committed records only, up to where it is stable now.
 func (j *judge) read(ctx context.Context, topic string, partition int32, each func(*kgo.Record) error) error {
@@ -286,31 +294,48 @@ func (j *judge) read(ctx context.Context, topic string, partition int32, each fu
 		return fmt.Errorf("asking for the end of %s: %w", topic, err)
 	}
 	end, _ := ends.Lookup(topic, partition)
+	next := int64(0)
+	for range readTries {
+		if next, err = j.readOn(ctx, place{topic, partition}, next, end.Offset, each); !errors.Is(err, errStopped) {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("reading %s partition %d, at %d of %d: %w", topic, partition, next, end.Offset, err)
+	}
+	return nil
+}
+
+// readOn reads from next to the end, and returns how far it came.
+func (j *judge) readOn(ctx context.Context, at place, next, end int64, each func(*kgo.Record) error) (int64, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(j.cluster.addrs...), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
 		kgo.MetadataMinAge(100*time.Millisecond), kgo.FetchMaxWait(100*time.Millisecond),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().AtStart()}}))
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{at.topic: {at.partition: kgo.NewOffset().At(next)}}))
 	if err != nil {
-		return fmt.Errorf("reading %s: %w", topic, err)
+		return next, fmt.Errorf("connecting: %w", err)
 	}
 	defer client.Close()
-	for next := int64(0); next < end.Offset; {
+	for next < end {
 		waiting, cancel := context.WithTimeout(ctx, readLimit)
 		fetches := client.PollFetches(waiting)
 		over := waiting.Err()
 		cancel()
+		if ctx.Err() != nil {
+			return next, ctx.Err()
+		}
 		if over != nil {
-			return fmt.Errorf("reading %s partition %d: stopped at %d of %d: %w", topic, partition, next, end.Offset, over)
+			return next, errStopped
 		}
 		for _, r := range fetches.Records() {
 			if next = r.Offset + 1; r.Attrs.IsControl() {
 				continue
 			}
 			if err := each(r); err != nil {
-				return err
+				return next, err
 			}
 		}
 	}
-	return nil
+	return next, nil
 }
 
 // retried tries for a while: brokers may just have come back.
