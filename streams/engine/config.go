@@ -37,7 +37,8 @@ type Config struct {
 	TransactionalID string
 	InstanceID      string
 	// Sessions is how many members of the group this process is: each has transactions of its own, so that while one
-	// commits, waits for a broker, or fails and begins anew, the others work. The first has the names above, the others append .1, .2 and so on.
+	// commits, waits for a broker, or fails and begins anew, the others work. The first has the names above, the others append
+	// .1, .2 and so on.
 	Sessions int // 1
 
 	// Hasher must agree with Kafka's default partitioner (murmur2, top bit masked), which is used for producing.

@@ -94,9 +94,9 @@
 // goes on with the state of the last commit. Run returns nil only after its context ended and the last transaction is
 // committed. Every error means: end the process and start it again with the same TransactionalID and InstanceID; the start
 // fences what is left of the predecessor, and each partition is restored and the offset applied to its state compared with
-// the group's committed one. Where there are several members in the process (Config.Sessions), one that fails does the same by
-// itself, and Run goes on; it returns where something hangs or another start would be of no use. A TornError says that the broker lost part of a transaction; it needs a repair, not
-// another start.
+// the group's committed one. Where there are several members in the process (Config.Sessions), one that fails does the same
+// by itself, and Run goes on; it returns where something hangs or another start would be of no use. A TornError says that the
+// broker lost part of a transaction; it needs a repair, not another start.
 //
 // # What it refuses
 //

@@ -135,6 +135,13 @@ func (o *observer) forget() {
 	clear(o.worst)
 }
 
+// pause is the longest since forget of one partition.
+func (o *observer) pause(p int32) time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.worst[p]
+}
+
 // pauses since forget, of the partitions whose owner changed and of the others.
 func (o *observer) pauses(before map[int32]string) (kept, moved time.Duration) {
 	after := o.owners()

@@ -24,18 +24,25 @@ import (
 	"github.com/caudalpay/caudal/streams/engine"
 )
 
-// slowEnd holds back each end of a transaction of one transactional id.
-type slowEnd struct {
+// slowConn holds back requests.
+type slowConn struct {
 	net.Conn
-	id   []byte // as a request has it: its length before it
-	hold time.Duration
+	hold func(key kmsg.Key, request []byte) time.Duration
 }
 
-func (c slowEnd) Write(b []byte) (int, error) {
-	if len(b) > 6 && kmsg.Key(binary.BigEndian.Uint16(b[4:])) == kmsg.EndTxn && bytes.Contains(b, c.id) {
-		time.Sleep(c.hold)
+func (c slowConn) Write(b []byte) (int, error) {
+	if len(b) > 6 {
+		time.Sleep(c.hold(kmsg.Key(binary.BigEndian.Uint16(b[4:])), b))
 	}
 	return c.Conn.Write(b)
+}
+
+// slowly dials connections that hold back requests for as long as they are told.
+func slowly(hold func(key kmsg.Key, request []byte) time.Duration) kgo.Opt {
+	return kgo.Dialer(func(ctx context.Context, network, host string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, host)
+		return slowConn{conn, hold}, err
+	})
 }
 
 // TestSessionsWorkOnWhileOneCommits: a commit that hangs holds up the partitions of its session and no others. With one
@@ -50,9 +57,11 @@ func TestSessionsWorkOnWhileOneCommits(t *testing.T) {
 		r := startMember(t, c, 0, func(cfg *engine.Config) {
 			cfg.Sessions, cfg.Registerer = sessions, reg
 			id := append([]byte{byte(len(cfg.TransactionalID) + 1)}, cfg.TransactionalID...) // a compact string
-			cfg.Options = []kgo.Opt{kgo.Dialer(func(ctx context.Context, network, host string) (net.Conn, error) {
-				conn, err := new(net.Dialer).DialContext(ctx, network, host)
-				return slowEnd{conn, id, hold}, err
+			cfg.Options = []kgo.Opt{slowly(func(key kmsg.Key, request []byte) time.Duration {
+				if key == kmsg.EndTxn && bytes.Contains(request, id) {
+					return hold
+				}
+				return 0
 			})}
 		})
 		r.eventually("all partitions", func() bool { return r.engine.Ready() == nil && r.engine.Partitions() == partitions })
@@ -64,9 +73,7 @@ func TestSessionsWorkOnWhileOneCommits(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		slow := 0
 		for p := range int32(partitions) {
-			o.mu.Lock()
-			worst := o.worst[p]
-			o.mu.Unlock()
+			worst := o.pause(p)
 			t.Logf("%d sessions: partition %d paused for %v at most", sessions, p, worst)
 			if worst >= hold {
 				slow++
@@ -129,9 +136,7 @@ func TestSessionBeginsAnew(t *testing.T) {
 	time.Sleep(200 * time.Millisecond)
 	calm := 0
 	for p := range int32(partitions) {
-		o.mu.Lock()
-		worst := o.worst[p]
-		o.mu.Unlock()
+		worst := o.pause(p)
 		t.Logf("partition %d paused for %v at most", p, worst)
 		if worst < 100*time.Millisecond {
 			calm++

@@ -1,11 +1,8 @@
 package engine_test
 
 import (
-	"context"
-	"encoding/binary"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -92,8 +89,8 @@ func TestStandbyBeginsAnew(t *testing.T) {
 	finish(t, c, second)
 }
 
-// TestStandbyThatKnowsTooLittle: what is not known to have been at the ends of its changelogs for as long as they keep deletions may have missed
-// some, and begins anew.
+// TestStandbyThatKnowsTooLittle: what is not known to have been at the ends of its changelogs for as long as they keep
+// deletions may have missed some, and begins anew.
 func TestStandbyThatKnowsTooLittle(t *testing.T) {
 	if !inVirtualTime(t) {
 		return
@@ -145,9 +142,11 @@ func TestStandbyStopsAtTheFence(t *testing.T) {
 	var slow atomic.Bool
 	second := startMember(t, c, 1, func(cfg *engine.Config) {
 		cfg.Standby, cfg.Registerer = true, reg
-		cfg.Options = []kgo.Opt{kgo.Dialer(func(ctx context.Context, network, host string) (net.Conn, error) {
-			conn, err := new(net.Dialer).DialContext(ctx, network, host)
-			return slowOffsets{conn, &slow}, err
+		cfg.Options = []kgo.Opt{slowly(func(key kmsg.Key, _ []byte) time.Duration {
+			if key == kmsg.ListOffsets && slow.Load() {
+				return 400 * time.Millisecond
+			}
+			return 0
 		})}
 	})
 	second.eventually("half of the partitions", func() bool { return second.engine.Partitions() == partitions/2 })
@@ -168,19 +167,6 @@ func TestStandbyStopsAtTheFence(t *testing.T) {
 	second.eventually("all partitions", func() bool { return second.engine.Partitions() == partitions })
 	slow.Store(false)
 	finish(t, c, second)
-}
-
-// slowOffsets holds back requests for offsets.
-type slowOffsets struct {
-	net.Conn
-	slow *atomic.Bool
-}
-
-func (c slowOffsets) Write(b []byte) (int, error) {
-	if len(b) > 6 && kmsg.Key(binary.BigEndian.Uint16(b[4:])) == kmsg.ListOffsets && c.slow.Load() {
-		time.Sleep(400 * time.Millisecond)
-	}
-	return c.Conn.Write(b)
 }
 
 // TestStandbyGivesUpOnePartition: a record that cannot be read costs the standby of its partition alone.
