@@ -35,6 +35,9 @@ const (
 	CommandKind_COMMAND_KIND_PAY_OUT       CommandKind = 11
 	CommandKind_COMMAND_KIND_TRANSFER      CommandKind = 12
 	CommandKind_COMMAND_KIND_REFUND        CommandKind = 13
+	CommandKind_COMMAND_KIND_CAPTURE       CommandKind = 14 // takes part or all of what a rail has authorised
+	CommandKind_COMMAND_KIND_VOID          CommandKind = 15 // gives up what is authorised and not captured
+	CommandKind_COMMAND_KIND_INCREMENT     CommandKind = 16 // asks the rail to authorise more
 	CommandKind_COMMAND_KIND_APPROVE       CommandKind = 20 // decides a payment in review
 	CommandKind_COMMAND_KIND_DECLINE       CommandKind = 21 // decides a payment in review
 	CommandKind_COMMAND_KIND_EXPIRE        CommandKind = 30 // a deadline of a payment has come; emitted by the engine on a tick
@@ -55,6 +58,9 @@ var (
 		11: "COMMAND_KIND_PAY_OUT",
 		12: "COMMAND_KIND_TRANSFER",
 		13: "COMMAND_KIND_REFUND",
+		14: "COMMAND_KIND_CAPTURE",
+		15: "COMMAND_KIND_VOID",
+		16: "COMMAND_KIND_INCREMENT",
 		20: "COMMAND_KIND_APPROVE",
 		21: "COMMAND_KIND_DECLINE",
 		30: "COMMAND_KIND_EXPIRE",
@@ -72,6 +78,9 @@ var (
 		"COMMAND_KIND_PAY_OUT":       11,
 		"COMMAND_KIND_TRANSFER":      12,
 		"COMMAND_KIND_REFUND":        13,
+		"COMMAND_KIND_CAPTURE":       14,
+		"COMMAND_KIND_VOID":          15,
+		"COMMAND_KIND_INCREMENT":     16,
 		"COMMAND_KIND_APPROVE":       20,
 		"COMMAND_KIND_DECLINE":       21,
 		"COMMAND_KIND_EXPIRE":        30,
@@ -159,12 +168,63 @@ func (AccountKind) EnumDescriptor() ([]byte, []int) {
 	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{1}
 }
 
+// CaptureMethod says when a card payment is captured.
+type CaptureMethod int32
+
+const (
+	CaptureMethod_CAPTURE_METHOD_UNSPECIFIED CaptureMethod = 0 // automatic
+	CaptureMethod_CAPTURE_METHOD_AUTOMATIC   CaptureMethod = 1 // authorised and captured in one step
+	CaptureMethod_CAPTURE_METHOD_MANUAL      CaptureMethod = 2 // authorised, then captured by CAPTURE commands until the authorisation expires
+)
+
+// Enum value maps for CaptureMethod.
+var (
+	CaptureMethod_name = map[int32]string{
+		0: "CAPTURE_METHOD_UNSPECIFIED",
+		1: "CAPTURE_METHOD_AUTOMATIC",
+		2: "CAPTURE_METHOD_MANUAL",
+	}
+	CaptureMethod_value = map[string]int32{
+		"CAPTURE_METHOD_UNSPECIFIED": 0,
+		"CAPTURE_METHOD_AUTOMATIC":   1,
+		"CAPTURE_METHOD_MANUAL":      2,
+	}
+)
+
+func (x CaptureMethod) Enum() *CaptureMethod {
+	p := new(CaptureMethod)
+	*p = x
+	return p
+}
+
+func (x CaptureMethod) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CaptureMethod) Descriptor() protoreflect.EnumDescriptor {
+	return file_schemas_payments_v1_commands_proto_enumTypes[2].Descriptor()
+}
+
+func (CaptureMethod) Type() protoreflect.EnumType {
+	return &file_schemas_payments_v1_commands_proto_enumTypes[2]
+}
+
+func (x CaptureMethod) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CaptureMethod.Descriptor instead.
+func (CaptureMethod) EnumDescriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{2}
+}
+
 type ExpirePurpose int32
 
 const (
-	ExpirePurpose_EXPIRE_PURPOSE_UNSPECIFIED ExpirePurpose = 0
-	ExpirePurpose_EXPIRE_PURPOSE_REVIEW      ExpirePurpose = 1 // nobody decided a review in time
-	ExpirePurpose_EXPIRE_PURPOSE_RETENTION   ExpirePurpose = 2 // the payment record leaves
+	ExpirePurpose_EXPIRE_PURPOSE_UNSPECIFIED   ExpirePurpose = 0
+	ExpirePurpose_EXPIRE_PURPOSE_REVIEW        ExpirePurpose = 1 // nobody decided a review in time
+	ExpirePurpose_EXPIRE_PURPOSE_RETENTION     ExpirePurpose = 2 // the payment record leaves
+	ExpirePurpose_EXPIRE_PURPOSE_AUTHORIZATION ExpirePurpose = 3 // what is authorised and not captured is given up
 )
 
 // Enum value maps for ExpirePurpose.
@@ -173,11 +233,13 @@ var (
 		0: "EXPIRE_PURPOSE_UNSPECIFIED",
 		1: "EXPIRE_PURPOSE_REVIEW",
 		2: "EXPIRE_PURPOSE_RETENTION",
+		3: "EXPIRE_PURPOSE_AUTHORIZATION",
 	}
 	ExpirePurpose_value = map[string]int32{
-		"EXPIRE_PURPOSE_UNSPECIFIED": 0,
-		"EXPIRE_PURPOSE_REVIEW":      1,
-		"EXPIRE_PURPOSE_RETENTION":   2,
+		"EXPIRE_PURPOSE_UNSPECIFIED":   0,
+		"EXPIRE_PURPOSE_REVIEW":        1,
+		"EXPIRE_PURPOSE_RETENTION":     2,
+		"EXPIRE_PURPOSE_AUTHORIZATION": 3,
 	}
 )
 
@@ -192,11 +254,11 @@ func (x ExpirePurpose) String() string {
 }
 
 func (ExpirePurpose) Descriptor() protoreflect.EnumDescriptor {
-	return file_schemas_payments_v1_commands_proto_enumTypes[2].Descriptor()
+	return file_schemas_payments_v1_commands_proto_enumTypes[3].Descriptor()
 }
 
 func (ExpirePurpose) Type() protoreflect.EnumType {
-	return &file_schemas_payments_v1_commands_proto_enumTypes[2]
+	return &file_schemas_payments_v1_commands_proto_enumTypes[3]
 }
 
 func (x ExpirePurpose) Number() protoreflect.EnumNumber {
@@ -205,16 +267,20 @@ func (x ExpirePurpose) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ExpirePurpose.Descriptor instead.
 func (ExpirePurpose) EnumDescriptor() ([]byte, []int) {
-	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{2}
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{3}
 }
 
+// RailResult is what a rail says about an order.
 type RailResult int32
 
 const (
 	RailResult_RAIL_RESULT_UNSPECIFIED RailResult = 0
-	RailResult_RAIL_RESULT_CONFIRMED   RailResult = 1
-	RailResult_RAIL_RESULT_REFUSED     RailResult = 2
-	RailResult_RAIL_RESULT_UNKNOWN     RailResult = 3
+	RailResult_RAIL_RESULT_CONFIRMED   RailResult = 1 // done as ordered
+	RailResult_RAIL_RESULT_REFUSED     RailResult = 2 // surely not done, and never will be
+	RailResult_RAIL_RESULT_UNKNOWN     RailResult = 3 // nobody knows yet: it is asked for until one of the others comes
+	RailResult_RAIL_RESULT_ACCEPTED    RailResult = 4 // taken in by the rail; the outcome comes later
+	RailResult_RAIL_RESULT_SENT        RailResult = 5 // the money has left; the other side has not confirmed it
+	RailResult_RAIL_RESULT_RETURNED    RailResult = 6 // the money came back after it had left
 )
 
 // Enum value maps for RailResult.
@@ -224,12 +290,18 @@ var (
 		1: "RAIL_RESULT_CONFIRMED",
 		2: "RAIL_RESULT_REFUSED",
 		3: "RAIL_RESULT_UNKNOWN",
+		4: "RAIL_RESULT_ACCEPTED",
+		5: "RAIL_RESULT_SENT",
+		6: "RAIL_RESULT_RETURNED",
 	}
 	RailResult_value = map[string]int32{
 		"RAIL_RESULT_UNSPECIFIED": 0,
 		"RAIL_RESULT_CONFIRMED":   1,
 		"RAIL_RESULT_REFUSED":     2,
 		"RAIL_RESULT_UNKNOWN":     3,
+		"RAIL_RESULT_ACCEPTED":    4,
+		"RAIL_RESULT_SENT":        5,
+		"RAIL_RESULT_RETURNED":    6,
 	}
 )
 
@@ -244,11 +316,11 @@ func (x RailResult) String() string {
 }
 
 func (RailResult) Descriptor() protoreflect.EnumDescriptor {
-	return file_schemas_payments_v1_commands_proto_enumTypes[3].Descriptor()
+	return file_schemas_payments_v1_commands_proto_enumTypes[4].Descriptor()
 }
 
 func (RailResult) Type() protoreflect.EnumType {
-	return &file_schemas_payments_v1_commands_proto_enumTypes[3]
+	return &file_schemas_payments_v1_commands_proto_enumTypes[4]
 }
 
 func (x RailResult) Number() protoreflect.EnumNumber {
@@ -257,7 +329,7 @@ func (x RailResult) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RailResult.Descriptor instead.
 func (RailResult) EnumDescriptor() ([]byte, []int) {
-	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{3}
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{4}
 }
 
 // Reason says why something was declined or sent to review. Ordered by precedence: the smallest number is the main one.
@@ -265,34 +337,40 @@ func (RailResult) EnumDescriptor() ([]byte, []int) {
 type Reason int32
 
 const (
-	Reason_REASON_UNSPECIFIED            Reason = 0
-	Reason_REASON_IDEMPOTENCY_CONFLICT   Reason = 1
-	Reason_REASON_ACCOUNT_UNKNOWN        Reason = 10
-	Reason_REASON_OWNER_MISMATCH         Reason = 11
-	Reason_REASON_ACCOUNT_CLOSED         Reason = 12
-	Reason_REASON_ACCOUNT_BLOCKED        Reason = 13
-	Reason_REASON_CUSTOMER_HAS_ACCOUNT   Reason = 14
-	Reason_REASON_POLICY_MISMATCH        Reason = 15
-	Reason_REASON_PAYMENT_UNKNOWN        Reason = 20
-	Reason_REASON_PAYMENT_TOO_OLD        Reason = 21
-	Reason_REASON_PAYMENT_STATE          Reason = 22
-	Reason_REASON_REFUND_EXCEEDS_PAYMENT Reason = 23
-	Reason_REASON_SAME_ACCOUNT           Reason = 24
-	Reason_REASON_METHOD_UNAVAILABLE     Reason = 25
-	Reason_REASON_CURRENCY_NOT_HELD      Reason = 30
-	Reason_REASON_AMOUNT_OVERFLOW        Reason = 31
-	Reason_REASON_AMOUNT_TOO_SMALL       Reason = 32
-	Reason_REASON_RATE_MISSING           Reason = 40
-	Reason_REASON_RATE_STALE             Reason = 41
-	Reason_REASON_BLOCKED_PARTY          Reason = 50
-	Reason_REASON_BLOCKED_COUNTRY        Reason = 51
-	Reason_REASON_FRAUD_SCORE            Reason = 60
-	Reason_REASON_LIMIT_DAY              Reason = 70
-	Reason_REASON_LIMIT_MONTH            Reason = 71
-	Reason_REASON_INSUFFICIENT_FUNDS     Reason = 80
-	Reason_REASON_REVIEW_DECLINED        Reason = 90
-	Reason_REASON_REVIEW_EXPIRED         Reason = 91
-	Reason_REASON_RAIL_REFUSED           Reason = 92
+	Reason_REASON_UNSPECIFIED                   Reason = 0
+	Reason_REASON_IDEMPOTENCY_CONFLICT          Reason = 1
+	Reason_REASON_ACCOUNT_UNKNOWN               Reason = 10
+	Reason_REASON_OWNER_MISMATCH                Reason = 11
+	Reason_REASON_ACCOUNT_CLOSED                Reason = 12
+	Reason_REASON_ACCOUNT_BLOCKED               Reason = 13
+	Reason_REASON_CUSTOMER_HAS_ACCOUNT          Reason = 14
+	Reason_REASON_POLICY_MISMATCH               Reason = 15
+	Reason_REASON_PAYMENT_UNKNOWN               Reason = 20
+	Reason_REASON_PAYMENT_TOO_OLD               Reason = 21
+	Reason_REASON_PAYMENT_STATE                 Reason = 22
+	Reason_REASON_REFUND_EXCEEDS_PAYMENT        Reason = 23
+	Reason_REASON_SAME_ACCOUNT                  Reason = 24
+	Reason_REASON_METHOD_UNAVAILABLE            Reason = 25
+	Reason_REASON_CAPTURE_EXCEEDS_AUTHORIZATION Reason = 26
+	Reason_REASON_OPERATION_IN_PROGRESS         Reason = 27 // another operation on the payment waits for its rail
+	Reason_REASON_CURRENCY_NOT_HELD             Reason = 30
+	Reason_REASON_AMOUNT_OVERFLOW               Reason = 31
+	Reason_REASON_AMOUNT_TOO_SMALL              Reason = 32
+	Reason_REASON_RATE_MISSING                  Reason = 40
+	Reason_REASON_RATE_STALE                    Reason = 41
+	Reason_REASON_BLOCKED_PARTY                 Reason = 50
+	Reason_REASON_BLOCKED_COUNTRY               Reason = 51
+	Reason_REASON_FRAUD_SCORE                   Reason = 60
+	Reason_REASON_LIMIT_DAY                     Reason = 70
+	Reason_REASON_LIMIT_MONTH                   Reason = 71
+	Reason_REASON_INSUFFICIENT_FUNDS            Reason = 80
+	Reason_REASON_REVIEW_DECLINED               Reason = 90
+	Reason_REASON_REVIEW_EXPIRED                Reason = 91
+	Reason_REASON_RAIL_REFUSED                  Reason = 92
+	Reason_REASON_RAIL_LATE                     Reason = 93 // the rail did it after the payment had ended here
+	Reason_REASON_RAIL_AMOUNT                   Reason = 94 // the rail tells another amount than was ordered
+	Reason_REASON_RAIL_CONTRADICTION            Reason = 95 // the rail takes back what it had said
+	Reason_REASON_AUTHORIZATION_EXPIRED         Reason = 96
 )
 
 // Enum value maps for Reason.
@@ -312,6 +390,8 @@ var (
 		23: "REASON_REFUND_EXCEEDS_PAYMENT",
 		24: "REASON_SAME_ACCOUNT",
 		25: "REASON_METHOD_UNAVAILABLE",
+		26: "REASON_CAPTURE_EXCEEDS_AUTHORIZATION",
+		27: "REASON_OPERATION_IN_PROGRESS",
 		30: "REASON_CURRENCY_NOT_HELD",
 		31: "REASON_AMOUNT_OVERFLOW",
 		32: "REASON_AMOUNT_TOO_SMALL",
@@ -326,36 +406,46 @@ var (
 		90: "REASON_REVIEW_DECLINED",
 		91: "REASON_REVIEW_EXPIRED",
 		92: "REASON_RAIL_REFUSED",
+		93: "REASON_RAIL_LATE",
+		94: "REASON_RAIL_AMOUNT",
+		95: "REASON_RAIL_CONTRADICTION",
+		96: "REASON_AUTHORIZATION_EXPIRED",
 	}
 	Reason_value = map[string]int32{
-		"REASON_UNSPECIFIED":            0,
-		"REASON_IDEMPOTENCY_CONFLICT":   1,
-		"REASON_ACCOUNT_UNKNOWN":        10,
-		"REASON_OWNER_MISMATCH":         11,
-		"REASON_ACCOUNT_CLOSED":         12,
-		"REASON_ACCOUNT_BLOCKED":        13,
-		"REASON_CUSTOMER_HAS_ACCOUNT":   14,
-		"REASON_POLICY_MISMATCH":        15,
-		"REASON_PAYMENT_UNKNOWN":        20,
-		"REASON_PAYMENT_TOO_OLD":        21,
-		"REASON_PAYMENT_STATE":          22,
-		"REASON_REFUND_EXCEEDS_PAYMENT": 23,
-		"REASON_SAME_ACCOUNT":           24,
-		"REASON_METHOD_UNAVAILABLE":     25,
-		"REASON_CURRENCY_NOT_HELD":      30,
-		"REASON_AMOUNT_OVERFLOW":        31,
-		"REASON_AMOUNT_TOO_SMALL":       32,
-		"REASON_RATE_MISSING":           40,
-		"REASON_RATE_STALE":             41,
-		"REASON_BLOCKED_PARTY":          50,
-		"REASON_BLOCKED_COUNTRY":        51,
-		"REASON_FRAUD_SCORE":            60,
-		"REASON_LIMIT_DAY":              70,
-		"REASON_LIMIT_MONTH":            71,
-		"REASON_INSUFFICIENT_FUNDS":     80,
-		"REASON_REVIEW_DECLINED":        90,
-		"REASON_REVIEW_EXPIRED":         91,
-		"REASON_RAIL_REFUSED":           92,
+		"REASON_UNSPECIFIED":                   0,
+		"REASON_IDEMPOTENCY_CONFLICT":          1,
+		"REASON_ACCOUNT_UNKNOWN":               10,
+		"REASON_OWNER_MISMATCH":                11,
+		"REASON_ACCOUNT_CLOSED":                12,
+		"REASON_ACCOUNT_BLOCKED":               13,
+		"REASON_CUSTOMER_HAS_ACCOUNT":          14,
+		"REASON_POLICY_MISMATCH":               15,
+		"REASON_PAYMENT_UNKNOWN":               20,
+		"REASON_PAYMENT_TOO_OLD":               21,
+		"REASON_PAYMENT_STATE":                 22,
+		"REASON_REFUND_EXCEEDS_PAYMENT":        23,
+		"REASON_SAME_ACCOUNT":                  24,
+		"REASON_METHOD_UNAVAILABLE":            25,
+		"REASON_CAPTURE_EXCEEDS_AUTHORIZATION": 26,
+		"REASON_OPERATION_IN_PROGRESS":         27,
+		"REASON_CURRENCY_NOT_HELD":             30,
+		"REASON_AMOUNT_OVERFLOW":               31,
+		"REASON_AMOUNT_TOO_SMALL":              32,
+		"REASON_RATE_MISSING":                  40,
+		"REASON_RATE_STALE":                    41,
+		"REASON_BLOCKED_PARTY":                 50,
+		"REASON_BLOCKED_COUNTRY":               51,
+		"REASON_FRAUD_SCORE":                   60,
+		"REASON_LIMIT_DAY":                     70,
+		"REASON_LIMIT_MONTH":                   71,
+		"REASON_INSUFFICIENT_FUNDS":            80,
+		"REASON_REVIEW_DECLINED":               90,
+		"REASON_REVIEW_EXPIRED":                91,
+		"REASON_RAIL_REFUSED":                  92,
+		"REASON_RAIL_LATE":                     93,
+		"REASON_RAIL_AMOUNT":                   94,
+		"REASON_RAIL_CONTRADICTION":            95,
+		"REASON_AUTHORIZATION_EXPIRED":         96,
 	}
 )
 
@@ -370,11 +460,11 @@ func (x Reason) String() string {
 }
 
 func (Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_schemas_payments_v1_commands_proto_enumTypes[4].Descriptor()
+	return file_schemas_payments_v1_commands_proto_enumTypes[5].Descriptor()
 }
 
 func (Reason) Type() protoreflect.EnumType {
-	return &file_schemas_payments_v1_commands_proto_enumTypes[4]
+	return &file_schemas_payments_v1_commands_proto_enumTypes[5]
 }
 
 func (x Reason) Number() protoreflect.EnumNumber {
@@ -383,7 +473,7 @@ func (x Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Reason.Descriptor instead.
 func (Reason) EnumDescriptor() ([]byte, []int) {
-	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{4}
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{5}
 }
 
 // Command is one record of payments.commands.v1.
@@ -416,6 +506,9 @@ type Command struct {
 	//	*Command_LegResult
 	//	*Command_RailAnswer
 	//	*Command_ReleaseClaim
+	//	*Command_Capture
+	//	*Command_Void
+	//	*Command_Increment
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -655,6 +748,33 @@ func (x *Command) GetReleaseClaim() *ReleaseClaim {
 	return nil
 }
 
+func (x *Command) GetCapture() *CaptureInstruction {
+	if x != nil {
+		if x, ok := x.Body.(*Command_Capture); ok {
+			return x.Capture
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetVoid() *VoidInstruction {
+	if x != nil {
+		if x, ok := x.Body.(*Command_Void); ok {
+			return x.Void
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetIncrement() *IncrementInstruction {
+	if x != nil {
+		if x, ok := x.Body.(*Command_Increment); ok {
+			return x.Increment
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -703,6 +823,18 @@ type Command_ReleaseClaim struct {
 	ReleaseClaim *ReleaseClaim `protobuf:"bytes,30,opt,name=release_claim,json=releaseClaim,proto3,oneof"`
 }
 
+type Command_Capture struct {
+	Capture *CaptureInstruction `protobuf:"bytes,31,opt,name=capture,proto3,oneof"`
+}
+
+type Command_Void struct {
+	Void *VoidInstruction `protobuf:"bytes,32,opt,name=void,proto3,oneof"`
+}
+
+type Command_Increment struct {
+	Increment *IncrementInstruction `protobuf:"bytes,33,opt,name=increment,proto3,oneof"`
+}
+
 func (*Command_OpenAccount) isCommand_Body() {}
 
 func (*Command_SetKycLevel) isCommand_Body() {}
@@ -724,6 +856,12 @@ func (*Command_LegResult) isCommand_Body() {}
 func (*Command_RailAnswer) isCommand_Body() {}
 
 func (*Command_ReleaseClaim) isCommand_Body() {}
+
+func (*Command_Capture) isCommand_Body() {}
+
+func (*Command_Void) isCommand_Body() {}
+
+func (*Command_Increment) isCommand_Body() {}
 
 // Pins name, as id@version, the reference data a command is decided with, so that a replay of the log decides alike.
 type Pins struct {
@@ -1079,6 +1217,7 @@ type Instruction struct {
 	Instrument     string                 `protobuf:"bytes,6,opt,name=instrument,proto3" json:"instrument,omitempty"`                               // token of a stored instrument
 	Counterparty   *Counterparty          `protobuf:"bytes,7,opt,name=counterparty,proto3" json:"counterparty,omitempty"`
 	EffectiveDate  int32                  `protobuf:"varint,8,opt,name=effective_date,json=effectiveDate,proto3" json:"effective_date,omitempty"` // days since 1970-01-01; 0: the UTC day of accepted_at
+	Card           *Card                  `protobuf:"bytes,9,opt,name=card,proto3" json:"card,omitempty"`                                         // method card only
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1169,6 +1308,74 @@ func (x *Instruction) GetEffectiveDate() int32 {
 	return 0
 }
 
+func (x *Instruction) GetCard() *Card {
+	if x != nil {
+		return x.Card
+	}
+	return nil
+}
+
+// Card says how the card behind the instrument is charged. It never has the number.
+type Card struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Capture       CaptureMethod          `protobuf:"varint,1,opt,name=capture,proto3,enum=caudal.payments.v1.CaptureMethod" json:"capture,omitempty"`
+	Brand         string                 `protobuf:"bytes,2,opt,name=brand,proto3" json:"brand,omitempty"`                // visa, mastercard, elo, ...: routing goes by it
+	Installments  uint32                 `protobuf:"varint,3,opt,name=installments,proto3" json:"installments,omitempty"` // 0 and 1: one payment
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Card) Reset() {
+	*x = Card{}
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Card) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Card) ProtoMessage() {}
+
+func (x *Card) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Card.ProtoReflect.Descriptor instead.
+func (*Card) Descriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Card) GetCapture() CaptureMethod {
+	if x != nil {
+		return x.Capture
+	}
+	return CaptureMethod_CAPTURE_METHOD_UNSPECIFIED
+}
+
+func (x *Card) GetBrand() string {
+	if x != nil {
+		return x.Brand
+	}
+	return ""
+}
+
+func (x *Card) GetInstallments() uint32 {
+	if x != nil {
+		return x.Installments
+	}
+	return 0
+}
+
 // Counterparty carries no personal data: digests are keyed (HMAC-SHA-256) over normalised text.
 type Counterparty struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -1183,7 +1390,7 @@ type Counterparty struct {
 
 func (x *Counterparty) Reset() {
 	*x = Counterparty{}
-	mi := &file_schemas_payments_v1_commands_proto_msgTypes[7]
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1195,7 +1402,7 @@ func (x *Counterparty) String() string {
 func (*Counterparty) ProtoMessage() {}
 
 func (x *Counterparty) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_payments_v1_commands_proto_msgTypes[7]
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1208,7 +1415,7 @@ func (x *Counterparty) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counterparty.ProtoReflect.Descriptor instead.
 func (*Counterparty) Descriptor() ([]byte, []int) {
-	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{7}
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Counterparty) GetCountry() string {
@@ -1255,7 +1462,7 @@ type RefundInstruction struct {
 
 func (x *RefundInstruction) Reset() {
 	*x = RefundInstruction{}
-	mi := &file_schemas_payments_v1_commands_proto_msgTypes[8]
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1267,7 +1474,7 @@ func (x *RefundInstruction) String() string {
 func (*RefundInstruction) ProtoMessage() {}
 
 func (x *RefundInstruction) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_payments_v1_commands_proto_msgTypes[8]
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1280,10 +1487,142 @@ func (x *RefundInstruction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefundInstruction.ProtoReflect.Descriptor instead.
 func (*RefundInstruction) Descriptor() ([]byte, []int) {
-	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{8}
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RefundInstruction) GetAmountMinor() int64 {
+	if x != nil {
+		return x.AmountMinor
+	}
+	return 0
+}
+
+type CaptureInstruction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AmountMinor   int64                  `protobuf:"varint,1,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"` // in the payment's currency; 0: all that is left
+	Final         bool                   `protobuf:"varint,2,opt,name=final,proto3" json:"final,omitempty"`                                // what is left after it is given up
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CaptureInstruction) Reset() {
+	*x = CaptureInstruction{}
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CaptureInstruction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CaptureInstruction) ProtoMessage() {}
+
+func (x *CaptureInstruction) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CaptureInstruction.ProtoReflect.Descriptor instead.
+func (*CaptureInstruction) Descriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CaptureInstruction) GetAmountMinor() int64 {
+	if x != nil {
+		return x.AmountMinor
+	}
+	return 0
+}
+
+func (x *CaptureInstruction) GetFinal() bool {
+	if x != nil {
+		return x.Final
+	}
+	return false
+}
+
+type VoidInstruction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VoidInstruction) Reset() {
+	*x = VoidInstruction{}
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VoidInstruction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VoidInstruction) ProtoMessage() {}
+
+func (x *VoidInstruction) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VoidInstruction.ProtoReflect.Descriptor instead.
+func (*VoidInstruction) Descriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{11}
+}
+
+type IncrementInstruction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AmountMinor   int64                  `protobuf:"varint,1,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"` // > 0, on top of what is authorised
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IncrementInstruction) Reset() {
+	*x = IncrementInstruction{}
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IncrementInstruction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IncrementInstruction) ProtoMessage() {}
+
+func (x *IncrementInstruction) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IncrementInstruction.ProtoReflect.Descriptor instead.
+func (*IncrementInstruction) Descriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *IncrementInstruction) GetAmountMinor() int64 {
 	if x != nil {
 		return x.AmountMinor
 	}
@@ -1299,7 +1638,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_schemas_payments_v1_commands_proto_msgTypes[9]
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1311,7 +1650,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_payments_v1_commands_proto_msgTypes[9]
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1324,7 +1663,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{9}
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Verdict) GetActor() string {
@@ -1344,7 +1683,7 @@ type Expire struct {
 
 func (x *Expire) Reset() {
 	*x = Expire{}
-	mi := &file_schemas_payments_v1_commands_proto_msgTypes[10]
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1356,7 +1695,7 @@ func (x *Expire) String() string {
 func (*Expire) ProtoMessage() {}
 
 func (x *Expire) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_payments_v1_commands_proto_msgTypes[10]
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1369,7 +1708,7 @@ func (x *Expire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expire.ProtoReflect.Descriptor instead.
 func (*Expire) Descriptor() ([]byte, []int) {
-	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{10}
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Expire) GetPurpose() ExpirePurpose {
@@ -1395,7 +1734,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_schemas_payments_v1_commands_proto_msgTypes[11]
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1407,7 +1746,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_payments_v1_commands_proto_msgTypes[11]
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1420,7 +1759,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{11}
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Tick) GetMinute() int64 {
@@ -1445,7 +1784,7 @@ type CounterLeg struct {
 
 func (x *CounterLeg) Reset() {
 	*x = CounterLeg{}
-	mi := &file_schemas_payments_v1_commands_proto_msgTypes[12]
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1457,7 +1796,7 @@ func (x *CounterLeg) String() string {
 func (*CounterLeg) ProtoMessage() {}
 
 func (x *CounterLeg) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_payments_v1_commands_proto_msgTypes[12]
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1470,7 +1809,7 @@ func (x *CounterLeg) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CounterLeg.ProtoReflect.Descriptor instead.
 func (*CounterLeg) Descriptor() ([]byte, []int) {
-	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{12}
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CounterLeg) GetTransferId() string {
@@ -1527,7 +1866,7 @@ type LegResult struct {
 
 func (x *LegResult) Reset() {
 	*x = LegResult{}
-	mi := &file_schemas_payments_v1_commands_proto_msgTypes[13]
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1539,7 +1878,7 @@ func (x *LegResult) String() string {
 func (*LegResult) ProtoMessage() {}
 
 func (x *LegResult) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_payments_v1_commands_proto_msgTypes[13]
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1552,7 +1891,7 @@ func (x *LegResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LegResult.ProtoReflect.Descriptor instead.
 func (*LegResult) Descriptor() ([]byte, []int) {
-	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{13}
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *LegResult) GetTransferId() string {
@@ -1593,7 +1932,7 @@ type ReleaseClaim struct {
 
 func (x *ReleaseClaim) Reset() {
 	*x = ReleaseClaim{}
-	mi := &file_schemas_payments_v1_commands_proto_msgTypes[14]
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1605,7 +1944,7 @@ func (x *ReleaseClaim) String() string {
 func (*ReleaseClaim) ProtoMessage() {}
 
 func (x *ReleaseClaim) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_payments_v1_commands_proto_msgTypes[14]
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1618,7 +1957,7 @@ func (x *ReleaseClaim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseClaim.ProtoReflect.Descriptor instead.
 func (*ReleaseClaim) Descriptor() ([]byte, []int) {
-	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{14}
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReleaseClaim) GetRefusedCommandId() string {
@@ -1628,18 +1967,23 @@ func (x *ReleaseClaim) GetRefusedCommandId() string {
 	return ""
 }
 
+// RailAnswer is a RAIL_ANSWER's body. The command's payment_id is the order's.
 type RailAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	OrderId       string                 `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
 	Result        RailResult             `protobuf:"varint,2,opt,name=result,proto3,enum=caudal.payments.v1.RailResult" json:"result,omitempty"`
-	Code          string                 `protobuf:"bytes,3,opt,name=code,proto3" json:"code,omitempty"` // the rail's own code
+	Code          string                 `protobuf:"bytes,3,opt,name=code,proto3" json:"code,omitempty"`                                        // the rail's own code
+	Connector     string                 `protobuf:"bytes,4,opt,name=connector,proto3" json:"connector,omitempty"`                              // who executed the order, as cielo
+	Reference     string                 `protobuf:"bytes,5,opt,name=reference,proto3" json:"reference,omitempty"`                              // the rail's own id of what it did
+	AmountMinor   int64                  `protobuf:"varint,6,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"`      // what the rail says it moved, in the order's currency; 0: not told
+	ReportedAtUs  int64                  `protobuf:"varint,7,opt,name=reported_at_us,json=reportedAtUs,proto3" json:"reported_at_us,omitempty"` // the rail's or the connector's clock; 0: not told
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RailAnswer) Reset() {
 	*x = RailAnswer{}
-	mi := &file_schemas_payments_v1_commands_proto_msgTypes[15]
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1651,7 +1995,7 @@ func (x *RailAnswer) String() string {
 func (*RailAnswer) ProtoMessage() {}
 
 func (x *RailAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_payments_v1_commands_proto_msgTypes[15]
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1664,7 +2008,7 @@ func (x *RailAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RailAnswer.ProtoReflect.Descriptor instead.
 func (*RailAnswer) Descriptor() ([]byte, []int) {
-	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{15}
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RailAnswer) GetOrderId() string {
@@ -1688,11 +2032,39 @@ func (x *RailAnswer) GetCode() string {
 	return ""
 }
 
+func (x *RailAnswer) GetConnector() string {
+	if x != nil {
+		return x.Connector
+	}
+	return ""
+}
+
+func (x *RailAnswer) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *RailAnswer) GetAmountMinor() int64 {
+	if x != nil {
+		return x.AmountMinor
+	}
+	return 0
+}
+
+func (x *RailAnswer) GetReportedAtUs() int64 {
+	if x != nil {
+		return x.ReportedAtUs
+	}
+	return 0
+}
+
 var File_schemas_payments_v1_commands_proto protoreflect.FileDescriptor
 
 const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\n" +
-	"\"schemas/payments/v1/commands.proto\x12\x12caudal.payments.v1\"\xcb\t\n" +
+	"\"schemas/payments/v1/commands.proto\x12\x12caudal.payments.v1\"\x94\v\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x123\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1f.caudal.payments.v1.CommandKindR\x04kind\x12\x16\n" +
@@ -1724,7 +2096,10 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"leg_result\x18\x1c \x01(\v2\x1d.caudal.payments.v1.LegResultH\x00R\tlegResult\x12A\n" +
 	"\vrail_answer\x18\x1d \x01(\v2\x1e.caudal.payments.v1.RailAnswerH\x00R\n" +
 	"railAnswer\x12G\n" +
-	"\rrelease_claim\x18\x1e \x01(\v2 .caudal.payments.v1.ReleaseClaimH\x00R\freleaseClaimB\x06\n" +
+	"\rrelease_claim\x18\x1e \x01(\v2 .caudal.payments.v1.ReleaseClaimH\x00R\freleaseClaim\x12B\n" +
+	"\acapture\x18\x1f \x01(\v2&.caudal.payments.v1.CaptureInstructionH\x00R\acapture\x129\n" +
+	"\x04void\x18  \x01(\v2#.caudal.payments.v1.VoidInstructionH\x00R\x04void\x12H\n" +
+	"\tincrement\x18! \x01(\v2(.caudal.payments.v1.IncrementInstructionH\x00R\tincrementB\x06\n" +
 	"\x04bodyB\x12\n" +
 	"\x10_reply_partition\"|\n" +
 	"\x04Pins\x12\x16\n" +
@@ -1756,7 +2131,7 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\x15overdraft_limit_minor\x18\x05 \x01(\x03R\x13overdraftLimitMinor\x12\x16\n" +
 	"\x06policy\x18\x06 \x01(\tR\x06policy\"*\n" +
 	"\vSetKycLevel\x12\x1b\n" +
-	"\tkyc_level\x18\x01 \x01(\rR\bkycLevel\"\xb9\x02\n" +
+	"\tkyc_level\x18\x01 \x01(\rR\bkycLevel\"\xe7\x02\n" +
 	"\vInstruction\x12!\n" +
 	"\famount_minor\x18\x01 \x01(\x03R\vamountMinor\x12\x1a\n" +
 	"\bcurrency\x18\x02 \x01(\tR\bcurrency\x12'\n" +
@@ -1768,7 +2143,12 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"instrument\x18\x06 \x01(\tR\n" +
 	"instrument\x12D\n" +
 	"\fcounterparty\x18\a \x01(\v2 .caudal.payments.v1.CounterpartyR\fcounterparty\x12%\n" +
-	"\x0eeffective_date\x18\b \x01(\x05R\reffectiveDate\"\xb1\x01\n" +
+	"\x0eeffective_date\x18\b \x01(\x05R\reffectiveDate\x12,\n" +
+	"\x04card\x18\t \x01(\v2\x18.caudal.payments.v1.CardR\x04card\"}\n" +
+	"\x04Card\x12;\n" +
+	"\acapture\x18\x01 \x01(\x0e2!.caudal.payments.v1.CaptureMethodR\acapture\x12\x14\n" +
+	"\x05brand\x18\x02 \x01(\tR\x05brand\x12\"\n" +
+	"\finstallments\x18\x03 \x01(\rR\finstallments\"\xb1\x01\n" +
 	"\fCounterparty\x12\x18\n" +
 	"\acountry\x18\x01 \x01(\tR\acountry\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x1f\n" +
@@ -1777,6 +2157,12 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\x0fdocument_digest\x18\x04 \x01(\fR\x0edocumentDigest\x12%\n" +
 	"\x0eaccount_digest\x18\x05 \x01(\fR\raccountDigest\"6\n" +
 	"\x11RefundInstruction\x12!\n" +
+	"\famount_minor\x18\x01 \x01(\x03R\vamountMinor\"M\n" +
+	"\x12CaptureInstruction\x12!\n" +
+	"\famount_minor\x18\x01 \x01(\x03R\vamountMinor\x12\x14\n" +
+	"\x05final\x18\x02 \x01(\bR\x05final\"\x11\n" +
+	"\x0fVoidInstruction\"9\n" +
+	"\x14IncrementInstruction\x12!\n" +
 	"\famount_minor\x18\x01 \x01(\x03R\vamountMinor\"\x1f\n" +
 	"\aVerdict\x12\x14\n" +
 	"\x05actor\x18\x01 \x01(\tR\x05actor\"a\n" +
@@ -1801,12 +2187,16 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\baccepted\x18\x03 \x01(\bR\baccepted\x122\n" +
 	"\x06reason\x18\x04 \x01(\x0e2\x1a.caudal.payments.v1.ReasonR\x06reason\"<\n" +
 	"\fReleaseClaim\x12,\n" +
-	"\x12refused_command_id\x18\x01 \x01(\tR\x10refusedCommandId\"s\n" +
+	"\x12refused_command_id\x18\x01 \x01(\tR\x10refusedCommandId\"\xf8\x01\n" +
 	"\n" +
 	"RailAnswer\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\tR\aorderId\x126\n" +
 	"\x06result\x18\x02 \x01(\x0e2\x1e.caudal.payments.v1.RailResultR\x06result\x12\x12\n" +
-	"\x04code\x18\x03 \x01(\tR\x04code*\xae\x03\n" +
+	"\x04code\x18\x03 \x01(\tR\x04code\x12\x1c\n" +
+	"\tconnector\x18\x04 \x01(\tR\tconnector\x12\x1c\n" +
+	"\treference\x18\x05 \x01(\tR\treference\x12!\n" +
+	"\famount_minor\x18\x06 \x01(\x03R\vamountMinor\x12$\n" +
+	"\x0ereported_at_us\x18\a \x01(\x03R\freportedAtUs*\xfb\x03\n" +
 	"\vCommandKind\x12\x1c\n" +
 	"\x18COMMAND_KIND_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19COMMAND_KIND_OPEN_ACCOUNT\x10\x01\x12\x1e\n" +
@@ -1816,6 +2206,9 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\x14COMMAND_KIND_PAY_OUT\x10\v\x12\x19\n" +
 	"\x15COMMAND_KIND_TRANSFER\x10\f\x12\x17\n" +
 	"\x13COMMAND_KIND_REFUND\x10\r\x12\x18\n" +
+	"\x14COMMAND_KIND_CAPTURE\x10\x0e\x12\x15\n" +
+	"\x11COMMAND_KIND_VOID\x10\x0f\x12\x1a\n" +
+	"\x16COMMAND_KIND_INCREMENT\x10\x10\x12\x18\n" +
 	"\x14COMMAND_KIND_APPROVE\x10\x14\x12\x18\n" +
 	"\x14COMMAND_KIND_DECLINE\x10\x15\x12\x17\n" +
 	"\x13COMMAND_KIND_EXPIRE\x10\x1e\x12\x15\n" +
@@ -1828,16 +2221,24 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\x18ACCOUNT_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ACCOUNT_KIND_PERSON\x10\x01\x12\x19\n" +
 	"\x15ACCOUNT_KIND_MERCHANT\x10\x02*h\n" +
+	"\rCaptureMethod\x12\x1e\n" +
+	"\x1aCAPTURE_METHOD_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18CAPTURE_METHOD_AUTOMATIC\x10\x01\x12\x19\n" +
+	"\x15CAPTURE_METHOD_MANUAL\x10\x02*\x8a\x01\n" +
 	"\rExpirePurpose\x12\x1e\n" +
 	"\x1aEXPIRE_PURPOSE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15EXPIRE_PURPOSE_REVIEW\x10\x01\x12\x1c\n" +
-	"\x18EXPIRE_PURPOSE_RETENTION\x10\x02*v\n" +
+	"\x18EXPIRE_PURPOSE_RETENTION\x10\x02\x12 \n" +
+	"\x1cEXPIRE_PURPOSE_AUTHORIZATION\x10\x03*\xc0\x01\n" +
 	"\n" +
 	"RailResult\x12\x1b\n" +
 	"\x17RAIL_RESULT_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15RAIL_RESULT_CONFIRMED\x10\x01\x12\x17\n" +
 	"\x13RAIL_RESULT_REFUSED\x10\x02\x12\x17\n" +
-	"\x13RAIL_RESULT_UNKNOWN\x10\x03*\x8b\x06\n" +
+	"\x13RAIL_RESULT_UNKNOWN\x10\x03\x12\x18\n" +
+	"\x14RAIL_RESULT_ACCEPTED\x10\x04\x12\x14\n" +
+	"\x10RAIL_RESULT_SENT\x10\x05\x12\x18\n" +
+	"\x14RAIL_RESULT_RETURNED\x10\x06*\xc6\a\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bREASON_IDEMPOTENCY_CONFLICT\x10\x01\x12\x1a\n" +
@@ -1853,7 +2254,9 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\x14REASON_PAYMENT_STATE\x10\x16\x12!\n" +
 	"\x1dREASON_REFUND_EXCEEDS_PAYMENT\x10\x17\x12\x17\n" +
 	"\x13REASON_SAME_ACCOUNT\x10\x18\x12\x1d\n" +
-	"\x19REASON_METHOD_UNAVAILABLE\x10\x19\x12\x1c\n" +
+	"\x19REASON_METHOD_UNAVAILABLE\x10\x19\x12(\n" +
+	"$REASON_CAPTURE_EXCEEDS_AUTHORIZATION\x10\x1a\x12 \n" +
+	"\x1cREASON_OPERATION_IN_PROGRESS\x10\x1b\x12\x1c\n" +
 	"\x18REASON_CURRENCY_NOT_HELD\x10\x1e\x12\x1a\n" +
 	"\x16REASON_AMOUNT_OVERFLOW\x10\x1f\x12\x1b\n" +
 	"\x17REASON_AMOUNT_TOO_SMALL\x10 \x12\x17\n" +
@@ -1867,7 +2270,11 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\x19REASON_INSUFFICIENT_FUNDS\x10P\x12\x1a\n" +
 	"\x16REASON_REVIEW_DECLINED\x10Z\x12\x19\n" +
 	"\x15REASON_REVIEW_EXPIRED\x10[\x12\x17\n" +
-	"\x13REASON_RAIL_REFUSED\x10\\B<Z:github.com/caudalpay/caudal/schemas/payments/v1;paymentsv1b\x06proto3"
+	"\x13REASON_RAIL_REFUSED\x10\\\x12\x14\n" +
+	"\x10REASON_RAIL_LATE\x10]\x12\x16\n" +
+	"\x12REASON_RAIL_AMOUNT\x10^\x12\x1d\n" +
+	"\x19REASON_RAIL_CONTRADICTION\x10_\x12 \n" +
+	"\x1cREASON_AUTHORIZATION_EXPIRED\x10`B<Z:github.com/caudalpay/caudal/schemas/payments/v1;paymentsv1b\x06proto3"
 
 var (
 	file_schemas_payments_v1_commands_proto_rawDescOnce sync.Once
@@ -1881,56 +2288,66 @@ func file_schemas_payments_v1_commands_proto_rawDescGZIP() []byte {
 	return file_schemas_payments_v1_commands_proto_rawDescData
 }
 
-var file_schemas_payments_v1_commands_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_schemas_payments_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_schemas_payments_v1_commands_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_schemas_payments_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_schemas_payments_v1_commands_proto_goTypes = []any{
-	(CommandKind)(0),          // 0: caudal.payments.v1.CommandKind
-	(AccountKind)(0),          // 1: caudal.payments.v1.AccountKind
-	(ExpirePurpose)(0),        // 2: caudal.payments.v1.ExpirePurpose
-	(RailResult)(0),           // 3: caudal.payments.v1.RailResult
-	(Reason)(0),               // 4: caudal.payments.v1.Reason
-	(*Command)(nil),           // 5: caudal.payments.v1.Command
-	(*Pins)(nil),              // 6: caudal.payments.v1.Pins
-	(*Sealed)(nil),            // 7: caudal.payments.v1.Sealed
-	(*Personal)(nil),          // 8: caudal.payments.v1.Personal
-	(*OpenAccount)(nil),       // 9: caudal.payments.v1.OpenAccount
-	(*SetKycLevel)(nil),       // 10: caudal.payments.v1.SetKycLevel
-	(*Instruction)(nil),       // 11: caudal.payments.v1.Instruction
-	(*Counterparty)(nil),      // 12: caudal.payments.v1.Counterparty
-	(*RefundInstruction)(nil), // 13: caudal.payments.v1.RefundInstruction
-	(*Verdict)(nil),           // 14: caudal.payments.v1.Verdict
-	(*Expire)(nil),            // 15: caudal.payments.v1.Expire
-	(*Tick)(nil),              // 16: caudal.payments.v1.Tick
-	(*CounterLeg)(nil),        // 17: caudal.payments.v1.CounterLeg
-	(*LegResult)(nil),         // 18: caudal.payments.v1.LegResult
-	(*ReleaseClaim)(nil),      // 19: caudal.payments.v1.ReleaseClaim
-	(*RailAnswer)(nil),        // 20: caudal.payments.v1.RailAnswer
+	(CommandKind)(0),             // 0: caudal.payments.v1.CommandKind
+	(AccountKind)(0),             // 1: caudal.payments.v1.AccountKind
+	(CaptureMethod)(0),           // 2: caudal.payments.v1.CaptureMethod
+	(ExpirePurpose)(0),           // 3: caudal.payments.v1.ExpirePurpose
+	(RailResult)(0),              // 4: caudal.payments.v1.RailResult
+	(Reason)(0),                  // 5: caudal.payments.v1.Reason
+	(*Command)(nil),              // 6: caudal.payments.v1.Command
+	(*Pins)(nil),                 // 7: caudal.payments.v1.Pins
+	(*Sealed)(nil),               // 8: caudal.payments.v1.Sealed
+	(*Personal)(nil),             // 9: caudal.payments.v1.Personal
+	(*OpenAccount)(nil),          // 10: caudal.payments.v1.OpenAccount
+	(*SetKycLevel)(nil),          // 11: caudal.payments.v1.SetKycLevel
+	(*Instruction)(nil),          // 12: caudal.payments.v1.Instruction
+	(*Card)(nil),                 // 13: caudal.payments.v1.Card
+	(*Counterparty)(nil),         // 14: caudal.payments.v1.Counterparty
+	(*RefundInstruction)(nil),    // 15: caudal.payments.v1.RefundInstruction
+	(*CaptureInstruction)(nil),   // 16: caudal.payments.v1.CaptureInstruction
+	(*VoidInstruction)(nil),      // 17: caudal.payments.v1.VoidInstruction
+	(*IncrementInstruction)(nil), // 18: caudal.payments.v1.IncrementInstruction
+	(*Verdict)(nil),              // 19: caudal.payments.v1.Verdict
+	(*Expire)(nil),               // 20: caudal.payments.v1.Expire
+	(*Tick)(nil),                 // 21: caudal.payments.v1.Tick
+	(*CounterLeg)(nil),           // 22: caudal.payments.v1.CounterLeg
+	(*LegResult)(nil),            // 23: caudal.payments.v1.LegResult
+	(*ReleaseClaim)(nil),         // 24: caudal.payments.v1.ReleaseClaim
+	(*RailAnswer)(nil),           // 25: caudal.payments.v1.RailAnswer
 }
 var file_schemas_payments_v1_commands_proto_depIdxs = []int32{
 	0,  // 0: caudal.payments.v1.Command.kind:type_name -> caudal.payments.v1.CommandKind
-	6,  // 1: caudal.payments.v1.Command.pins:type_name -> caudal.payments.v1.Pins
-	7,  // 2: caudal.payments.v1.Command.sealed:type_name -> caudal.payments.v1.Sealed
-	9,  // 3: caudal.payments.v1.Command.open_account:type_name -> caudal.payments.v1.OpenAccount
-	10, // 4: caudal.payments.v1.Command.set_kyc_level:type_name -> caudal.payments.v1.SetKycLevel
-	11, // 5: caudal.payments.v1.Command.instruction:type_name -> caudal.payments.v1.Instruction
-	13, // 6: caudal.payments.v1.Command.refund:type_name -> caudal.payments.v1.RefundInstruction
-	14, // 7: caudal.payments.v1.Command.verdict:type_name -> caudal.payments.v1.Verdict
-	15, // 8: caudal.payments.v1.Command.expire:type_name -> caudal.payments.v1.Expire
-	16, // 9: caudal.payments.v1.Command.tick:type_name -> caudal.payments.v1.Tick
-	17, // 10: caudal.payments.v1.Command.counter_leg:type_name -> caudal.payments.v1.CounterLeg
-	18, // 11: caudal.payments.v1.Command.leg_result:type_name -> caudal.payments.v1.LegResult
-	20, // 12: caudal.payments.v1.Command.rail_answer:type_name -> caudal.payments.v1.RailAnswer
-	19, // 13: caudal.payments.v1.Command.release_claim:type_name -> caudal.payments.v1.ReleaseClaim
-	1,  // 14: caudal.payments.v1.OpenAccount.kind:type_name -> caudal.payments.v1.AccountKind
-	12, // 15: caudal.payments.v1.Instruction.counterparty:type_name -> caudal.payments.v1.Counterparty
-	2,  // 16: caudal.payments.v1.Expire.purpose:type_name -> caudal.payments.v1.ExpirePurpose
-	4,  // 17: caudal.payments.v1.LegResult.reason:type_name -> caudal.payments.v1.Reason
-	3,  // 18: caudal.payments.v1.RailAnswer.result:type_name -> caudal.payments.v1.RailResult
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	7,  // 1: caudal.payments.v1.Command.pins:type_name -> caudal.payments.v1.Pins
+	8,  // 2: caudal.payments.v1.Command.sealed:type_name -> caudal.payments.v1.Sealed
+	10, // 3: caudal.payments.v1.Command.open_account:type_name -> caudal.payments.v1.OpenAccount
+	11, // 4: caudal.payments.v1.Command.set_kyc_level:type_name -> caudal.payments.v1.SetKycLevel
+	12, // 5: caudal.payments.v1.Command.instruction:type_name -> caudal.payments.v1.Instruction
+	15, // 6: caudal.payments.v1.Command.refund:type_name -> caudal.payments.v1.RefundInstruction
+	19, // 7: caudal.payments.v1.Command.verdict:type_name -> caudal.payments.v1.Verdict
+	20, // 8: caudal.payments.v1.Command.expire:type_name -> caudal.payments.v1.Expire
+	21, // 9: caudal.payments.v1.Command.tick:type_name -> caudal.payments.v1.Tick
+	22, // 10: caudal.payments.v1.Command.counter_leg:type_name -> caudal.payments.v1.CounterLeg
+	23, // 11: caudal.payments.v1.Command.leg_result:type_name -> caudal.payments.v1.LegResult
+	25, // 12: caudal.payments.v1.Command.rail_answer:type_name -> caudal.payments.v1.RailAnswer
+	24, // 13: caudal.payments.v1.Command.release_claim:type_name -> caudal.payments.v1.ReleaseClaim
+	16, // 14: caudal.payments.v1.Command.capture:type_name -> caudal.payments.v1.CaptureInstruction
+	17, // 15: caudal.payments.v1.Command.void:type_name -> caudal.payments.v1.VoidInstruction
+	18, // 16: caudal.payments.v1.Command.increment:type_name -> caudal.payments.v1.IncrementInstruction
+	1,  // 17: caudal.payments.v1.OpenAccount.kind:type_name -> caudal.payments.v1.AccountKind
+	14, // 18: caudal.payments.v1.Instruction.counterparty:type_name -> caudal.payments.v1.Counterparty
+	13, // 19: caudal.payments.v1.Instruction.card:type_name -> caudal.payments.v1.Card
+	2,  // 20: caudal.payments.v1.Card.capture:type_name -> caudal.payments.v1.CaptureMethod
+	3,  // 21: caudal.payments.v1.Expire.purpose:type_name -> caudal.payments.v1.ExpirePurpose
+	5,  // 22: caudal.payments.v1.LegResult.reason:type_name -> caudal.payments.v1.Reason
+	4,  // 23: caudal.payments.v1.RailAnswer.result:type_name -> caudal.payments.v1.RailResult
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_schemas_payments_v1_commands_proto_init() }
@@ -1950,14 +2367,17 @@ func file_schemas_payments_v1_commands_proto_init() {
 		(*Command_LegResult)(nil),
 		(*Command_RailAnswer)(nil),
 		(*Command_ReleaseClaim)(nil),
+		(*Command_Capture)(nil),
+		(*Command_Void)(nil),
+		(*Command_Increment)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_schemas_payments_v1_commands_proto_rawDesc), len(file_schemas_payments_v1_commands_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   16,
+			NumEnums:      6,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

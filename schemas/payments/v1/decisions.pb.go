@@ -94,21 +94,39 @@ const (
 	PaymentStatus_PAYMENT_STATUS_SUCCEEDED          PaymentStatus = 3 // final
 	PaymentStatus_PAYMENT_STATUS_FAILED             PaymentStatus = 4 // final: declined, refused by the other leg or the rail
 	PaymentStatus_PAYMENT_STATUS_PARTIALLY_REFUNDED PaymentStatus = 5
-	PaymentStatus_PAYMENT_STATUS_REFUNDED           PaymentStatus = 6 // final
-	PaymentStatus_PAYMENT_STATUS_EXPIRED            PaymentStatus = 7 // final: nobody decided the review in time
+	PaymentStatus_PAYMENT_STATUS_REFUNDED           PaymentStatus = 6  // final
+	PaymentStatus_PAYMENT_STATUS_EXPIRED            PaymentStatus = 7  // final: nobody decided the review, or captured, in time
+	PaymentStatus_PAYMENT_STATUS_UNKNOWN            PaymentStatus = 8  // the rail has not said what it did
+	PaymentStatus_PAYMENT_STATUS_REQUIRES_CAPTURE   PaymentStatus = 9  // authorised
+	PaymentStatus_PAYMENT_STATUS_PARTIALLY_CAPTURED PaymentStatus = 10 // the rest may still be captured
+	PaymentStatus_PAYMENT_STATUS_CANCELLED          PaymentStatus = 11 // final: given up before anything was captured
+	PaymentStatus_PAYMENT_STATUS_CREATED            PaymentStatus = 12 // payout: held and ordered
+	PaymentStatus_PAYMENT_STATUS_PENDING            PaymentStatus = 13 // payout: taken in by the rail
+	PaymentStatus_PAYMENT_STATUS_SENT               PaymentStatus = 14 // payout: the money has left
+	PaymentStatus_PAYMENT_STATUS_PAID               PaymentStatus = 15 // payout: the other side has it
+	PaymentStatus_PAYMENT_STATUS_RETURNED           PaymentStatus = 16 // payout, final: the money came back
 )
 
 // Enum value maps for PaymentStatus.
 var (
 	PaymentStatus_name = map[int32]string{
-		0: "PAYMENT_STATUS_UNSPECIFIED",
-		1: "PAYMENT_STATUS_IN_REVIEW",
-		2: "PAYMENT_STATUS_PROCESSING",
-		3: "PAYMENT_STATUS_SUCCEEDED",
-		4: "PAYMENT_STATUS_FAILED",
-		5: "PAYMENT_STATUS_PARTIALLY_REFUNDED",
-		6: "PAYMENT_STATUS_REFUNDED",
-		7: "PAYMENT_STATUS_EXPIRED",
+		0:  "PAYMENT_STATUS_UNSPECIFIED",
+		1:  "PAYMENT_STATUS_IN_REVIEW",
+		2:  "PAYMENT_STATUS_PROCESSING",
+		3:  "PAYMENT_STATUS_SUCCEEDED",
+		4:  "PAYMENT_STATUS_FAILED",
+		5:  "PAYMENT_STATUS_PARTIALLY_REFUNDED",
+		6:  "PAYMENT_STATUS_REFUNDED",
+		7:  "PAYMENT_STATUS_EXPIRED",
+		8:  "PAYMENT_STATUS_UNKNOWN",
+		9:  "PAYMENT_STATUS_REQUIRES_CAPTURE",
+		10: "PAYMENT_STATUS_PARTIALLY_CAPTURED",
+		11: "PAYMENT_STATUS_CANCELLED",
+		12: "PAYMENT_STATUS_CREATED",
+		13: "PAYMENT_STATUS_PENDING",
+		14: "PAYMENT_STATUS_SENT",
+		15: "PAYMENT_STATUS_PAID",
+		16: "PAYMENT_STATUS_RETURNED",
 	}
 	PaymentStatus_value = map[string]int32{
 		"PAYMENT_STATUS_UNSPECIFIED":        0,
@@ -119,6 +137,15 @@ var (
 		"PAYMENT_STATUS_PARTIALLY_REFUNDED": 5,
 		"PAYMENT_STATUS_REFUNDED":           6,
 		"PAYMENT_STATUS_EXPIRED":            7,
+		"PAYMENT_STATUS_UNKNOWN":            8,
+		"PAYMENT_STATUS_REQUIRES_CAPTURE":   9,
+		"PAYMENT_STATUS_PARTIALLY_CAPTURED": 10,
+		"PAYMENT_STATUS_CANCELLED":          11,
+		"PAYMENT_STATUS_CREATED":            12,
+		"PAYMENT_STATUS_PENDING":            13,
+		"PAYMENT_STATUS_SENT":               14,
+		"PAYMENT_STATUS_PAID":               15,
+		"PAYMENT_STATUS_RETURNED":           16,
 	}
 )
 
@@ -158,6 +185,8 @@ const (
 	JournalKind_JOURNAL_KIND_RELEASE      JournalKind = 3 // undoes a hold
 	JournalKind_JOURNAL_KIND_COMPENSATION JournalKind = 4 // returns a refused transfer
 	JournalKind_JOURNAL_KIND_REFUND       JournalKind = 5
+	JournalKind_JOURNAL_KIND_RETURN       JournalKind = 6 // a payout came back
+	JournalKind_JOURNAL_KIND_LATE         JournalKind = 7 // what a rail did after the payment had ended: to or from suspense
 )
 
 // Enum value maps for JournalKind.
@@ -169,6 +198,8 @@ var (
 		3: "JOURNAL_KIND_RELEASE",
 		4: "JOURNAL_KIND_COMPENSATION",
 		5: "JOURNAL_KIND_REFUND",
+		6: "JOURNAL_KIND_RETURN",
+		7: "JOURNAL_KIND_LATE",
 	}
 	JournalKind_value = map[string]int32{
 		"JOURNAL_KIND_UNSPECIFIED":  0,
@@ -177,6 +208,8 @@ var (
 		"JOURNAL_KIND_RELEASE":      3,
 		"JOURNAL_KIND_COMPENSATION": 4,
 		"JOURNAL_KIND_REFUND":       5,
+		"JOURNAL_KIND_RETURN":       6,
+		"JOURNAL_KIND_LATE":         7,
 	}
 )
 
@@ -353,7 +386,13 @@ type Decision struct {
 	RelatedStatus       PaymentStatus          `protobuf:"varint,41,opt,name=related_status,json=relatedStatus,proto3,enum=caudal.payments.v1.PaymentStatus" json:"related_status,omitempty"` // of related_payment_id after this decision
 	CreatedAtUs         int64                  `protobuf:"varint,42,opt,name=created_at_us,json=createdAtUs,proto3" json:"created_at_us,omitempty"`                                           // accepted_at of the command that created payment_id
 	Instrument          string                 `protobuf:"bytes,43,opt,name=instrument,proto3" json:"instrument,omitempty"`
-	DeadlineUs          int64                  `protobuf:"varint,44,opt,name=deadline_us,json=deadlineUs,proto3" json:"deadline_us,omitempty"` // IN_REVIEW: when it expires
+	DeadlineUs          int64                  `protobuf:"varint,44,opt,name=deadline_us,json=deadlineUs,proto3" json:"deadline_us,omitempty"`                // IN_REVIEW, REQUIRES_CAPTURE, PARTIALLY_CAPTURED: when it expires
+	CapturedMinor       int64                  `protobuf:"varint,45,opt,name=captured_minor,json=capturedMinor,proto3" json:"captured_minor,omitempty"`       // pay-ins by a rail: so far, in currency; of related_payment_id where this is its capture, refund or void
+	AuthorizedMinor     int64                  `protobuf:"varint,46,opt,name=authorized_minor,json=authorizedMinor,proto3" json:"authorized_minor,omitempty"` // the same, of what the rail has granted
+	RailCode            string                 `protobuf:"bytes,47,opt,name=rail_code,json=railCode,proto3" json:"rail_code,omitempty"`                       // RAIL_ANSWER: the rail's own code
+	Connector           string                 `protobuf:"bytes,48,opt,name=connector,proto3" json:"connector,omitempty"`                                     // RAIL_ANSWER: who executed the order
+	OrderId             string                 `protobuf:"bytes,49,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`                          // RAIL_ANSWER: the order answered
+	RailReference       string                 `protobuf:"bytes,50,opt,name=rail_reference,json=railReference,proto3" json:"rail_reference,omitempty"`        // RAIL_ANSWER: the rail's own id
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -694,6 +733,48 @@ func (x *Decision) GetDeadlineUs() int64 {
 		return x.DeadlineUs
 	}
 	return 0
+}
+
+func (x *Decision) GetCapturedMinor() int64 {
+	if x != nil {
+		return x.CapturedMinor
+	}
+	return 0
+}
+
+func (x *Decision) GetAuthorizedMinor() int64 {
+	if x != nil {
+		return x.AuthorizedMinor
+	}
+	return 0
+}
+
+func (x *Decision) GetRailCode() string {
+	if x != nil {
+		return x.RailCode
+	}
+	return ""
+}
+
+func (x *Decision) GetConnector() string {
+	if x != nil {
+		return x.Connector
+	}
+	return ""
+}
+
+func (x *Decision) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *Decision) GetRailReference() string {
+	if x != nil {
+		return x.RailReference
+	}
+	return ""
 }
 
 type Fx struct {
@@ -1185,7 +1266,7 @@ var File_schemas_payments_v1_decisions_proto protoreflect.FileDescriptor
 
 const file_schemas_payments_v1_decisions_proto_rawDesc = "" +
 	"\n" +
-	"#schemas/payments/v1/decisions.proto\x12\x12caudal.payments.v1\x1a\"schemas/payments/v1/commands.proto\"\x99\x0e\n" +
+	"#schemas/payments/v1/decisions.proto\x12\x12caudal.payments.v1\x1a\"schemas/payments/v1/commands.proto\"\xe8\x0f\n" +
 	"\bDecision\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x123\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1f.caudal.payments.v1.CommandKindR\x04kind\x125\n" +
@@ -1239,7 +1320,13 @@ const file_schemas_payments_v1_decisions_proto_rawDesc = "" +
 	"instrument\x18+ \x01(\tR\n" +
 	"instrument\x12\x1f\n" +
 	"\vdeadline_us\x18, \x01(\x03R\n" +
-	"deadlineUs\"\xa5\x01\n" +
+	"deadlineUs\x12%\n" +
+	"\x0ecaptured_minor\x18- \x01(\x03R\rcapturedMinor\x12)\n" +
+	"\x10authorized_minor\x18. \x01(\x03R\x0fauthorizedMinor\x12\x1b\n" +
+	"\trail_code\x18/ \x01(\tR\brailCode\x12\x1c\n" +
+	"\tconnector\x180 \x01(\tR\tconnector\x12\x19\n" +
+	"\border_id\x181 \x01(\tR\aorderId\x12%\n" +
+	"\x0erail_reference\x182 \x01(\tR\rrailReference\"\xa5\x01\n" +
 	"\x02Fx\x12#\n" +
 	"\rrate_unscaled\x18\x01 \x01(\x03R\frateUnscaled\x12\x1d\n" +
 	"\n" +
@@ -1289,7 +1376,7 @@ const file_schemas_payments_v1_decisions_proto_rawDesc = "" +
 	"\x0eOUTCOME_REVIEW\x10\x03\x12\x13\n" +
 	"\x0fOUTCOME_APPLIED\x10\x04\x12\x14\n" +
 	"\x10OUTCOME_REPEATED\x10\x05\x12\x14\n" +
-	"\x10OUTCOME_CONFLICT\x10\x06*\x85\x02\n" +
+	"\x10OUTCOME_CONFLICT\x10\x06*\x92\x04\n" +
 	"\rPaymentStatus\x12\x1e\n" +
 	"\x1aPAYMENT_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18PAYMENT_STATUS_IN_REVIEW\x10\x01\x12\x1d\n" +
@@ -1298,14 +1385,26 @@ const file_schemas_payments_v1_decisions_proto_rawDesc = "" +
 	"\x15PAYMENT_STATUS_FAILED\x10\x04\x12%\n" +
 	"!PAYMENT_STATUS_PARTIALLY_REFUNDED\x10\x05\x12\x1b\n" +
 	"\x17PAYMENT_STATUS_REFUNDED\x10\x06\x12\x1a\n" +
-	"\x16PAYMENT_STATUS_EXPIRED\x10\a*\xab\x01\n" +
+	"\x16PAYMENT_STATUS_EXPIRED\x10\a\x12\x1a\n" +
+	"\x16PAYMENT_STATUS_UNKNOWN\x10\b\x12#\n" +
+	"\x1fPAYMENT_STATUS_REQUIRES_CAPTURE\x10\t\x12%\n" +
+	"!PAYMENT_STATUS_PARTIALLY_CAPTURED\x10\n" +
+	"\x12\x1c\n" +
+	"\x18PAYMENT_STATUS_CANCELLED\x10\v\x12\x1a\n" +
+	"\x16PAYMENT_STATUS_CREATED\x10\f\x12\x1a\n" +
+	"\x16PAYMENT_STATUS_PENDING\x10\r\x12\x17\n" +
+	"\x13PAYMENT_STATUS_SENT\x10\x0e\x12\x17\n" +
+	"\x13PAYMENT_STATUS_PAID\x10\x0f\x12\x1b\n" +
+	"\x17PAYMENT_STATUS_RETURNED\x10\x10*\xdb\x01\n" +
 	"\vJournalKind\x12\x1c\n" +
 	"\x18JOURNAL_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11JOURNAL_KIND_HOLD\x10\x01\x12\x15\n" +
 	"\x11JOURNAL_KIND_POST\x10\x02\x12\x18\n" +
 	"\x14JOURNAL_KIND_RELEASE\x10\x03\x12\x1d\n" +
 	"\x19JOURNAL_KIND_COMPENSATION\x10\x04\x12\x17\n" +
-	"\x13JOURNAL_KIND_REFUND\x10\x05*C\n" +
+	"\x13JOURNAL_KIND_REFUND\x10\x05\x12\x17\n" +
+	"\x13JOURNAL_KIND_RETURN\x10\x06\x12\x15\n" +
+	"\x11JOURNAL_KIND_LATE\x10\a*C\n" +
 	"\x05Layer\x12\x15\n" +
 	"\x11LAYER_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fLAYER_POSTED\x10\x01\x12\x11\n" +

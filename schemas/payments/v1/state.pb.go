@@ -368,6 +368,7 @@ type PaymentRecord struct {
 	Pins                *Pins                  `protobuf:"bytes,30,opt,name=pins,proto3" json:"pins,omitempty"`
 	Instrument          string                 `protobuf:"bytes,31,opt,name=instrument,proto3" json:"instrument,omitempty"`
 	ExpiresAtUs         int64                  `protobuf:"varint,32,opt,name=expires_at_us,json=expiresAtUs,proto3" json:"expires_at_us,omitempty"` // when the record leaves
+	Rail                *RailState             `protobuf:"bytes,33,opt,name=rail,proto3" json:"rail,omitempty"`                                     // payments that a rail executes
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -626,6 +627,247 @@ func (x *PaymentRecord) GetExpiresAtUs() int64 {
 	return 0
 }
 
+func (x *PaymentRecord) GetRail() *RailState {
+	if x != nil {
+		return x.Rail
+	}
+	return nil
+}
+
+// RailState is what a payment's rail has granted and done so far. Amounts are in the payment's currency unless said.
+type RailState struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Capture          CaptureMethod          `protobuf:"varint,1,opt,name=capture,proto3,enum=caudal.payments.v1.CaptureMethod" json:"capture,omitempty"`
+	Brand            string                 `protobuf:"bytes,2,opt,name=brand,proto3" json:"brand,omitempty"`
+	Installments     uint32                 `protobuf:"varint,3,opt,name=installments,proto3" json:"installments,omitempty"`
+	Connector        string                 `protobuf:"bytes,4,opt,name=connector,proto3" json:"connector,omitempty"` // who authorised
+	Reference        string                 `protobuf:"bytes,5,opt,name=reference,proto3" json:"reference,omitempty"` // its own id
+	AuthorizedMinor  int64                  `protobuf:"varint,6,opt,name=authorized_minor,json=authorizedMinor,proto3" json:"authorized_minor,omitempty"`
+	CapturedMinor    int64                  `protobuf:"varint,7,opt,name=captured_minor,json=capturedMinor,proto3" json:"captured_minor,omitempty"`
+	CapturingMinor   int64                  `protobuf:"varint,8,opt,name=capturing_minor,json=capturingMinor,proto3" json:"capturing_minor,omitempty"` // ordered, not answered
+	RefundingMinor   int64                  `protobuf:"varint,9,opt,name=refunding_minor,json=refundingMinor,proto3" json:"refunding_minor,omitempty"` // ordered, not answered
+	HoldMinor        int64                  `protobuf:"varint,10,opt,name=hold_minor,json=holdMinor,proto3" json:"hold_minor,omitempty"`               // what still stands in the pending layer, in the account's currency
+	FeeTerms         *FeeTerms              `protobuf:"bytes,11,opt,name=fee_terms,json=feeTerms,proto3" json:"fee_terms,omitempty"`
+	FeeReturnedMinor int64                  `protobuf:"varint,12,opt,name=fee_returned_minor,json=feeReturnedMinor,proto3" json:"fee_returned_minor,omitempty"` // ordered returns included
+	OperationOpen    bool                   `protobuf:"varint,13,opt,name=operation_open,json=operationOpen,proto3" json:"operation_open,omitempty"`            // a void or an increment waits for its answer
+	Late             bool                   `protobuf:"varint,14,opt,name=late,proto3" json:"late,omitempty"`                                                   // what the rail did too late is in suspense
+	Final            bool                   `protobuf:"varint,15,opt,name=final,proto3" json:"final,omitempty"`                                                 // captures: what is left after it is given up
+	FeeRefundMinor   int64                  `protobuf:"varint,16,opt,name=fee_refund_minor,json=feeRefundMinor,proto3" json:"fee_refund_minor,omitempty"`       // refunds: the part of the fee it gives back
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *RailState) Reset() {
+	*x = RailState{}
+	mi := &file_schemas_payments_v1_state_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RailState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RailState) ProtoMessage() {}
+
+func (x *RailState) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_payments_v1_state_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RailState.ProtoReflect.Descriptor instead.
+func (*RailState) Descriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_state_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RailState) GetCapture() CaptureMethod {
+	if x != nil {
+		return x.Capture
+	}
+	return CaptureMethod_CAPTURE_METHOD_UNSPECIFIED
+}
+
+func (x *RailState) GetBrand() string {
+	if x != nil {
+		return x.Brand
+	}
+	return ""
+}
+
+func (x *RailState) GetInstallments() uint32 {
+	if x != nil {
+		return x.Installments
+	}
+	return 0
+}
+
+func (x *RailState) GetConnector() string {
+	if x != nil {
+		return x.Connector
+	}
+	return ""
+}
+
+func (x *RailState) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *RailState) GetAuthorizedMinor() int64 {
+	if x != nil {
+		return x.AuthorizedMinor
+	}
+	return 0
+}
+
+func (x *RailState) GetCapturedMinor() int64 {
+	if x != nil {
+		return x.CapturedMinor
+	}
+	return 0
+}
+
+func (x *RailState) GetCapturingMinor() int64 {
+	if x != nil {
+		return x.CapturingMinor
+	}
+	return 0
+}
+
+func (x *RailState) GetRefundingMinor() int64 {
+	if x != nil {
+		return x.RefundingMinor
+	}
+	return 0
+}
+
+func (x *RailState) GetHoldMinor() int64 {
+	if x != nil {
+		return x.HoldMinor
+	}
+	return 0
+}
+
+func (x *RailState) GetFeeTerms() *FeeTerms {
+	if x != nil {
+		return x.FeeTerms
+	}
+	return nil
+}
+
+func (x *RailState) GetFeeReturnedMinor() int64 {
+	if x != nil {
+		return x.FeeReturnedMinor
+	}
+	return 0
+}
+
+func (x *RailState) GetOperationOpen() bool {
+	if x != nil {
+		return x.OperationOpen
+	}
+	return false
+}
+
+func (x *RailState) GetLate() bool {
+	if x != nil {
+		return x.Late
+	}
+	return false
+}
+
+func (x *RailState) GetFinal() bool {
+	if x != nil {
+		return x.Final
+	}
+	return false
+}
+
+func (x *RailState) GetFeeRefundMinor() int64 {
+	if x != nil {
+		return x.FeeRefundMinor
+	}
+	return 0
+}
+
+// FeeTerms are the row of the fee schedule that the payment was decided with.
+type FeeTerms struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RatePpm       int64                  `protobuf:"varint,1,opt,name=rate_ppm,json=ratePpm,proto3" json:"rate_ppm,omitempty"`
+	FixedMinor    int64                  `protobuf:"varint,2,opt,name=fixed_minor,json=fixedMinor,proto3" json:"fixed_minor,omitempty"`
+	MinMinor      int64                  `protobuf:"varint,3,opt,name=min_minor,json=minMinor,proto3" json:"min_minor,omitempty"`
+	MaxMinor      int64                  `protobuf:"varint,4,opt,name=max_minor,json=maxMinor,proto3" json:"max_minor,omitempty"` // 0: none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FeeTerms) Reset() {
+	*x = FeeTerms{}
+	mi := &file_schemas_payments_v1_state_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FeeTerms) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FeeTerms) ProtoMessage() {}
+
+func (x *FeeTerms) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_payments_v1_state_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FeeTerms.ProtoReflect.Descriptor instead.
+func (*FeeTerms) Descriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_state_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *FeeTerms) GetRatePpm() int64 {
+	if x != nil {
+		return x.RatePpm
+	}
+	return 0
+}
+
+func (x *FeeTerms) GetFixedMinor() int64 {
+	if x != nil {
+		return x.FixedMinor
+	}
+	return 0
+}
+
+func (x *FeeTerms) GetMinMinor() int64 {
+	if x != nil {
+		return x.MinMinor
+	}
+	return 0
+}
+
+func (x *FeeTerms) GetMaxMinor() int64 {
+	if x != nil {
+		return x.MaxMinor
+	}
+	return 0
+}
+
 // CommandRecord remembers a command that is not a payment (approve, set KYC level), so that a repeat gets the first answer.
 type CommandRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -643,7 +885,7 @@ type CommandRecord struct {
 
 func (x *CommandRecord) Reset() {
 	*x = CommandRecord{}
-	mi := &file_schemas_payments_v1_state_proto_msgTypes[4]
+	mi := &file_schemas_payments_v1_state_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -655,7 +897,7 @@ func (x *CommandRecord) String() string {
 func (*CommandRecord) ProtoMessage() {}
 
 func (x *CommandRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_payments_v1_state_proto_msgTypes[4]
+	mi := &file_schemas_payments_v1_state_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -668,7 +910,7 @@ func (x *CommandRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandRecord.ProtoReflect.Descriptor instead.
 func (*CommandRecord) Descriptor() ([]byte, []int) {
-	return file_schemas_payments_v1_state_proto_rawDescGZIP(), []int{4}
+	return file_schemas_payments_v1_state_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CommandRecord) GetVersion() uint32 {
@@ -739,7 +981,7 @@ type LegRecord struct {
 
 func (x *LegRecord) Reset() {
 	*x = LegRecord{}
-	mi := &file_schemas_payments_v1_state_proto_msgTypes[5]
+	mi := &file_schemas_payments_v1_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -751,7 +993,7 @@ func (x *LegRecord) String() string {
 func (*LegRecord) ProtoMessage() {}
 
 func (x *LegRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_payments_v1_state_proto_msgTypes[5]
+	mi := &file_schemas_payments_v1_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -764,7 +1006,7 @@ func (x *LegRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LegRecord.ProtoReflect.Descriptor instead.
 func (*LegRecord) Descriptor() ([]byte, []int) {
-	return file_schemas_payments_v1_state_proto_rawDescGZIP(), []int{5}
+	return file_schemas_payments_v1_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LegRecord) GetVersion() uint32 {
@@ -826,7 +1068,7 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"day_counts\x18\x06 \x03(\rB\x02\x10\x01R\tdayCounts\x12#\n" +
 	"\rhistory_count\x18\a \x01(\rR\fhistoryCount\x12*\n" +
 	"\x11history_sum_minor\x18\b \x01(\x03R\x0fhistorySumMinor\x12*\n" +
-	"\x11history_max_minor\x18\t \x01(\x03R\x0fhistoryMaxMinor\"\xaf\n" +
+	"\x11history_max_minor\x18\t \x01(\x03R\x0fhistoryMaxMinor\"\xe2\n" +
 	"\n" +
 	"\rPaymentRecord\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x123\n" +
@@ -867,7 +1109,33 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"\n" +
 	"instrument\x18\x1f \x01(\tR\n" +
 	"instrument\x12\"\n" +
-	"\rexpires_at_us\x18  \x01(\x03R\vexpiresAtUs\"\xe6\x02\n" +
+	"\rexpires_at_us\x18  \x01(\x03R\vexpiresAtUs\x121\n" +
+	"\x04rail\x18! \x01(\v2\x1d.caudal.payments.v1.RailStateR\x04rail\"\xe5\x04\n" +
+	"\tRailState\x12;\n" +
+	"\acapture\x18\x01 \x01(\x0e2!.caudal.payments.v1.CaptureMethodR\acapture\x12\x14\n" +
+	"\x05brand\x18\x02 \x01(\tR\x05brand\x12\"\n" +
+	"\finstallments\x18\x03 \x01(\rR\finstallments\x12\x1c\n" +
+	"\tconnector\x18\x04 \x01(\tR\tconnector\x12\x1c\n" +
+	"\treference\x18\x05 \x01(\tR\treference\x12)\n" +
+	"\x10authorized_minor\x18\x06 \x01(\x03R\x0fauthorizedMinor\x12%\n" +
+	"\x0ecaptured_minor\x18\a \x01(\x03R\rcapturedMinor\x12'\n" +
+	"\x0fcapturing_minor\x18\b \x01(\x03R\x0ecapturingMinor\x12'\n" +
+	"\x0frefunding_minor\x18\t \x01(\x03R\x0erefundingMinor\x12\x1d\n" +
+	"\n" +
+	"hold_minor\x18\n" +
+	" \x01(\x03R\tholdMinor\x129\n" +
+	"\tfee_terms\x18\v \x01(\v2\x1c.caudal.payments.v1.FeeTermsR\bfeeTerms\x12,\n" +
+	"\x12fee_returned_minor\x18\f \x01(\x03R\x10feeReturnedMinor\x12%\n" +
+	"\x0eoperation_open\x18\r \x01(\bR\roperationOpen\x12\x12\n" +
+	"\x04late\x18\x0e \x01(\bR\x04late\x12\x14\n" +
+	"\x05final\x18\x0f \x01(\bR\x05final\x12(\n" +
+	"\x10fee_refund_minor\x18\x10 \x01(\x03R\x0efeeRefundMinor\"\x80\x01\n" +
+	"\bFeeTerms\x12\x19\n" +
+	"\brate_ppm\x18\x01 \x01(\x03R\aratePpm\x12\x1f\n" +
+	"\vfixed_minor\x18\x02 \x01(\x03R\n" +
+	"fixedMinor\x12\x1b\n" +
+	"\tmin_minor\x18\x03 \x01(\x03R\bminMinor\x12\x1b\n" +
+	"\tmax_minor\x18\x04 \x01(\x03R\bmaxMinor\"\xe6\x02\n" +
 	"\rCommandRecord\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1b\n" +
 	"\tbody_hash\x18\x02 \x01(\fR\bbodyHash\x12@\n" +
@@ -895,43 +1163,49 @@ func file_schemas_payments_v1_state_proto_rawDescGZIP() []byte {
 	return file_schemas_payments_v1_state_proto_rawDescData
 }
 
-var file_schemas_payments_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_schemas_payments_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_schemas_payments_v1_state_proto_goTypes = []any{
 	(*AccountCell)(nil),   // 0: caudal.payments.v1.AccountCell
 	(*LimitWindows)(nil),  // 1: caudal.payments.v1.LimitWindows
 	(*FraudFeatures)(nil), // 2: caudal.payments.v1.FraudFeatures
 	(*PaymentRecord)(nil), // 3: caudal.payments.v1.PaymentRecord
-	(*CommandRecord)(nil), // 4: caudal.payments.v1.CommandRecord
-	(*LegRecord)(nil),     // 5: caudal.payments.v1.LegRecord
-	(*AccountState)(nil),  // 6: caudal.payments.v1.AccountState
-	(*Balance)(nil),       // 7: caudal.payments.v1.Balance
-	(CommandKind)(0),      // 8: caudal.payments.v1.CommandKind
-	(PaymentStatus)(0),    // 9: caudal.payments.v1.PaymentStatus
-	(Outcome)(0),          // 10: caudal.payments.v1.Outcome
-	(Reason)(0),           // 11: caudal.payments.v1.Reason
-	(*Fx)(nil),            // 12: caudal.payments.v1.Fx
-	(*Pins)(nil),          // 13: caudal.payments.v1.Pins
+	(*RailState)(nil),     // 4: caudal.payments.v1.RailState
+	(*FeeTerms)(nil),      // 5: caudal.payments.v1.FeeTerms
+	(*CommandRecord)(nil), // 6: caudal.payments.v1.CommandRecord
+	(*LegRecord)(nil),     // 7: caudal.payments.v1.LegRecord
+	(*AccountState)(nil),  // 8: caudal.payments.v1.AccountState
+	(*Balance)(nil),       // 9: caudal.payments.v1.Balance
+	(CommandKind)(0),      // 10: caudal.payments.v1.CommandKind
+	(PaymentStatus)(0),    // 11: caudal.payments.v1.PaymentStatus
+	(Outcome)(0),          // 12: caudal.payments.v1.Outcome
+	(Reason)(0),           // 13: caudal.payments.v1.Reason
+	(*Fx)(nil),            // 14: caudal.payments.v1.Fx
+	(*Pins)(nil),          // 15: caudal.payments.v1.Pins
+	(CaptureMethod)(0),    // 16: caudal.payments.v1.CaptureMethod
 }
 var file_schemas_payments_v1_state_proto_depIdxs = []int32{
-	6,  // 0: caudal.payments.v1.AccountCell.state:type_name -> caudal.payments.v1.AccountState
-	7,  // 1: caudal.payments.v1.AccountCell.balances:type_name -> caudal.payments.v1.Balance
+	8,  // 0: caudal.payments.v1.AccountCell.state:type_name -> caudal.payments.v1.AccountState
+	9,  // 1: caudal.payments.v1.AccountCell.balances:type_name -> caudal.payments.v1.Balance
 	1,  // 2: caudal.payments.v1.AccountCell.limits:type_name -> caudal.payments.v1.LimitWindows
 	2,  // 3: caudal.payments.v1.AccountCell.fraud:type_name -> caudal.payments.v1.FraudFeatures
-	8,  // 4: caudal.payments.v1.PaymentRecord.kind:type_name -> caudal.payments.v1.CommandKind
-	9,  // 5: caudal.payments.v1.PaymentRecord.status:type_name -> caudal.payments.v1.PaymentStatus
-	10, // 6: caudal.payments.v1.PaymentRecord.first_outcome:type_name -> caudal.payments.v1.Outcome
-	9,  // 7: caudal.payments.v1.PaymentRecord.first_status:type_name -> caudal.payments.v1.PaymentStatus
-	11, // 8: caudal.payments.v1.PaymentRecord.first_reasons:type_name -> caudal.payments.v1.Reason
-	12, // 9: caudal.payments.v1.PaymentRecord.fx:type_name -> caudal.payments.v1.Fx
-	13, // 10: caudal.payments.v1.PaymentRecord.pins:type_name -> caudal.payments.v1.Pins
-	10, // 11: caudal.payments.v1.CommandRecord.first_outcome:type_name -> caudal.payments.v1.Outcome
-	11, // 12: caudal.payments.v1.CommandRecord.first_reasons:type_name -> caudal.payments.v1.Reason
-	9,  // 13: caudal.payments.v1.CommandRecord.status:type_name -> caudal.payments.v1.PaymentStatus
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	10, // 4: caudal.payments.v1.PaymentRecord.kind:type_name -> caudal.payments.v1.CommandKind
+	11, // 5: caudal.payments.v1.PaymentRecord.status:type_name -> caudal.payments.v1.PaymentStatus
+	12, // 6: caudal.payments.v1.PaymentRecord.first_outcome:type_name -> caudal.payments.v1.Outcome
+	11, // 7: caudal.payments.v1.PaymentRecord.first_status:type_name -> caudal.payments.v1.PaymentStatus
+	13, // 8: caudal.payments.v1.PaymentRecord.first_reasons:type_name -> caudal.payments.v1.Reason
+	14, // 9: caudal.payments.v1.PaymentRecord.fx:type_name -> caudal.payments.v1.Fx
+	15, // 10: caudal.payments.v1.PaymentRecord.pins:type_name -> caudal.payments.v1.Pins
+	4,  // 11: caudal.payments.v1.PaymentRecord.rail:type_name -> caudal.payments.v1.RailState
+	16, // 12: caudal.payments.v1.RailState.capture:type_name -> caudal.payments.v1.CaptureMethod
+	5,  // 13: caudal.payments.v1.RailState.fee_terms:type_name -> caudal.payments.v1.FeeTerms
+	12, // 14: caudal.payments.v1.CommandRecord.first_outcome:type_name -> caudal.payments.v1.Outcome
+	13, // 15: caudal.payments.v1.CommandRecord.first_reasons:type_name -> caudal.payments.v1.Reason
+	11, // 16: caudal.payments.v1.CommandRecord.status:type_name -> caudal.payments.v1.PaymentStatus
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_schemas_payments_v1_state_proto_init() }
@@ -947,7 +1221,7 @@ func file_schemas_payments_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_schemas_payments_v1_state_proto_rawDesc), len(file_schemas_payments_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

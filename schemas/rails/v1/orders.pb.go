@@ -28,9 +28,13 @@ type OrderKind int32
 
 const (
 	OrderKind_ORDER_KIND_UNSPECIFIED OrderKind = 0
-	OrderKind_ORDER_KIND_COLLECT     OrderKind = 1 // bring money in
+	OrderKind_ORDER_KIND_COLLECT     OrderKind = 1 // bring money in: authorise and capture at once
 	OrderKind_ORDER_KIND_SEND        OrderKind = 2 // send money out
 	OrderKind_ORDER_KIND_RETURN      OrderKind = 3 // give money back
+	OrderKind_ORDER_KIND_AUTHORIZE   OrderKind = 4
+	OrderKind_ORDER_KIND_CAPTURE     OrderKind = 5
+	OrderKind_ORDER_KIND_VOID        OrderKind = 6 // give up what is authorised and not captured
+	OrderKind_ORDER_KIND_INCREMENT   OrderKind = 7 // authorise so much more
 )
 
 // Enum value maps for OrderKind.
@@ -40,12 +44,20 @@ var (
 		1: "ORDER_KIND_COLLECT",
 		2: "ORDER_KIND_SEND",
 		3: "ORDER_KIND_RETURN",
+		4: "ORDER_KIND_AUTHORIZE",
+		5: "ORDER_KIND_CAPTURE",
+		6: "ORDER_KIND_VOID",
+		7: "ORDER_KIND_INCREMENT",
 	}
 	OrderKind_value = map[string]int32{
 		"ORDER_KIND_UNSPECIFIED": 0,
 		"ORDER_KIND_COLLECT":     1,
 		"ORDER_KIND_SEND":        2,
 		"ORDER_KIND_RETURN":      3,
+		"ORDER_KIND_AUTHORIZE":   4,
+		"ORDER_KIND_CAPTURE":     5,
+		"ORDER_KIND_VOID":        6,
+		"ORDER_KIND_INCREMENT":   7,
 	}
 )
 
@@ -86,12 +98,18 @@ type Order struct {
 	Tenant        string                 `protobuf:"bytes,5,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	Merchant      string                 `protobuf:"bytes,6,opt,name=merchant,proto3" json:"merchant,omitempty"`
 	Account       string                 `protobuf:"bytes,7,opt,name=account,proto3" json:"account,omitempty"`
-	PaymentId     string                 `protobuf:"bytes,8,opt,name=payment_id,json=paymentId,proto3" json:"payment_id,omitempty"`
+	PaymentId     string                 `protobuf:"bytes,8,opt,name=payment_id,json=paymentId,proto3" json:"payment_id,omitempty"` // the payment concerned; the answer names it
 	AmountMinor   int64                  `protobuf:"varint,9,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"`
 	Currency      string                 `protobuf:"bytes,10,opt,name=currency,proto3" json:"currency,omitempty"`
 	Instrument    string                 `protobuf:"bytes,11,opt,name=instrument,proto3" json:"instrument,omitempty"`
 	Sealed        *v1.Sealed             `protobuf:"bytes,12,opt,name=sealed,proto3" json:"sealed,omitempty"`
 	DeadlineUs    int64                  `protobuf:"varint,13,opt,name=deadline_us,json=deadlineUs,proto3" json:"deadline_us,omitempty"`
+	Connector     string                 `protobuf:"bytes,14,opt,name=connector,proto3" json:"connector,omitempty"`                           // who has authorised it: CAPTURE, VOID, INCREMENT, RETURN
+	Reference     string                 `protobuf:"bytes,15,opt,name=reference,proto3" json:"reference,omitempty"`                           // and its own id of that
+	Brand         string                 `protobuf:"bytes,16,opt,name=brand,proto3" json:"brand,omitempty"`                                   // COLLECT, AUTHORIZE
+	Installments  uint32                 `protobuf:"varint,17,opt,name=installments,proto3" json:"installments,omitempty"`                    // COLLECT, AUTHORIZE
+	Final         bool                   `protobuf:"varint,18,opt,name=final,proto3" json:"final,omitempty"`                                  // CAPTURE: what is left after it is given up
+	OrderedAtUs   int64                  `protobuf:"varint,19,opt,name=ordered_at_us,json=orderedAtUs,proto3" json:"ordered_at_us,omitempty"` // accepted_at of the decision that orders it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -217,11 +235,53 @@ func (x *Order) GetDeadlineUs() int64 {
 	return 0
 }
 
+func (x *Order) GetConnector() string {
+	if x != nil {
+		return x.Connector
+	}
+	return ""
+}
+
+func (x *Order) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *Order) GetBrand() string {
+	if x != nil {
+		return x.Brand
+	}
+	return ""
+}
+
+func (x *Order) GetInstallments() uint32 {
+	if x != nil {
+		return x.Installments
+	}
+	return 0
+}
+
+func (x *Order) GetFinal() bool {
+	if x != nil {
+		return x.Final
+	}
+	return false
+}
+
+func (x *Order) GetOrderedAtUs() int64 {
+	if x != nil {
+		return x.OrderedAtUs
+	}
+	return 0
+}
+
 var File_schemas_rails_v1_orders_proto protoreflect.FileDescriptor
 
 const file_schemas_rails_v1_orders_proto_rawDesc = "" +
 	"\n" +
-	"\x1dschemas/rails/v1/orders.proto\x12\x0fcaudal.rails.v1\x1a\"schemas/payments/v1/commands.proto\"\xa5\x03\n" +
+	"\x1dschemas/rails/v1/orders.proto\x12\x0fcaudal.rails.v1\x1a\"schemas/payments/v1/commands.proto\"\xd5\x04\n" +
 	"\x05Order\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x19\n" +
 	"\border_id\x18\x02 \x01(\tR\aorderId\x12.\n" +
@@ -240,12 +300,22 @@ const file_schemas_rails_v1_orders_proto_rawDesc = "" +
 	"instrument\x122\n" +
 	"\x06sealed\x18\f \x01(\v2\x1a.caudal.payments.v1.SealedR\x06sealed\x12\x1f\n" +
 	"\vdeadline_us\x18\r \x01(\x03R\n" +
-	"deadlineUs*k\n" +
+	"deadlineUs\x12\x1c\n" +
+	"\tconnector\x18\x0e \x01(\tR\tconnector\x12\x1c\n" +
+	"\treference\x18\x0f \x01(\tR\treference\x12\x14\n" +
+	"\x05brand\x18\x10 \x01(\tR\x05brand\x12\"\n" +
+	"\finstallments\x18\x11 \x01(\rR\finstallments\x12\x14\n" +
+	"\x05final\x18\x12 \x01(\bR\x05final\x12\"\n" +
+	"\rordered_at_us\x18\x13 \x01(\x03R\vorderedAtUs*\xcc\x01\n" +
 	"\tOrderKind\x12\x1a\n" +
 	"\x16ORDER_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12ORDER_KIND_COLLECT\x10\x01\x12\x13\n" +
 	"\x0fORDER_KIND_SEND\x10\x02\x12\x15\n" +
-	"\x11ORDER_KIND_RETURN\x10\x03B6Z4github.com/caudalpay/caudal/schemas/rails/v1;railsv1b\x06proto3"
+	"\x11ORDER_KIND_RETURN\x10\x03\x12\x18\n" +
+	"\x14ORDER_KIND_AUTHORIZE\x10\x04\x12\x16\n" +
+	"\x12ORDER_KIND_CAPTURE\x10\x05\x12\x13\n" +
+	"\x0fORDER_KIND_VOID\x10\x06\x12\x18\n" +
+	"\x14ORDER_KIND_INCREMENT\x10\aB6Z4github.com/caudalpay/caudal/schemas/rails/v1;railsv1b\x06proto3"
 
 var (
 	file_schemas_rails_v1_orders_proto_rawDescOnce sync.Once

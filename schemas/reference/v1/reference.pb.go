@@ -73,6 +73,106 @@ func (FraudMode) EnumDescriptor() ([]byte, []int) {
 	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{0}
 }
 
+// RefundFee says what happens to the fee of a pay-in that is given back.
+type RefundFee int32
+
+const (
+	RefundFee_REFUND_FEE_UNSPECIFIED RefundFee = 0 // kept
+	RefundFee_REFUND_FEE_KEPT        RefundFee = 1
+	RefundFee_REFUND_FEE_RETURNED    RefundFee = 2 // in proportion to what is given back
+)
+
+// Enum value maps for RefundFee.
+var (
+	RefundFee_name = map[int32]string{
+		0: "REFUND_FEE_UNSPECIFIED",
+		1: "REFUND_FEE_KEPT",
+		2: "REFUND_FEE_RETURNED",
+	}
+	RefundFee_value = map[string]int32{
+		"REFUND_FEE_UNSPECIFIED": 0,
+		"REFUND_FEE_KEPT":        1,
+		"REFUND_FEE_RETURNED":    2,
+	}
+)
+
+func (x RefundFee) Enum() *RefundFee {
+	p := new(RefundFee)
+	*p = x
+	return p
+}
+
+func (x RefundFee) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RefundFee) Descriptor() protoreflect.EnumDescriptor {
+	return file_schemas_reference_v1_reference_proto_enumTypes[1].Descriptor()
+}
+
+func (RefundFee) Type() protoreflect.EnumType {
+	return &file_schemas_reference_v1_reference_proto_enumTypes[1]
+}
+
+func (x RefundFee) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RefundFee.Descriptor instead.
+func (RefundFee) EnumDescriptor() ([]byte, []int) {
+	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{1}
+}
+
+// RefundRate says at which rate a converted pay-in is given back.
+type RefundRate int32
+
+const (
+	RefundRate_REFUND_RATE_UNSPECIFIED RefundRate = 0 // original
+	RefundRate_REFUND_RATE_ORIGINAL    RefundRate = 1
+	RefundRate_REFUND_RATE_CURRENT     RefundRate = 2 // of the sheet pinned by the refund
+)
+
+// Enum value maps for RefundRate.
+var (
+	RefundRate_name = map[int32]string{
+		0: "REFUND_RATE_UNSPECIFIED",
+		1: "REFUND_RATE_ORIGINAL",
+		2: "REFUND_RATE_CURRENT",
+	}
+	RefundRate_value = map[string]int32{
+		"REFUND_RATE_UNSPECIFIED": 0,
+		"REFUND_RATE_ORIGINAL":    1,
+		"REFUND_RATE_CURRENT":     2,
+	}
+)
+
+func (x RefundRate) Enum() *RefundRate {
+	p := new(RefundRate)
+	*p = x
+	return p
+}
+
+func (x RefundRate) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RefundRate) Descriptor() protoreflect.EnumDescriptor {
+	return file_schemas_reference_v1_reference_proto_enumTypes[2].Descriptor()
+}
+
+func (RefundRate) Type() protoreflect.EnumType {
+	return &file_schemas_reference_v1_reference_proto_enumTypes[2]
+}
+
+func (x RefundRate) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RefundRate.Descriptor instead.
+func (RefundRate) EnumDescriptor() ([]byte, []int) {
+	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{2}
+}
+
 type RuleKind int32
 
 const (
@@ -118,11 +218,11 @@ func (x RuleKind) String() string {
 }
 
 func (RuleKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_schemas_reference_v1_reference_proto_enumTypes[1].Descriptor()
+	return file_schemas_reference_v1_reference_proto_enumTypes[3].Descriptor()
 }
 
 func (RuleKind) Type() protoreflect.EnumType {
-	return &file_schemas_reference_v1_reference_proto_enumTypes[1]
+	return &file_schemas_reference_v1_reference_proto_enumTypes[3]
 }
 
 func (x RuleKind) Number() protoreflect.EnumNumber {
@@ -131,7 +231,7 @@ func (x RuleKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RuleKind.Descriptor instead.
 func (RuleKind) EnumDescriptor() ([]byte, []int) {
-	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{1}
+	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{3}
 }
 
 // RateSheet holds direct rates between major units; a pair that is not listed has no rate.
@@ -457,6 +557,8 @@ type Policy struct {
 	UtcOffsets     []*UtcOffset           `protobuf:"bytes,13,rep,name=utc_offsets,json=utcOffsets,proto3" json:"utc_offsets,omitempty"` // the tenant's day, ascending by from_us; empty: UTC
 	ReviewTimeoutS int64                  `protobuf:"varint,14,opt,name=review_timeout_s,json=reviewTimeoutS,proto3" json:"review_timeout_s,omitempty"`
 	RetentionDays  int32                  `protobuf:"varint,15,opt,name=retention_days,json=retentionDays,proto3" json:"retention_days,omitempty"` // of payment records after creation
+	Card           *CardPolicy            `protobuf:"bytes,16,opt,name=card,proto3" json:"card,omitempty"`                                         // absent: pay-ins by card are refused as method_unavailable
+	Bank           *BankPolicy            `protobuf:"bytes,17,opt,name=bank,proto3" json:"bank,omitempty"`                                         // absent: payouts by bank are refused as method_unavailable
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -596,6 +698,132 @@ func (x *Policy) GetRetentionDays() int32 {
 	return 0
 }
 
+func (x *Policy) GetCard() *CardPolicy {
+	if x != nil {
+		return x.Card
+	}
+	return nil
+}
+
+func (x *Policy) GetBank() *BankPolicy {
+	if x != nil {
+		return x.Bank
+	}
+	return nil
+}
+
+type CardPolicy struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	AuthorizationTtlS int64                  `protobuf:"varint,1,opt,name=authorization_ttl_s,json=authorizationTtlS,proto3" json:"authorization_ttl_s,omitempty"` // 0: what is authorised never expires here
+	OverCaptureBp     int32                  `protobuf:"varint,2,opt,name=over_capture_bp,json=overCaptureBp,proto3" json:"over_capture_bp,omitempty"`             // how far all captures together may go above what is authorised
+	RefundFee         RefundFee              `protobuf:"varint,3,opt,name=refund_fee,json=refundFee,proto3,enum=caudal.reference.v1.RefundFee" json:"refund_fee,omitempty"`
+	RefundRate        RefundRate             `protobuf:"varint,4,opt,name=refund_rate,json=refundRate,proto3,enum=caudal.reference.v1.RefundRate" json:"refund_rate,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *CardPolicy) Reset() {
+	*x = CardPolicy{}
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CardPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CardPolicy) ProtoMessage() {}
+
+func (x *CardPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CardPolicy.ProtoReflect.Descriptor instead.
+func (*CardPolicy) Descriptor() ([]byte, []int) {
+	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CardPolicy) GetAuthorizationTtlS() int64 {
+	if x != nil {
+		return x.AuthorizationTtlS
+	}
+	return 0
+}
+
+func (x *CardPolicy) GetOverCaptureBp() int32 {
+	if x != nil {
+		return x.OverCaptureBp
+	}
+	return 0
+}
+
+func (x *CardPolicy) GetRefundFee() RefundFee {
+	if x != nil {
+		return x.RefundFee
+	}
+	return RefundFee_REFUND_FEE_UNSPECIFIED
+}
+
+func (x *CardPolicy) GetRefundRate() RefundRate {
+	if x != nil {
+		return x.RefundRate
+	}
+	return RefundRate_REFUND_RATE_UNSPECIFIED
+}
+
+type BankPolicy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ReturnFee     RefundFee              `protobuf:"varint,1,opt,name=return_fee,json=returnFee,proto3,enum=caudal.reference.v1.RefundFee" json:"return_fee,omitempty"` // of a payout that comes back
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BankPolicy) Reset() {
+	*x = BankPolicy{}
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BankPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BankPolicy) ProtoMessage() {}
+
+func (x *BankPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BankPolicy.ProtoReflect.Descriptor instead.
+func (*BankPolicy) Descriptor() ([]byte, []int) {
+	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *BankPolicy) GetReturnFee() RefundFee {
+	if x != nil {
+		return x.ReturnFee
+	}
+	return RefundFee_REFUND_FEE_UNSPECIFIED
+}
+
 type KycLimit struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Level         uint32                 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
@@ -607,7 +835,7 @@ type KycLimit struct {
 
 func (x *KycLimit) Reset() {
 	*x = KycLimit{}
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[5]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -619,7 +847,7 @@ func (x *KycLimit) String() string {
 func (*KycLimit) ProtoMessage() {}
 
 func (x *KycLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[5]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -632,7 +860,7 @@ func (x *KycLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KycLimit.ProtoReflect.Descriptor instead.
 func (*KycLimit) Descriptor() ([]byte, []int) {
-	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{5}
+	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *KycLimit) GetLevel() uint32 {
@@ -666,7 +894,7 @@ type UtcOffset struct {
 
 func (x *UtcOffset) Reset() {
 	*x = UtcOffset{}
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[6]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -678,7 +906,7 @@ func (x *UtcOffset) String() string {
 func (*UtcOffset) ProtoMessage() {}
 
 func (x *UtcOffset) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[6]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -691,7 +919,7 @@ func (x *UtcOffset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UtcOffset.ProtoReflect.Descriptor instead.
 func (*UtcOffset) Descriptor() ([]byte, []int) {
-	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{6}
+	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UtcOffset) GetFromUs() int64 {
@@ -719,7 +947,7 @@ type RuleSet struct {
 
 func (x *RuleSet) Reset() {
 	*x = RuleSet{}
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[7]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -731,7 +959,7 @@ func (x *RuleSet) String() string {
 func (*RuleSet) ProtoMessage() {}
 
 func (x *RuleSet) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[7]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -744,7 +972,7 @@ func (x *RuleSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleSet.ProtoReflect.Descriptor instead.
 func (*RuleSet) Descriptor() ([]byte, []int) {
-	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{7}
+	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RuleSet) GetId() string {
@@ -785,7 +1013,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[8]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -797,7 +1025,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[8]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -810,7 +1038,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{8}
+	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Rule) GetId() string {
@@ -888,7 +1116,7 @@ type Blocklist struct {
 
 func (x *Blocklist) Reset() {
 	*x = Blocklist{}
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[9]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -900,7 +1128,7 @@ func (x *Blocklist) String() string {
 func (*Blocklist) ProtoMessage() {}
 
 func (x *Blocklist) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[9]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -913,7 +1141,7 @@ func (x *Blocklist) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Blocklist.ProtoReflect.Descriptor instead.
 func (*Blocklist) Descriptor() ([]byte, []int) {
-	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{9}
+	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Blocklist) GetId() string {
@@ -973,7 +1201,7 @@ const file_schemas_reference_v1_reference_proto_rawDesc = "" +
 	"fixedMinor\x12\x19\n" +
 	"\brate_ppm\x18\x05 \x01(\x05R\aratePpm\x12\x1b\n" +
 	"\tmin_minor\x18\x06 \x01(\x03R\bminMinor\x12\x1b\n" +
-	"\tmax_minor\x18\a \x01(\x03R\bmaxMinor\"\xb3\x04\n" +
+	"\tmax_minor\x18\a \x01(\x03R\bmaxMinor\"\x9d\x05\n" +
 	"\x06Policy\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x16\n" +
@@ -992,7 +1220,21 @@ const file_schemas_reference_v1_reference_proto_rawDesc = "" +
 	"\vutc_offsets\x18\r \x03(\v2\x1e.caudal.reference.v1.UtcOffsetR\n" +
 	"utcOffsets\x12(\n" +
 	"\x10review_timeout_s\x18\x0e \x01(\x03R\x0ereviewTimeoutS\x12%\n" +
-	"\x0eretention_days\x18\x0f \x01(\x05R\rretentionDays\"^\n" +
+	"\x0eretention_days\x18\x0f \x01(\x05R\rretentionDays\x123\n" +
+	"\x04card\x18\x10 \x01(\v2\x1f.caudal.reference.v1.CardPolicyR\x04card\x123\n" +
+	"\x04bank\x18\x11 \x01(\v2\x1f.caudal.reference.v1.BankPolicyR\x04bank\"\xe5\x01\n" +
+	"\n" +
+	"CardPolicy\x12.\n" +
+	"\x13authorization_ttl_s\x18\x01 \x01(\x03R\x11authorizationTtlS\x12&\n" +
+	"\x0fover_capture_bp\x18\x02 \x01(\x05R\roverCaptureBp\x12=\n" +
+	"\n" +
+	"refund_fee\x18\x03 \x01(\x0e2\x1e.caudal.reference.v1.RefundFeeR\trefundFee\x12@\n" +
+	"\vrefund_rate\x18\x04 \x01(\x0e2\x1f.caudal.reference.v1.RefundRateR\n" +
+	"refundRate\"K\n" +
+	"\n" +
+	"BankPolicy\x12=\n" +
+	"\n" +
+	"return_fee\x18\x01 \x01(\x0e2\x1e.caudal.reference.v1.RefundFeeR\treturnFee\"^\n" +
 	"\bKycLimit\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x12\x1b\n" +
 	"\tday_minor\x18\x02 \x01(\x03R\bdayMinor\x12\x1f\n" +
@@ -1025,7 +1267,16 @@ const file_schemas_reference_v1_reference_proto_rawDesc = "" +
 	"\tFraudMode\x12\x1a\n" +
 	"\x16FRAUD_MODE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12FRAUD_MODE_MONITOR\x10\x01\x12\x16\n" +
-	"\x12FRAUD_MODE_ENFORCE\x10\x02*\xd0\x01\n" +
+	"\x12FRAUD_MODE_ENFORCE\x10\x02*U\n" +
+	"\tRefundFee\x12\x1a\n" +
+	"\x16REFUND_FEE_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fREFUND_FEE_KEPT\x10\x01\x12\x17\n" +
+	"\x13REFUND_FEE_RETURNED\x10\x02*\\\n" +
+	"\n" +
+	"RefundRate\x12\x1b\n" +
+	"\x17REFUND_RATE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14REFUND_RATE_ORIGINAL\x10\x01\x12\x17\n" +
+	"\x13REFUND_RATE_CURRENT\x10\x02*\xd0\x01\n" +
 	"\bRuleKind\x12\x19\n" +
 	"\x15RULE_KIND_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19RULE_KIND_VELOCITY_MINUTE\x10\x01\x12\x1b\n" +
@@ -1047,37 +1298,46 @@ func file_schemas_reference_v1_reference_proto_rawDescGZIP() []byte {
 	return file_schemas_reference_v1_reference_proto_rawDescData
 }
 
-var file_schemas_reference_v1_reference_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_schemas_reference_v1_reference_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_schemas_reference_v1_reference_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_schemas_reference_v1_reference_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_schemas_reference_v1_reference_proto_goTypes = []any{
 	(FraudMode)(0),      // 0: caudal.reference.v1.FraudMode
-	(RuleKind)(0),       // 1: caudal.reference.v1.RuleKind
-	(*RateSheet)(nil),   // 2: caudal.reference.v1.RateSheet
-	(*Rate)(nil),        // 3: caudal.reference.v1.Rate
-	(*FeeSchedule)(nil), // 4: caudal.reference.v1.FeeSchedule
-	(*Fee)(nil),         // 5: caudal.reference.v1.Fee
-	(*Policy)(nil),      // 6: caudal.reference.v1.Policy
-	(*KycLimit)(nil),    // 7: caudal.reference.v1.KycLimit
-	(*UtcOffset)(nil),   // 8: caudal.reference.v1.UtcOffset
-	(*RuleSet)(nil),     // 9: caudal.reference.v1.RuleSet
-	(*Rule)(nil),        // 10: caudal.reference.v1.Rule
-	(*Blocklist)(nil),   // 11: caudal.reference.v1.Blocklist
-	(v1.CommandKind)(0), // 12: caudal.payments.v1.CommandKind
+	(RefundFee)(0),      // 1: caudal.reference.v1.RefundFee
+	(RefundRate)(0),     // 2: caudal.reference.v1.RefundRate
+	(RuleKind)(0),       // 3: caudal.reference.v1.RuleKind
+	(*RateSheet)(nil),   // 4: caudal.reference.v1.RateSheet
+	(*Rate)(nil),        // 5: caudal.reference.v1.Rate
+	(*FeeSchedule)(nil), // 6: caudal.reference.v1.FeeSchedule
+	(*Fee)(nil),         // 7: caudal.reference.v1.Fee
+	(*Policy)(nil),      // 8: caudal.reference.v1.Policy
+	(*CardPolicy)(nil),  // 9: caudal.reference.v1.CardPolicy
+	(*BankPolicy)(nil),  // 10: caudal.reference.v1.BankPolicy
+	(*KycLimit)(nil),    // 11: caudal.reference.v1.KycLimit
+	(*UtcOffset)(nil),   // 12: caudal.reference.v1.UtcOffset
+	(*RuleSet)(nil),     // 13: caudal.reference.v1.RuleSet
+	(*Rule)(nil),        // 14: caudal.reference.v1.Rule
+	(*Blocklist)(nil),   // 15: caudal.reference.v1.Blocklist
+	(v1.CommandKind)(0), // 16: caudal.payments.v1.CommandKind
 }
 var file_schemas_reference_v1_reference_proto_depIdxs = []int32{
-	3,  // 0: caudal.reference.v1.RateSheet.rates:type_name -> caudal.reference.v1.Rate
-	5,  // 1: caudal.reference.v1.FeeSchedule.fees:type_name -> caudal.reference.v1.Fee
-	12, // 2: caudal.reference.v1.Fee.kind:type_name -> caudal.payments.v1.CommandKind
-	7,  // 3: caudal.reference.v1.Policy.limits:type_name -> caudal.reference.v1.KycLimit
+	5,  // 0: caudal.reference.v1.RateSheet.rates:type_name -> caudal.reference.v1.Rate
+	7,  // 1: caudal.reference.v1.FeeSchedule.fees:type_name -> caudal.reference.v1.Fee
+	16, // 2: caudal.reference.v1.Fee.kind:type_name -> caudal.payments.v1.CommandKind
+	11, // 3: caudal.reference.v1.Policy.limits:type_name -> caudal.reference.v1.KycLimit
 	0,  // 4: caudal.reference.v1.Policy.fraud_mode:type_name -> caudal.reference.v1.FraudMode
-	8,  // 5: caudal.reference.v1.Policy.utc_offsets:type_name -> caudal.reference.v1.UtcOffset
-	10, // 6: caudal.reference.v1.RuleSet.rules:type_name -> caudal.reference.v1.Rule
-	1,  // 7: caudal.reference.v1.Rule.kind:type_name -> caudal.reference.v1.RuleKind
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	12, // 5: caudal.reference.v1.Policy.utc_offsets:type_name -> caudal.reference.v1.UtcOffset
+	9,  // 6: caudal.reference.v1.Policy.card:type_name -> caudal.reference.v1.CardPolicy
+	10, // 7: caudal.reference.v1.Policy.bank:type_name -> caudal.reference.v1.BankPolicy
+	1,  // 8: caudal.reference.v1.CardPolicy.refund_fee:type_name -> caudal.reference.v1.RefundFee
+	2,  // 9: caudal.reference.v1.CardPolicy.refund_rate:type_name -> caudal.reference.v1.RefundRate
+	1,  // 10: caudal.reference.v1.BankPolicy.return_fee:type_name -> caudal.reference.v1.RefundFee
+	14, // 11: caudal.reference.v1.RuleSet.rules:type_name -> caudal.reference.v1.Rule
+	3,  // 12: caudal.reference.v1.Rule.kind:type_name -> caudal.reference.v1.RuleKind
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_schemas_reference_v1_reference_proto_init() }
@@ -1090,8 +1350,8 @@ func file_schemas_reference_v1_reference_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_schemas_reference_v1_reference_proto_rawDesc), len(file_schemas_reference_v1_reference_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   10,
+			NumEnums:      4,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
