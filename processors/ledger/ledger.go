@@ -39,6 +39,8 @@ const (
 	JournalRelease      JournalKind = 3 // undoes a hold
 	JournalCompensation JournalKind = 4 // returns a refused transfer
 	JournalRefund       JournalKind = 5
+	JournalReturn       JournalKind = 6 // a payout came back
+	JournalLate         JournalKind = 7 // what a rail did after the payment had ended: to or from suspense
 )
 
 // String is the word used in tables and in files.
@@ -54,6 +56,10 @@ func (k JournalKind) String() string {
 		return "compensation"
 	case JournalRefund:
 		return "refund"
+	case JournalReturn:
+		return "return"
+	case JournalLate:
+		return "late"
 	default:
 		return "unknown"
 	}

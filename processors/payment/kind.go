@@ -12,6 +12,9 @@ const (
 	KindPayOut       Kind = 11
 	KindTransfer     Kind = 12
 	KindRefund       Kind = 13
+	KindCapture      Kind = 14
+	KindVoid         Kind = 15
+	KindIncrement    Kind = 16
 	KindApprove      Kind = 20
 	KindDecline      Kind = 21
 	KindExpire       Kind = 30
@@ -33,13 +36,19 @@ func (k Kind) Prefix() string {
 		return "tr_"
 	case KindRefund:
 		return "re_"
+	case KindCapture:
+		return "ca_"
+	case KindVoid:
+		return "vo_"
+	case KindIncrement:
+		return "ic_"
 	default:
 		return ""
 	}
 }
 
 func kindByPrefix(p string) Kind {
-	for _, k := range []Kind{KindPayIn, KindPayOut, KindTransfer, KindRefund} {
+	for _, k := range [...]Kind{KindPayIn, KindPayOut, KindTransfer, KindRefund, KindCapture, KindVoid, KindIncrement} {
 		if p == k.Prefix() {
 			return k
 		}
@@ -62,6 +71,12 @@ func (k Kind) String() string {
 		return "transfer"
 	case KindRefund:
 		return "refund"
+	case KindCapture:
+		return "capture"
+	case KindVoid:
+		return "void"
+	case KindIncrement:
+		return "increment"
 	case KindApprove:
 		return "approve"
 	case KindDecline:

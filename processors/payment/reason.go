@@ -20,20 +20,29 @@ const (
 	ReasonRefundExceedsPayment Reason = 23
 	ReasonSameAccount          Reason = 24
 	ReasonMethodUnavailable    Reason = 25
-	ReasonCurrencyNotHeld      Reason = 30
-	ReasonAmountOverflow       Reason = 31
-	ReasonAmountTooSmall       Reason = 32
-	ReasonRateMissing          Reason = 40
-	ReasonRateStale            Reason = 41
-	ReasonBlockedParty         Reason = 50
-	ReasonBlockedCountry       Reason = 51
-	ReasonFraudScore           Reason = 60
-	ReasonLimitDay             Reason = 70
-	ReasonLimitMonth           Reason = 71
-	ReasonInsufficientFunds    Reason = 80
-	ReasonReviewDeclined       Reason = 90
-	ReasonReviewExpired        Reason = 91
-	ReasonRailRefused          Reason = 92
+
+	ReasonCaptureExceedsAuthorization Reason = 26
+	ReasonOperationInProgress         Reason = 27 // another operation on the payment waits for its rail
+
+	ReasonCurrencyNotHeld   Reason = 30
+	ReasonAmountOverflow    Reason = 31
+	ReasonAmountTooSmall    Reason = 32
+	ReasonRateMissing       Reason = 40
+	ReasonRateStale         Reason = 41
+	ReasonBlockedParty      Reason = 50
+	ReasonBlockedCountry    Reason = 51
+	ReasonFraudScore        Reason = 60
+	ReasonLimitDay          Reason = 70
+	ReasonLimitMonth        Reason = 71
+	ReasonInsufficientFunds Reason = 80
+	ReasonReviewDeclined    Reason = 90
+	ReasonReviewExpired     Reason = 91
+	ReasonRailRefused       Reason = 92
+	ReasonRailLate          Reason = 93 // the rail did it after the payment had ended here
+	ReasonRailAmount        Reason = 94 // the rail tells another amount than was ordered
+	ReasonRailContradiction Reason = 95 // the rail takes back what it had said
+
+	ReasonAuthorizationExpired Reason = 96
 )
 
 // String is the word used in the API, in tables and in files.
@@ -67,6 +76,10 @@ func (r Reason) String() string {
 		return "same_account"
 	case ReasonMethodUnavailable:
 		return "method_unavailable"
+	case ReasonCaptureExceedsAuthorization:
+		return "capture_exceeds_authorization"
+	case ReasonOperationInProgress:
+		return "operation_in_progress"
 	case ReasonCurrencyNotHeld:
 		return "currency_not_held"
 	case ReasonAmountOverflow:
@@ -95,6 +108,14 @@ func (r Reason) String() string {
 		return "review_expired"
 	case ReasonRailRefused:
 		return "rail_refused"
+	case ReasonRailLate:
+		return "rail_late"
+	case ReasonRailAmount:
+		return "rail_amount"
+	case ReasonRailContradiction:
+		return "rail_contradiction"
+	case ReasonAuthorizationExpired:
+		return "authorization_expired"
 	default:
 		return "unknown"
 	}

@@ -57,7 +57,7 @@ type FX struct {
 // Final tells whether nothing will change the payment's money by itself any more.
 func (s Status) Final() bool {
 	switch s {
-	case StatusSucceeded, StatusFailed, StatusRefunded, StatusExpired:
+	case StatusSucceeded, StatusFailed, StatusRefunded, StatusExpired, StatusCancelled, StatusPaid, StatusReturned:
 		return true
 	default:
 		return false

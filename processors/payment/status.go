@@ -13,7 +13,18 @@ const (
 	StatusFailed            Status = 4 // final: declined, or refused by the other leg or the rail
 	StatusPartiallyRefunded Status = 5
 	StatusRefunded          Status = 6 // final
-	StatusExpired           Status = 7 // final: nobody decided the review in time
+	StatusExpired           Status = 7 // final: nobody decided the review, or captured, in time
+	StatusUnknown           Status = 8 // the rail has not said what it did
+	StatusRequiresCapture   Status = 9 // authorised
+	StatusPartiallyCaptured Status = 10
+	StatusCancelled         Status = 11 // final: given up before anything was captured
+	StatusCreated           Status = 12 // payout: held and ordered
+	StatusPending           Status = 13 // payout: taken in by the rail
+	StatusSent              Status = 14 // payout: the money has left
+	StatusPaid              Status = 15 // payout: the other side has it; it may still come back
+	StatusReturned          Status = 16 // payout, final: the money came back
+
+	statuses Status = 17
 )
 
 // String is the word used in the API, in tables and in files.
@@ -35,7 +46,25 @@ func (s Status) String() string {
 		return "refunded"
 	case StatusExpired:
 		return "expired"
-	default:
+	case StatusUnknown:
 		return "unknown"
+	case StatusRequiresCapture:
+		return "requires_capture"
+	case StatusPartiallyCaptured:
+		return "partially_captured"
+	case StatusCancelled:
+		return "cancelled"
+	case StatusCreated:
+		return "created"
+	case StatusPending:
+		return "pending"
+	case StatusSent:
+		return "sent"
+	case StatusPaid:
+		return "paid"
+	case StatusReturned:
+		return "returned"
+	default:
+		return "no status"
 	}
 }
