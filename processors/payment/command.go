@@ -159,9 +159,47 @@ type ReleaseClaim struct {
 	RefusedCommandID string // the request that the account's key refused
 }
 
+// RailResult is what a rail says about an order. The numbers are those of the wire format and never reused.
+type RailResult uint8
+
+// The results of a rail.
+const (
+	RailUnspecified RailResult = 0
+	RailConfirmed   RailResult = 1 // done as ordered
+	RailRefused     RailResult = 2 // surely not done, and never will be
+	RailUnknown     RailResult = 3 // nobody knows yet: it is asked for until one of the others comes
+	RailAccepted    RailResult = 4 // taken in by the rail; the outcome comes later
+	RailSent        RailResult = 5 // the money has left; the other side has not confirmed it
+	RailReturned    RailResult = 6 // the money came back after it had left
+)
+
+// String is the word used in tables, in files and in the ids of answers.
+func (r RailResult) String() string {
+	switch r {
+	case RailUnspecified:
+		return "unspecified"
+	case RailConfirmed:
+		return "confirmed"
+	case RailRefused:
+		return "refused"
+	case RailAccepted:
+		return "accepted"
+	case RailSent:
+		return "sent"
+	case RailReturned:
+		return "returned"
+	default: // RailUnknown, and a number that nobody knows
+		return "unknown"
+	}
+}
+
 // RailAnswer is what a rail said about an order.
 type RailAnswer struct {
-	OrderID string
-	Result  uint8
-	Code    string
+	OrderID      string
+	Result       RailResult
+	Code         string // the rail's own
+	Connector    string // who executed the order
+	Reference    string // the rail's own id of what it did
+	AmountMinor  int64  // what the rail says it moved, in the order's currency; 0: not told
+	ReportedAtUS int64  // 0: not told
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -315,6 +316,12 @@ func TestStrictCommands(t *testing.T) {
 		"minute beyond reason":   {"tick", func(m *paymentsv1.Command) { m.GetTick().Minute = math.MaxInt64 }},
 		"leg without transfer":   {"counter_leg", func(m *paymentsv1.Command) { m.GetCounterLeg().TransferId = "" }},
 		"leg without amount":     {"counter_leg", func(m *paymentsv1.Command) { m.GetCounterLeg().AmountMinor = 0 }},
+		"answer to no order":     {"rail_answer", func(m *paymentsv1.Command) { m.GetRailAnswer().OrderId = "" }},
+		"answer without result":  {"rail_answer", func(m *paymentsv1.Command) { m.GetRailAnswer().Result = 0 }},
+		"answer unknown":         {"rail_answer", func(m *paymentsv1.Command) { m.GetRailAnswer().Result = 7 }},
+		"answer of less":         {"rail_answer_told", func(m *paymentsv1.Command) { m.GetRailAnswer().AmountMinor = -1 }},
+		"answer before time":     {"rail_answer_told", func(m *paymentsv1.Command) { m.GetRailAnswer().ReportedAtUs = -1 }},
+		"answer in a novel":      {"rail_answer_told", func(m *paymentsv1.Command) { m.GetRailAnswer().Reference = strings.Repeat("r", 257) }},
 		"release of nothing":     {"release_claim", func(m *paymentsv1.Command) { m.GetReleaseClaim().RefusedCommandId = "" }},
 		"release of no account":  {"release_claim", func(m *paymentsv1.Command) { m.Account = "" }},
 		"refused for no reason":  {"leg_result", func(m *paymentsv1.Command) { m.GetLegResult().Reason = 0 }},

@@ -314,11 +314,23 @@ func releaseFrom(b *paymentsv1.ReleaseClaim) (*payment.ReleaseClaim, error) {
 }
 
 func railAnswerFrom(b *paymentsv1.RailAnswer) (*payment.RailAnswer, error) {
-	result, err := enum[uint8](b.GetResult(), paymentsv1.RailResult_name)
+	result, err := enum[payment.RailResult](b.GetResult(), paymentsv1.RailResult_name)
 	if err != nil {
 		return nil, err
 	}
-	return &payment.RailAnswer{OrderID: b.GetOrderId(), Result: result, Code: b.GetCode()}, known(b)
+	if b.GetOrderId() == "" || result == payment.RailUnspecified {
+		return nil, refuse("answer %d to order %q", result, b.GetOrderId())
+	}
+	if len(b.GetOrderId()) > textMax || len(b.GetCode()) > textMax || len(b.GetConnector()) > textMax || len(b.GetReference()) > textMax {
+		return nil, refuse("answer with an order id, code, connector or reference too long")
+	}
+	if b.GetAmountMinor() < 0 || b.GetReportedAtUs() < 0 || b.GetReportedAtUs() > timeMaxUS {
+		return nil, refuse("answer of %d at %d", b.GetAmountMinor(), b.GetReportedAtUs())
+	}
+	return &payment.RailAnswer{
+		OrderID: b.GetOrderId(), Result: result, Code: b.GetCode(), Connector: b.GetConnector(), Reference: b.GetReference(),
+		AmountMinor: b.GetAmountMinor(), ReportedAtUS: b.GetReportedAtUs(),
+	}, known(b)
 }
 
 // CommandToProto converts a command; the message shares the command's bytes.
@@ -367,6 +379,8 @@ func CommandToProto(c *payment.Command, e Envelope) *paymentsv1.Command {
 	case c.RailAnswer != nil:
 		m.Body = &paymentsv1.Command_RailAnswer{RailAnswer: &paymentsv1.RailAnswer{
 			OrderId: c.RailAnswer.OrderID, Result: paymentsv1.RailResult(c.RailAnswer.Result), Code: c.RailAnswer.Code,
+			Connector: c.RailAnswer.Connector, Reference: c.RailAnswer.Reference,
+			AmountMinor: c.RailAnswer.AmountMinor, ReportedAtUs: c.RailAnswer.ReportedAtUS,
 		}}
 	}
 	return m

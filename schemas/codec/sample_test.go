@@ -100,8 +100,13 @@ func sampleCommands() map[string]payment.Command {
 	c.LegResult = &payment.LegResult{TransferID: c.PaymentID, PayeeAccount: payee, Reason: payment.ReasonCurrencyNotHeld}
 	all["leg_result"] = c
 	c = about(payment.KindRailAnswer)
-	c.RailAnswer = &payment.RailAnswer{OrderID: "o1", Result: 2, Code: "AC03"}
-	all["rail_answer"] = c
+	c.RailAnswer = &payment.RailAnswer{OrderID: "o1", Result: payment.RailRefused, Code: "AC03"}
+	all["rail_answer"] = c // as before who executed the order was told
+	told := *c.RailAnswer
+	told.Result, told.Code, told.Connector, told.Reference = payment.RailReturned, "00", "cielo", "24bc8366-fc31-4d6c-8555-17049a836a07"
+	told.AmountMinor, told.ReportedAtUS = 1234, at
+	c.RailAnswer = &told
+	all["rail_answer_told"] = c
 	c = base(payment.KindReleaseClaim, "cmd_release")
 	c.Release = &payment.ReleaseClaim{RefusedCommandID: "cmd_open"}
 	all["release_claim"] = c
