@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/caudalpay/caudal/processors/calendar"
-	"github.com/caudalpay/caudal/processors/intake"
 	"github.com/caudalpay/caudal/processors/ledger"
 	"github.com/caudalpay/caudal/processors/payment"
 )
@@ -128,7 +127,13 @@ func (r *reducer) account() {
 	case payment.KindLegResult:
 		r.legResult()
 	case payment.KindRailAnswer:
-		r.decline(payment.ReasonPaymentState)
+		r.railAnswer()
+	case payment.KindCapture:
+		r.capture()
+	case payment.KindVoid:
+		r.void()
+	case payment.KindIncrement:
+		r.increment()
 	case payment.KindUnknown, payment.KindOpenAccount, payment.KindTick, payment.KindReleaseClaim:
 		r.fail("kind %s under an account's key", r.cmd.Kind)
 	}
@@ -137,9 +142,14 @@ func (r *reducer) account() {
 // creates tells the kinds that make a payment.
 func creates(k payment.Kind) bool { return k.Prefix() != "" }
 
-// emitted tells the kinds that the engine makes itself: they act on state, whoever owns it.
+// emitted tells the kinds that the house makes itself: they act on state, whoever owns it.
 func emitted(k payment.Kind) bool {
-	return k == payment.KindExpire || k == payment.KindCounterLeg || k == payment.KindLegResult || k == payment.KindReleaseClaim
+	switch k {
+	case payment.KindExpire, payment.KindCounterLeg, payment.KindLegResult, payment.KindReleaseClaim, payment.KindRailAnswer:
+		return true
+	default:
+		return false
+	}
 }
 
 func (r *reducer) owner() payment.Reason {
@@ -164,8 +174,10 @@ func (r *reducer) owner() payment.Reason {
 
 // standing checks what an account may do at all. What only gives back or takes back is never refused.
 func (r *reducer) standing() payment.Reason {
-	if r.cmd.Kind == payment.KindExpire || r.cmd.Kind == payment.KindLegResult {
+	switch r.cmd.Kind {
+	case payment.KindExpire, payment.KindLegResult, payment.KindRailAnswer:
 		return payment.ReasonNone
+	default:
 	}
 	switch r.cell.State.Status {
 	case AccountStatusClosed:
@@ -255,7 +267,7 @@ func (r *reducer) newRecord() {
 		Kind: r.cmd.Kind, BodyHash: r.cmd.BodyHash, FirstSeq: r.cell.Seq,
 		CreatedAtUS: r.d.AcceptedAtUS, EffectiveDate: r.d.EffectiveDate, Pins: r.cmd.Pins,
 	}
-	if r.cmd.Kind == payment.KindRefund {
+	if operation(r.cmd.Kind) {
 		r.d.PaymentID, r.rec.Related = payment.ID(r.cmd.CommandID), r.cmd.PaymentID
 		return
 	}
@@ -268,12 +280,15 @@ func (r *reducer) newRecord() {
 	r.rec.CounterpartyCountry, r.rec.CounterpartyDigest = in.Counterparty.Country, in.Counterparty.Digest
 }
 
-// move takes a payment to another status, by the state machine.
-func (r *reducer) move(rec *payment.Record, to payment.Status) {
-	if !intake.CanMove(rec.Status, to) {
-		r.fail("payment from %s to %s", rec.Status, to)
+// move takes a payment on by an event that its table allows.
+func (r *reducer) move(rec *payment.Record, e payment.Event) {
+	switch step := payment.Next(payment.FamilyOf(rec.Kind), rec.Status, e); step.Effect {
+	case payment.Move:
+		rec.Status = step.To
+	case payment.Stay:
+	default:
+		r.fail("%s of a %s that is %s", e, rec.Kind, rec.Status)
 	}
-	rec.Status = to
 }
 
 // book applies a journal to the balances; false is an overflow.

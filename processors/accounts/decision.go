@@ -37,6 +37,12 @@ type Decision struct {
 	Related           payment.ID
 	RelatedStatus     payment.Status
 	RefundedMinor     int64 // of Related
+	CapturedMinor     int64 // of the payment that a rail executes, as AuthorizedMinor
+	AuthorizedMinor   int64
+	OrderID           string // RAIL_ANSWER only, as the three after it
+	RailCode          string
+	Connector         string
+	RailReference     string
 	FraudScore        uint32
 	RuleHits          []fraud.Hit
 	Pins              payment.Pins
@@ -66,7 +72,9 @@ func (d *Decision) tell(id payment.ID, r *payment.Record) {
 
 func (d *Decision) tellStatus(s payment.Status, deadlineUS int64) {
 	d.Status, d.DeadlineUS = s, 0
-	if s == payment.StatusInReview {
+	switch s {
+	case payment.StatusInReview, payment.StatusRequiresCapture, payment.StatusPartiallyCaptured:
 		d.DeadlineUS = deadlineUS
+	default:
 	}
 }

@@ -141,14 +141,19 @@ type OrderKind uint8
 // The kinds of orders.
 const (
 	OrderKindUnknown OrderKind = 0
-	OrderKindCollect OrderKind = 1
+	OrderKindCollect OrderKind = 1 // authorise and capture at once
 	OrderKindSend    OrderKind = 2
 	OrderKindReturn  OrderKind = 3
+
+	OrderKindAuthorize OrderKind = 4
+	OrderKindCapture   OrderKind = 5
+	OrderKindVoid      OrderKind = 6
+	OrderKindIncrement OrderKind = 7
 )
 
-// Order asks a rail to move money outside. No method with a rail exists yet, so nothing emits one.
+// Order asks a rail to do something outside. docs/domain.md lists who asks for what.
 type Order struct {
-	OrderID          string // stable: payment id and step
+	OrderID          string // stable: the record that waits for the answer, and the step
 	Kind             OrderKind
 	Method           string
 	Tenant, Merchant string
@@ -157,5 +162,11 @@ type Order struct {
 	AmountMinor      int64
 	Currency         string
 	Instrument       string
-	DeadlineUS       int64
+	Connector        string // who has authorised it, where something is asked of that
+	Reference        string // and its own id
+	Brand            string
+	Installments     uint8
+	Final            bool // captures: what is left after it is given up
+	OrderedAtUS      int64
+	DeadlineUS       int64 // 0: none
 }

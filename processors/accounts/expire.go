@@ -22,9 +22,15 @@ func (r *reducer) expire() {
 		r.d.Reasons = []payment.Reason{payment.ReasonReviewExpired}
 		r.release(&rec)
 		r.unreserve(&rec)
-		r.move(&rec, payment.StatusExpired)
+		r.move(&rec, payment.EventReviewExpired)
 		r.store(id, &rec)
-	case e.Purpose == payment.ExpireRetention && rec.ExpiresAtUS == e.DueAtUS && rec.Status.Final():
+	case e.Purpose == payment.ExpireAuthorization:
+		// An entry of another deadline was overtaken.
+		step := payment.Next(payment.FamilyOf(rec.Kind), rec.Status, payment.EventAuthorizationExpired)
+		if step.Effect == payment.Move && rec.DeadlineUS == e.DueAtUS {
+			r.expireAuthorization(id, clone(&rec))
+		}
+	case e.Purpose == payment.ExpireRetention && rec.ExpiresAtUS == e.DueAtUS && rec.AtRest():
 		r.w.Payments = append(r.w.Payments, PaymentWrite{Identity: id.Identity()})
 	case e.Purpose == payment.ExpireRetention && rec.ExpiresAtUS == e.DueAtUS:
 		rec.ExpiresAtUS += retentionAgainUS

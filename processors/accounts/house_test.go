@@ -209,10 +209,22 @@ func sampleDocuments() documents {
 				ID: "standard", Version: 1, LimitCurrency: "BRL", Limits: limits, FraudMode: policy.FraudModeEnforce,
 				ReviewScore: 500, DeclineScore: 900, ReviewTimeoutUS: 3600 * second, RetentionDays: 90,
 			},
+			"cards@1": {
+				ID: "cards", Version: 1, LimitCurrency: "BRL", FraudMode: policy.FraudModeEnforce, ReviewScore: 500, DeclineScore: 900,
+				ReviewTimeoutUS: 3600 * second, RetentionDays: 90,
+				Card: &policy.Card{AuthorizationTTLUS: 7 * 86_400 * second, OverCaptureBP: 1_000},
+				Bank: &policy.Bank{},
+			},
+			"generous@1": {
+				ID: "generous", Version: 1, LimitCurrency: "BRL", Limits: limits, RetentionDays: 90,
+				Card: &policy.Card{FeeReturned: true, CurrentRate: true}, Bank: &policy.Bank{FeeReturned: true},
+			},
 			"free@1": {ID: "free", Version: 1, LimitCurrency: "BRL", FraudMode: policy.FraudModeMonitor, RetentionDays: 90},
 		},
 		fees: map[string]*fees.Schedule{"std@1": {Ref: "std@1", Fees: []fees.Fee{
 			{Kind: payment.KindPayIn, Method: "cash", Currency: "BRL", FixedMinor: 30, RatePPM: 10_000},
+			{Kind: payment.KindPayIn, Method: "card", Currency: "BRL", FixedMinor: 40, RatePPM: 30_000},
+			{Kind: payment.KindPayIn, Method: "card", RatePPM: 30_000},
 			{Kind: payment.KindPayOut, Currency: "BRL", FixedMinor: 50},
 			{Kind: payment.KindTransfer, Currency: "BRL", RatePPM: 5_000, MinMinor: 10, MaxMinor: 5_00},
 		}}},
@@ -281,6 +293,35 @@ func (c *caller) refund(of payment.ID, idempotencyKey string, amountMinor int64)
 	return string(id), cmd
 }
 
+// operate asks for a capture, void or increment.
+func (c *caller) operate(kind payment.Kind, of payment.ID, idempotencyKey string, amountMinor int64, final bool) (key string, cmd payment.Command) {
+	id := of.Account()
+	cmd = c.command(kind, id, fmt.Sprint(of, amountMinor, final))
+	cmd.PaymentID = of
+	cmd.CommandID = string(payment.IDFrom(kind, id, merchant, idempotencyKey))
+	switch kind {
+	case payment.KindCapture:
+		cmd.Capture = &payment.CaptureInstruction{AmountMinor: amountMinor, Final: final}
+	case payment.KindVoid:
+		cmd.Void = &payment.VoidInstruction{}
+	case payment.KindIncrement:
+		cmd.Increment = &payment.IncrementInstruction{AmountMinor: amountMinor}
+	default:
+		panic(kind)
+	}
+	return string(id), cmd
+}
+
+// answer is what a connector says about an order.
+func (c *caller) answer(of payment.ID, a payment.RailAnswer) (key string, cmd payment.Command) {
+	c.now += second
+	key = string(of.Account())
+	return key, payment.Command{
+		Kind: payment.KindRailAnswer, Account: of.Account(), PaymentID: of, AcceptedAtUS: c.now, RailAnswer: &a,
+		CommandID: payment.CommandIDFrom(key, "", "rail_answer/"+a.OrderID+"/"+a.Result.String()),
+	}
+}
+
 func (c *caller) verdict(kind payment.Kind, of payment.ID, idempotencyKey string) (key string, cmd payment.Command) {
 	id := of.Account()
 	cmd = c.command(kind, id, string(of))
@@ -346,6 +387,9 @@ func text(d *accounts.Decision, names map[string]string) string {
 	}
 	if d.RelatedStatus != payment.StatusNone {
 		fmt.Fprintf(&b, "  related %s, refunded %d\n", d.RelatedStatus, d.RefundedMinor)
+	}
+	if d.AuthorizedMinor != 0 {
+		fmt.Fprintf(&b, "  captured %d of %d\n", d.CapturedMinor, d.AuthorizedMinor)
 	}
 	for _, j := range d.Journals {
 		fmt.Fprintf(&b, "  %s:", j.Kind)

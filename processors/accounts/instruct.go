@@ -38,6 +38,7 @@ func (r *reducer) instruct() {
 		r.decline(p.Reasons...)
 		return
 	}
+	r.byRail(pol)
 
 	reasons := compliance.Screen(r.s.Blocklist, r.cmd.Instruction.Counterparty)
 	verdict := r.assess(before, p.LimitAmountMinor)
@@ -50,7 +51,7 @@ func (r *reducer) instruct() {
 	if len(reasons) > 0 {
 		r.d.Journals, r.cell.Balances = nil, r.s.Cell.Balances
 		r.decline(reasons...)
-		r.rec.LimitAmountMinor, r.rec.LimitDay, r.rec.LimitMonth = 0, 0, 0
+		r.rec.LimitAmountMinor, r.rec.LimitDay, r.rec.LimitMonth, r.rec.Rail = 0, 0, 0, nil
 		return
 	}
 	r.cell.Limits = windows
@@ -84,7 +85,7 @@ func (r *reducer) reserve(limitAmountMinor int64) (limits.Windows, []payment.Rea
 	return limits.Reserve(r.cell.Limits, pol.Limits, r.cell.State.KYCLevel, rec.LimitDay, rec.LimitMonth, limitAmountMinor)
 }
 
-// fund proposes the journal: a hold where a review comes, else the posting.
+// fund proposes the journal: a hold where a review or a rail comes, else the posting.
 func (r *reducer) fund(verdict fraud.Verdict) []payment.Reason {
 	rec := r.rec
 	if rec.Kind != payment.KindPayIn &&
@@ -92,7 +93,7 @@ func (r *reducer) fund(verdict fraud.Verdict) []payment.Reason {
 		return []payment.Reason{payment.ReasonInsufficientFunds}
 	}
 	journal := post(r.key, rec)
-	if verdict == fraud.Review {
+	if verdict == fraud.Review || rec.Rail != nil {
 		journal = hold(r.key, rec)
 	}
 	if !r.book(journal) {
@@ -105,21 +106,31 @@ func (r *reducer) fund(verdict fraud.Verdict) []payment.Reason {
 func (r *reducer) grant(verdict fraud.Verdict) {
 	if verdict == fraud.Review {
 		r.d.Outcome = payment.OutcomeReview
-		r.move(r.rec, payment.StatusInReview)
+		r.move(r.rec, payment.EventReviewed)
 		r.rec.DeadlineUS = r.d.AcceptedAtUS + r.s.Policy.ReviewTimeoutUS
 		r.w.DueAdd = append(r.w.DueAdd, Due{r.rec.DeadlineUS, payment.AccountID(r.key), r.d.PaymentID, payment.ExpireReview})
 		return
 	}
 	r.d.Outcome = payment.OutcomeApproved
+	if r.rec.Rail != nil {
+		r.askRail(r.d.PaymentID, r.rec)
+		return
+	}
 	r.settle(r.d.PaymentID, r.rec)
+}
+
+// askRail takes a held payment on: its rail is asked to execute it.
+func (r *reducer) askRail(id payment.ID, rec *payment.Record) {
+	r.move(rec, payment.EventOrdered)
+	r.order(id, rec, id, rec)
 }
 
 // settle takes a posted payment on: a transfer waits for the payee, everything else is done.
 func (r *reducer) settle(id payment.ID, rec *payment.Record) {
 	if rec.Kind != payment.KindTransfer {
-		r.move(rec, payment.StatusSucceeded)
+		r.move(rec, payment.EventSettled)
 		return
 	}
-	r.move(rec, payment.StatusProcessing)
+	r.move(rec, payment.EventOrdered)
 	r.askPayee(id, rec)
 }

@@ -37,6 +37,12 @@ func (r *reducer) wellFormed() error {
 		body = cmd.RailAnswer != nil
 	case payment.KindReleaseClaim:
 		body = cmd.Release != nil
+	case payment.KindCapture:
+		body = cmd.Capture != nil && cmd.Capture.AmountMinor >= 0
+	case payment.KindVoid:
+		body = cmd.Void != nil
+	case payment.KindIncrement:
+		body = cmd.Increment != nil && cmd.Increment.AmountMinor > 0
 	case payment.KindUnknown:
 	}
 	switch {
@@ -77,9 +83,13 @@ func (r *reducer) namesPayment() error {
 	cmd := r.cmd
 	own := cmd.PaymentID
 	switch cmd.Kind {
-	case payment.KindOpenAccount, payment.KindSetKYCLevel, payment.KindRailAnswer:
+	case payment.KindOpenAccount, payment.KindSetKYCLevel:
 		return nil
-	case payment.KindRefund:
+	case payment.KindRailAnswer:
+		if cmd.PaymentID == "" {
+			return nil // it names no payment: there is none
+		}
+	case payment.KindRefund, payment.KindCapture, payment.KindVoid, payment.KindIncrement:
 		own = payment.ID(cmd.CommandID)
 	case payment.KindCounterLeg:
 		if cmd.CounterLeg.TransferID != cmd.PaymentID || cmd.CounterLeg.PayerAccount != cmd.PaymentID.Account() {
@@ -125,11 +135,37 @@ func check(s *Snapshot, w *Writes) error {
 			return fmt.Errorf("held %d, incoming %d %s: %w", b.HeldMinor, b.IncomingMinor, b.Currency, ErrInvariant)
 		}
 	}
-	// Invariant: no payment gives back more than it brought.
 	for _, p := range w.Payments {
-		if p.Record != nil && (p.Record.RefundedMinor < 0 || p.Record.RefundedMinor > p.Record.AmountMinor) {
-			return fmt.Errorf("refunded %d of %d: %w", p.Record.RefundedMinor, p.Record.AmountMinor, ErrInvariant)
+		if p.Record == nil {
+			continue
 		}
+		if err := checkRecord(p.Record); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkRecord holds what must be true of every payment.
+func checkRecord(rec *payment.Record) error {
+	brought, given := rec.AmountMinor, rec.RefundedMinor
+	if rail := rec.Rail; rail != nil {
+		if rec.Kind == payment.KindPayIn {
+			brought, given = rail.CapturedMinor, rec.RefundedMinor+rail.RefundingMinor
+		}
+		// Invariant: what is in flight or held is never negative, and nothing is held once the payment is final.
+		if rail.CapturingMinor < 0 || rail.RefundingMinor < 0 || rail.HoldMinor < 0 || rec.Status.Final() && rail.HoldMinor != 0 {
+			return fmt.Errorf("%s: capturing %d, refunding %d, held %d: %w",
+				rec.Status, rail.CapturingMinor, rail.RefundingMinor, rail.HoldMinor, ErrInvariant)
+		}
+		// Invariant: no more is captured, or on its way to be, than the terms allow.
+		if most, ok := mostCaptured(rail); rec.Kind == payment.KindPayIn && (!ok || rail.CapturedMinor+rail.CapturingMinor > most) {
+			return fmt.Errorf("captured %d and %d of %d: %w", rail.CapturedMinor, rail.CapturingMinor, most, ErrInvariant)
+		}
+	}
+	// Invariant: no payment gives back more than it brought.
+	if rec.RefundedMinor < 0 || given > brought {
+		return fmt.Errorf("refunded %d of %d: %w", given, brought, ErrInvariant)
 	}
 	return nil
 }

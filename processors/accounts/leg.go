@@ -87,7 +87,7 @@ func (r *reducer) legResult() {
 		return // it was taken in before
 	}
 	if result.Accepted {
-		r.move(&rec, payment.StatusSucceeded)
+		r.move(&rec, payment.EventConfirmed)
 	} else {
 		r.d.Reasons = []payment.Reason{result.Reason}
 		// What comes back is never refused: an account that has grown too far meanwhile is treated as a closed one.
@@ -96,7 +96,7 @@ func (r *reducer) legResult() {
 			return
 		}
 		r.unreserve(&rec)
-		r.move(&rec, payment.StatusFailed)
+		r.move(&rec, payment.EventRefused)
 	}
 	r.store(result.TransferID, &rec)
 	r.d.Related, r.d.RelatedStatus = result.TransferID, rec.Status

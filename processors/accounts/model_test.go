@@ -16,7 +16,9 @@ import (
 // network holds what is on its way: in order per key, in any order between keys.
 type network struct {
 	*house
-	queues map[string][]payment.Command
+	queues  map[string][]payment.Command
+	outside *rail
+	clock   *caller
 }
 
 func (n *network) send(key string, cmd payment.Command) { n.queues[key] = append(n.queues[key], cmd) }
@@ -40,6 +42,9 @@ func (n *network) deliver(t *rapid.T) {
 	for _, o := range e.out {
 		if o.Command != nil {
 			n.send(o.Command.Key, o.Command.Command)
+		}
+		if o.Order != nil {
+			n.take(t, n.clock, o.Order)
 		}
 	}
 	checkEntry(t, before, n.cells[key], &e)
@@ -96,7 +101,8 @@ func find(bs []ledger.Balance, currency string) ledger.Balance {
 
 // drain delivers what is left.
 func (n *network) drain(t *rapid.T) {
-	for len(n.queues) > 0 {
+	for len(n.queues)+len(n.outside.says) > 0 {
+		n.speak(t)
 		n.deliver(t)
 	}
 }
@@ -114,8 +120,9 @@ func TestAnyHistory(t *testing.T) { rapid.Check(t, anyHistory) }
 func FuzzAnyHistory(f *testing.F) { f.Fuzz(rapid.MakeFuzz(anyHistory)) }
 
 func anyHistory(t *rapid.T) {
-	n := &network{house: newHouse(3), queues: map[string][]payment.Command{}}
+	n := &network{house: newHouse(3), queues: map[string][]payment.Command{}, outside: newRail()}
 	h := &history{network: n, caller: caller{now: noon}}
+	n.clock = &h.caller
 	for range rapid.IntRange(1, 60).Draw(t, "steps") {
 		h.step(t)
 		for range rapid.IntRange(0, 3).Draw(t, "deliveries") {
@@ -124,6 +131,7 @@ func anyHistory(t *rapid.T) {
 	}
 	n.drain(t)
 	checkBooks(t, n.house)
+	n.checkRails(t)
 	checkRepeats(t, n, h.sent)
 	checkReplay(t, n.house)
 }
@@ -141,11 +149,11 @@ func (h *history) step(t *rapid.T) {
 	name := rapid.SampledFrom([]string{"ana", "bia", "caio", "davi"}).Draw(t, "name")
 	h.keys++
 	k := fmt.Sprint("k", h.keys)
-	switch rapid.IntRange(0, 12).Draw(t, "what") {
+	switch rapid.IntRange(0, 16).Draw(t, "what") {
 	case 0, 1:
 		h.request(h.open(name, payment.OpenAccount{
 			Currencies: rapid.SampledFrom([][]string{{"BRL"}, {"BRL", "USD"}, {"USD", "JPY"}}).Draw(t, "currencies"),
-			KYCLevel:   3, OverdraftLimitMinor: 1000, Policy: "standard",
+			KYCLevel:   3, OverdraftLimitMinor: 1000, Policy: policyOf(name),
 		}))
 	case 2, 3, 4:
 		h.pay(h.instruct(payment.KindPayIn, name, k, h.instruction(t)))
@@ -166,6 +174,14 @@ func (h *history) step(t *rapid.T) {
 		}
 	case 11:
 		h.request(h.level(name, rapid.Uint8Range(0, 3).Draw(t, "level"), k))
+	case 13, 14:
+		if len(h.payments) > 0 {
+			kind := rapid.SampledFrom([]payment.Kind{payment.KindCapture, payment.KindCapture, payment.KindVoid, payment.KindIncrement}).Draw(t, "operation")
+			h.request(h.operate(kind, rapid.SampledFrom(h.payments).Draw(t, "of"), k,
+				rapid.Int64Range(1, 2000).Draw(t, "part"), rapid.Bool().Draw(t, "final")))
+		}
+	case 15, 16:
+		h.speak(t)
 	case 12:
 		if len(h.sent) > 0 && rapid.Bool().Draw(t, "repeat") {
 			s := rapid.SampledFrom(h.sent).Draw(t, "again")
@@ -178,7 +194,17 @@ func (h *history) step(t *rapid.T) {
 	}
 }
 
+// policyOf says whose payments a rail may execute.
+func policyOf(name string) string {
+	return map[string]string{"ana": "cards", "bia": "generous", "caio": "cards"}[name] + map[string]string{"davi": "standard"}[name]
+}
+
 func (h *history) request(key string, cmd payment.Command) {
+	for _, name := range []string{"ana", "bia", "caio", "davi"} {
+		if cmd.Account == accountOf(name) && cmd.Pins.Policy != "" {
+			cmd.Pins.Policy = policyOf(name) + "@1"
+		}
+	}
 	h.sent = append(h.sent, sent{key, cmd})
 	h.send(key, cmd)
 }
@@ -193,7 +219,10 @@ func (h *history) instruction(t *rapid.T) payment.Instruction {
 	in := payment.Instruction{
 		AmountMinor: amounts.Draw(t, "amount"), Currency: rapid.SampledFrom([]string{"BRL", "BRL", "USD", "JPY"}).Draw(t, "currency"),
 		TargetCurrency: rapid.SampledFrom([]string{"", "", "BRL", "USD", "JPY"}).Draw(t, "target"),
-		Method:         rapid.SampledFrom([]string{"book", "book", "cash", "pix"}).Draw(t, "method"),
+		Method:         rapid.SampledFrom([]string{"book", "book", "cash", "pix", "card", "card", "bank"}).Draw(t, "method"),
+	}
+	if rapid.Bool().Draw(t, "manual") {
+		in.Card.Capture = payment.CaptureManual
 	}
 	if party := rapid.SampledFrom([]string{"", "", "p1", "p2", "mallory"}).Draw(t, "party"); party != "" {
 		in.Counterparty.Digest = digest(party)

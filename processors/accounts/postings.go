@@ -91,10 +91,16 @@ func postOut(l *lines, account string, rec *payment.Record) {
 func compensation(account string, status AccountStatus, rec *payment.Record) ledger.Journal {
 	j := post(account, rec).Reverse(ledger.JournalCompensation)
 	if status == AccountStatusClosed {
-		for i := range j.Postings {
-			if j.Postings[i].Account == account {
-				j.Postings[i].Account = ledger.SysSuspense
-			}
+		return toSuspense(account, j)
+	}
+	return j
+}
+
+// toSuspense puts suspense in the place of an account.
+func toSuspense(account string, j ledger.Journal) ledger.Journal {
+	for i := range j.Postings {
+		if j.Postings[i].Account == account {
+			j.Postings[i].Account = ledger.SysSuspense
 		}
 	}
 	return j

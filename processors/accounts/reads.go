@@ -53,10 +53,21 @@ func Reads(cmd payment.Command, key string) []Key {
 		add(KeyRates, cmd.Pins.Rates)
 		add(KeyRules, cmd.Pins.Rules)
 		add(KeyBlocklist, cmd.Pins.Blocklist)
-	case payment.KindRefund:
+	case payment.KindRefund, payment.KindCapture, payment.KindVoid, payment.KindIncrement:
 		add(KeyPayment, identity(payment.ID(cmd.CommandID)))
 		add(KeyRelated, identity(cmd.PaymentID))
 		add(KeyPolicy, cmd.Pins.Policy)
+		if cmd.Kind == payment.KindRefund {
+			add(KeyRates, cmd.Pins.Rates)
+		}
+	case payment.KindRailAnswer:
+		add(KeyRelated, identity(cmd.PaymentID))
+		if cmd.RailAnswer == nil {
+			break
+		}
+		if id, _ := splitOrderID(cmd.RailAnswer.OrderID); id != cmd.PaymentID {
+			add(KeyPayment, identity(id))
+		}
 	case payment.KindApprove, payment.KindDecline:
 		add(KeyCommand, cmd.CommandID)
 		add(KeyRelated, identity(cmd.PaymentID))
@@ -70,7 +81,7 @@ func Reads(cmd payment.Command, key string) []Key {
 	case payment.KindCounterLeg:
 		add(KeyLeg, identity(cmd.PaymentID))
 		add(KeyPolicy, cmd.Pins.Policy)
-	case payment.KindUnknown, payment.KindOpenAccount, payment.KindTick, payment.KindRailAnswer, payment.KindReleaseClaim:
+	case payment.KindUnknown, payment.KindOpenAccount, payment.KindTick, payment.KindReleaseClaim:
 	}
 	return keys
 }

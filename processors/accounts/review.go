@@ -12,7 +12,7 @@ func (r *reducer) verdict() {
 		r.decline(payment.ReasonPaymentUnknown)
 		return
 	}
-	rec := *r.s.Related
+	rec := *clone(r.s.Related)
 	id := r.cmd.PaymentID
 	r.d.tell(id, &rec)
 	if rec.Status != payment.StatusInReview {
@@ -23,7 +23,14 @@ func (r *reducer) verdict() {
 		r.d.Outcome, r.d.Reasons = payment.OutcomeApproved, []payment.Reason{payment.ReasonReviewDeclined}
 		r.release(&rec)
 		r.unreserve(&rec)
-		r.move(&rec, payment.StatusFailed)
+		r.move(&rec, payment.EventDeclined)
+		r.judged(id, &rec)
+		return
+	}
+	if rec.Rail != nil {
+		// The money stays held until the rail has answered.
+		r.d.Outcome = payment.OutcomeApproved
+		r.askRail(id, &rec)
 		r.judged(id, &rec)
 		return
 	}
@@ -56,6 +63,9 @@ func (r *reducer) store(id payment.ID, rec *payment.Record) {
 func (r *reducer) release(rec *payment.Record) {
 	if !r.book(hold(r.key, rec).Reverse(ledger.JournalRelease)) {
 		r.fail("hold cannot be released")
+	}
+	if rec.Rail != nil {
+		rec.Rail.HoldMinor = 0
 	}
 }
 

@@ -19,6 +19,9 @@ import (
 //	payin|payout NAME AMOUNT CUR METHOD key=K [to=CUR] [party=NAME] [country=CC] [after=SECONDS] [pin=REF] [merchant=M]
 //	transfer NAME PAYEE AMOUNT CUR key=K [to=CUR]
 //	refund KEY [AMOUNT] key=K [as=PREFIX]      approve|decline KEY key=K [as=PREFIX]      kyc NAME LEVEL key=K
+//	payin ... card [capture=manual] [brand=B] [installments=N]
+//	capture KEY [AMOUNT] key=K [final=yes]     void KEY key=K     increment KEY AMOUNT key=K
+//	answer KEY STEP RESULT [amount=MINOR] [code=C] [connector=C] [reference=R] [of=KEY]
 //	tick [after=SECONDS]             state NAME STATUS                balances NAME
 //	any of them with hold=yes        deliver                          again
 //
@@ -34,6 +37,7 @@ type table struct {
 	*house
 	caller
 	names    map[string]string // of keys
+	policy   string            // of the account opened last
 	payments map[string]payment.ID
 	currency map[string]string
 	held     []accounts.CommandEmission
@@ -84,11 +88,39 @@ func (x *table) deliver(key string, cmd payment.Command, hold bool) string {
 			x.held = append(x.held, *o.Command)
 		case o.Command != nil:
 			b.WriteString(x.deliver(o.Command.Key, o.Command.Command, false))
+		case o.Order != nil:
+			b.WriteString(x.order(o.Order))
 		case o.Directory != nil:
 			fmt.Fprintf(&b, "  directory: level %d\n", o.Directory.State.KYCLevel)
 		}
 	}
 	return b.String()
+}
+
+// order prints an order by the names that the file gave to payments.
+func (x *table) order(o *accounts.Order) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "  order %s: kind %d, %d %s by %s", x.byName(o.OrderID), o.Kind, o.AmountMinor, o.Currency, o.Method)
+	if o.PaymentID != payment.ID(o.OrderID[:len(o.PaymentID)]) {
+		fmt.Fprintf(&b, " for %s", x.byName(string(o.PaymentID)))
+	}
+	for _, f := range [][2]string{{"brand", o.Brand}, {"connector", o.Connector}, {"reference", o.Reference}} {
+		if f[1] != "" {
+			fmt.Fprintf(&b, ", %s %s", f[0], f[1])
+		}
+	}
+	if o.Final {
+		b.WriteString(", final")
+	}
+	return b.String() + "\n"
+}
+
+// byName puts the names of payments in the place of their ids.
+func (x *table) byName(text string) string {
+	for k, id := range x.payments {
+		text = strings.ReplaceAll(text, string(id), k)
+	}
+	return text
 }
 
 func (x *table) setState(name, status string) string {
@@ -112,9 +144,10 @@ func (x *table) parse(t *testing.T, d *datadriven.TestData) (string, payment.Com
 	}
 	switch d.Cmd {
 	case "open":
+		x.policy = option(d, "policy", "standard")
 		o := payment.OpenAccount{
 			Currencies: strings.Split(word(d, 1), "/"), KYCLevel: uint8(number(option(d, "kyc", "3"))),
-			OverdraftLimitMinor: int64(number(option(d, "overdraft", "0"))), Policy: option(d, "policy", "standard"),
+			OverdraftLimitMinor: int64(number(option(d, "overdraft", "0"))), Policy: x.policy,
 		}
 		key, cmd := x.open(name, o)
 		if c := option(d, "customer", ""); c != "" {
@@ -139,12 +172,25 @@ func (x *table) parse(t *testing.T, d *datadriven.TestData) (string, payment.Com
 			amount = int64(number(word(d, 1)))
 		}
 		key, cmd := x.refund(x.named(d), k, amount)
+		cmd.Pins = x.pins()
 		x.payments[k] = payment.ID(cmd.CommandID)
 		return key, cmd
+	case "capture", "void", "increment":
+		kind := map[string]payment.Kind{"capture": payment.KindCapture, "void": payment.KindVoid, "increment": payment.KindIncrement}[d.Cmd]
+		amount := 0
+		if len(d.CmdArgs) > 1 && d.CmdArgs[1].Key != "key" {
+			amount = number(word(d, 1))
+		}
+		key, cmd := x.operate(kind, x.named(d), k, int64(amount), option(d, "final", "") != "")
+		cmd.Pins = x.pins()
+		x.payments[k] = payment.ID(cmd.CommandID)
+		return key, cmd
+	case "answer":
+		return x.railAnswer(d)
 	case "approve":
-		return x.verdict(payment.KindApprove, x.named(d), k)
+		return x.judge(payment.KindApprove, d, k)
 	case "decline":
-		return x.verdict(payment.KindDecline, x.named(d), k)
+		return x.judge(payment.KindDecline, d, k)
 	case "kyc":
 		return x.level(name, uint8(number(word(d, 1))), k)
 	case "tick":
@@ -153,6 +199,37 @@ func (x *table) parse(t *testing.T, d *datadriven.TestData) (string, payment.Com
 		t.Fatalf("%s: unknown command %s", d.Pos, d.Cmd)
 		return "", payment.Command{}
 	}
+}
+
+func (x *table) judge(kind payment.Kind, d *datadriven.TestData, k string) (string, payment.Command) {
+	key, cmd := x.verdict(kind, x.named(d), k)
+	cmd.Pins = x.pins()
+	return key, cmd
+}
+
+// pins are the file's: those of the policy of its last account.
+func (x *table) pins() payment.Pins {
+	pins := standardPins
+	pins.Policy = x.policy + "@1"
+	return pins
+}
+
+func (x *table) railAnswer(d *datadriven.TestData) (string, payment.Command) {
+	waits := x.named(d)
+	of := waits
+	if k := option(d, "of", ""); k != "" {
+		of = x.payments[k]
+	}
+	a := payment.RailAnswer{
+		OrderID: accounts.OrderID(waits, word(d, 1)), Code: option(d, "code", ""), Connector: option(d, "connector", ""),
+		Reference: option(d, "reference", ""), AmountMinor: int64(number(option(d, "amount", "0"))),
+	}
+	for a.Result.String() != word(d, 2) {
+		if a.Result++; a.Result > payment.RailReturned {
+			panic(d.Pos + ": no such result")
+		}
+	}
+	return x.answer(of, a)
 }
 
 // named is the payment of a key, or the same identity under another kind's prefix.
@@ -171,9 +248,15 @@ func (x *table) pay(t *testing.T, d *datadriven.TestData, kind payment.Kind, in 
 	if p := option(d, "party", ""); p != "" {
 		in.Counterparty.Digest = digest(p)
 	}
+	if option(d, "capture", "") == "manual" {
+		in.Card.Capture = payment.CaptureManual
+	}
+	in.Card.Brand = option(d, "brand", "")
+	in.Card.Installments = uint8(number(option(d, "installments", "0")))
 	k := option(d, "key", "")
 	key, cmd := x.instruct(kind, word(d, 0), k, in)
 	x.payments[k] = cmd.PaymentID
+	cmd.Pins = x.pins()
 	return key, cmd
 }
 

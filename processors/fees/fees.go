@@ -26,23 +26,32 @@ type Fee struct {
 }
 
 // Charge is the fee in the currency of the amount; false where it leaves int64. No schedule and no fitting row: 0.
-// A pay-in's fee is never above its amount, because it is taken out of it.
 func (s *Schedule) Charge(kind payment.Kind, method, currency string, amountMinor int64) (feeMinor int64, ok bool) {
-	f, found := s.row(kind, method, currency)
-	if !found {
-		return 0, true
+	return Charge(s.Terms(kind, method, currency), kind, amountMinor)
+}
+
+// Terms are those of the first row that fits. No schedule and no fitting row: those of no fee.
+func (s *Schedule) Terms(kind payment.Kind, method, currency string) payment.FeeTerms {
+	if f, found := s.row(kind, method, currency); found {
+		return payment.FeeTerms{RatePPM: f.RatePPM, FixedMinor: f.FixedMinor, MinMinor: f.MinMinor, MaxMinor: f.MaxMinor}
 	}
-	part, ok := money.MulDivHalfEven(amountMinor, int64(f.RatePPM), rateUnit)
+	return payment.FeeTerms{}
+}
+
+// Charge is the fee by the terms of a row; false where it leaves int64.
+// A pay-in's fee is never above its amount, because it is taken out of it. More never costs less.
+func Charge(t payment.FeeTerms, kind payment.Kind, amountMinor int64) (feeMinor int64, ok bool) {
+	part, ok := money.MulDivHalfEven(amountMinor, int64(t.RatePPM), rateUnit)
 	if !ok {
 		return 0, false
 	}
-	fee, ok := money.Add(part, f.FixedMinor)
+	fee, ok := money.Add(part, t.FixedMinor)
 	if !ok {
 		return 0, false
 	}
-	fee = max(fee, f.MinMinor, 0)
-	if f.MaxMinor > 0 {
-		fee = min(fee, f.MaxMinor)
+	fee = max(fee, t.MinMinor, 0)
+	if t.MaxMinor > 0 {
+		fee = min(fee, t.MaxMinor)
 	}
 	if kind == payment.KindPayIn {
 		fee = min(fee, amountMinor)

@@ -55,15 +55,21 @@ func (s *Sheet) Convert(atUS, amountMinor int64, p Pair) (Conversion, payment.Re
 
 // AtMid is the amount at the market's rate, for counting and not for paying: no spread, and 0 is a result like any other.
 func (s *Sheet) AtMid(atUS, amountMinor int64, p Pair) (int64, payment.Reason) {
+	c, reason := s.ConvertAtMid(atUS, amountMinor, p)
+	return c.TargetMinor, reason
+}
+
+// ConvertAtMid is AtMid with the rate that was used.
+func (s *Sheet) ConvertAtMid(atUS, amountMinor int64, p Pair) (Conversion, payment.Reason) {
 	q, reason := s.quote(atUS, p)
 	if reason != payment.ReasonNone {
-		return 0, reason
+		return Conversion{}, reason
 	}
 	target, ok := q.Mid.Convert(amountMinor, p.Source, p.Target)
 	if !ok {
-		return 0, payment.ReasonAmountOverflow
+		return Conversion{}, payment.ReasonAmountOverflow
 	}
-	return target, payment.ReasonNone
+	return Conversion{Rate: q.Mid, Mid: q.Mid, TargetMinor: target}, payment.ReasonNone
 }
 
 func (s *Sheet) quote(atUS int64, p Pair) (Quote, payment.Reason) {

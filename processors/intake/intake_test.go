@@ -97,34 +97,3 @@ func TestAnyProposal(t *testing.T) {
 		}
 	})
 }
-
-// TestStateMachine prints the allowed transitions, and checks that what is final stays final unless money is given back.
-func TestStateMachine(t *testing.T) {
-	all := []payment.Status{
-		payment.StatusNone, payment.StatusInReview, payment.StatusProcessing, payment.StatusSucceeded, payment.StatusFailed,
-		payment.StatusPartiallyRefunded, payment.StatusRefunded, payment.StatusExpired,
-	}
-	datadriven.RunTest(t, "testdata/transitions", func(t *testing.T, d *datadriven.TestData) string {
-		var b strings.Builder
-		for _, from := range all {
-			fmt.Fprintf(&b, "%s:", from)
-			for _, to := range all {
-				if intake.CanMove(from, to) {
-					fmt.Fprintf(&b, " %s", to)
-				}
-			}
-			b.WriteByte('\n')
-		}
-		return b.String()
-	})
-	for _, from := range all {
-		for _, to := range all {
-			if intake.CanMove(from, to) && from.Final() && to != payment.StatusPartiallyRefunded && to != payment.StatusRefunded {
-				t.Errorf("final %s moves to %s", from, to)
-			}
-		}
-		if intake.CanMove(from, payment.StatusNone) {
-			t.Errorf("%s moves back to nothing", from)
-		}
-	}
-}

@@ -1,3 +1,6 @@
+// Package intake is the first stage: it checks the form of an instruction against the account, pins fee and conversion, and
+// computes the amount in the limit currency.
+// It refuses to look at balances, limits or history: it proposes, later stages decide.
 package intake
 
 import (
@@ -53,7 +56,7 @@ func Propose(r Request, ref References) Proposal {
 	if r.Kind == payment.KindTransfer && in.ToAccount == r.Account {
 		p.refuse(payment.ReasonSameAccount)
 	}
-	if !MethodAvailable(in.Method) {
+	if !settlesAtOnce(in.Method) && !HasRail(ref.Policy, r.Kind, in.Method) {
 		p.refuse(payment.ReasonMethodUnavailable)
 	}
 	if !slices.Contains(r.Currencies, own) {
@@ -69,8 +72,20 @@ func Propose(r Request, ref References) Proposal {
 	return p
 }
 
-// MethodAvailable tells which methods settle without the outside world; the others wait for their rail.
-func MethodAvailable(method string) bool { return method == "book" || method == "cash" }
+// The methods that a rail executes.
+const (
+	MethodCard = "card" // pay-ins
+	MethodBank = "bank" // payouts
+)
+
+// settlesAtOnce tells which methods need no outside; the others wait for their rail.
+func settlesAtOnce(method string) bool { return method == "book" || method == "cash" }
+
+// HasRail tells whether a policy has a rail for the method.
+func HasRail(p *policy.Policy, kind payment.Kind, method string) bool {
+	return kind == payment.KindPayIn && method == MethodCard && p.Card != nil ||
+		kind == payment.KindPayOut && method == MethodBank && p.Bank != nil
+}
 
 func (p *Proposal) refuse(reason payment.Reason) { p.Reasons = append(p.Reasons, reason) }
 

@@ -25,6 +25,9 @@ type Command struct {
 	LegResult   *LegResult
 	RailAnswer  *RailAnswer
 	Release     *ReleaseClaim
+	Capture     *CaptureInstruction
+	Void        *VoidInstruction
+	Increment   *IncrementInstruction
 }
 
 // Meta says where a command stands in the log.
@@ -85,6 +88,38 @@ type Instruction struct {
 	Instrument     string
 	Counterparty   Counterparty
 	EffectiveDate  int32 // days since 1970-01-01; 0: day of acceptance
+	Card           Card  // method card
+}
+
+// CaptureMethod says when a card payment is captured.
+type CaptureMethod uint8
+
+// The capture methods.
+const (
+	CaptureUnspecified CaptureMethod = 0 // automatic
+	CaptureAutomatic   CaptureMethod = 1 // authorised and captured in one step
+	CaptureManual      CaptureMethod = 2 // authorised, then captured by commands until the authorisation expires
+)
+
+// String is the word used in the API, in tables and in files.
+func (c CaptureMethod) String() string {
+	switch c {
+	case CaptureManual:
+		return "manual"
+	case CaptureAutomatic:
+		return "automatic"
+	case CaptureUnspecified:
+		return "unspecified"
+	default:
+		return "unknown"
+	}
+}
+
+// Card says how the card behind the instrument is charged. It never has the number.
+type Card struct {
+	Capture      CaptureMethod
+	Brand        string // visa, mastercard, elo, ...: routing goes by it
+	Installments uint8  // 0 and 1: one payment
 }
 
 // Counterparty is the other side, without personal data.
@@ -101,6 +136,18 @@ type RefundInstruction struct {
 	AmountMinor int64 // 0: all that is left
 }
 
+// CaptureInstruction takes part or all of what a rail has authorised.
+type CaptureInstruction struct {
+	AmountMinor int64 // 0: all that is left
+	Final       bool  // what is left after it is given up
+}
+
+// VoidInstruction gives up what is authorised and not captured.
+type VoidInstruction struct{}
+
+// IncrementInstruction asks the rail to authorise more.
+type IncrementInstruction struct{ AmountMinor int64 }
+
 // Verdict decides a payment in review.
 type Verdict struct{ Actor string }
 
@@ -109,9 +156,10 @@ type ExpirePurpose uint8
 
 // The deadlines.
 const (
-	ExpireUnknown   ExpirePurpose = 0
-	ExpireReview    ExpirePurpose = 1
-	ExpireRetention ExpirePurpose = 2
+	ExpireUnknown       ExpirePurpose = 0
+	ExpireReview        ExpirePurpose = 1
+	ExpireRetention     ExpirePurpose = 2
+	ExpireAuthorization ExpirePurpose = 3
 )
 
 // String is the word used in tables and in files.
@@ -121,6 +169,8 @@ func (p ExpirePurpose) String() string {
 		return "review"
 	case ExpireRetention:
 		return "retention"
+	case ExpireAuthorization:
+		return "authorization"
 	default:
 		return "unknown"
 	}

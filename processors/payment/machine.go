@@ -173,7 +173,7 @@ sent       =         =     paid       returned  returned  =
 paid       =         =     =          !         returned  =
 succeeded  x         x     x          x         x         x
 returned   =         =     =          =         =         =
-failed     =         L     L          =         !         =
+failed     =         L     L          =         L         =
 expired    x         x     x          x         x         x
 `
 	transferTable = `

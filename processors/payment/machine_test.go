@@ -45,7 +45,7 @@ func everyEvent() (all []payment.Event) {
 }
 
 func everyStatus() (all []payment.Status) {
-	for s := payment.StatusNone; s.String() != "no status"; s++ {
+	for s := payment.StatusNone; s <= payment.StatusReturned; s++ {
 		all = append(all, s)
 	}
 	return all

@@ -12,7 +12,9 @@ import (
 	"github.com/caudalpay/caudal/processors/payment"
 )
 
-var paymentKinds = []payment.Kind{payment.KindPayIn, payment.KindPayOut, payment.KindTransfer, payment.KindRefund}
+var paymentKinds = []payment.Kind{
+	payment.KindPayIn, payment.KindPayOut, payment.KindTransfer, payment.KindRefund, payment.KindCapture, payment.KindVoid, payment.KindIncrement,
+}
 
 // The derivations are for ever: a vector that changes here makes every stored key and id unreachable.
 func TestTables(t *testing.T) {
@@ -111,6 +113,8 @@ func TestWordsAreDistinct(t *testing.T) {
 		"status":         func(n uint8) string { return payment.Status(n).String() },
 		"account kind":   func(n uint8) string { return payment.AccountKind(n).String() },
 		"expire purpose": func(n uint8) string { return payment.ExpirePurpose(n).String() },
+		"rail result":    func(n uint8) string { return payment.RailResult(n).String() },
+		"capture method": func(n uint8) string { return payment.CaptureMethod(n).String() },
 	} {
 		seen := map[string]uint8{}
 		for n := range 256 {

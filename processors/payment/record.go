@@ -43,6 +43,51 @@ type Record struct {
 	Pins                Pins
 	Instrument          string
 	ExpiresAtUS         int64 // when the record leaves; 0: never
+
+	Rail *Rail // payments that a rail executes, and the operations on them
+}
+
+// Rail is what a payment's rail has granted and done so far. Amounts are in the payment's currency unless said.
+//
+// Invariant: captured never passes what is authorised by more than the terms allow, refunded and refunding never pass
+// captured, and nothing stands in the pending layer once the payment is final.
+type Rail struct {
+	Capture              CaptureMethod
+	Brand                string
+	Installments         uint8
+	Terms                RailTerms
+	Connector, Reference string // who authorised, and its own id
+
+	AuthorizedMinor  int64
+	CapturedMinor    int64
+	CapturingMinor   int64 // ordered, not answered
+	RefundingMinor   int64 // ordered, not answered
+	HoldMinor        int64 // pay-ins: what still stands in the pending layer, in the account's currency
+	FeeMinor         int64 // charged with what is captured
+	FeeReturnedMinor int64
+
+	Ordered       bool // the rail was asked
+	Late          bool // what the rail did too late was taken in
+	LateReturned  bool // and came back
+	OperationOpen bool // a void or an increment waits for its answer
+	Closing       bool // a final capture is ordered, or done: no other is taken
+	Final         bool // captures: what is left after it is given up
+}
+
+// RailTerms are what the pinned policy and fee schedule say of a payment that a rail executes: an answer pins nothing.
+type RailTerms struct {
+	AuthorizationTTLUS int64 // 0: never expires
+	OverCaptureBP      int32
+	FeeReturned        bool // with what is given back, or comes back
+	CurrentRate        bool // refunds are converted at the rate of their own day
+	Fee                FeeTerms
+}
+
+// FeeTerms are a row of a fee schedule.
+type FeeTerms struct {
+	RatePPM            int32
+	FixedMinor         int64
+	MinMinor, MaxMinor int64 // MaxMinor 0: no maximum
 }
 
 // FX is a conversion as it was pinned: rates between major units, target per source.
@@ -52,6 +97,12 @@ type FX struct {
 	MidUnscaled  int64
 	MidScale     uint8
 	SpreadBP     int32
+}
+
+// AtRest tells whether a payment is final and nothing about it is on its way.
+func (r *Record) AtRest() bool {
+	rail := r.Rail
+	return r.Status.Final() && (rail == nil || rail.CapturingMinor == 0 && rail.RefundingMinor == 0 && !rail.OperationOpen)
 }
 
 // Final tells whether nothing will change the payment's money by itself any more.

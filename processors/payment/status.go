@@ -65,6 +65,6 @@ func (s Status) String() string {
 	case StatusReturned:
 		return "returned"
 	default:
-		return "no status"
+		return "unknown"
 	}
 }

@@ -17,6 +17,21 @@ type Policy struct {
 	UTCOffsets      []calendar.UTCOffset // ascending by FromUS; empty: UTC
 	ReviewTimeoutUS int64
 	RetentionDays   int32 // of payment records after creation
+	Card            *Card // nil: no pay-ins by card
+	Bank            *Bank // nil: no payouts by bank
+}
+
+// Card is what holds for pay-ins by card.
+type Card struct {
+	AuthorizationTTLUS int64 // 0: what is authorised never expires here
+	OverCaptureBP      int32 // how far all captures together may go above what is authorised
+	FeeReturned        bool  // a refund gives its part of the fee back
+	CurrentRate        bool  // a refund is converted at the rate of its own day, not at the original one
+}
+
+// Bank is what holds for payouts by bank.
+type Bank struct {
+	FeeReturned bool // a payout that comes back brings its fee with it
 }
 
 // KYCLimit is what an account of a KYC level may send per day and per month, inclusive, in the limit currency.

@@ -646,13 +646,16 @@ type RailState struct {
 	CapturedMinor    int64                  `protobuf:"varint,7,opt,name=captured_minor,json=capturedMinor,proto3" json:"captured_minor,omitempty"`
 	CapturingMinor   int64                  `protobuf:"varint,8,opt,name=capturing_minor,json=capturingMinor,proto3" json:"capturing_minor,omitempty"` // ordered, not answered
 	RefundingMinor   int64                  `protobuf:"varint,9,opt,name=refunding_minor,json=refundingMinor,proto3" json:"refunding_minor,omitempty"` // ordered, not answered
-	HoldMinor        int64                  `protobuf:"varint,10,opt,name=hold_minor,json=holdMinor,proto3" json:"hold_minor,omitempty"`               // what still stands in the pending layer, in the account's currency
-	FeeTerms         *FeeTerms              `protobuf:"bytes,11,opt,name=fee_terms,json=feeTerms,proto3" json:"fee_terms,omitempty"`
-	FeeReturnedMinor int64                  `protobuf:"varint,12,opt,name=fee_returned_minor,json=feeReturnedMinor,proto3" json:"fee_returned_minor,omitempty"` // ordered returns included
-	OperationOpen    bool                   `protobuf:"varint,13,opt,name=operation_open,json=operationOpen,proto3" json:"operation_open,omitempty"`            // a void or an increment waits for its answer
-	Late             bool                   `protobuf:"varint,14,opt,name=late,proto3" json:"late,omitempty"`                                                   // what the rail did too late is in suspense
-	Final            bool                   `protobuf:"varint,15,opt,name=final,proto3" json:"final,omitempty"`                                                 // captures: what is left after it is given up
-	FeeRefundMinor   int64                  `protobuf:"varint,16,opt,name=fee_refund_minor,json=feeRefundMinor,proto3" json:"fee_refund_minor,omitempty"`       // refunds: the part of the fee it gives back
+	HoldMinor        int64                  `protobuf:"varint,10,opt,name=hold_minor,json=holdMinor,proto3" json:"hold_minor,omitempty"`               // pay-ins: what still stands in the pending layer, in the account's currency
+	Terms            *RailTerms             `protobuf:"bytes,11,opt,name=terms,proto3" json:"terms,omitempty"`
+	FeeReturnedMinor int64                  `protobuf:"varint,12,opt,name=fee_returned_minor,json=feeReturnedMinor,proto3" json:"fee_returned_minor,omitempty"`
+	Ordered          bool                   `protobuf:"varint,13,opt,name=ordered,proto3" json:"ordered,omitempty"`                                  // the rail was asked
+	Late             bool                   `protobuf:"varint,14,opt,name=late,proto3" json:"late,omitempty"`                                        // what the rail did too late was taken in
+	OperationOpen    bool                   `protobuf:"varint,15,opt,name=operation_open,json=operationOpen,proto3" json:"operation_open,omitempty"` // a void or an increment waits for its answer
+	Closing          bool                   `protobuf:"varint,16,opt,name=closing,proto3" json:"closing,omitempty"`                                  // a final capture is ordered, or done: no other is taken
+	Final            bool                   `protobuf:"varint,17,opt,name=final,proto3" json:"final,omitempty"`                                      // captures: what is left after it is given up
+	FeeMinor         int64                  `protobuf:"varint,18,opt,name=fee_minor,json=feeMinor,proto3" json:"fee_minor,omitempty"`                // charged with what is captured
+	LateReturned     bool                   `protobuf:"varint,19,opt,name=late_returned,json=lateReturned,proto3" json:"late_returned,omitempty"`    // what the rail did too late came back
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -757,9 +760,9 @@ func (x *RailState) GetHoldMinor() int64 {
 	return 0
 }
 
-func (x *RailState) GetFeeTerms() *FeeTerms {
+func (x *RailState) GetTerms() *RailTerms {
 	if x != nil {
-		return x.FeeTerms
+		return x.Terms
 	}
 	return nil
 }
@@ -771,9 +774,9 @@ func (x *RailState) GetFeeReturnedMinor() int64 {
 	return 0
 }
 
-func (x *RailState) GetOperationOpen() bool {
+func (x *RailState) GetOrdered() bool {
 	if x != nil {
-		return x.OperationOpen
+		return x.Ordered
 	}
 	return false
 }
@@ -785,6 +788,20 @@ func (x *RailState) GetLate() bool {
 	return false
 }
 
+func (x *RailState) GetOperationOpen() bool {
+	if x != nil {
+		return x.OperationOpen
+	}
+	return false
+}
+
+func (x *RailState) GetClosing() bool {
+	if x != nil {
+		return x.Closing
+	}
+	return false
+}
+
 func (x *RailState) GetFinal() bool {
 	if x != nil {
 		return x.Final
@@ -792,38 +809,49 @@ func (x *RailState) GetFinal() bool {
 	return false
 }
 
-func (x *RailState) GetFeeRefundMinor() int64 {
+func (x *RailState) GetFeeMinor() int64 {
 	if x != nil {
-		return x.FeeRefundMinor
+		return x.FeeMinor
 	}
 	return 0
 }
 
-// FeeTerms are the row of the fee schedule that the payment was decided with.
-type FeeTerms struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RatePpm       int64                  `protobuf:"varint,1,opt,name=rate_ppm,json=ratePpm,proto3" json:"rate_ppm,omitempty"`
-	FixedMinor    int64                  `protobuf:"varint,2,opt,name=fixed_minor,json=fixedMinor,proto3" json:"fixed_minor,omitempty"`
-	MinMinor      int64                  `protobuf:"varint,3,opt,name=min_minor,json=minMinor,proto3" json:"min_minor,omitempty"`
-	MaxMinor      int64                  `protobuf:"varint,4,opt,name=max_minor,json=maxMinor,proto3" json:"max_minor,omitempty"` // 0: none
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+func (x *RailState) GetLateReturned() bool {
+	if x != nil {
+		return x.LateReturned
+	}
+	return false
 }
 
-func (x *FeeTerms) Reset() {
-	*x = FeeTerms{}
+// RailTerms are what the pinned policy and fee schedule say of a payment that a rail executes: an answer pins nothing.
+type RailTerms struct {
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	AuthorizationTtlUs int64                  `protobuf:"varint,1,opt,name=authorization_ttl_us,json=authorizationTtlUs,proto3" json:"authorization_ttl_us,omitempty"` // 0: never expires
+	OverCaptureBp      int32                  `protobuf:"varint,2,opt,name=over_capture_bp,json=overCaptureBp,proto3" json:"over_capture_bp,omitempty"`
+	FeeReturned        bool                   `protobuf:"varint,3,opt,name=fee_returned,json=feeReturned,proto3" json:"fee_returned,omitempty"` // with what is given back, or comes back
+	CurrentRate        bool                   `protobuf:"varint,4,opt,name=current_rate,json=currentRate,proto3" json:"current_rate,omitempty"` // refunds are converted at the rate of their own day
+	FeeRatePpm         int32                  `protobuf:"varint,5,opt,name=fee_rate_ppm,json=feeRatePpm,proto3" json:"fee_rate_ppm,omitempty"`
+	FeeFixedMinor      int64                  `protobuf:"varint,6,opt,name=fee_fixed_minor,json=feeFixedMinor,proto3" json:"fee_fixed_minor,omitempty"`
+	FeeMinMinor        int64                  `protobuf:"varint,7,opt,name=fee_min_minor,json=feeMinMinor,proto3" json:"fee_min_minor,omitempty"`
+	FeeMaxMinor        int64                  `protobuf:"varint,8,opt,name=fee_max_minor,json=feeMaxMinor,proto3" json:"fee_max_minor,omitempty"` // 0: none
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *RailTerms) Reset() {
+	*x = RailTerms{}
 	mi := &file_schemas_payments_v1_state_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *FeeTerms) String() string {
+func (x *RailTerms) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*FeeTerms) ProtoMessage() {}
+func (*RailTerms) ProtoMessage() {}
 
-func (x *FeeTerms) ProtoReflect() protoreflect.Message {
+func (x *RailTerms) ProtoReflect() protoreflect.Message {
 	mi := &file_schemas_payments_v1_state_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -835,35 +863,63 @@ func (x *FeeTerms) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use FeeTerms.ProtoReflect.Descriptor instead.
-func (*FeeTerms) Descriptor() ([]byte, []int) {
+// Deprecated: Use RailTerms.ProtoReflect.Descriptor instead.
+func (*RailTerms) Descriptor() ([]byte, []int) {
 	return file_schemas_payments_v1_state_proto_rawDescGZIP(), []int{5}
 }
 
-func (x *FeeTerms) GetRatePpm() int64 {
+func (x *RailTerms) GetAuthorizationTtlUs() int64 {
 	if x != nil {
-		return x.RatePpm
+		return x.AuthorizationTtlUs
 	}
 	return 0
 }
 
-func (x *FeeTerms) GetFixedMinor() int64 {
+func (x *RailTerms) GetOverCaptureBp() int32 {
 	if x != nil {
-		return x.FixedMinor
+		return x.OverCaptureBp
 	}
 	return 0
 }
 
-func (x *FeeTerms) GetMinMinor() int64 {
+func (x *RailTerms) GetFeeReturned() bool {
 	if x != nil {
-		return x.MinMinor
+		return x.FeeReturned
+	}
+	return false
+}
+
+func (x *RailTerms) GetCurrentRate() bool {
+	if x != nil {
+		return x.CurrentRate
+	}
+	return false
+}
+
+func (x *RailTerms) GetFeeRatePpm() int32 {
+	if x != nil {
+		return x.FeeRatePpm
 	}
 	return 0
 }
 
-func (x *FeeTerms) GetMaxMinor() int64 {
+func (x *RailTerms) GetFeeFixedMinor() int64 {
 	if x != nil {
-		return x.MaxMinor
+		return x.FeeFixedMinor
+	}
+	return 0
+}
+
+func (x *RailTerms) GetFeeMinMinor() int64 {
+	if x != nil {
+		return x.FeeMinMinor
+	}
+	return 0
+}
+
+func (x *RailTerms) GetFeeMaxMinor() int64 {
+	if x != nil {
+		return x.FeeMaxMinor
 	}
 	return 0
 }
@@ -1110,7 +1166,7 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"instrument\x18\x1f \x01(\tR\n" +
 	"instrument\x12\"\n" +
 	"\rexpires_at_us\x18  \x01(\x03R\vexpiresAtUs\x121\n" +
-	"\x04rail\x18! \x01(\v2\x1d.caudal.payments.v1.RailStateR\x04rail\"\xe5\x04\n" +
+	"\x04rail\x18! \x01(\v2\x1d.caudal.payments.v1.RailStateR\x04rail\"\xab\x05\n" +
 	"\tRailState\x12;\n" +
 	"\acapture\x18\x01 \x01(\x0e2!.caudal.payments.v1.CaptureMethodR\acapture\x12\x14\n" +
 	"\x05brand\x18\x02 \x01(\tR\x05brand\x12\"\n" +
@@ -1123,19 +1179,26 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"\x0frefunding_minor\x18\t \x01(\x03R\x0erefundingMinor\x12\x1d\n" +
 	"\n" +
 	"hold_minor\x18\n" +
-	" \x01(\x03R\tholdMinor\x129\n" +
-	"\tfee_terms\x18\v \x01(\v2\x1c.caudal.payments.v1.FeeTermsR\bfeeTerms\x12,\n" +
-	"\x12fee_returned_minor\x18\f \x01(\x03R\x10feeReturnedMinor\x12%\n" +
-	"\x0eoperation_open\x18\r \x01(\bR\roperationOpen\x12\x12\n" +
-	"\x04late\x18\x0e \x01(\bR\x04late\x12\x14\n" +
-	"\x05final\x18\x0f \x01(\bR\x05final\x12(\n" +
-	"\x10fee_refund_minor\x18\x10 \x01(\x03R\x0efeeRefundMinor\"\x80\x01\n" +
-	"\bFeeTerms\x12\x19\n" +
-	"\brate_ppm\x18\x01 \x01(\x03R\aratePpm\x12\x1f\n" +
-	"\vfixed_minor\x18\x02 \x01(\x03R\n" +
-	"fixedMinor\x12\x1b\n" +
-	"\tmin_minor\x18\x03 \x01(\x03R\bminMinor\x12\x1b\n" +
-	"\tmax_minor\x18\x04 \x01(\x03R\bmaxMinor\"\xe6\x02\n" +
+	" \x01(\x03R\tholdMinor\x123\n" +
+	"\x05terms\x18\v \x01(\v2\x1d.caudal.payments.v1.RailTermsR\x05terms\x12,\n" +
+	"\x12fee_returned_minor\x18\f \x01(\x03R\x10feeReturnedMinor\x12\x18\n" +
+	"\aordered\x18\r \x01(\bR\aordered\x12\x12\n" +
+	"\x04late\x18\x0e \x01(\bR\x04late\x12%\n" +
+	"\x0eoperation_open\x18\x0f \x01(\bR\roperationOpen\x12\x18\n" +
+	"\aclosing\x18\x10 \x01(\bR\aclosing\x12\x14\n" +
+	"\x05final\x18\x11 \x01(\bR\x05final\x12\x1b\n" +
+	"\tfee_minor\x18\x12 \x01(\x03R\bfeeMinor\x12#\n" +
+	"\rlate_returned\x18\x13 \x01(\bR\flateReturned\"\xbd\x02\n" +
+	"\tRailTerms\x120\n" +
+	"\x14authorization_ttl_us\x18\x01 \x01(\x03R\x12authorizationTtlUs\x12&\n" +
+	"\x0fover_capture_bp\x18\x02 \x01(\x05R\roverCaptureBp\x12!\n" +
+	"\ffee_returned\x18\x03 \x01(\bR\vfeeReturned\x12!\n" +
+	"\fcurrent_rate\x18\x04 \x01(\bR\vcurrentRate\x12 \n" +
+	"\ffee_rate_ppm\x18\x05 \x01(\x05R\n" +
+	"feeRatePpm\x12&\n" +
+	"\x0ffee_fixed_minor\x18\x06 \x01(\x03R\rfeeFixedMinor\x12\"\n" +
+	"\rfee_min_minor\x18\a \x01(\x03R\vfeeMinMinor\x12\"\n" +
+	"\rfee_max_minor\x18\b \x01(\x03R\vfeeMaxMinor\"\xe6\x02\n" +
 	"\rCommandRecord\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1b\n" +
 	"\tbody_hash\x18\x02 \x01(\fR\bbodyHash\x12@\n" +
@@ -1170,7 +1233,7 @@ var file_schemas_payments_v1_state_proto_goTypes = []any{
 	(*FraudFeatures)(nil), // 2: caudal.payments.v1.FraudFeatures
 	(*PaymentRecord)(nil), // 3: caudal.payments.v1.PaymentRecord
 	(*RailState)(nil),     // 4: caudal.payments.v1.RailState
-	(*FeeTerms)(nil),      // 5: caudal.payments.v1.FeeTerms
+	(*RailTerms)(nil),     // 5: caudal.payments.v1.RailTerms
 	(*CommandRecord)(nil), // 6: caudal.payments.v1.CommandRecord
 	(*LegRecord)(nil),     // 7: caudal.payments.v1.LegRecord
 	(*AccountState)(nil),  // 8: caudal.payments.v1.AccountState
@@ -1197,7 +1260,7 @@ var file_schemas_payments_v1_state_proto_depIdxs = []int32{
 	15, // 10: caudal.payments.v1.PaymentRecord.pins:type_name -> caudal.payments.v1.Pins
 	4,  // 11: caudal.payments.v1.PaymentRecord.rail:type_name -> caudal.payments.v1.RailState
 	16, // 12: caudal.payments.v1.RailState.capture:type_name -> caudal.payments.v1.CaptureMethod
-	5,  // 13: caudal.payments.v1.RailState.fee_terms:type_name -> caudal.payments.v1.FeeTerms
+	5,  // 13: caudal.payments.v1.RailState.terms:type_name -> caudal.payments.v1.RailTerms
 	12, // 14: caudal.payments.v1.CommandRecord.first_outcome:type_name -> caudal.payments.v1.Outcome
 	13, // 15: caudal.payments.v1.CommandRecord.first_reasons:type_name -> caudal.payments.v1.Reason
 	11, // 16: caudal.payments.v1.CommandRecord.status:type_name -> caudal.payments.v1.PaymentStatus
