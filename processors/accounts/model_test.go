@@ -145,7 +145,11 @@ type history struct {
 }
 
 func (h *history) step(t *rapid.T) {
-	h.now += rapid.SampledFrom([]int64{-5, 0, 1, 30, 3600, 86_400, 45 * 86_400}).Draw(t, "pass") * second
+	pass := []int64{-5, 0, 1, 30, 3600, 86_400, 45 * 86_400}
+	if len(h.outside.says) > 0 {
+		pass = pass[:5] // an answer that comes after its payment has left finds nothing
+	}
+	h.now += rapid.SampledFrom(pass).Draw(t, "pass") * second
 	name := rapid.SampledFrom([]string{"ana", "bia", "caio", "davi"}).Draw(t, "name")
 	h.keys++
 	k := fmt.Sprint("k", h.keys)
