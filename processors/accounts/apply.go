@@ -267,7 +267,7 @@ func (r *reducer) newRecord() {
 		Kind: r.cmd.Kind, BodyHash: r.cmd.BodyHash, FirstSeq: r.cell.Seq,
 		CreatedAtUS: r.d.AcceptedAtUS, EffectiveDate: r.d.EffectiveDate, Pins: r.cmd.Pins,
 	}
-	if operation(r.cmd.Kind) {
+	if r.cmd.Kind.Operation() {
 		r.d.PaymentID, r.rec.Related = payment.ID(r.cmd.CommandID), r.cmd.PaymentID
 		return
 	}

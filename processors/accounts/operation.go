@@ -8,16 +8,6 @@ import (
 
 const basisPoints = 10_000
 
-// operation tells the kinds that are a record of their own about another payment.
-func operation(k payment.Kind) bool {
-	switch k {
-	case payment.KindCapture, payment.KindVoid, payment.KindIncrement, payment.KindRefund:
-		return true
-	default:
-		return false
-	}
-}
-
 // cardPayment is the payment that an operation is about, for it to change; nil where the operation is declined.
 func (r *reducer) cardPayment(e payment.Event) *payment.Record {
 	if r.s.Related == nil {

@@ -47,6 +47,16 @@ func (k Kind) Prefix() string {
 	}
 }
 
+// Operation tells the kinds that are a record of their own about another payment.
+func (k Kind) Operation() bool {
+	switch k {
+	case KindRefund, KindCapture, KindVoid, KindIncrement:
+		return true
+	default:
+		return false
+	}
+}
+
 func kindByPrefix(p string) Kind {
 	for _, k := range [...]Kind{KindPayIn, KindPayOut, KindTransfer, KindRefund, KindCapture, KindVoid, KindIncrement} {
 		if p == k.Prefix() {

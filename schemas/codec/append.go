@@ -94,6 +94,13 @@ func (w *wire) instruction(in *paymentsv1.Instruction) {
 		w.close(at)
 	}
 	w.number(8, uint64(in.GetEffectiveDate())) //nolint:gosec // two's complement, as the wire has it
+	if c := in.GetCard(); c != nil {
+		at := w.open(9)
+		w.number(1, uint64(c.GetCapture())) //nolint:gosec // two's complement, as the wire has it
+		w.text(2, c.GetBrand())
+		w.number(3, uint64(c.GetInstallments()))
+		w.close(at)
+	}
 }
 
 func (w *wire) number(field protowire.Number, n uint64) {

@@ -85,6 +85,11 @@ func crossings() map[string]crossing {
 	all["payment_record"] = crossing{
 		rec, func() ([]byte, error) { return codec.EncodePaymentRecord(&rec) }, func(b []byte) (any, error) { return codec.DecodePaymentRecord(b) },
 	}
+	byRail := sampleRailRecord()
+	all["payment_record_rail"] = crossing{
+		byRail, func() ([]byte, error) { return codec.EncodePaymentRecord(&byRail) }, func(b []byte) (any, error) { return codec.DecodePaymentRecord(b) },
+	}
+	all["decision_answered"] = decisionCrossing(sampleAnswered(), codec.Seal{PreviousHash: digest("before")})
 	all["command_record"] = crossing{
 		mem, func() ([]byte, error) { return codec.EncodeCommandRecord(&mem) }, func(b []byte) (any, error) { return codec.DecodeCommandRecord(b) },
 	}
@@ -106,6 +111,17 @@ func crossings() map[string]crossing {
 	all["order"] = crossing{
 		orderWith{order, sealed},
 		func() ([]byte, error) { return codec.EncodeOrder(&order, sealed) },
+		func(b []byte) (any, error) {
+			o, s, err := codec.DecodeOrder(b)
+			return orderWith{o, s}, err
+		},
+	}
+	capture := order
+	capture.Kind, capture.Connector, capture.Reference, capture.Brand = accounts.OrderKindCapture, "cielo", "24bc8366", "elo"
+	capture.Installments, capture.Final, capture.OrderedAtUS = 3, true, at
+	all["order_capture"] = crossing{
+		orderWith{capture, sealed},
+		func() ([]byte, error) { return codec.EncodeOrder(&capture, sealed) },
 		func(b []byte) (any, error) {
 			o, s, err := codec.DecodeOrder(b)
 			return orderWith{o, s}, err
@@ -140,6 +156,13 @@ func addDocuments(all map[string]crossing) {
 		p, func() ([]byte, error) {
 			return codec.EncodePolicy(p, payment.Pins{Fees: "std", Rates: "fx", Rules: "rules", Blocklist: "block"})
 		},
+		func(b []byte) (any, error) { return codec.DecodePolicy("standard@1", b) },
+	}
+	rails := *p
+	rails.Card = &policy.Card{AuthorizationTTLUS: 7 * 86_400_000_000, OverCaptureBP: 1000, FeeReturned: true, CurrentRate: true}
+	rails.Bank = &policy.Bank{FeeReturned: true}
+	all["policy_rails"] = crossing{
+		&rails, func() ([]byte, error) { return codec.EncodePolicy(&rails, payment.Pins{}) },
 		func(b []byte) (any, error) { return codec.DecodePolicy("standard@1", b) },
 	}
 	f := &fees.Schedule{Ref: "std@2", Fees: []fees.Fee{{Kind: payment.KindPayIn, Method: "cash", Currency: "BRL", FixedMinor: 30, RatePPM: 10_000, MinMinor: 1, MaxMinor: 99}}}

@@ -106,7 +106,7 @@ func commandHead(m *paymentsv1.Command, c *payment.Command) (err error) {
 		if err != nil {
 			return err
 		}
-		if id.Kind() != c.Kind || (c.Kind != payment.KindRefund && id != c.PaymentID) {
+		if id.Kind() != c.Kind || (!c.Kind.Operation() && id != c.PaymentID) {
 			return refuse("command %s of payment %s", c.CommandID, c.PaymentID)
 		}
 	}
@@ -153,6 +153,15 @@ func commandBody(m *paymentsv1.Command, c *payment.Command) (err error) {
 	case *paymentsv1.Command_ReleaseClaim:
 		fits = c.Kind == payment.KindReleaseClaim
 		c.Release, err = releaseFrom(b.ReleaseClaim)
+	case *paymentsv1.Command_Capture:
+		fits = c.Kind == payment.KindCapture
+		c.Capture, err = captureFrom(b.Capture)
+	case *paymentsv1.Command_Void:
+		fits = c.Kind == payment.KindVoid
+		c.Void, err = &payment.VoidInstruction{}, known(b.Void)
+	case *paymentsv1.Command_Increment:
+		fits = c.Kind == payment.KindIncrement
+		c.Increment, err = incrementFrom(b.Increment)
 	}
 	if err == nil && !fits {
 		return refuse("%s with the body %T", c.Kind, m.GetBody())
@@ -244,7 +253,42 @@ func instructionFrom(kind payment.Kind, b *paymentsv1.Instruction) (*payment.Ins
 			DocumentDigest: p.GetDocumentDigest(), AccountDigest: p.GetAccountDigest(),
 		}
 	}
+	if in.Card, err = cardFrom(b.GetCard()); err != nil {
+		return nil, err
+	}
 	return in, known(b)
+}
+
+func cardFrom(b *paymentsv1.Card) (payment.Card, error) {
+	if b == nil {
+		return payment.Card{}, nil
+	}
+	capture, err := enum[payment.CaptureMethod](b.GetCapture(), paymentsv1.CaptureMethod_name)
+	if err != nil {
+		return payment.Card{}, err
+	}
+	installments, err := small("installments", b.GetInstallments(), installmentsMax)
+	if err != nil {
+		return payment.Card{}, err
+	}
+	if len(b.GetBrand()) > textMax {
+		return payment.Card{}, refuse("brand too long")
+	}
+	return payment.Card{Capture: capture, Brand: b.GetBrand(), Installments: installments}, known(b)
+}
+
+func captureFrom(b *paymentsv1.CaptureInstruction) (*payment.CaptureInstruction, error) {
+	if b.GetAmountMinor() < 0 {
+		return nil, refuse("amount %d", b.GetAmountMinor())
+	}
+	return &payment.CaptureInstruction{AmountMinor: b.GetAmountMinor(), Final: b.GetFinal()}, known(b)
+}
+
+func incrementFrom(b *paymentsv1.IncrementInstruction) (*payment.IncrementInstruction, error) {
+	if b.GetAmountMinor() <= 0 {
+		return nil, refuse("amount %d", b.GetAmountMinor())
+	}
+	return &payment.IncrementInstruction{AmountMinor: b.GetAmountMinor()}, known(b)
 }
 
 func refundFrom(b *paymentsv1.RefundInstruction) (*payment.RefundInstruction, error) {
@@ -376,6 +420,12 @@ func CommandToProto(c *payment.Command, e Envelope) *paymentsv1.Command {
 		}}
 	case c.Release != nil:
 		m.Body = &paymentsv1.Command_ReleaseClaim{ReleaseClaim: &paymentsv1.ReleaseClaim{RefusedCommandId: c.Release.RefusedCommandID}}
+	case c.Capture != nil:
+		m.Body = &paymentsv1.Command_Capture{Capture: &paymentsv1.CaptureInstruction{AmountMinor: c.Capture.AmountMinor, Final: c.Capture.Final}}
+	case c.Void != nil:
+		m.Body = &paymentsv1.Command_Void{Void: &paymentsv1.VoidInstruction{}}
+	case c.Increment != nil:
+		m.Body = &paymentsv1.Command_Increment{Increment: &paymentsv1.IncrementInstruction{AmountMinor: c.Increment.AmountMinor}}
 	case c.RailAnswer != nil:
 		m.Body = &paymentsv1.Command_RailAnswer{RailAnswer: &paymentsv1.RailAnswer{
 			OrderId: c.RailAnswer.OrderID, Result: paymentsv1.RailResult(c.RailAnswer.Result), Code: c.RailAnswer.Code,
@@ -390,6 +440,11 @@ func instructionTo(in *payment.Instruction) *paymentsv1.Instruction {
 	m := &paymentsv1.Instruction{
 		AmountMinor: in.AmountMinor, Currency: in.Currency, TargetCurrency: in.TargetCurrency, Method: in.Method,
 		ToAccount: string(in.ToAccount), Instrument: in.Instrument, EffectiveDate: in.EffectiveDate,
+	}
+	if in.Card != (payment.Card{}) {
+		m.Card = &paymentsv1.Card{
+			Capture: paymentsv1.CaptureMethod(in.Card.Capture), Brand: in.Card.Brand, Installments: uint32(in.Card.Installments),
+		}
 	}
 	p := &in.Counterparty
 	if p.Country != "" || len(p.Digest)+len(p.NameDigest)+len(p.DocumentDigest)+len(p.AccountDigest) > 0 {

@@ -86,6 +86,8 @@ func DecisionToProto(d *accounts.Decision, s Seal) *paymentsv1.Decision {
 	m.CounterpartyCountry, m.CounterpartyDigest = d.CounterpartyCountry, d.CounterpartyDigest
 	m.AccountState = accountStateTo(d.AccountState)
 	m.CreatedAtUs, m.Instrument, m.DeadlineUs = d.CreatedAtUS, d.Instrument, d.DeadlineUS
+	m.CapturedMinor, m.AuthorizedMinor = d.CapturedMinor, d.AuthorizedMinor
+	m.OrderId, m.RailCode, m.Connector, m.RailReference = d.OrderID, d.RailCode, d.Connector, d.RailReference
 	return m
 }
 
@@ -157,6 +159,8 @@ func DecisionFromProto(m *paymentsv1.Decision) (accounts.Decision, Seal, error) 
 		RefundedMinor: m.GetRefundedMinor(), FraudScore: m.GetFraudScore(),
 		CounterpartyCountry: m.GetCounterpartyCountry(), CounterpartyDigest: m.GetCounterpartyDigest(),
 		CreatedAtUS: m.GetCreatedAtUs(), Instrument: m.GetInstrument(), DeadlineUS: m.GetDeadlineUs(),
+		CapturedMinor: m.GetCapturedMinor(), AuthorizedMinor: m.GetAuthorizedMinor(),
+		OrderID: m.GetOrderId(), RailCode: m.GetRailCode(), Connector: m.GetConnector(), RailReference: m.GetRailReference(),
 	}
 	err := checkVersion("decision", m.GetVersion())
 	if err == nil {

@@ -24,6 +24,8 @@ const (
 	hashLen   = 32
 	digestMax = 64
 	textMax   = 256
+	// installmentsMax is what card networks allow at most.
+	installmentsMax = 99
 	// timeMaxUS is far in the future (year 2255) and far from overflow when days are added.
 	timeMaxUS = int64(1) << 53
 )

@@ -46,7 +46,8 @@ func EncodeOrder(o *accounts.Order, sealed *paymentsv1.Sealed) ([]byte, error) {
 	return marshal(&railsv1.Order{
 		Version: Version, OrderId: o.OrderID, Kind: railsv1.OrderKind(o.Kind), Method: o.Method, Tenant: o.Tenant, Merchant: o.Merchant,
 		Account: string(o.Account), PaymentId: string(o.PaymentID), AmountMinor: o.AmountMinor, Currency: o.Currency,
-		Instrument: o.Instrument, Sealed: sealed, DeadlineUs: o.DeadlineUS,
+		Instrument: o.Instrument, Sealed: sealed, DeadlineUs: o.DeadlineUS, Connector: o.Connector, Reference: o.Reference,
+		Brand: o.Brand, Installments: uint32(o.Installments), Final: o.Final, OrderedAtUs: o.OrderedAtUS,
 	})
 }
 
@@ -59,10 +60,14 @@ func DecodeOrder(b []byte) (accounts.Order, *paymentsv1.Sealed, error) {
 	o := accounts.Order{
 		OrderID: m.GetOrderId(), Method: m.GetMethod(), Tenant: m.GetTenant(), Merchant: m.GetMerchant(),
 		AmountMinor: m.GetAmountMinor(), Currency: m.GetCurrency(), Instrument: m.GetInstrument(), DeadlineUS: m.GetDeadlineUs(),
+		Connector: m.GetConnector(), Reference: m.GetReference(), Brand: m.GetBrand(), Final: m.GetFinal(), OrderedAtUS: m.GetOrderedAtUs(),
 	}
 	err := checkVersion("order", m.GetVersion())
 	if err == nil {
 		o.Kind, err = enum[accounts.OrderKind](m.GetKind(), railsv1.OrderKind_name)
+	}
+	if err == nil {
+		o.Installments, err = small("installments", m.GetInstallments(), installmentsMax)
 	}
 	if err == nil {
 		o.Account, err = accountID(m.GetAccount(), true)

@@ -67,6 +67,9 @@ func DecodePolicy(ref string, b []byte) (*policy.Policy, error) {
 		}
 		p.Limits = append(p.Limits, policy.KYCLimit{Level: level, DayMinor: l.GetDayMinor(), MonthMinor: l.GetMonthMinor()})
 	}
+	if err := policyRails(&m, p); err != nil {
+		return nil, err
+	}
 	last := int64(math.MinInt64)
 	for _, o := range m.GetUtcOffsets() {
 		if o.GetFromUs() < last || o.GetOffsetS() < -86_400 || o.GetOffsetS() > 86_400 {
@@ -78,6 +81,31 @@ func DecodePolicy(ref string, b []byte) (*policy.Policy, error) {
 	return p, nil
 }
 
+// policyRails reads what holds for payments that a rail executes.
+func policyRails(m *referencev1.Policy, p *policy.Policy) error {
+	if c := m.GetCard(); c != nil {
+		if c.GetAuthorizationTtlS() < 0 || c.GetAuthorizationTtlS() > timeMaxUS/1_000_000 || c.GetOverCaptureBp() < 0 || c.GetOverCaptureBp() > 10_000 {
+			return refuse("authorisation of %d s, over-capture of %d basis points", c.GetAuthorizationTtlS(), c.GetOverCaptureBp())
+		}
+		p.Card = &policy.Card{
+			AuthorizationTTLUS: c.GetAuthorizationTtlS() * 1_000_000, OverCaptureBP: c.GetOverCaptureBp(),
+			FeeReturned: c.GetRefundFee() == referencev1.RefundFee_REFUND_FEE_RETURNED,
+			CurrentRate: c.GetRefundRate() == referencev1.RefundRate_REFUND_RATE_CURRENT,
+		}
+	}
+	if b := m.GetBank(); b != nil {
+		p.Bank = &policy.Bank{FeeReturned: b.GetReturnFee() == referencev1.RefundFee_REFUND_FEE_RETURNED}
+	}
+	return nil
+}
+
+func refundFee(returned bool) referencev1.RefundFee {
+	if returned {
+		return referencev1.RefundFee_REFUND_FEE_RETURNED
+	}
+	return referencev1.RefundFee_REFUND_FEE_KEPT
+}
+
 // EncodePolicy writes a row of policies. The ids of the other documents that the ingress pins are not the stages' business
 // and are given beside it.
 func EncodePolicy(p *policy.Policy, ids payment.Pins) ([]byte, error) {
@@ -85,6 +113,18 @@ func EncodePolicy(p *policy.Policy, ids payment.Pins) ([]byte, error) {
 		Id: p.ID, Version: p.Version, Tenant: p.Tenant, LimitCurrency: p.LimitCurrency, FraudMode: referencev1.FraudMode(p.FraudMode),
 		ReviewScore: p.ReviewScore, DeclineScore: p.DeclineScore, ReviewTimeoutS: p.ReviewTimeoutUS / 1_000_000, RetentionDays: p.RetentionDays,
 		FeesId: ids.Fees, RatesId: ids.Rates, RulesId: ids.Rules, BlocklistId: ids.Blocklist,
+	}
+	if c := p.Card; c != nil {
+		m.Card = &referencev1.CardPolicy{
+			AuthorizationTtlS: c.AuthorizationTTLUS / 1_000_000, OverCaptureBp: c.OverCaptureBP, RefundFee: refundFee(c.FeeReturned),
+			RefundRate: referencev1.RefundRate_REFUND_RATE_ORIGINAL,
+		}
+		if c.CurrentRate {
+			m.Card.RefundRate = referencev1.RefundRate_REFUND_RATE_CURRENT
+		}
+	}
+	if b := p.Bank; b != nil {
+		m.Bank = &referencev1.BankPolicy{ReturnFee: refundFee(b.FeeReturned)}
 	}
 	for _, l := range p.Limits {
 		m.Limits = append(m.Limits, &referencev1.KycLimit{Level: uint32(l.Level), DayMinor: l.DayMinor, MonthMinor: l.MonthMinor})

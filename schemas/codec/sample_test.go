@@ -107,11 +107,64 @@ func sampleCommands() map[string]payment.Command {
 	told.AmountMinor, told.ReportedAtUS = 1234, at
 	c.RailAnswer = &told
 	all["rail_answer_told"] = c
+	for name, o := range sampleOperations(base) {
+		all[name] = o
+	}
+	c = own(payment.KindPayIn)
+	c.Instruction = &payment.Instruction{
+		AmountMinor: 1234, Currency: "BRL", Method: "card", Instrument: "tok_1",
+		Card: payment.Card{Capture: payment.CaptureManual, Brand: "elo", Installments: 3},
+	}
+	all["payin_card"] = c
 	c = base(payment.KindReleaseClaim, "cmd_release")
 	c.Release = &payment.ReleaseClaim{RefusedCommandID: "cmd_open"}
 	all["release_claim"] = c
 	all["tick"] = payment.Command{Kind: payment.KindTick, AcceptedAtUS: at, Tick: &payment.Tick{Minute: at / 60_000_000}}
 	return all
+}
+
+func sampleOperations(base func(payment.Kind, string) payment.Command) map[string]payment.Command {
+	all := map[string]payment.Command{}
+	for _, kind := range []payment.Kind{payment.KindCapture, payment.KindVoid, payment.KindIncrement} {
+		c := base(kind, string(id(kind)))
+		c.PaymentID = id(payment.KindPayIn)
+		all[kind.String()] = c
+	}
+	c := all["capture"]
+	c.Capture = &payment.CaptureInstruction{AmountMinor: 500, Final: true}
+	all["capture"] = c
+	c = all["void"]
+	c.Void = &payment.VoidInstruction{}
+	all["void"] = c
+	c = all["increment"]
+	c.Increment = &payment.IncrementInstruction{AmountMinor: 100}
+	all["increment"] = c
+	return all
+}
+
+// sampleAnswered is a decision on what a rail said.
+func sampleAnswered() accounts.Decision {
+	d := sampleDecision()
+	d.Kind, d.Outcome, d.Reasons, d.Status = payment.KindRailAnswer, payment.OutcomeApplied, nil, payment.StatusSucceeded
+	d.CapturedMinor, d.AuthorizedMinor = 500, 1234
+	d.OrderID, d.RailCode, d.Connector, d.RailReference = string(id(payment.KindCapture))+".capture", "00", "cielo", "24bc8366"
+	return d
+}
+
+// sampleRailRecord is a card payment captured in part.
+func sampleRailRecord() payment.Record {
+	r := samplePaymentRecord()
+	r.Status, r.Method = payment.StatusPartiallyCaptured, "card"
+	r.Rail = &payment.Rail{
+		Capture: payment.CaptureManual, Brand: "elo", Installments: 3, Connector: "cielo", Reference: "24bc8366",
+		AuthorizedMinor: 1234, CapturedMinor: 500, CapturingMinor: 100, RefundingMinor: 7, HoldMinor: 120, FeeMinor: 5, FeeReturnedMinor: 1,
+		Ordered: true, Late: true, LateReturned: true, OperationOpen: true, Closing: true, Final: true,
+		Terms: payment.RailTerms{
+			AuthorizationTTLUS: 7, OverCaptureBP: 8, FeeReturned: true, CurrentRate: true,
+			Fee: payment.FeeTerms{RatePPM: 9, FixedMinor: 10, MinMinor: 11, MaxMinor: 12},
+		},
+	}
+	return r
 }
 
 func sampleDecision() accounts.Decision {

@@ -170,7 +170,7 @@ func PaymentRecordToProto(r *payment.Record) *paymentsv1.PaymentRecord {
 		RelatedPaymentId: string(r.Related), FraudScore: r.FraudScore, RefundedMinor: r.RefundedMinor,
 		RefundedTargetMinor: r.RefundedTargetMinor, DeadlineUs: r.DeadlineUS, CounterpartyCountry: r.CounterpartyCountry,
 		CounterpartyDigest: r.CounterpartyDigest, Pins: pinsInto(&paymentsv1.Pins{}, &r.Pins), Instrument: r.Instrument,
-		ExpiresAtUs: r.ExpiresAtUS,
+		ExpiresAtUs: r.ExpiresAtUS, Rail: railTo(r.Rail),
 	}
 }
 
@@ -207,7 +207,59 @@ func PaymentRecordFromProto(m *paymentsv1.PaymentRecord) (payment.Record, error)
 	if r.Pins, err = pinsFrom(m.GetPins()); err != nil {
 		return payment.Record{}, err
 	}
-	return r, nil
+	r.Rail, err = railFrom(m.GetRail())
+	return r, err
+}
+
+func railTo(r *payment.Rail) *paymentsv1.RailState {
+	if r == nil {
+		return nil
+	}
+	m := &paymentsv1.RailState{
+		Capture: paymentsv1.CaptureMethod(r.Capture), Brand: r.Brand, Installments: uint32(r.Installments),
+		Connector: r.Connector, Reference: r.Reference, AuthorizedMinor: r.AuthorizedMinor, CapturedMinor: r.CapturedMinor,
+		CapturingMinor: r.CapturingMinor, RefundingMinor: r.RefundingMinor, HoldMinor: r.HoldMinor,
+		FeeMinor: r.FeeMinor, FeeReturnedMinor: r.FeeReturnedMinor, Ordered: r.Ordered, Late: r.Late, LateReturned: r.LateReturned,
+		OperationOpen: r.OperationOpen, Closing: r.Closing, Final: r.Final,
+	}
+	if t := r.Terms; t != (payment.RailTerms{}) {
+		m.Terms = &paymentsv1.RailTerms{
+			AuthorizationTtlUs: t.AuthorizationTTLUS, OverCaptureBp: t.OverCaptureBP, FeeReturned: t.FeeReturned, CurrentRate: t.CurrentRate,
+			FeeRatePpm: t.Fee.RatePPM, FeeFixedMinor: t.Fee.FixedMinor, FeeMinMinor: t.Fee.MinMinor, FeeMaxMinor: t.Fee.MaxMinor,
+		}
+	}
+	return m
+}
+
+func railFrom(m *paymentsv1.RailState) (*payment.Rail, error) {
+	if m == nil {
+		return nil, nil //nolint:nilnil // no rail executes it
+	}
+	capture, err := enum[payment.CaptureMethod](m.GetCapture(), paymentsv1.CaptureMethod_name)
+	if err != nil {
+		return nil, err
+	}
+	installments, err := small("installments", m.GetInstallments(), installmentsMax)
+	if err != nil {
+		return nil, err
+	}
+	t := m.GetTerms()
+	if err := known(t); err != nil {
+		return nil, err
+	}
+	return &payment.Rail{
+		Capture: capture, Brand: m.GetBrand(), Installments: installments, Connector: m.GetConnector(), Reference: m.GetReference(),
+		AuthorizedMinor: m.GetAuthorizedMinor(), CapturedMinor: m.GetCapturedMinor(), CapturingMinor: m.GetCapturingMinor(),
+		RefundingMinor: m.GetRefundingMinor(), HoldMinor: m.GetHoldMinor(), FeeMinor: m.GetFeeMinor(), FeeReturnedMinor: m.GetFeeReturnedMinor(),
+		Ordered: m.GetOrdered(), Late: m.GetLate(), LateReturned: m.GetLateReturned(), OperationOpen: m.GetOperationOpen(),
+		Closing: m.GetClosing(), Final: m.GetFinal(),
+		Terms: payment.RailTerms{
+			AuthorizationTTLUS: t.GetAuthorizationTtlUs(), OverCaptureBP: t.GetOverCaptureBp(), FeeReturned: t.GetFeeReturned(),
+			CurrentRate: t.GetCurrentRate(), Fee: payment.FeeTerms{
+				RatePPM: t.GetFeeRatePpm(), FixedMinor: t.GetFeeFixedMinor(), MinMinor: t.GetFeeMinMinor(), MaxMinor: t.GetFeeMaxMinor(),
+			},
+		},
+	}, known(m)
 }
 
 func recordWords(m *paymentsv1.PaymentRecord, r *payment.Record) (err error) {

@@ -35,6 +35,21 @@ type policyYAML struct {
 	UTCOffsets    []offsetYAML     `yaml:"utc_offsets"`
 	ReviewTimeout string           `yaml:"review_timeout"`
 	RetentionDays strictyaml.Whole `yaml:"retention_days"`
+	Card          *cardYAML        `yaml:"card"`
+	Bank          *bankYAML        `yaml:"bank"`
+}
+
+// cardYAML stands in a policy that takes cards.
+type cardYAML struct {
+	AuthorizationTTL string           `yaml:"authorization_ttl"` // a duration: 168h; empty: never expires here
+	OverCaptureBP    strictyaml.Whole `yaml:"over_capture_bp"`
+	RefundFee        string           `yaml:"refund_fee"`  // kept, or returned
+	RefundRate       string           `yaml:"refund_rate"` // original, or current
+}
+
+// bankYAML stands in a policy that pays out by bank.
+type bankYAML struct {
+	ReturnFee string `yaml:"return_fee"` // kept, or returned
 }
 
 type limitYAML struct {
@@ -187,7 +202,42 @@ func (c *check) policy(y policyYAML) *referencev1.Policy {
 		c.must(i == 0 || from > p.GetUtcOffsets()[i-1].GetFromUs(), at+".from", "is not after the one before")
 		p.UtcOffsets = append(p.UtcOffsets, &referencev1.UtcOffset{FromUs: from, OffsetS: int32(offset / time.Second)}) //nolint:gosec // within 14 hours
 	}
+	c.rails(y, p)
 	return p
+}
+
+func (c *check) rails(y policyYAML, p *referencev1.Policy) {
+	if card := y.Card; card != nil {
+		p.Card = &referencev1.CardPolicy{OverCaptureBp: c.i32("card.over_capture_bp", card.OverCaptureBP), RefundFee: c.refundFee("card.refund_fee", card.RefundFee)}
+		if card.AuthorizationTTL != "" {
+			p.Card.AuthorizationTtlS = int64(c.duration("card.authorization_ttl", card.AuthorizationTTL) / time.Second)
+			c.must(p.GetCard().GetAuthorizationTtlS() > 0, "card.authorization_ttl", "is not at least 1 s")
+		}
+		c.must(card.OverCaptureBP >= 0 && card.OverCaptureBP <= 10_000, "card.over_capture_bp", "is not within 0 to 10000")
+		switch card.RefundRate {
+		case "original":
+			p.Card.RefundRate = referencev1.RefundRate_REFUND_RATE_ORIGINAL
+		case "current":
+			p.Card.RefundRate = referencev1.RefundRate_REFUND_RATE_CURRENT
+		default:
+			c.must(false, "card.refund_rate", "is not one of original, current")
+		}
+	}
+	if y.Bank != nil {
+		p.Bank = &referencev1.BankPolicy{ReturnFee: c.refundFee("bank.return_fee", y.Bank.ReturnFee)}
+	}
+}
+
+func (c *check) refundFee(at, word string) referencev1.RefundFee {
+	switch word {
+	case "kept":
+		return referencev1.RefundFee_REFUND_FEE_KEPT
+	case "returned":
+		return referencev1.RefundFee_REFUND_FEE_RETURNED
+	default:
+		c.must(false, at, "is not one of kept, returned")
+		return referencev1.RefundFee_REFUND_FEE_UNSPECIFIED
+	}
 }
 
 func (c *check) fees(y feesYAML) *referencev1.FeeSchedule {
