@@ -48,12 +48,39 @@ func (d *decided) run(tb testing.TB, queue ...command) {
 		}
 		d.offsets[p]++
 		for _, e := range r.emits {
-			if e.topic == topics.Commands {
+			switch e.topic {
+			case topics.Commands:
 				queue = append(queue, command{e.key, -1, e.value, payment.KindUnknown})
+			case topics.RailsOrders:
+				queue = append(queue, answerTo(tb, e))
+			default:
 			}
 		}
 		d.emits = append(d.emits, r.emits...)
 	}
+}
+
+// answerTo is what a rail says about an order: the same about the same.
+func answerTo(tb testing.TB, e emitted) command {
+	tb.Helper()
+	o, _, err := codec.DecodeOrder(e.value)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	results := []payment.RailResult{payment.RailConfirmed, payment.RailConfirmed, payment.RailRefused, payment.RailUnknown}
+	sum := sha256.Sum256([]byte(o.OrderID))
+	cmd := payment.Command{
+		Kind: payment.KindRailAnswer, Account: o.Account, PaymentID: o.PaymentID, AcceptedAtUS: o.OrderedAtUS,
+		CommandID: payment.CommandIDFrom(e.key, "", "rail_answer/"+o.OrderID),
+		RailAnswer: &payment.RailAnswer{
+			OrderID: o.OrderID, Result: results[sum[0]%4], AmountMinor: o.AmountMinor, Connector: "cielo", Reference: "r", Code: "00",
+		},
+	}
+	b, err := codec.EncodeCommand(&cmd, codec.Envelope{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return command{e.key, -1, b, cmd.Kind}
 }
 
 func TestEveryRecordOfTheShell(t *testing.T) {

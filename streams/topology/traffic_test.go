@@ -48,6 +48,7 @@ func reference(tb testing.TB) map[string][]byte {
 				{Level: 3, DayMinor: 500_000_00, MonthMinor: 5_000_000_00},
 			},
 			FraudMode: policy.FraudModeEnforce, ReviewScore: 500, DeclineScore: 900, ReviewTimeoutUS: 3600 * second, RetentionDays: 90,
+			Card: &policy.Card{AuthorizationTTLUS: 86_400 * second, OverCaptureBP: 500, FeeReturned: true}, Bank: &policy.Bank{},
 		}, payment.Pins{Fees: "std", Rates: "fx", Rules: "rules", Blocklist: "block"})),
 		topics.FeeSchedules + "/std@1": must(codec.EncodeFees(&fees.Schedule{Ref: "std@1", Fees: []fees.Fee{
 			{Kind: payment.KindPayIn, Method: "cash", Currency: "BRL", FixedMinor: 30, RatePPM: 10_000},
@@ -178,6 +179,14 @@ func (t *traffic) pay(kind payment.Kind, name string) command {
 	if t.rand.IntN(3) == 0 {
 		in.Counterparty = payment.Counterparty{Country: []string{"BR", "BR", "XX"}[t.rand.IntN(3)], Digest: []byte(party(t.rand.IntN(8)))}
 	}
+	switch {
+	case t.rand.IntN(3) > 0:
+	case kind == payment.KindPayOut:
+		in.Method = "bank"
+	default:
+		in.Method, in.Instrument = "card", "tok_1"
+		in.Card = payment.Card{Capture: payment.CaptureMethod(t.rand.IntN(3)), Brand: "visa", Installments: uint8(t.rand.IntN(13))}
+	}
 	if kind == payment.KindTransfer {
 		in.Method = "book"
 		in.ToAccount = t.account(t.names[t.rand.IntN(len(t.names))])
@@ -201,10 +210,17 @@ func (t *traffic) about(kind payment.Kind) command {
 	of := t.payments[max(0, len(t.payments)-1-t.rand.IntN(40))]
 	cmd := t.command(kind, of.Account(), of)
 	cmd.PaymentID = of
-	if kind == payment.KindRefund {
+	cmd.CommandID = string(payment.IDFrom(kind, cmd.Account, merchant, fmt.Sprint("key", t.number)))
+	switch kind {
+	case payment.KindRefund:
 		cmd.Refund = &payment.RefundInstruction{AmountMinor: t.rand.Int64N(3) * 1_00}
-		cmd.CommandID = string(payment.IDFrom(kind, cmd.Account, merchant, fmt.Sprint("key", t.number)))
-	} else {
+	case payment.KindCapture:
+		cmd.Capture = &payment.CaptureInstruction{AmountMinor: t.rand.Int64N(3) * 1_00, Final: t.rand.IntN(2) == 0}
+	case payment.KindVoid:
+		cmd.Void = &payment.VoidInstruction{}
+	case payment.KindIncrement:
+		cmd.Increment = &payment.IncrementInstruction{AmountMinor: 1_00}
+	default:
 		cmd.Verdict = &payment.Verdict{Actor: "ops"}
 		cmd.CommandID = payment.CommandIDFrom(string(cmd.Account), merchant, fmt.Sprint("key", t.number))
 	}
@@ -247,8 +263,10 @@ func (t *traffic) next() []command {
 		return []command{t.pay(payment.KindPayOut, name)}
 	case n < 70:
 		return []command{t.pay(payment.KindTransfer, name)}
-	case n < 78 && len(t.payments) > 0:
+	case n < 76 && len(t.payments) > 0:
 		return []command{t.about(payment.KindRefund)}
+	case n < 82 && len(t.payments) > 0:
+		return []command{t.about([]payment.Kind{payment.KindCapture, payment.KindCapture, payment.KindVoid, payment.KindIncrement}[t.rand.IntN(4)])}
 	case n < 86 && len(t.payments) > 0:
 		return []command{t.about([]payment.Kind{payment.KindApprove, payment.KindDecline}[t.rand.IntN(2)])}
 	case n < 89:
