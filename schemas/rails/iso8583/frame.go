@@ -69,10 +69,9 @@ func (f Frames) Read(r *bufio.Reader, buf []byte) ([]byte, error) {
 	if f.Header == FrameASCII {
 		h = header[:4]
 	}
-	if n, err := io.ReadFull(r, h); err != nil {
-		if n == 0 && errors.Is(err, io.EOF) {
-			return buf[:0], io.EOF
-		}
+	if _, err := io.ReadFull(r, h); errors.Is(err, io.EOF) { // before the first byte
+		return buf[:0], io.EOF
+	} else if err != nil {
 		return buf[:0], fmt.Errorf("reading frame header: %w", err)
 	}
 	length, err := f.length(h)
