@@ -20,7 +20,7 @@ const (
 
 // The limits of a frame's length.
 const (
-	FrameBytesMaxDefault = 8192 // the largest message that the feed allows takes about 6.2 kB
+	FrameBytesMaxDefault = 8192 // the largest message that the feed allows takes about 6 kB
 	frameBinaryMost      = 65_535
 	frameASCIIMost       = 9_999
 )
