@@ -86,7 +86,10 @@ func responseCode(reason payment.Reason) (ResponseCode, bool) {
 		return ResponseExceedsAmount, true
 	case payment.ReasonInsufficientFunds:
 		return ResponseInsufficientFunds, true
-	case payment.ReasonReviewDeclined, payment.ReasonReviewExpired, payment.ReasonRailRefused:
+	case payment.ReasonReviewDeclined, payment.ReasonReviewExpired, payment.ReasonRailRefused,
+		// Of operations on a payment that a rail executes: the feed asks for none of these.
+		payment.ReasonCaptureExceedsAuthorization, payment.ReasonOperationInProgress, payment.ReasonRailLate,
+		payment.ReasonRailAmount, payment.ReasonRailContradiction, payment.ReasonAuthorizationExpired:
 		return ResponseDoNotHonour, true
 	default:
 		return "", false
