@@ -7,20 +7,17 @@ import (
 
 // railAnswer takes in what a rail says about an order. It is never refused for what the account has become: it is a fact.
 func (r *reducer) railAnswer() {
-	a := r.cmd.RailAnswer
-	r.d.OrderID, r.d.RailCode, r.d.Connector, r.d.RailReference = a.OrderID, a.Code, a.Connector, a.Reference
 	if r.s.Related == nil {
 		r.decline(payment.ReasonPaymentUnknown)
 		return
 	}
 	paidID, paid := r.cmd.PaymentID, clone(r.s.Related)
-	id, step := splitOrderID(a.OrderID)
+	id, step := splitOrderID(r.cmd.RailAnswer.OrderID)
 	if id != paidID {
 		r.answerOperation(id, step, paid)
 		return
 	}
 	r.d.tell(paidID, paid)
-	r.tellRail(paid)
 	if !wasOrdered(paid, step) {
 		r.decline(payment.ReasonPaymentState)
 		return
@@ -37,7 +34,6 @@ func (r *reducer) railAnswer() {
 		changed = r.late(paidID, paid, paid, step)
 	default:
 	}
-	r.tellRail(paid)
 	if changed {
 		r.store(paidID, paid)
 	}
@@ -130,15 +126,14 @@ func (r *reducer) granted(rec *payment.Record) {
 
 func (r *reducer) authorized(id payment.ID, rec *payment.Record) {
 	r.granted(rec)
-	rec.DeadlineUS = 0 // a review had its own
 	if ttl := rec.Rail.Terms.AuthorizationTTLUS; ttl > 0 {
-		rec.DeadlineUS = r.d.AcceptedAtUS + ttl
+		rec.Rail.ExpiresAtUS = r.d.AcceptedAtUS + ttl
 		r.w.DueAdd = append(r.w.DueAdd, r.authorizationDue(id, rec))
 	}
 }
 
 func (r *reducer) authorizationDue(id payment.ID, rec *payment.Record) Due {
-	return Due{rec.DeadlineUS, payment.AccountID(r.key), id, payment.ExpireAuthorization}
+	return Due{rec.Rail.ExpiresAtUS, payment.AccountID(r.key), id, payment.ExpireAuthorization}
 }
 
 // takenBack ends a payment that its rail refused, or that came back after it had left.
@@ -217,15 +212,19 @@ func (r *reducer) suspend(method, currency string, amountMinor int64) {
 
 // answerOperation takes in the answer to a capture, void, increment or refund.
 func (r *reducer) answerOperation(id payment.ID, step string, paid *payment.Record) {
-	r.tellRelated(paid)
-	r.d.PaymentID, r.d.Related = id, r.cmd.PaymentID
 	rec := r.s.Payment
-	if rec == nil || rec.Related != r.cmd.PaymentID || id.Kind() != rec.Kind || !wasOrdered(rec, step) {
+	if rec == nil || rec.Related != r.cmd.PaymentID || id.Kind() != rec.Kind {
+		r.d.tell(r.cmd.PaymentID, paid)
 		r.decline(payment.ReasonPaymentState)
 		return
 	}
 	rec = clone(rec)
 	r.d.tell(id, rec)
+	r.tellRelated(paid)
+	if !wasOrdered(rec, step) {
+		r.decline(payment.ReasonPaymentState)
+		return
+	}
 	e := r.answered(rec, step)
 	changed, paidChanged := false, false
 	switch r.answerStep(rec, e) {

@@ -62,6 +62,9 @@ func (r *reducer) begin(m payment.Meta) {
 		AcceptedAtUS: cmd.AcceptedAtUS, Pins: cmd.Pins, BodyHash: cmd.BodyHash,
 	}
 	r.d = &r.w.Decision
+	if a := cmd.RailAnswer; a != nil {
+		r.d.OrderID, r.d.RailCode, r.d.Connector, r.d.RailReference = a.OrderID, a.Code, a.Connector, a.Reference
+	}
 	if cmd.Kind != payment.KindTick {
 		if r.s.Cell != nil {
 			r.cell = *r.s.Cell
@@ -220,6 +223,7 @@ func (r *reducer) repeated() bool {
 		r.rec = nil
 		r.d.tell(r.d.PaymentID, first)
 		r.d.tellStatus(first.FirstStatus, first.DeadlineUS)
+		r.d.CapturedMinor, r.d.AuthorizedMinor = 0, 0 // what came later is no part of the first answer
 		r.d.Reasons = first.FirstReasons
 		return true
 	}

@@ -68,13 +68,23 @@ func (d *Decision) tell(id payment.ID, r *payment.Record) {
 	d.CounterpartyCountry, d.CounterpartyDigest = r.CounterpartyCountry, r.CounterpartyDigest
 	d.CreatedAtUS, d.Instrument = r.CreatedAtUS, r.Instrument
 	d.tellStatus(r.Status, r.DeadlineUS)
+	d.tellRail(r)
 }
 
 func (d *Decision) tellStatus(s payment.Status, deadlineUS int64) {
 	d.Status, d.DeadlineUS = s, 0
-	switch s {
-	case payment.StatusInReview, payment.StatusRequiresCapture, payment.StatusPartiallyCaptured:
+	if s == payment.StatusInReview {
 		d.DeadlineUS = deadlineUS
-	default:
+	}
+}
+
+// tellRail tells what a card payment's rail has granted and taken, and when what is left expires.
+func (d *Decision) tellRail(r *payment.Record) {
+	if r.Rail == nil || r.Kind != payment.KindPayIn {
+		return
+	}
+	d.CapturedMinor, d.AuthorizedMinor = r.Rail.CapturedMinor, r.Rail.AuthorizedMinor
+	if d.Status == payment.StatusRequiresCapture || d.Status == payment.StatusPartiallyCaptured {
+		d.DeadlineUS = r.Rail.ExpiresAtUS
 	}
 }

@@ -27,7 +27,7 @@ func (r *reducer) expire() {
 	case e.Purpose == payment.ExpireAuthorization:
 		// An entry of another deadline was overtaken.
 		step := payment.Next(payment.FamilyOf(rec.Kind), rec.Status, payment.EventAuthorizationExpired)
-		if step.Effect == payment.Move && rec.DeadlineUS == e.DueAtUS {
+		if step.Effect == payment.Move && rec.Rail.ExpiresAtUS == e.DueAtUS {
 			r.expireAuthorization(id, clone(&rec))
 		}
 	case e.Purpose == payment.ExpireRetention && rec.ExpiresAtUS == e.DueAtUS && rec.AtRest():

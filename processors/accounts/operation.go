@@ -15,7 +15,7 @@ func (r *reducer) cardPayment(e payment.Event) *payment.Record {
 		return nil
 	}
 	paid := clone(r.s.Related)
-	r.rec.Currency, r.rec.TargetCurrency, r.rec.Method = paid.Currency, paid.TargetCurrency, paid.Method
+	r.rec.Currency, r.rec.TargetCurrency, r.rec.Method, r.rec.FX = paid.Currency, paid.TargetCurrency, paid.Method, paid.FX
 	r.tellRelated(paid)
 	if paid.Kind != payment.KindPayIn || paid.Rail == nil || payment.Next(payment.FamilyPayIn, paid.Status, e).Effect != payment.Stay {
 		r.decline(payment.ReasonPaymentState)
@@ -97,11 +97,11 @@ func (r *reducer) void() {
 		return
 	}
 	rail := paid.Rail
-	r.rec.AmountMinor = max(rail.AuthorizedMinor-rail.CapturedMinor, 0)
 	if rail.OperationOpen || rail.CapturingMinor > 0 {
 		r.decline(payment.ReasonOperationInProgress)
 		return
 	}
+	r.rec.AmountMinor = rail.AuthorizedMinor - rail.CapturedMinor // above zero: else the payment had ended
 	rail.OperationOpen = true
 	r.start(paid)
 }

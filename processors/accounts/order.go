@@ -73,8 +73,12 @@ func (r *reducer) orderVoid(id payment.ID, paid *payment.Record, amountMinor int
 
 func (r *reducer) sendOrder(o Order, paid *payment.Record) {
 	o.Account, o.Tenant, o.Merchant, o.Method, o.OrderedAtUS = payment.AccountID(r.key), r.cell.Tenant, r.cell.Merchant, paid.Method, r.d.AcceptedAtUS
-	o.Instrument, o.Brand, o.Installments = paid.Instrument, paid.Rail.Brand, paid.Rail.Installments
-	o.Connector, o.Reference = paid.Rail.Connector, paid.Rail.Reference
+	switch o.Kind {
+	case OrderKindCollect, OrderKindAuthorize, OrderKindSend:
+		o.Instrument, o.Brand, o.Installments = paid.Instrument, paid.Rail.Brand, paid.Rail.Installments
+	default: // about what somebody has authorised
+		o.Connector, o.Reference = paid.Rail.Connector, paid.Rail.Reference
+	}
 	r.out = append(r.out, Emission{Order: &o})
 }
 

@@ -123,9 +123,9 @@ func (r *reducer) giveUp(paid *payment.Record) {
 
 // forgetDeadline takes the payment's entry out of the due index.
 func (r *reducer) forgetDeadline(paid *payment.Record) {
-	if paid.DeadlineUS != 0 {
+	if paid.Rail.ExpiresAtUS != 0 {
 		r.w.DueRemove = append(r.w.DueRemove, r.authorizationDue(r.cmd.PaymentID, paid))
-		paid.DeadlineUS = 0
+		paid.Rail.ExpiresAtUS = 0
 	}
 }
 
@@ -148,18 +148,16 @@ func (r *reducer) incremented(rec, paid *payment.Record) {
 func (r *reducer) expireAuthorization(id payment.ID, paid *payment.Record) {
 	rail := paid.Rail
 	if rail.CapturingMinor > 0 || rail.OperationOpen {
-		paid.DeadlineUS += authorizationAgainUS
+		rail.ExpiresAtUS += authorizationAgainUS
 		r.w.DueAdd = append(r.w.DueAdd, r.authorizationDue(id, paid))
-		r.tellRail(paid)
 		r.store(id, paid)
 		return
 	}
 	r.d.Reasons = []payment.Reason{payment.ReasonAuthorizationExpired}
 	r.releaseHold(paid, rail.HoldMinor)
 	r.move(paid, payment.EventAuthorizationExpired)
-	paid.DeadlineUS = 0
+	rail.ExpiresAtUS = 0
 	r.orderVoid(id, paid, rail.AuthorizedMinor-rail.CapturedMinor)
-	r.tellRail(paid)
 	r.store(id, paid)
 }
 
@@ -195,22 +193,23 @@ func (r *reducer) returnFee(paid *payment.Record) {
 		r.fail("fee of %d refunded", paid.RefundedMinor)
 		return
 	}
-	back := total - rail.FeeReturnedMinor
-	rail.FeeReturnedMinor = total
 	l := newLines(ledger.LayerPosted, 4)
+	back := total - rail.FeeReturnedMinor
 	l.add(ledger.SysFees, paid.Currency, -back)
 	if paid.FX == nil {
 		l.add(r.key, paid.Currency, back)
 	} else {
-		converted, ok := rateOf(paid.FX).Convert(back, paid.Currency, paid.TargetCurrency)
-		if !ok || converted == 0 {
-			rail.FeeReturnedMinor -= back // too little to be money there: it goes with the next part
-			return
+		rate := rateOf(paid.FX)
+		before, ok := rate.Convert(rail.FeeReturnedMinor, paid.Currency, paid.TargetCurrency)
+		after, fits := rate.Convert(total, paid.Currency, paid.TargetCurrency)
+		if !ok || !fits || after == before {
+			return // too little to be money there: it goes with the next part
 		}
 		l.add(ledger.SysFX, paid.Currency, back)
-		l.add(ledger.SysFX, paid.TargetCurrency, -converted)
-		l.add(r.key, paid.TargetCurrency, converted)
+		l.add(ledger.SysFX, paid.TargetCurrency, before-after)
+		l.add(r.key, paid.TargetCurrency, after-before)
 	}
+	rail.FeeReturnedMinor = total
 	if back != 0 {
 		r.bookOrSuspend(ledger.Journal{Kind: ledger.JournalRefund, Postings: l.postings})
 	}

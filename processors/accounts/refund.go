@@ -65,12 +65,7 @@ func (r *reducer) refund() {
 // tellRelated tells the payment that an operation is about.
 func (r *reducer) tellRelated(paid *payment.Record) {
 	r.d.RelatedStatus, r.d.RefundedMinor = paid.Status, paid.RefundedMinor
-	r.tellRail(paid)
-}
-
-// tellRail tells what the payment's rail has granted and taken.
-func (r *reducer) tellRail(paid *payment.Record) {
-	if paid.Rail != nil && paid.Kind == payment.KindPayIn {
+	if paid.Rail != nil {
 		r.d.CapturedMinor, r.d.AuthorizedMinor = paid.Rail.CapturedMinor, paid.Rail.AuthorizedMinor
 	}
 }

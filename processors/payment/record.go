@@ -65,6 +65,7 @@ type Rail struct {
 	HoldMinor        int64 // pay-ins: what still stands in the pending layer, in the account's currency
 	FeeMinor         int64 // charged with what is captured
 	FeeReturnedMinor int64
+	ExpiresAtUS      int64 // when what is authorised and not captured is given up; 0: never
 
 	Ordered       bool // the rail was asked
 	Late          bool // what the rail did too late was taken in

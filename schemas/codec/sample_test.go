@@ -157,7 +157,7 @@ func sampleRailRecord() payment.Record {
 	r.Status, r.Method = payment.StatusPartiallyCaptured, "card"
 	r.Rail = &payment.Rail{
 		Capture: payment.CaptureManual, Brand: "elo", Installments: 3, Connector: "cielo", Reference: "24bc8366",
-		AuthorizedMinor: 1234, CapturedMinor: 500, CapturingMinor: 100, RefundingMinor: 7, HoldMinor: 120, FeeMinor: 5, FeeReturnedMinor: 1,
+		AuthorizedMinor: 1234, CapturedMinor: 500, CapturingMinor: 100, RefundingMinor: 7, HoldMinor: 120, FeeMinor: 5, FeeReturnedMinor: 1, ExpiresAtUS: at + 2,
 		Ordered: true, Late: true, LateReturned: true, OperationOpen: true, Closing: true, Final: true,
 		Terms: payment.RailTerms{
 			AuthorizationTTLUS: 7, OverCaptureBP: 8, FeeReturned: true, CurrentRate: true,

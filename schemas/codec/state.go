@@ -219,7 +219,7 @@ func railTo(r *payment.Rail) *paymentsv1.RailState {
 		Capture: paymentsv1.CaptureMethod(r.Capture), Brand: r.Brand, Installments: uint32(r.Installments),
 		Connector: r.Connector, Reference: r.Reference, AuthorizedMinor: r.AuthorizedMinor, CapturedMinor: r.CapturedMinor,
 		CapturingMinor: r.CapturingMinor, RefundingMinor: r.RefundingMinor, HoldMinor: r.HoldMinor,
-		FeeMinor: r.FeeMinor, FeeReturnedMinor: r.FeeReturnedMinor, Ordered: r.Ordered, Late: r.Late, LateReturned: r.LateReturned,
+		FeeMinor: r.FeeMinor, FeeReturnedMinor: r.FeeReturnedMinor, Ordered: r.Ordered, Late: r.Late, LateReturned: r.LateReturned, ExpiresAtUs: r.ExpiresAtUS,
 		OperationOpen: r.OperationOpen, Closing: r.Closing, Final: r.Final,
 	}
 	if t := r.Terms; t != (payment.RailTerms{}) {
@@ -252,7 +252,7 @@ func railFrom(m *paymentsv1.RailState) (*payment.Rail, error) {
 		AuthorizedMinor: m.GetAuthorizedMinor(), CapturedMinor: m.GetCapturedMinor(), CapturingMinor: m.GetCapturingMinor(),
 		RefundingMinor: m.GetRefundingMinor(), HoldMinor: m.GetHoldMinor(), FeeMinor: m.GetFeeMinor(), FeeReturnedMinor: m.GetFeeReturnedMinor(),
 		Ordered: m.GetOrdered(), Late: m.GetLate(), LateReturned: m.GetLateReturned(), OperationOpen: m.GetOperationOpen(),
-		Closing: m.GetClosing(), Final: m.GetFinal(),
+		Closing: m.GetClosing(), Final: m.GetFinal(), ExpiresAtUS: m.GetExpiresAtUs(),
 		Terms: payment.RailTerms{
 			AuthorizationTTLUS: t.GetAuthorizationTtlUs(), OverCaptureBP: t.GetOverCaptureBp(), FeeReturned: t.GetFeeReturned(),
 			CurrentRate: t.GetCurrentRate(), Fee: payment.FeeTerms{

@@ -656,6 +656,7 @@ type RailState struct {
 	Final            bool                   `protobuf:"varint,17,opt,name=final,proto3" json:"final,omitempty"`                                      // captures: what is left after it is given up
 	FeeMinor         int64                  `protobuf:"varint,18,opt,name=fee_minor,json=feeMinor,proto3" json:"fee_minor,omitempty"`                // charged with what is captured
 	LateReturned     bool                   `protobuf:"varint,19,opt,name=late_returned,json=lateReturned,proto3" json:"late_returned,omitempty"`    // what the rail did too late came back
+	ExpiresAtUs      int64                  `protobuf:"varint,20,opt,name=expires_at_us,json=expiresAtUs,proto3" json:"expires_at_us,omitempty"`     // when what is authorised and not captured is given up; 0: never
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -821,6 +822,13 @@ func (x *RailState) GetLateReturned() bool {
 		return x.LateReturned
 	}
 	return false
+}
+
+func (x *RailState) GetExpiresAtUs() int64 {
+	if x != nil {
+		return x.ExpiresAtUs
+	}
+	return 0
 }
 
 // RailTerms are what the pinned policy and fee schedule say of a payment that a rail executes: an answer pins nothing.
@@ -1166,7 +1174,7 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"instrument\x18\x1f \x01(\tR\n" +
 	"instrument\x12\"\n" +
 	"\rexpires_at_us\x18  \x01(\x03R\vexpiresAtUs\x121\n" +
-	"\x04rail\x18! \x01(\v2\x1d.caudal.payments.v1.RailStateR\x04rail\"\xab\x05\n" +
+	"\x04rail\x18! \x01(\v2\x1d.caudal.payments.v1.RailStateR\x04rail\"\xcf\x05\n" +
 	"\tRailState\x12;\n" +
 	"\acapture\x18\x01 \x01(\x0e2!.caudal.payments.v1.CaptureMethodR\acapture\x12\x14\n" +
 	"\x05brand\x18\x02 \x01(\tR\x05brand\x12\"\n" +
@@ -1188,7 +1196,8 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"\aclosing\x18\x10 \x01(\bR\aclosing\x12\x14\n" +
 	"\x05final\x18\x11 \x01(\bR\x05final\x12\x1b\n" +
 	"\tfee_minor\x18\x12 \x01(\x03R\bfeeMinor\x12#\n" +
-	"\rlate_returned\x18\x13 \x01(\bR\flateReturned\"\xbd\x02\n" +
+	"\rlate_returned\x18\x13 \x01(\bR\flateReturned\x12\"\n" +
+	"\rexpires_at_us\x18\x14 \x01(\x03R\vexpiresAtUs\"\xbd\x02\n" +
 	"\tRailTerms\x120\n" +
 	"\x14authorization_ttl_us\x18\x01 \x01(\x03R\x12authorizationTtlUs\x12&\n" +
 	"\x0fover_capture_bp\x18\x02 \x01(\x05R\roverCaptureBp\x12!\n" +
