@@ -41,6 +41,7 @@ type House struct {
 	Commands  [Partitions][]*kgo.Record
 	Queue     [Partitions][]model.Record // on the log, not decided
 	Decisions [Partitions][]*kgo.Record
+	Orders    [Partitions][]*kgo.Record
 	previous  [Partitions][]byte
 	Requests  []*kgo.Record // the commands that came from outside, in order
 	Accounts  []string
@@ -150,6 +151,9 @@ func (h *House) Step(p int32) {
 	d.Version, d.Tenant, d.Merchant, d.Customer, d.Pins = 1, rec.Command.GetTenant(), rec.Command.GetMerchant(), rec.Command.GetCustomer(), rec.Command.GetPins()
 	d.BodyHash, d.Sealed = rec.Command.GetBodyHash(), rec.Command.GetSealed()
 	h.decide(p, d)
+	for _, o := range r.Orders {
+		h.Orders[p] = append(h.Orders[p], &kgo.Record{Topic: topics.RailsOrders, Partition: p, Key: []byte(rec.Key), Value: Encode(h.t, o)})
+	}
 	for _, e := range r.Emissions {
 		cmd := proto.CloneOf(e.Command)
 		cmd.AcceptedAtUs, cmd.Tenant, cmd.Merchant = d.GetAcceptedAtUs(), tenant, merchant
@@ -432,7 +436,7 @@ func (h *House) Publish() []string {
 		}
 	}
 	for p := range int32(Partitions) {
-		records = append(append(records, h.Commands[p]...), h.Decisions[p]...)
+		records = slices.Concat(records, h.Commands[p], h.Decisions[p], h.Orders[p])
 	}
 	records = append(records, h.Cells()...)
 	if err := client.ProduceSync(ctx, records...).FirstErr(); err != nil {
