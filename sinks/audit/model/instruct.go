@@ -44,6 +44,7 @@ func (c *call) instruct() {
 	case p.rail != nil:
 		d.Outcome = paymentsv1.Outcome_OUTCOME_APPROVED
 		c.journal(paymentsv1.JournalKind_JOURNAL_KIND_HOLD, p.hold)
+		p.grant()
 		c.execute(p)
 	default:
 		d.Outcome = paymentsv1.Outcome_OUTCOME_APPROVED

@@ -120,6 +120,7 @@ func documents() map[string]map[string]proto.Message {
 			{Kind: paymentsv1.CommandKind_COMMAND_KIND_PAY_OUT, Currency: "BRL", FixedMinor: 100},
 			{Kind: paymentsv1.CommandKind_COMMAND_KIND_TRANSFER, RatePpm: 5_000},
 			{Kind: paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, Method: "card", Currency: "USD", FixedMinor: 30, RatePpm: 20_000},
+			{Kind: paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, Method: "card", Currency: "EUR", RatePpm: 50_000},
 		}}},
 		topics.FXRates: {"fx@1": &referencev1.RateSheet{Id: "fx", Version: 1, ValidUntilUs: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC).UnixMicro(), Rates: []*referencev1.Rate{
 			{Source: "USD", Target: "BRL", MidUnscaled: 5_25, MidScale: 2, SpreadBp: 200},

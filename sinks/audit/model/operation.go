@@ -12,6 +12,7 @@ import (
 // operate decides CAPTURE, VOID and INCREMENT.
 func (c *call) operate() {
 	o, of := c.draft(), c.named(c.cmd.GetPaymentId())
+	o.amount = c.cmd.GetCapture().GetAmountMinor() + c.cmd.GetIncrement().GetAmountMinor() // one of them
 	reason := c.about(o, of)
 	if reason == 0 {
 		switch o.kind {
@@ -89,7 +90,6 @@ func (c *call) capture(o, of *pay) paymentsv1.Reason {
 	}
 	ordered := bigSum(r.captured, of.inFlight(kindCapture))
 	left := new(big.Int).Sub(big.NewInt(r.authorized), ordered)
-	o.amount = body.GetAmountMinor()
 	if o.amount == 0 && left.Sign() > 0 {
 		o.amount = left.Int64()
 	}
@@ -120,7 +120,6 @@ func (c *call) void(o, of *pay) paymentsv1.Reason {
 
 // increment asks for more than was authorised.
 func (c *call) increment(o, of *pay) paymentsv1.Reason {
-	o.amount = c.cmd.GetIncrement().GetAmountMinor()
 	if of.busy() {
 		return paymentsv1.Reason_REASON_OPERATION_IN_PROGRESS
 	}

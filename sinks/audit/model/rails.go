@@ -111,7 +111,9 @@ func (p *pay) inFlight(kind paymentsv1.CommandKind) int64 {
 }
 
 // busy tells whether any operation has no outcome yet.
-func (p *pay) busy() bool { return len(p.waiting(kindCapture, kindVoid, kindIncrement, kindRefund)) > 0 }
+func (p *pay) busy() bool {
+	return len(p.waiting(kindCapture, kindVoid, kindIncrement, kindRefund)) > 0
+}
 
 // feeAt is the fee of a card pay-in as if so much had been its amount.
 func (p *pay) feeAt(minor int64) (int64, bool) {
