@@ -171,11 +171,18 @@ func (o *outside) learn(d *paymentsv1.Decision) {
 func (o *outside) step() {
 	roll := rapid.IntRange(0, 99).Draw(o.T, "do")
 	switch {
-	case roll < 15 || len(o.payments) == 0:
+	case roll < 6 || len(o.payments) == 0:
 		o.request()
-	case roll < 50:
+	case roll < 45:
 		o.operate()
-	case roll < 94 && len(o.orders) > 0:
+	case roll < 75 && slices.ContainsFunc(o.orders, unanswered): // as it should be
+		open := slices.DeleteFunc(slices.Clone(o.orders), func(x *asked) bool { return !unanswered(x) })
+		result := paymentsv1.RailResult_RAIL_RESULT_CONFIRMED
+		if roll >= 70 {
+			result = paymentsv1.RailResult_RAIL_RESULT_REFUSED
+		}
+		o.answer(rapid.SampledFrom(open).Draw(o.T, "open"), result, 0)
+	case roll < 94 && len(o.orders) > 0: // as it comes
 		x := rapid.SampledFrom(o.orders).Draw(o.T, "order")
 		result := paymentsv1.RailResult(rapid.SampledFrom([]int32{1, 1, 1, 1, 2, 2, 3, 4, 5, 6}).Draw(o.T, "result"))
 		amount := rapid.SampledFrom([]int64{0, x.GetAmountMinor(), x.GetAmountMinor(), x.GetAmountMinor() + 1}).Draw(o.T, "told")
@@ -186,6 +193,8 @@ func (o *outside) step() {
 	}
 }
 
+func unanswered(x *asked) bool { return !x.answered }
+
 // request asks for a payment by a rail.
 func (o *outside) request() {
 	o.serial++
@@ -193,11 +202,11 @@ func (o *outside) request() {
 	key := fmt.Sprintf("p%d", o.serial)
 	args := map[string]string{"policy": policy, "key": key, "method": "card"}
 	verb, currency := "payin", rapid.SampledFrom([]string{"BRL", "USD", "EUR"}).Draw(o.T, "currency")
-	if rapid.Bool().Draw(o.T, "manual") {
+	if rapid.IntRange(0, 3).Draw(o.T, "manual") > 0 {
 		args["capture"] = "manual"
 	}
 	args["to"] = "BRL"
-	if rapid.IntRange(0, 3).Draw(o.T, "out") == 0 {
+	if rapid.IntRange(0, 4).Draw(o.T, "out") == 0 {
 		verb, currency, args["method"] = "payout", "BRL", "bank"
 		args["to"] = rapid.SampledFrom([]string{"BRL", "USD"}).Draw(o.T, "to")
 	}
@@ -212,11 +221,11 @@ func (o *outside) operate() {
 	p := rapid.SampledFrom(o.payments).Draw(o.T, "payment")
 	verb := rapid.SampledFrom([]string{"capture", "capture", "capture", "void", "increment", "refund", "refund"}).Draw(o.T, "verb")
 	args := map[string]string{"policy": p.policy, "of": p.key, "key": fmt.Sprintf("o%d", o.serial)}
-	args["amount"] = fmt.Sprint(rapid.Int64Range(0, 6_000).Draw(o.T, "part"))
+	args["amount"] = fmt.Sprint(rapid.Int64Range(0, p.authorized+p.authorized/4+1).Draw(o.T, "part"))
 	if rapid.IntRange(0, 4).Draw(o.T, "final") == 0 {
 		args["final"] = "yes"
 	}
-	if rapid.IntRange(0, 2).Draw(o.T, "rest") == 0 {
+	if rapid.IntRange(0, 3).Draw(o.T, "rest") == 0 {
 		args["amount"] = "0"
 	}
 	o.do(verb, []string{p.account}, args)
