@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -30,6 +29,7 @@ func (p *partition) expectOrders(r *kgo.Record, key string, orders []*railsv1.Or
 // checkOrders: rails are asked for exactly what the decisions say, once each and in their order per account. An order too
 // many is money sent twice.
 func (p *partition) checkOrders(ctx context.Context) error {
+	overtaken := map[string][]ordered{} // due before one that was found: out of their order, or not there
 	err := each(ctx, p.cfg, topics.RailsOrders, p.id, p.extents[topics.RailsOrders][p.id], func(r *kgo.Record) error {
 		p.findings.count(CheckOrders, 1)
 		key := string(r.Key)
@@ -41,16 +41,16 @@ func (p *partition) checkOrders(ctx context.Context) error {
 			return nil
 		}
 		got := model.Order(o)
-		due := p.orders[key]
-		at := slices.IndexFunc(due, func(w ordered) bool { return w.text == got })
-		switch {
-		case at == 0:
-			p.orders[key] = due[1:]
+		same := func(w ordered) bool { return w.text == got }
+		if at := slices.IndexFunc(p.orders[key], same); at >= 0 {
+			overtaken[key] = append(overtaken[key], p.orders[key][:at]...)
+			p.orders[key] = p.orders[key][at+1:]
 			return nil
-		case at > 0:
-			p.orders[key] = slices.Delete(due, at, at+1)
-			place.Detail = fmt.Sprintf("stands before an order that was given earlier: want %s, got %s", due[0].text, got)
-		default:
+		}
+		if at := slices.IndexFunc(overtaken[key], same); at >= 0 {
+			overtaken[key] = slices.Delete(overtaken[key], at, at+1)
+			place.Detail = "stands behind an order that was given later: " + got
+		} else {
 			place.Detail = "no decision gave this order: " + got
 		}
 		p.orderDiffers(place)
@@ -60,7 +60,7 @@ func (p *partition) checkOrders(ctx context.Context) error {
 		return err
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.orders)) {
-		for _, w := range p.orders[key] {
+		for _, w := range slices.Concat(overtaken[key], p.orders[key]) {
 			p.orderDiffers(Difference{
 				Check: CheckOrders, Account: key, Topic: topics.Decisions, Partition: p.id, Offset: w.offset,
 				Detail: "the order this decision had to give is not on the log: " + w.text,

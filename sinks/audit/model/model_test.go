@@ -309,8 +309,11 @@ func printRail(out *strings.Builder, d *paymentsv1.Decision) {
 		name  string
 		minor int64
 	}{
-		{"target", d.GetTargetAmountMinor()}, {"fee", d.GetFeeMinor()}, {"authorized", d.GetAuthorizedMinor()},
-		{"captured", d.GetCapturedMinor()}, {"refunded", d.GetRefundedMinor()},
+		{"target", d.GetTargetAmountMinor()},
+		{"fee", d.GetFeeMinor()},
+		{"authorized", d.GetAuthorizedMinor()},
+		{"captured", d.GetCapturedMinor()},
+		{"refunded", d.GetRefundedMinor()},
 	} {
 		if f.minor != 0 {
 			fmt.Fprintf(out, " %s=%d", f.name, f.minor)
