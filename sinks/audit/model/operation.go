@@ -66,19 +66,22 @@ func (c *call) about(o, of *pay) paymentsv1.Reason {
 		return paymentsv1.Reason_REASON_PAYMENT_UNKNOWN
 	}
 	o.currency, o.targetCurrency, o.method, o.fx = of.currency, of.targetCurrency, of.method, of.fx
-	var allowed []paymentsv1.PaymentStatus
-	switch o.kind {
-	case kindCapture, kindVoid:
-		allowed = []paymentsv1.PaymentStatus{statusRequiresCapture, statusPartlyCaptured}
-	case kindIncrement:
-		allowed = []paymentsv1.PaymentStatus{statusRequiresCapture}
-	default:
-		allowed = []paymentsv1.PaymentStatus{statusSucceeded, statusPartiallyRefunded}
-	}
-	if !of.byCard() || !slices.Contains(allowed, of.status) {
+	if !of.byCard() || !slices.Contains(allowedIn(o.kind), of.status) {
 		return paymentsv1.Reason_REASON_PAYMENT_STATE
 	}
 	return 0
+}
+
+// allowedIn are the statuses of a card pay-in in which an operation may be asked for.
+func allowedIn(kind paymentsv1.CommandKind) statuses {
+	switch kind {
+	case kindCapture, kindVoid:
+		return statuses{statusRequiresCapture, statusPartlyCaptured}
+	case kindIncrement:
+		return statuses{statusRequiresCapture}
+	default:
+		return statuses{statusSucceeded, statusPartiallyRefunded}
+	}
 }
 
 // capture: everything ordered together stays within what is authorised and what the policy allows on top.
