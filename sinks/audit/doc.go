@@ -1,7 +1,7 @@
 // Package audit is the proof behind `caudal verify`: it reads the logs from their first record and recomputes, with a
 // second and simple model (sinks/audit/model), what every command must have led to. Then it compares: the decisions with
-// the model, the hash chain and numbering of the decisions, the engine's table, the money in transit, and both stores
-// row by row with the log. What differs is named by account, topic, partition and offset.
+// the model, the hash chain and numbering of the decisions, the orders to rails, the engine's table, the money in transit,
+// and both stores row by row with the log. What differs is named by account, topic, partition and offset.
 //
 // It shares no code with the stages in processors/. It reads committed records only, and changes nothing anywhere.
 //

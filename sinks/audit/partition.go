@@ -34,7 +34,8 @@ type partition struct {
 	order    map[string]int64  // the last command offset decided, by key
 	previous []byte            // SHA-256 of the decision before
 	sums     map[entry]*money
-	last     map[string]int64 // the offset of the last decision, by key
+	orders   map[string][]ordered // due on the orders' topic, by key
+	last     map[string]int64     // the offset of the last decision, by key
 	control  control
 	redriven int64
 	read     int64
@@ -45,7 +46,7 @@ func (a *auditor) readPartition(ctx context.Context, id int32) (err error) {
 		auditor: a, id: id, model: model.NewPartition(a.refs),
 		waiting: map[int64]model.Record{}, decided: map[int64]bool{}, newest: -1,
 		seq: map[string]uint64{}, order: map[string]int64{}, sums: map[entry]*money{}, last: map[string]int64{},
-		control: newControl(),
+		orders: map[string][]ordered{}, control: newControl(),
 	}
 	if p.commands, err = openCursor(a.cfg, topics.Commands, id, a.extents[topics.Commands][id]); err != nil {
 		return err
@@ -72,6 +73,9 @@ func (a *auditor) readPartition(ctx context.Context, id int32) (err error) {
 		}
 	}
 	if err := p.undecided(ctx); err != nil {
+		return err
+	}
+	if err := p.checkOrders(ctx); err != nil {
 		return err
 	}
 	p.balances()
@@ -213,6 +217,7 @@ func (p *partition) compare(r *kgo.Record, d *paymentsv1.Decision, cmd model.Rec
 	if what := model.Differ(want.Decision, d); what != "" {
 		p.differ(CheckModel, r, cmd.Key, what)
 	}
+	p.expectOrders(r, cmd.Key, want.Orders)
 	for _, e := range want.Emissions {
 		p.emission(model.Fingerprint(e.Key, e.Command), e.Key, 1, Difference{Topic: topics.Decisions, Partition: p.id, Offset: r.Offset})
 	}

@@ -19,6 +19,7 @@ const (
 	CheckChain        = "hash chain"
 	CheckSequence     = "account_seq without gaps"
 	CheckEmissions    = "emitted commands"
+	CheckOrders       = "orders to rails"
 	CheckZero         = "postings sum to zero"
 	CheckModel        = "decisions equal the model"
 	CheckBalances     = "balances equal the model"

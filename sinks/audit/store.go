@@ -30,7 +30,7 @@ type mirror interface {
 
 func checkNames(cfg Config) []string {
 	names := []string{
-		CheckDecided, CheckChain, CheckSequence, CheckEmissions, CheckZero, CheckModel, CheckBalances, CheckTable, CheckTransit, CheckClaims,
+		CheckDecided, CheckChain, CheckSequence, CheckEmissions, CheckOrders, CheckZero, CheckModel, CheckBalances, CheckTable, CheckTransit, CheckClaims,
 		CheckTransactions,
 	}
 	if cfg.PostgresDSN != "" {

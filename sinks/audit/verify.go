@@ -114,7 +114,7 @@ func Verify(ctx context.Context, cfg Config) (Report, error) {
 // logTopics are those whose extent is needed.
 func logTopics() []string {
 	return []string{
-		topics.Commands, topics.Decisions, topics.AccountsTable, topics.AccountsSide, topics.DeadLetters,
+		topics.Commands, topics.Decisions, topics.RailsOrders, topics.AccountsTable, topics.AccountsSide, topics.DeadLetters,
 		topics.FXRates, topics.FeeSchedules, topics.Policies, topics.Rules, topics.Blocklists,
 	}
 }

@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
 	"github.com/caudalpay/caudal/schemas/topics"
 	"github.com/caudalpay/caudal/sinks/audit"
 	"github.com/caudalpay/caudal/sinks/audit/audittest"
@@ -237,6 +239,59 @@ func TestSpoiltLogsAreFound(t *testing.T) {
 			}
 			if !strings.Contains(table(t, r), "first difference: ") {
 				t.Fatal("the table does not name the difference")
+			}
+		})
+	}
+}
+
+// TestSpoiltOrdersAreFound: a rail is asked for what the decisions say, once each, in their order, and for nothing else.
+func TestSpoiltOrdersAreFound(t *testing.T) {
+	cases := map[string]func(t *testing.T, orders []*kgo.Record) []*kgo.Record{
+		"": func(_ *testing.T, orders []*kgo.Record) []*kgo.Record { return orders },
+		"is not on the log": func(_ *testing.T, orders []*kgo.Record) []*kgo.Record {
+			return slices.Delete(orders, 2, 3)
+		},
+		"no decision gave": func(_ *testing.T, orders []*kgo.Record) []*kgo.Record {
+			return slices.Insert(orders, 3, orders[3]) // twice
+		},
+		"stands behind": func(_ *testing.T, orders []*kgo.Record) []*kgo.Record {
+			orders[1], orders[2] = orders[2], orders[1]
+			return orders
+		},
+		"no decision gave this order: send": func(t *testing.T, orders []*kgo.Record) []*kgo.Record {
+			o := &railsv1.Order{}
+			if err := proto.Unmarshal(orders[3].Value, o); err != nil {
+				t.Fatal(err)
+			}
+			o.AmountMinor++
+			orders[3].Value = audittest.Encode(t, o)
+			return orders
+		},
+		"cannot be decoded": func(_ *testing.T, orders []*kgo.Record) []*kgo.Record {
+			orders[3].Value = []byte("\xff")
+			return orders
+		},
+	}
+	for what, spoil := range cases {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			h := audittest.New(t, 3)
+			h.Open(4)
+			account := h.PlayRails(3)
+			p := topics.Partition([]byte(account), audittest.Partitions)
+			if n := len(h.Orders[p]); n != 12 {
+				t.Fatalf("the play has %d orders", n)
+			}
+			h.Orders[p] = spoil(t, h.Orders[p])
+			r := verify(t, audit.Config{Brokers: h.Publish()})
+			if what == "" {
+				if r.Err() != nil {
+					t.Fatal(table(t, r))
+				}
+				return
+			}
+			if d := r.FirstDifference; d == nil || d.Check != audit.CheckOrders || d.Account != account || d.Partition != p || !strings.Contains(d.Detail, what) {
+				t.Fatal(table(t, r))
 			}
 		})
 	}

@@ -41,6 +41,7 @@ type House struct {
 	Commands  [Partitions][]*kgo.Record
 	Queue     [Partitions][]model.Record // on the log, not decided
 	Decisions [Partitions][]*kgo.Record
+	Orders    [Partitions][]*kgo.Record
 	previous  [Partitions][]byte
 	Requests  []*kgo.Record // the commands that came from outside, in order
 	Accounts  []string
@@ -82,7 +83,9 @@ func Encode(t testing.TB, m proto.Message) []byte {
 func Documents() map[string]map[string]proto.Message {
 	limits := []*referencev1.KycLimit{{Level: 1, DayMinor: 300_000, MonthMinor: 2_000_000}, {Level: 2, DayMinor: 3_000_000, MonthMinor: 9_000_000}}
 	return map[string]map[string]proto.Message{
-		topics.Policies: {"full@1": &referencev1.Policy{
+		topics.Policies: {"rail@1": &referencev1.Policy{
+			Id: "rail", Version: 1, RetentionDays: 1, Card: &referencev1.CardPolicy{AuthorizationTtlS: 3600}, Bank: &referencev1.BankPolicy{},
+		}, "full@1": &referencev1.Policy{
 			Id: "full", Version: 1, LimitCurrency: "BRL", Limits: limits, FraudMode: referencev1.FraudMode_FRAUD_MODE_ENFORCE, ReviewScore: 500,
 			DeclineScore: 900, UtcOffsets: []*referencev1.UtcOffset{{OffsetS: -3 * 3600}}, ReviewTimeoutS: 1800, RetentionDays: 1,
 			FeesId: "fees", RatesId: "fx", RulesId: "rules", BlocklistId: "block",
@@ -150,6 +153,9 @@ func (h *House) Step(p int32) {
 	d.Version, d.Tenant, d.Merchant, d.Customer, d.Pins = 1, rec.Command.GetTenant(), rec.Command.GetMerchant(), rec.Command.GetCustomer(), rec.Command.GetPins()
 	d.BodyHash, d.Sealed = rec.Command.GetBodyHash(), rec.Command.GetSealed()
 	h.decide(p, d)
+	for _, o := range r.Orders {
+		h.Orders[p] = append(h.Orders[p], &kgo.Record{Topic: topics.RailsOrders, Partition: p, Key: []byte(rec.Key), Value: Encode(h.t, o)})
+	}
 	for _, e := range r.Emissions {
 		cmd := proto.CloneOf(e.Command)
 		cmd.AcceptedAtUs, cmd.Tenant, cmd.Merchant = d.GetAcceptedAtUs(), tenant, merchant
@@ -257,6 +263,51 @@ func (h *House) open(i int, name, customer string) {
 			OverdraftLimitMinor: int64(i%5) * 1000, Policy: "full",
 		}},
 	})
+}
+
+// PlayRails lets one more account pay in by card, n times in two parts each, and pay out by bank. Its rail confirms everything.
+func (h *House) PlayRails(n int) (account string) {
+	account = string(payment.AccountIDFrom(tenant, merchant, "by rails"))
+	owner, pins := payment.AccountID(account), &paymentsv1.Pins{Policy: "rail@1", Fees: "fees@1", Rates: "fx@1"}
+	ask := func(kind paymentsv1.CommandKind, id, of string, cmd *paymentsv1.Command) {
+		cmd.Kind, cmd.Tenant, cmd.Merchant, cmd.Account, cmd.CommandId, cmd.PaymentId = kind, tenant, merchant, account, id, of
+		cmd.Pins, cmd.BodyHash = pins, h.hash(id)
+		h.now = h.now.Add(time.Second)
+		h.ask(account, cmd)
+		h.Drain()
+	}
+	h.ask(string(payment.CustomerKeyFrom(tenant, merchant, "by rails")), &paymentsv1.Command{
+		Kind: paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT, Tenant: tenant, Merchant: merchant, Customer: "by rails", Account: account,
+		CommandId: "cmd_open_by_rails", BodyHash: h.hash("by rails"), Pins: pins,
+		Body: &paymentsv1.Command_OpenAccount{OpenAccount: &paymentsv1.OpenAccount{ExternalId: "by rails", Currencies: []string{"BRL"}, Policy: "rail"}},
+	})
+	h.Drain()
+	for i := range n {
+		payin := string(payment.IDFrom(payment.KindPayIn, owner, merchant, fmt.Sprint("in-", i)))
+		ask(paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, payin, payin, &paymentsv1.Command{Body: &paymentsv1.Command_Instruction{Instruction: &paymentsv1.Instruction{
+			AmountMinor: 10_000, Currency: "BRL", Method: "card", Card: &paymentsv1.Card{Capture: paymentsv1.CaptureMethod_CAPTURE_METHOD_MANUAL},
+		}}})
+		ask(paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER, "cmd_a"+payin, payin, confirmed(payin+".authorize"))
+		for part := range 2 {
+			id := "ca_" + string(payment.IDFrom(payment.KindPayIn, owner, merchant, fmt.Sprint("part-", i, "-", part)))[3:]
+			ask(paymentsv1.CommandKind_COMMAND_KIND_CAPTURE, id, payin, &paymentsv1.Command{Body: &paymentsv1.Command_Capture{
+				Capture: &paymentsv1.CaptureInstruction{AmountMinor: 5_000},
+			}})
+			ask(paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER, "cmd_a"+id, payin, confirmed(id+".capture"))
+		}
+		payout := string(payment.IDFrom(payment.KindPayOut, owner, merchant, fmt.Sprint("out-", i)))
+		ask(paymentsv1.CommandKind_COMMAND_KIND_PAY_OUT, payout, payout, &paymentsv1.Command{Body: &paymentsv1.Command_Instruction{Instruction: &paymentsv1.Instruction{
+			AmountMinor: 9_000, Currency: "BRL", Method: "bank",
+		}}})
+		ask(paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER, "cmd_a"+payout, payout, confirmed(payout+".send"))
+	}
+	return account
+}
+
+func confirmed(order string) *paymentsv1.Command {
+	return &paymentsv1.Command{Body: &paymentsv1.Command_RailAnswer{RailAnswer: &paymentsv1.RailAnswer{
+		OrderId: order, Result: paymentsv1.RailResult_RAIL_RESULT_CONFIRMED, Connector: "sim", Reference: "ref",
+	}}}
 }
 
 // Play writes n commands of all kinds and decides them, a few in flight at a time.
@@ -432,7 +483,7 @@ func (h *House) Publish() []string {
 		}
 	}
 	for p := range int32(Partitions) {
-		records = append(append(records, h.Commands[p]...), h.Decisions[p]...)
+		records = slices.Concat(records, h.Commands[p], h.Decisions[p], h.Orders[p])
 	}
 	records = append(records, h.Cells()...)
 	if err := client.ProduceSync(ctx, records...).FirstErr(); err != nil {

@@ -126,6 +126,9 @@ func (c *call) named(id string) *pay {
 // repeated answers what was asked before.
 func (c *call) repeated() bool {
 	d := c.out.Decision
+	if c.cmd.GetRailAnswer() != nil {
+		return false // known by the status of the record that waits for it
+	}
 	if leg := c.cmd.GetCounterLeg(); leg != nil && c.acct.took(leg) {
 		d.Outcome, d.RelatedPaymentId = paymentsv1.Outcome_OUTCOME_APPLIED, leg.GetTransferId()
 		return true
@@ -155,6 +158,9 @@ func (c *call) repeated() bool {
 	if c.cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL {
 		c.tellAccount()
 	} else if about != nil {
+		if c.creates() {
+			about = about.atFirst()
+		}
 		c.amounts(about)
 	}
 	return true
@@ -186,7 +192,7 @@ func (c *call) draft() *pay {
 		}
 		p.method, p.toAccount = in.GetMethod(), in.GetToAccount()
 	}
-	if c.cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_REFUND {
+	if c.cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_REFUND || c.operation() {
 		p.related = c.cmd.GetPaymentId()
 	}
 	return p
@@ -201,16 +207,35 @@ func (c *call) record(p *pay) {
 	case paymentsv1.Outcome_OUTCOME_DECLINED:
 		p.status = paymentsv1.PaymentStatus_PAYMENT_STATUS_FAILED
 	default:
-		p.status = paymentsv1.PaymentStatus_PAYMENT_STATUS_SUCCEEDED
-		if p.kind == paymentsv1.CommandKind_COMMAND_KIND_TRANSFER {
-			p.status = paymentsv1.PaymentStatus_PAYMENT_STATUS_PROCESSING
-		}
+		p.grant()
 	}
 	d.Status = p.status
 	c.amounts(p)
-	p.first = answer{hash: c.cmd.GetBodyHash(), reasons: d.GetReasons(), status: p.status}
+	p.first = answer{
+		hash: c.cmd.GetBodyHash(), reasons: d.GetReasons(), status: p.status, fee: p.fee, target: p.target, deadline: p.deadline,
+	}
 	c.acct.payments[identity(p.id)] = p
 	p.leaves = c.retain(p.id)
+}
+
+// grant takes a payment to where it stands once nothing is left to be asked inside.
+func (p *pay) grant() {
+	p.granted = true
+	switch {
+	case p.rail == nil && p.kind != kindTransfer:
+		p.status = statusSucceeded
+	case p.kind == kindPayOut:
+		p.status = statusCreated
+	default:
+		p.status = statusProcessing
+	}
+}
+
+// atFirst is a payment as its first decision told it.
+func (p *pay) atFirst() *pay {
+	first := *p
+	first.fee, first.target, first.deadline, first.rail = p.first.fee, p.first.target, p.first.deadline, nil
+	return &first
 }
 
 // retain enters the day on which a record leaves; a policy without retention keeps it for ever.
@@ -231,9 +256,12 @@ func (c *call) amounts(p *pay) {
 	d.FeeMinor, d.Fx, d.Method, d.ToAccount, d.RelatedPaymentId = p.fee, p.fx, p.method, p.toAccount, p.related
 	d.CreatedAtUs, d.FraudScore = p.created, p.score
 	d.DeadlineUs = 0
-	if d.GetStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_IN_REVIEW {
+	switch d.GetStatus() {
+	case paymentsv1.PaymentStatus_PAYMENT_STATUS_IN_REVIEW, statusRequiresCapture, statusPartlyCaptured:
 		d.DeadlineUs = p.deadline
+	default:
 	}
+	c.tellRail(p)
 }
 
 func (a *account) allBalances() []*paymentsv1.Balance {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
 )
 
 // Differ names the first field in which a decision is not what it must be; empty: none.
@@ -39,6 +40,9 @@ func Differ(want, got *paymentsv1.Decision) string {
 		{"limit_amount_minor", want.GetLimitAmountMinor(), got.GetLimitAmountMinor()},
 		{"refunded_minor", want.GetRefundedMinor(), got.GetRefundedMinor()},
 		{"related_status", want.GetRelatedStatus(), got.GetRelatedStatus()},
+		{"captured_minor", want.GetCapturedMinor(), got.GetCapturedMinor()},
+		{"authorized_minor", want.GetAuthorizedMinor(), got.GetAuthorizedMinor()},
+		{"rail", railText(want), railText(got)},
 		{"deadline_us", want.GetDeadlineUs(), got.GetDeadlineUs()},
 		{"account_state", stateText(want.GetAccountState()), stateText(got.GetAccountState())},
 		{"journals", Journals(want), Journals(got)},
@@ -50,6 +54,19 @@ func Differ(want, got *paymentsv1.Decision) string {
 		}
 	}
 	return ""
+}
+
+// railText is what a decision repeats of a rail's answer.
+func railText(d *paymentsv1.Decision) string {
+	return fmt.Sprintf("%q by %q: code %q, reference %q", d.GetOrderId(), d.GetConnector(), d.GetRailCode(), d.GetRailReference())
+}
+
+// Order writes an order as text: everything but what is sealed.
+func Order(o *railsv1.Order) string {
+	return fmt.Sprintf("%s %s of %s: %d %s by %s for %s/%s %s, instrument %q brand %q installments %d, connector %q reference %q, final %v, ordered at %d, deadline %d, version %d",
+		word(o.GetKind(), "ORDER_KIND_"), o.GetOrderId(), o.GetPaymentId(), o.GetAmountMinor(), o.GetCurrency(), o.GetMethod(), o.GetTenant(), o.GetMerchant(),
+		o.GetAccount(), o.GetInstrument(), o.GetBrand(), o.GetInstallments(), o.GetConnector(), o.GetReference(), o.GetFinal(), o.GetOrderedAtUs(),
+		o.GetDeadlineUs(), o.GetVersion())
 }
 
 // Journals writes the journals as text, the postings of each sorted.

@@ -93,9 +93,12 @@ func (c *call) expire() {
 	if p == nil {
 		return
 	}
-	if retention {
+	switch {
+	case retention:
 		c.forget(p)
-	} else if p.status == paymentsv1.PaymentStatus_PAYMENT_STATUS_IN_REVIEW && body.GetDueAtUs() >= p.deadline {
+	case body.GetPurpose() == paymentsv1.ExpirePurpose_EXPIRE_PURPOSE_AUTHORIZATION:
+		c.expireAuthorization(p)
+	case p.status == paymentsv1.PaymentStatus_PAYMENT_STATUS_IN_REVIEW && body.GetDueAtUs() >= p.deadline:
 		c.release(p)
 		p.status = paymentsv1.PaymentStatus_PAYMENT_STATUS_EXPIRED
 		d.Reasons = []paymentsv1.Reason{paymentsv1.Reason_REASON_REVIEW_EXPIRED}
@@ -109,9 +112,8 @@ func (c *call) forget(p *pay) {
 	if p.leaves != c.cmd.GetExpire().GetDueAtUs() {
 		return // the id was used anew
 	}
-	switch p.status {
-	case paymentsv1.PaymentStatus_PAYMENT_STATUS_SUCCEEDED, paymentsv1.PaymentStatus_PAYMENT_STATUS_FAILED,
-		paymentsv1.PaymentStatus_PAYMENT_STATUS_REFUNDED, paymentsv1.PaymentStatus_PAYMENT_STATUS_EXPIRED:
+	switch {
+	case p.settled() && !p.busy():
 		delete(c.acct.payments, identity(p.id))
 	default:
 		p.leaves += 30 * dayUS

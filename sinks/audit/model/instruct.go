@@ -9,6 +9,7 @@ import (
 
 const (
 	kindPayIn    = paymentsv1.CommandKind_COMMAND_KIND_PAY_IN
+	kindPayOut   = paymentsv1.CommandKind_COMMAND_KIND_PAY_OUT
 	kindTransfer = paymentsv1.CommandKind_COMMAND_KIND_TRANSFER
 
 	reasonOverflow = paymentsv1.Reason_REASON_AMOUNT_OVERFLOW
@@ -40,6 +41,11 @@ func (c *call) instruct() {
 		c.journal(paymentsv1.JournalKind_JOURNAL_KIND_HOLD, p.hold)
 		p.deadline = c.acct.last + c.docs.policy.GetReviewTimeoutS()*1_000_000
 		c.due.add(p.reviewEntry(c.acct.key))
+	case p.rail != nil:
+		d.Outcome = paymentsv1.Outcome_OUTCOME_APPROVED
+		c.journal(paymentsv1.JournalKind_JOURNAL_KIND_HOLD, p.hold)
+		p.grant()
+		c.execute(p)
 	default:
 		d.Outcome = paymentsv1.Outcome_OUTCOME_APPROVED
 		c.journal(paymentsv1.JournalKind_JOURNAL_KIND_POST, p.post)
@@ -67,7 +73,8 @@ func (c *call) intake(p *pay) []paymentsv1.Reason {
 	if p.kind == kindTransfer && p.toAccount == c.acct.key {
 		reasons = append(reasons, paymentsv1.Reason_REASON_SAME_ACCOUNT)
 	}
-	if p.method != "book" && p.method != "cash" {
+	p.rail = c.railOf(p)
+	if p.method != "book" && p.method != "cash" && p.rail == nil {
 		reasons = append(reasons, paymentsv1.Reason_REASON_METHOD_UNAVAILABLE)
 	}
 	if len(reasons) > 0 {
@@ -84,12 +91,16 @@ func (c *call) intake(p *pay) []paymentsv1.Reason {
 
 // price pins fee and exchange.
 func (c *call) price(p *pay) paymentsv1.Reason {
-	fee, ok := c.fee(p)
+	row := c.feeRow(p)
+	fee, ok := feeBy(row, p.amount, p.currency)
 	if !ok {
 		return reasonOverflow
 	}
 	if p.kind == kindPayIn {
 		fee = min(fee, p.amount)
+	}
+	if p.rail != nil {
+		p.rail.row = row
 	}
 	if _, ok := sum(p.amount, fee); !ok {
 		return reasonOverflow
@@ -113,8 +124,7 @@ func (c *call) price(p *pay) paymentsv1.Reason {
 	case c.acct.last > c.docs.sheet.GetValidUntilUs():
 		return paymentsv1.Reason_REASON_RATE_STALE
 	}
-	mid := rate{unscaled: quote.GetMidUnscaled(), scale: int64(quote.GetMidScale())}
-	r, ok := mid.withSpread(quote.GetSpreadBp())
+	r, fx, ok := spread(quote)
 	if !ok {
 		return reasonOverflow
 	}
@@ -125,32 +135,49 @@ func (c *call) price(p *pay) paymentsv1.Reason {
 	case target == 0:
 		return reasonTooSmall
 	}
-	p.target, p.rate = target, &r
-	p.fx = &paymentsv1.Fx{
-		RateUnscaled: r.unscaled, RateScale: uint32(r.scale), //nolint:gosec // at most 18
-		MidUnscaled: quote.GetMidUnscaled(), MidScale: quote.GetMidScale(), SpreadBp: quote.GetSpreadBp(),
-	}
+	p.target, p.rate, p.fx = target, &r, fx
 	return 0
 }
 
-// fee is the first row that fits.
-func (c *call) fee(p *pay) (int64, bool) {
+// spread is what a customer gets of a quote, and how a decision tells it.
+func spread(quote *referencev1.Rate) (rate, *paymentsv1.Fx, bool) {
+	mid := rate{unscaled: quote.GetMidUnscaled(), scale: int64(quote.GetMidScale())}
+	r, ok := mid.withSpread(quote.GetSpreadBp())
+	if !ok {
+		return rate{}, nil, false
+	}
+	return r, &paymentsv1.Fx{
+		RateUnscaled: r.unscaled, RateScale: uint32(r.scale), //nolint:gosec // at most 18
+		MidUnscaled: quote.GetMidUnscaled(), MidScale: quote.GetMidScale(), SpreadBp: quote.GetSpreadBp(),
+	}, true
+}
+
+// feeRow is the first row that fits, nil where none does.
+func (c *call) feeRow(p *pay) *referencev1.Fee {
 	for _, row := range c.docs.fees.GetFees() {
 		if row.GetKind() != p.kind || (row.GetMethod() != "" && row.GetMethod() != p.method) || (row.GetCurrency() != "" && row.GetCurrency() != p.currency) {
 			continue
 		}
-		part, ok := rate{unscaled: int64(row.GetRatePpm()), scale: 6}.convert(p.amount, p.currency, p.currency)
-		if !ok {
-			return 0, false
-		}
-		fee, ok := sum(part, row.GetFixedMinor())
-		fee = max(fee, row.GetMinMinor())
-		if row.GetMaxMinor() > 0 {
-			fee = min(fee, row.GetMaxMinor())
-		}
-		return fee, ok
+		return row
 	}
-	return 0, true
+	return nil
+}
+
+// feeBy is what a row asks for an amount.
+func feeBy(row *referencev1.Fee, amount int64, currency string) (int64, bool) {
+	if row == nil {
+		return 0, true
+	}
+	part, ok := rate{unscaled: int64(row.GetRatePpm()), scale: 6}.convert(amount, currency, currency)
+	if !ok {
+		return 0, false
+	}
+	fee, ok := sum(part, row.GetFixedMinor())
+	fee = max(fee, row.GetMinMinor())
+	if row.GetMaxMinor() > 0 {
+		fee = min(fee, row.GetMaxMinor())
+	}
+	return fee, ok
 }
 
 // limitAmount is the amount as limits and fraud rules see it.
@@ -209,7 +236,7 @@ func (c *call) stages(p *pay) (reasons []paymentsv1.Reason, review bool) {
 	}
 	p.hold, p.post = c.lines(p)
 	layer, lines := paymentsv1.Layer_LAYER_POSTED, p.post
-	if review {
+	if review || p.rail != nil { // a rail's money is posted when the rail says so
 		layer, lines = paymentsv1.Layer_LAYER_PENDING, p.hold
 	}
 	switch {

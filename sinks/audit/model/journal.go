@@ -118,7 +118,7 @@ func (c *call) verdict() {
 		c.due.remove(p.reviewEntry(c.acct.key))
 		c.release(p)
 		p.status = paymentsv1.PaymentStatus_PAYMENT_STATUS_FAILED
-	case !c.fits(paymentsv1.Layer_LAYER_POSTED, p.post):
+	case p.rail == nil && !c.fits(paymentsv1.Layer_LAYER_POSTED, p.post):
 		c.decline(reasonOverflow)
 	default:
 		d.Outcome = paymentsv1.Outcome_OUTCOME_APPROVED
@@ -130,19 +130,25 @@ func (c *call) verdict() {
 }
 
 func (c *call) approve(p *pay) {
+	p.grant()
+	p.deadline = 0
+	if p.rail != nil {
+		c.execute(p) // what is held stays so until the rail has done it
+		return
+	}
 	c.journal(paymentsv1.JournalKind_JOURNAL_KIND_RELEASE, reversed(p.hold))
 	c.journal(paymentsv1.JournalKind_JOURNAL_KIND_POST, p.post)
-	p.status = paymentsv1.PaymentStatus_PAYMENT_STATUS_SUCCEEDED
-	if p.kind == kindTransfer {
-		p.status = paymentsv1.PaymentStatus_PAYMENT_STATUS_PROCESSING
-		c.askPayee(p)
-	}
+	c.askPayee(p)
 }
 
 // refund gives money of a pay-in back.
 func (c *call) refund() {
 	r := c.draft()
 	of := c.named(c.cmd.GetPaymentId())
+	if of.byCard() {
+		c.refundByRail(r, of)
+		return
+	}
 	reason := c.refundable(r, of)
 	if reason == 0 {
 		reason = c.refundLines(r, of)
@@ -159,9 +165,7 @@ func (c *call) refund() {
 			of.status = paymentsv1.PaymentStatus_PAYMENT_STATUS_REFUNDED
 		}
 	}
-	if of != nil {
-		c.out.Decision.RefundedMinor, c.out.Decision.RelatedStatus = of.refunded, of.status
-	}
+	c.tellRelated(of)
 	c.record(r)
 }
 

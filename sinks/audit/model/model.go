@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
 	"github.com/caudalpay/caudal/schemas/topics"
 )
 
@@ -32,6 +33,7 @@ type Emission struct {
 type Result struct {
 	Decision  *paymentsv1.Decision
 	Emissions []Emission
+	Orders    []*railsv1.Order // what it must ask of rails, under the account's key; sealed is not the model's to say
 }
 
 // Partition is the state of one partition of the commands topic, which no other partition can change.
@@ -73,6 +75,8 @@ type answer struct {
 	hash    []byte
 	reasons []paymentsv1.Reason
 	status  paymentsv1.PaymentStatus
+
+	fee, target, deadline int64 // of a payment: what captures change later
 }
 
 // line is one posting; layer and journal follow from where it stands.
@@ -108,6 +112,11 @@ type pay struct {
 
 	hold, post []line
 	refunded   int64 // of amount
+
+	granted bool    // not declined, and no review that could still decline it, or has
+	rail    *railed // nil: nothing outside executes it
+	final   bool    // captures: what is left after it is given up
+	late    bool    // what the rail did too late was taken in
 }
 
 // call is one command on its way through the model.
@@ -133,6 +142,9 @@ func (p *Partition) Apply(rec Record) (Result, error) {
 		Kind: c.cmd.GetKind(), CommandId: c.cmd.GetCommandId(),
 		CommandTopic: topics.Commands, CommandPartition: rec.Partition, CommandOffset: rec.Offset,
 		AcceptedAtUs: c.cmd.GetAcceptedAtUs(), PaymentId: c.cmd.GetPaymentId(),
+	}
+	if a := c.cmd.GetRailAnswer(); a != nil {
+		d.RailCode, d.Connector, d.OrderId, d.RailReference = a.GetCode(), a.GetConnector(), a.GetOrderId(), a.GetReference()
 	}
 	c.out.Decision = d
 	if c.cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_TICK {
@@ -278,17 +290,31 @@ func (c *call) accountCommand() {
 		c.counterLeg()
 	case paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT:
 		c.legResult()
-	default: // a rail's answer: no method with a rail exists
+	case paymentsv1.CommandKind_COMMAND_KIND_CAPTURE, paymentsv1.CommandKind_COMMAND_KIND_VOID, paymentsv1.CommandKind_COMMAND_KIND_INCREMENT:
+		c.operate()
+	case paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER:
+		c.railAnswer()
+	default:
 		c.decline(paymentsv1.Reason_REASON_PAYMENT_STATE)
 	}
 	c.remember()
 }
 
-// creates tells the kinds that make a payment.
+// creates tells the kinds that make a record under their own id: payments, and what is asked of one.
 func (c *call) creates() bool {
 	switch c.cmd.GetKind() {
 	case paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, paymentsv1.CommandKind_COMMAND_KIND_PAY_OUT,
 		paymentsv1.CommandKind_COMMAND_KIND_TRANSFER, paymentsv1.CommandKind_COMMAND_KIND_REFUND:
+		return true
+	default:
+		return c.operation()
+	}
+}
+
+// operation tells the kinds that are about a payment that a rail executes, and nothing else.
+func (c *call) operation() bool {
+	switch c.cmd.GetKind() {
+	case paymentsv1.CommandKind_COMMAND_KIND_CAPTURE, paymentsv1.CommandKind_COMMAND_KIND_VOID, paymentsv1.CommandKind_COMMAND_KIND_INCREMENT:
 		return true
 	default:
 		return false
@@ -323,12 +349,12 @@ func (c *call) barred() paymentsv1.Reason {
 	if kind == paymentsv1.CommandKind_COMMAND_KIND_EXPIRE || kind == paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT {
 		return 0 // money that has to come back comes back
 	}
-	switch c.acct.state.GetStatus() {
-	case paymentsv1.AccountStatus_ACCOUNT_STATUS_CLOSED:
+	switch status := c.acct.state.GetStatus(); {
+	case kind == paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER: // what the rail did is done, whatever the account is now
+	case status == paymentsv1.AccountStatus_ACCOUNT_STATUS_CLOSED:
 		return paymentsv1.Reason_REASON_ACCOUNT_CLOSED
-	case paymentsv1.AccountStatus_ACCOUNT_STATUS_BLOCKED:
+	case status == paymentsv1.AccountStatus_ACCOUNT_STATUS_BLOCKED:
 		return paymentsv1.Reason_REASON_ACCOUNT_BLOCKED
-	default:
 	}
 	if kind == paymentsv1.CommandKind_COMMAND_KIND_COUNTER_LEG {
 		return 0 // it carries the payer's pins

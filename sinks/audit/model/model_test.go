@@ -14,6 +14,7 @@ import (
 
 	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
 	referencev1 "github.com/caudalpay/caudal/schemas/reference/v1"
 	"github.com/caudalpay/caudal/schemas/topics"
 	"github.com/caudalpay/caudal/sinks/audit/model"
@@ -24,8 +25,11 @@ import (
 //	open a BRL,USD kyc=1 policy=p overdraft=100
 //	payin a 1000 BRL [to=USD] [method=cash] [key=k] [body=b] [party=x] [country=XX] [policy=p]
 //	payout, transfer (with payee=b) alike; refund a of=k [amount=10]; approve a of=k [as=pi_]; decline a of=k; kyc a level=2; tick
+//	capture a of=k [amount=10] [final=yes], void, increment alike: on the pay-in k; key=c is the operation's own
+//	answer a of=k [op=c] step=capture result=confirmed [amount=10] [by=cielo] [ref=r] [code=00]: to an order of k, or of its operation c
 //	clock 2026-03-01T10:00:00Z | +10m
 //
+// A payin with method=card takes capture=manual, brand, installments and instrument.
 // hold=yes keeps what a command emits on its way, deliver decides the first of it, again decides the last delivered anew.
 func TestHistories(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
@@ -92,16 +96,39 @@ func documents() map[string]map[string]proto.Message {
 				Id: "full", Version: 1, LimitCurrency: "BRL", Limits: limits, FraudMode: referencev1.FraudMode_FRAUD_MODE_ENFORCE, ReviewScore: 500,
 				DeclineScore: 900, UtcOffsets: offsets, ReviewTimeoutS: 3600, RetentionDays: 90,
 			},
+			// Authorisations last two hours, 20 % over; fees of refunds and returns are kept, refunds are at the original rate.
+			"rail@1": &referencev1.Policy{
+				Id: "rail", Version: 1, Card: &referencev1.CardPolicy{AuthorizationTtlS: 7200, OverCaptureBp: 2000}, Bank: &referencev1.BankPolicy{},
+			},
+			// The other way round, and authorisations last for ever.
+			"give@1": &referencev1.Policy{
+				Id: "give", Version: 1,
+				Card: &referencev1.CardPolicy{RefundFee: referencev1.RefundFee_REFUND_FEE_RETURNED, RefundRate: referencev1.RefundRate_REFUND_RATE_CURRENT},
+				Bank: &referencev1.BankPolicy{ReturnFee: referencev1.RefundFee_REFUND_FEE_RETURNED},
+			},
+			"back@1": &referencev1.Policy{
+				Id: "back", Version: 1, Card: &referencev1.CardPolicy{RefundFee: referencev1.RefundFee_REFUND_FEE_RETURNED}, Bank: &referencev1.BankPolicy{},
+			},
+			"fullrail@1": &referencev1.Policy{
+				Id: "fullrail", Version: 1, LimitCurrency: "BRL", Limits: limits, FraudMode: referencev1.FraudMode_FRAUD_MODE_ENFORCE, ReviewScore: 500,
+				DeclineScore: 900, UtcOffsets: offsets, ReviewTimeoutS: 3600, RetentionDays: 90, Card: &referencev1.CardPolicy{AuthorizationTtlS: 7200},
+				Bank: &referencev1.BankPolicy{},
+			},
 		},
 		topics.FeeSchedules: {"fees@1": &referencev1.FeeSchedule{Id: "fees", Version: 1, Fees: []*referencev1.Fee{
 			{Kind: paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, Currency: "BRL", FixedMinor: 10, RatePpm: 10_000, MinMinor: 15, MaxMinor: 500},
 			{Kind: paymentsv1.CommandKind_COMMAND_KIND_PAY_OUT, Currency: "BRL", FixedMinor: 100},
 			{Kind: paymentsv1.CommandKind_COMMAND_KIND_TRANSFER, RatePpm: 5_000},
+			{Kind: paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, Method: "card", Currency: "USD", FixedMinor: 30, RatePpm: 20_000},
+			{Kind: paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, Method: "card", Currency: "EUR", RatePpm: 50_000},
 		}}},
 		topics.FXRates: {"fx@1": &referencev1.RateSheet{Id: "fx", Version: 1, ValidUntilUs: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC).UnixMicro(), Rates: []*referencev1.Rate{
 			{Source: "USD", Target: "BRL", MidUnscaled: 5_25, MidScale: 2, SpreadBp: 200},
 			{Source: "BRL", Target: "USD", MidUnscaled: 19, MidScale: 2, SpreadBp: 200},
 			{Source: "BRL", Target: "JPY", MidUnscaled: 285, MidScale: 1, SpreadBp: 0},
+			{Source: "EUR", Target: "BRL", MidUnscaled: 10, MidScale: 2, SpreadBp: 0},
+		}}, "fx@2": &referencev1.RateSheet{Id: "fx", Version: 2, ValidUntilUs: time.Date(2026, 3, 2, 14, 0, 0, 0, time.UTC).UnixMicro(), Rates: []*referencev1.Rate{
+			{Source: "USD", Target: "BRL", MidUnscaled: 6, SpreadBp: 100},
 		}}},
 		topics.Rules:      {"rules@1": &referencev1.RuleSet{Id: "rules", Version: 1, Rules: rules}},
 		topics.Blocklists: {"block@1": &referencev1.Blocklist{Id: "block", Version: 1, Countries: []string{"XX"}, PartyDigests: [][]byte{[]byte("villain")}}},
@@ -112,6 +139,10 @@ func pins(policy string) *paymentsv1.Pins {
 	switch policy {
 	case "full":
 		return &paymentsv1.Pins{Policy: "full@1", Fees: "fees@1", Rates: "fx@1", Rules: "rules@1", Blocklist: "block@1"}
+	case "fullrail":
+		return &paymentsv1.Pins{Policy: "fullrail@1", Fees: "fees@1", Rates: "fx@1", Rules: "rules@1", Blocklist: "block@1"}
+	case "rail", "give", "back":
+		return &paymentsv1.Pins{Policy: policy + "@1", Fees: "fees@1", Rates: "fx@1"}
 	case "fees":
 		return &paymentsv1.Pins{Policy: "plain@1", Fees: "fees@1", Rates: "fx@1"}
 	default:
@@ -173,6 +204,11 @@ func (w *world) line(out *strings.Builder, words []string) {
 }
 
 func (w *world) apply(out *strings.Builder, e model.Emission) {
+	w.result(out, e)
+}
+
+// result decides one command, prints the decision and the orders, and queues what it emits.
+func (w *world) result(out *strings.Builder, e model.Emission) (r model.Result) {
 	if e.Command.GetAcceptedAtUs() == 0 {
 		e.Command.AcceptedAtUs = w.now.UnixMicro()
 	}
@@ -183,7 +219,7 @@ func (w *world) apply(out *strings.Builder, e model.Emission) {
 	w.offset++
 	if err != nil {
 		fmt.Fprintf(out, "error: %v\n", err)
-		return
+		return r
 	}
 	for _, next := range r.Emissions {
 		next.Command = proto.CloneOf(next.Command)
@@ -193,6 +229,31 @@ func (w *world) apply(out *strings.Builder, e model.Emission) {
 		w.queue = append(w.queue, next)
 	}
 	w.print(out, e.Command, r.Decision)
+	for _, o := range r.Orders {
+		w.printOrder(out, o)
+	}
+	return r
+}
+
+// printOrder writes an order with names in place of ids.
+func (w *world) printOrder(out *strings.Builder, o *railsv1.Order) {
+	record, step, _ := strings.Cut(o.GetOrderId(), ".")
+	fmt.Fprintf(out, "  order %s%s.%s of %s: %s %d %s by %s", record[:3], w.names[record[3:]], step, w.names[o.GetPaymentId()[3:]],
+		word(o.GetKind(), "ORDER_KIND_"), o.GetAmountMinor(), o.GetCurrency(), o.GetMethod())
+	for _, f := range []struct{ name, value string }{
+		{"instrument", o.GetInstrument()}, {"brand", o.GetBrand()}, {"connector", o.GetConnector()}, {"reference", o.GetReference()},
+	} {
+		if f.value != "" {
+			fmt.Fprintf(out, " %s=%s", f.name, f.value)
+		}
+	}
+	if n := o.GetInstallments(); n != 0 {
+		fmt.Fprintf(out, " installments=%d", n)
+	}
+	if o.GetFinal() {
+		out.WriteString(" final")
+	}
+	out.WriteString("\n")
 }
 
 func word(v fmt.Stringer, prefix string) string {
@@ -217,6 +278,7 @@ func (w *world) print(out *strings.Builder, _ *paymentsv1.Command, d *paymentsv1
 	if s := d.GetRelatedStatus(); s != 0 {
 		fmt.Fprintf(out, " related=%s", word(s, "PAYMENT_STATUS_"))
 	}
+	printRail(out, d)
 	out.WriteString("\n")
 	for _, j := range d.GetJournals() {
 		fmt.Fprintf(out, "  %s:", word(j.GetKind(), "JOURNAL_KIND_"))
@@ -234,6 +296,31 @@ func (w *world) print(out *strings.Builder, _ *paymentsv1.Command, d *paymentsv1
 	}
 	if len(d.GetJournals()) > 0 {
 		fmt.Fprintf(out, "  = %s\n", model.Balances(d.GetBalances()))
+	}
+}
+
+// printRail writes what a decision tells of a payment that a rail executes.
+func printRail(out *strings.Builder, d *paymentsv1.Decision) {
+	if d.GetMethod() != "card" && d.GetMethod() != "bank" || d.GetStatus() == 0 {
+		return
+	}
+	fmt.Fprintf(out, " amount=%d", d.GetAmountMinor())
+	for _, f := range []struct {
+		name  string
+		minor int64
+	}{
+		{"target", d.GetTargetAmountMinor()},
+		{"fee", d.GetFeeMinor()},
+		{"authorized", d.GetAuthorizedMinor()},
+		{"captured", d.GetCapturedMinor()},
+		{"refunded", d.GetRefundedMinor()},
+	} {
+		if f.minor != 0 {
+			fmt.Fprintf(out, " %s=%d", f.name, f.minor)
+		}
+	}
+	if d.GetDeadlineUs() != 0 {
+		fmt.Fprintf(out, " until %s", time.UnixMicro(d.GetDeadlineUs()).UTC().Format("02T15:04"))
 	}
 }
 
@@ -257,6 +344,9 @@ func (w *world) command(verb string, plain []string, args map[string]string) (st
 	}
 	hash := sha256.Sum256([]byte(verb + args["body"] + strings.Join(plain, " ")))
 	cmd := &paymentsv1.Command{Account: account, CommandId: "cmd_" + id, BodyHash: hash[:], Pins: pins(policy)}
+	if args["sheet"] != "" {
+		cmd.Pins.Rates = args["sheet"]
+	}
 	if args["merchant"] != "" {
 		cmd.Tenant, cmd.Merchant = tenant, args["merchant"]
 	}
@@ -283,9 +373,14 @@ func (w *world) command(verb string, plain []string, args map[string]string) (st
 		prefix := cmp.Or(args["as"], w.kinds[identity], payment.KindPayIn.Prefix())
 		cmd.PaymentId = prefix + identity
 		cmd.Body = &paymentsv1.Command_Verdict{Verdict: &paymentsv1.Verdict{Actor: "x"}}
+	case "capture", "void", "increment":
+		w.operation(cmd, verb, name, args)
+	case "answer":
+		w.answer(cmd, name, args)
 	case "refund":
 		cmd.Kind = paymentsv1.CommandKind_COMMAND_KIND_REFUND
 		cmd.CommandId, cmd.PaymentId = w.payment(payment.KindRefund, name, id), w.payment(payment.KindPayIn, name, args["of"])
+		w.kinds[cmd.GetCommandId()[3:]] = prefixes["refund"]
 		cmd.Body = &paymentsv1.Command_Refund{Refund: &paymentsv1.RefundInstruction{AmountMinor: w.number(args["amount"])}}
 	case "payin", "payout", "transfer":
 		kinds := map[string]payment.Kind{"payin": payment.KindPayIn, "payout": payment.KindPayOut, "transfer": payment.KindTransfer}
@@ -302,11 +397,52 @@ func (w *world) command(verb string, plain []string, args map[string]string) (st
 	return account, cmd
 }
 
+// prefixes of the operations that have no constant here.
+var prefixes = map[string]string{"capture": "ca_", "void": "vo_", "increment": "ic_", "refund": "re_"}
+
+// operation names a pay-in and an id of its own.
+func (w *world) operation(cmd *paymentsv1.Command, verb, name string, args map[string]string) {
+	cmd.Kind = paymentsv1.CommandKind(paymentsv1.CommandKind_value["COMMAND_KIND_"+strings.ToUpper(verb)])
+	identity := w.payment(payment.KindPayIn, name, strings.TrimPrefix(cmd.GetCommandId(), "cmd_"))[3:]
+	cmd.CommandId, cmd.PaymentId = prefixes[verb]+identity, w.payment(payment.KindPayIn, name, args["of"])
+	w.kinds[identity] = prefixes[verb]
+	switch verb {
+	case "capture":
+		cmd.Body = &paymentsv1.Command_Capture{Capture: &paymentsv1.CaptureInstruction{AmountMinor: w.number(args["amount"]), Final: args["final"] != ""}}
+	case "void":
+		cmd.Body = &paymentsv1.Command_Void{Void: &paymentsv1.VoidInstruction{}}
+	default:
+		cmd.Body = &paymentsv1.Command_Increment{Increment: &paymentsv1.IncrementInstruction{AmountMinor: w.number(args["amount"])}}
+	}
+}
+
+// answer is a rail's, to an order of a payment or of an operation on it.
+func (w *world) answer(cmd *paymentsv1.Command, name string, args map[string]string) {
+	of := w.payment(payment.KindPayIn, name, args["of"])[3:]
+	waits := of
+	if args["op"] != "" {
+		waits = w.payment(payment.KindPayIn, name, args["op"])[3:]
+	}
+	cmd.Kind, cmd.PaymentId, cmd.Pins = paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER, cmp.Or(w.kinds[of], "pi_")+of, nil
+	cmd.Body = &paymentsv1.Command_RailAnswer{RailAnswer: &paymentsv1.RailAnswer{
+		OrderId: cmp.Or(args["as"], w.kinds[waits], "pi_") + waits + "." + args["step"],
+		Result:  paymentsv1.RailResult(paymentsv1.RailResult_value["RAIL_RESULT_"+strings.ToUpper(args["result"])]),
+		Code:    args["code"], Connector: args["by"], Reference: args["ref"], AmountMinor: w.number(args["amount"]),
+	}}
+}
+
 func (w *world) instruction(verb string, plain []string, args map[string]string) *paymentsv1.Instruction {
 	in := &paymentsv1.Instruction{AmountMinor: w.number(plain[1]), Currency: plain[2], TargetCurrency: args["to"], Method: args["method"]}
 	if in.GetMethod() == "" {
 		in.Method = "book"
 	}
+	if in.GetMethod() == "card" {
+		in.Card = &paymentsv1.Card{Brand: args["brand"], Installments: uint32(w.number(args["installments"]))}
+		if args["capture"] == "manual" {
+			in.Card.Capture = paymentsv1.CaptureMethod_CAPTURE_METHOD_MANUAL
+		}
+	}
+	in.Instrument = args["instrument"]
 	if verb == "transfer" {
 		in.ToAccount = w.account(args["payee"])
 	}
