@@ -26,6 +26,8 @@ type Client struct {
 	HTTP *http.Client
 	// Sign sets what authenticates a request. An error of it means that nothing was sent.
 	Sign func(ctx context.Context, header http.Header) error
+	// TurnedAway hears of a 401, 403 or 429; nil: nobody does.
+	TurnedAway func(status int)
 }
 
 // NewHTTP is a client for one acquirer. It has no timeout of its own: the deadline is the context's.
@@ -70,6 +72,9 @@ func (c *Client) Do(ctx context.Context, call Call) (Reply, error) {
 	defer func() { _ = response.Body.Close() }()
 	switch response.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
+		if c.TurnedAway != nil {
+			c.TurnedAway(response.StatusCode)
+		}
 		return Reply{}, fmt.Errorf("%w: turned away with %d", cards.ErrNotSent, response.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, bodyMax+1))
