@@ -122,7 +122,7 @@ func guarded[T any](ctx context.Context, c *connector, policies failsafe.Executo
 	var lastErr error
 	sent := false // some sending may have arrived
 	began := time.Now()
-	_, err := policies.WithContext(ctx).GetWithExecution(func(e failsafe.Execution[any]) (any, error) {
+	_, err := policies.WithContext(ctx).GetWithExecution(func(e failsafe.Execution[any]) (any, error) { //nolint:contextcheck // the execution's is ctx with the deadline
 		c.metrics.inFlight.WithLabelValues(c.name).Set(float64(c.inFlight.Add(1)))
 		defer func() { c.metrics.inFlight.WithLabelValues(c.name).Set(float64(c.inFlight.Add(-1))) }()
 		answer, err := q.do(e.Context())

@@ -98,6 +98,49 @@ func (r *Runner) Ready() error {
 	return nil
 }
 
+// Snapshot is how things stand, for people.
+type Snapshot struct {
+	Error      string // why not ready, empty where it is
+	Codes      string // source of the table of declines, and the day it is of
+	Connectors []ConnectorSnapshot
+	Partitions []PartitionSnapshot
+}
+
+// ConnectorSnapshot is one acquirer's.
+type ConnectorSnapshot struct {
+	Name     string
+	Breaker  string // closed, half-open, open
+	InFlight int64
+}
+
+// PartitionSnapshot is one partition's of this member.
+type PartitionSnapshot struct {
+	Partition int32
+	// Pending orders were read and are not finished; of the unresolved ones nobody knows whether they are done.
+	Pending, Unresolved int64
+	Committable         int64 // offset, -1: nothing was read yet
+}
+
+// Snapshot tells how things stand now.
+func (r *Runner) Snapshot() Snapshot {
+	s := Snapshot{Codes: r.cfg.Codes.Source() + " of " + r.cfg.Codes.ValidFrom().Format(time.DateOnly)}
+	if err := r.Ready(); err != nil {
+		s.Error = err.Error()
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.connectors)) {
+		c := r.connectors[name]
+		s.Connectors = append(s.Connectors, ConnectorSnapshot{Name: name, Breaker: c.breaker.State().String(), InFlight: c.inFlight.Load()})
+	}
+	owners := r.held()
+	for _, part := range slices.Sorted(maps.Keys(owners)) {
+		o := owners[part]
+		s.Partitions = append(s.Partitions, PartitionSnapshot{
+			Partition: part, Pending: o.pending.Load(), Unresolved: o.unknown.Load(), Committable: o.next.Load(),
+		})
+	}
+	return s
+}
+
 // session is one membership of the group.
 type session struct {
 	*Runner

@@ -115,11 +115,13 @@ func (a *Acquirer) Status(ctx context.Context, r cards.Request) (cards.Standing,
 		return cards.Standing{State: cards.StateAbsent}, nil
 	case !reply.OK() || !reply.Decode(&list):
 		return cards.Standing{}, nil
-	case len(list.payments()) == 0:
-		return cards.Standing{State: cards.StateAbsent}, nil
+	}
+	ids, told := list.payments()
+	if !told {
+		return cards.Standing{}, nil
 	}
 	var all []cards.Standing
-	for _, id := range list.payments() {
+	for _, id := range ids {
 		s, err := a.byPayment(ctx, id)
 		if err != nil {
 			return cards.Standing{}, err

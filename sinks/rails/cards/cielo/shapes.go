@@ -191,21 +191,29 @@ func (c change) voided(r cards.Request) cards.Result {
 }
 
 type salesList struct {
-	Payment  []listed `json:"Payment"`
-	Payments []listed `json:"Payments"` // both words are in use
+	Payment  *[]listed `json:"Payment"`
+	Payments *[]listed `json:"Payments"` // both words are in use
 }
 
 type listed struct {
 	PaymentID string `json:"PaymentId"`
 }
 
-func (l salesList) payments() (ids []string) {
-	for _, p := range append(l.Payment, l.Payments...) {
-		if p.PaymentID != "" {
+// payments are the ids of the list. False: it is no list, and says nothing; an empty one says that there is none.
+func (l salesList) payments() (ids []string, told bool) {
+	for _, list := range []*[]listed{l.Payment, l.Payments} {
+		if list == nil {
+			continue
+		}
+		told = true
+		for _, p := range *list {
+			if p.PaymentID == "" {
+				return nil, false
+			}
 			ids = append(ids, p.PaymentID)
 		}
 	}
-	return ids
+	return ids, told
 }
 
 // errorCode is the first of the errors of a request that was turned down.

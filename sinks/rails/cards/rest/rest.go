@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"strings"
@@ -97,9 +98,7 @@ func (c *Client) request(ctx context.Context, call Call) (*http.Request, error) 
 	if err != nil {
 		return nil, fmt.Errorf("making request: %w", err)
 	}
-	for k, v := range call.Header {
-		request.Header[k] = v
-	}
+	maps.Copy(request.Header, call.Header)
 	request.Header.Set("Accept", "application/json")
 	if call.Body != nil {
 		request.Header.Set("Content-Type", "application/json")
