@@ -293,6 +293,86 @@ func TestRebalances(t *testing.T) {
 	}
 }
 
+// Invariant: however often processes are killed under load, an order charges once and is answered.
+func TestKilledUnderLoad(t *testing.T) {
+	h, b := newHouse(t), newBank(t)
+	words := []string{"ok", "ok", "decline:51", "cut", "500", "busy,ok", "hang"}
+	rng := rand.New(rand.NewPCG(11, 1))
+	var orders []*railsv1.Order
+	for i := range 300 {
+		orders = append(orders, collect(i, words[rng.IntN(len(words))]))
+	}
+	h.order(orders...)
+	for kill := range 6 {
+		for len(b.asked) > 0 { // what the one before asked
+			<-b.asked
+		}
+		child := spawn(t, h, b, "never")
+		for range 1 + rng.IntN(20) { // in the middle of its work
+			select {
+			case <-b.asked:
+			case <-time.After(20 * time.Second):
+				t.Fatal("the child asks for nothing")
+			}
+		}
+		time.Sleep(time.Duration(rng.IntN(20)) * time.Millisecond)
+		if err := child.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = child.Wait()
+		t.Logf("kill %d", kill)
+	}
+	cfg := h.config(map[string]Acquirer{"bank": newTeller(b.server.URL)})
+	cfg.Instance = "child"
+	h.start(cfg)
+	all := h.answers(orders...)
+	refusals := map[string]int{}
+	for _, o := range orders {
+		a := final(t, all[o.GetOrderId()])
+		want := 1
+		if a.Result == payment.RailRefused {
+			want = 0
+			refusals[a.Code]++
+		}
+		if n := b.charged(o.GetOrderId()); n != want {
+			t.Errorf("%s (%s): %+v, charged %d times", o.GetOrderId(), o.GetInstrument(), a, n)
+		}
+	}
+	t.Logf("refused by code: %v", refusals)
+}
+
+// An acquirer that is away holds up its own orders, and not those of another in the same partition.
+func TestOneAcquirerAway(t *testing.T) {
+	h, b := newHouse(t), newBank(t)
+	cfg := h.config(map[string]Acquirer{"bank": newTeller(b.server.URL), "gone": newTeller("http://127.0.0.1:1")})
+	cfg.Concurrency = 2
+	cfg.Patience.FollowUp = 5 * time.Second
+	r, _ := h.start(cfg)
+	first := collect(1, "ok")
+	var stuck []*railsv1.Order
+	for i := range 10 {
+		o := follow(collect(1, "ok"), railsv1.OrderKind_ORDER_KIND_RETURN, i, "return", 5, "tid")
+		o.Connector, o.PaymentId = "gone", string(payment.IDFrom(payment.KindPayIn, accountOf(1), "m1", fmt.Sprint("other-", i)))
+		stuck = append(stuck, o)
+	}
+	h.order(stuck...)
+	began := time.Now()
+	h.order(first)
+	if a := final(t, h.answers(first)[first.GetOrderId()]); a.Result != payment.RailConfirmed || time.Since(began) > 3*time.Second {
+		t.Errorf("%+v after %v", a, time.Since(began))
+	}
+	s := r.Snapshot()
+	if s.Error != "" || len(s.Connectors) != 2 || s.Connectors[0].Name != "bank" || s.Connectors[0].Breaker != "closed" || len(s.Partitions) != partitions {
+		t.Errorf("%+v", s)
+	}
+	all := h.answers(stuck...)
+	for _, o := range stuck {
+		if a := final(t, all[o.GetOrderId()]); a.Result != payment.RailRefused || a.Code != "unavailable" {
+			t.Errorf("%+v", a)
+		}
+	}
+}
+
 // A runner that lost its partition without knowing is fenced: it can neither intend nor answer.
 func TestFencedOwner(t *testing.T) {
 	h := newHouse(t)

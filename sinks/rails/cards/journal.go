@@ -35,8 +35,9 @@ var errJournalClosed = errors.New("journal is closed")
 
 const (
 	// entriesMax go into one transaction: a commit costs the same for one and for many.
-	entriesMax         = 64
-	transactionTimeout = 10 * time.Second
+	entriesMax = 64
+	// transactionTimeout is short: an answer that is open holds back all that read its partition of the commands.
+	transactionTimeout = 2 * time.Second
 )
 
 // openJournal fences the owner before.

@@ -39,7 +39,7 @@ type owner struct {
 
 	attempts map[string]*attempt // by order id
 	lanes    map[string]*lane    // by payment id
-	ready    []*lane             // with work, waiting for a place
+	ready    []*lane             // with work that may start
 	running  int
 	offsets  *offsets
 	due      dueHeap
@@ -94,7 +94,7 @@ func newOwner(cfg Config, part int32, client *kgo.Client, connectors map[string]
 	}
 	o.next.Store(noOffset)
 	o.committed.Store(noOffset)
-	o.worker = &worker{cfg: cfg, partition: part, connectors: connectors, metrics: m, log: o.log}
+	o.worker = &worker{cfg: cfg, partition: part, connectors: connectors, metrics: m, log: o.log, places: make(chan struct{}, cfg.Concurrency)}
 	return o
 }
 
@@ -262,7 +262,7 @@ func (l *lane) runnable() int {
 // read tells a task that comes from its record; one that waits in the log has none.
 func (t task) read() bool { return t.offset != noOffset }
 
-// offer lets a lane run when there is a place.
+// offer lets a lane run where it may.
 func (o *owner) offer(l *lane) {
 	switch {
 	case l.queued:
@@ -274,9 +274,9 @@ func (o *owner) offer(l *lane) {
 	}
 }
 
-// dispatch starts what there is a place for.
+// dispatch starts what may run. Each waits for a place of its own.
 func (o *owner) dispatch(ctx context.Context) {
-	for len(o.ready) > 0 && o.running < o.cfg.Concurrency {
+	for len(o.ready) > 0 && o.running < o.cfg.PendingMax {
 		l := o.ready[0]
 		o.ready = o.ready[1:]
 		l.queued = false
@@ -304,6 +304,8 @@ func (o *owner) start(ctx context.Context, t task) {
 	o.running++
 	known := o.attempts[t.order.ID]
 	go func() {
+		o.worker.enter()
+		defer o.worker.leave()
 		done := outcome{task: t}
 		switch t.kind {
 		case taskExecute:
@@ -317,7 +319,7 @@ func (o *owner) start(ctx context.Context, t task) {
 		case taskForget:
 			done.err = o.worker.forget(ctx, t.ids)
 		}
-		o.finished <- done
+		o.finished <- done // before the place is given back: the owner reads until all are joined
 	}()
 }
 
@@ -394,7 +396,7 @@ func (o *owner) hold() {
 const idleWait = time.Hour
 
 func (o *owner) untilDue() time.Duration {
-	if len(o.due) == 0 || o.running >= o.cfg.Concurrency {
+	if len(o.due) == 0 || o.running >= o.cfg.PendingMax {
 		return idleWait
 	}
 	return max(0, o.due[0].at.Sub(o.cfg.Now()))
@@ -403,7 +405,7 @@ func (o *owner) untilDue() time.Duration {
 // ask starts what is due to be asked for.
 func (o *owner) ask(ctx context.Context) {
 	now := o.cfg.Now()
-	for len(o.due) > 0 && o.running < o.cfg.Concurrency && !o.due[0].at.After(now) {
+	for len(o.due) > 0 && o.running < o.cfg.PendingMax && !o.due[0].at.After(now) {
 		next, _ := heap.Pop(&o.due).(dueOrder)
 		if a := o.attempts[next.id]; a != nil && a.open() {
 			o.start(ctx, task{kind: taskPoll, order: a.order, offset: noOffset})

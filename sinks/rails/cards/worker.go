@@ -38,7 +38,13 @@ type worker struct {
 	metrics    *metrics
 	log        *slog.Logger
 	stopping   <-chan struct{} // no new sending, no pause
+	// places are held by orders under way. One that pauses gives its own back: an acquirer that is away must not hold up
+	// the orders of the others.
+	places chan struct{}
 }
+
+func (w *worker) enter() { w.places <- struct{}{} }
+func (w *worker) leave() { <-w.places }
 
 func (w *worker) at(p point, orderID string) {
 	if w.cfg.hook != nil {
@@ -239,6 +245,8 @@ func (w *worker) ask(ctx context.Context, a *attempt, c *connector) (Result, err
 
 // rest pauses, unless the partition is given up.
 func (w *worker) rest(ctx context.Context, d time.Duration) error {
+	w.leave()
+	defer w.enter()
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

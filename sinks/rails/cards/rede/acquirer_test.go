@@ -29,7 +29,10 @@ func TestDialect(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	for _, c := range []rede.Config{
-		{}, {PV: "1"}, {PV: "1", Token: "t"}, {PV: "1", Token: "t", Vault: rede.VaultFunc(vault), URL: "api"},
+		{},
+		{PV: "1"},
+		{PV: "1", Token: "t"},
+		{PV: "1", Token: "t", Vault: rede.VaultFunc(vault), URL: "api"},
 		{PV: "1", Token: "t", Vault: rede.VaultFunc(vault), TokenURL: "oauth"},
 	} {
 		if _, err := rede.New(c); err == nil {
@@ -39,8 +42,8 @@ func TestConfig(t *testing.T) {
 }
 
 func TestVaultThatFailsSendsNothing(t *testing.T) {
-	a, err := rede.New(rede.Config{URL: "http://127.0.0.1:1", PV: "1", Token: "t", Vault: rede.VaultFunc(
-		func(context.Context, string) (rede.Credential, error) { return rede.Credential{}, errors.New("closed") })})
+	closed := func(context.Context, string) (rede.Credential, error) { return rede.Credential{}, errors.New("closed") }
+	a, err := rede.New(rede.Config{URL: "http://127.0.0.1:1", PV: "1", Token: "t", Vault: rede.VaultFunc(closed)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -92,7 +92,7 @@ func request(t *testing.T, d *datadriven.TestData, a cards.Acquirer) (r cards.Re
 	d.MaybeScanArgs(t, "brand", &r.Brand)
 	installments := 1
 	d.MaybeScanArgs(t, "installments", &installments)
-	r.Installments = uint32(installments) //nolint:gosec // of a test
+	r.Installments = uint32(installments)
 	for _, o := range []cards.Operation{
 		cards.OperationAuthorize, cards.OperationCollect, cards.OperationCapture, cards.OperationVoid, cards.OperationRefund,
 	} {
@@ -132,16 +132,15 @@ type answer struct {
 func parse(input string) (all []answer) {
 	for line := range strings.Lines(input) {
 		word := strings.TrimSpace(line)
-		var status int
-		switch {
-		case word == "CUT" || word == "HANG":
+		if word == "CUT" || word == "HANG" {
 			all = append(all, answer{word: word})
-		default:
-			if n, err := fmt.Sscanf(word, "HTTP %d", &status); err == nil && n == 1 {
-				all = append(all, answer{status: status})
-			} else if len(all) > 0 {
-				all[len(all)-1].body += line
-			}
+			continue
+		}
+		var status int
+		if n, err := fmt.Sscanf(word, "HTTP %d", &status); err == nil && n == 1 {
+			all = append(all, answer{status: status})
+		} else if len(all) > 0 {
+			all[len(all)-1].body += line
 		}
 	}
 	return all
