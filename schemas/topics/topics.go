@@ -9,6 +9,8 @@ const (
 	Replies     = "ingress.replies.v1"
 	DeadLetters = "payments.commands.dead.v1"
 
+	RailsAttempts = "rails.attempts" // what a connector has tried, in the partition of the order
+
 	AccountsGroup = "accounts"
 	AccountsTable = "accounts-table" // Goka's group table of AccountsGroup
 	AccountsSide  = "accounts-side"
@@ -50,6 +52,7 @@ func Catalogue() []Topic {
 		{Commands, Unlimited, true},
 		{Decisions, Unlimited, true},
 		{RailsOrders, Long, true},
+		{RailsAttempts, Compact, true},
 		{Replies, Minutes, true},
 		{DeadLetters, Long, true},
 		{AccountsTable, Compact, true},

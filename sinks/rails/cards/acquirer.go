@@ -1,0 +1,276 @@
+package cards
+
+import (
+	"context"
+	"errors"
+	"slices"
+)
+
+// ErrNotSent says that a call surely reached nobody: the connection was refused, the breaker is open, the bulkhead is
+// full, the acquirer turned it away unread (401, 403, 429). It may be made again, here or elsewhere.
+var ErrNotSent = errors.New("not sent")
+
+// CodeUnsupported is the code of what an acquirer cannot do: nothing was sent.
+const CodeUnsupported = "unsupported"
+
+// Acquirer speaks the dialect of one acquirer. Its methods return an error only where nothing was sent (ErrNotSent);
+// whatever else happens is in the result. They end when ctx ends. Safe for concurrent use.
+type Acquirer interface {
+	Capabilities() Capabilities
+	// OwnReference is the id under which the acquirer knows an attempt at an order: another attempt has another one.
+	OwnReference(orderID string, attempt uint32) string
+	// Authorize reserves the amount, and for OperationCollect takes it at once.
+	Authorize(ctx context.Context, r Request) (Result, error)
+	Capture(ctx context.Context, r Request) (Result, error)
+	// Void gives up what is authorised and not captured. Without a Reference it voids by OwnReference, where
+	// Capabilities say that it can.
+	Void(ctx context.Context, r Request) (Result, error)
+	Refund(ctx context.Context, r Request) (Result, error)
+	// Status tells how the transaction stands, by Reference or, where that is empty, by OwnReference. It changes nothing.
+	Status(ctx context.Context, r Request) (Standing, error)
+}
+
+// Capabilities say what an acquirer can do at all.
+type Capabilities struct {
+	Currencies       []string // ISO 4217
+	Increments       bool
+	MultipleCaptures bool
+	PartialVoid      bool // of what a partial capture has left
+	VoidsByOwn       bool // Void without a Reference
+	// Synchronous: what it does not know a while after a call, it will never know.
+	Synchronous bool
+	// Repeatable: the same attempt may be sent again, and is done once.
+	Repeatable bool
+}
+
+// Operation is what is asked of an acquirer.
+type Operation uint8
+
+// The operations.
+const (
+	OperationUnknown Operation = iota
+	OperationAuthorize
+	OperationCollect // authorise and capture at once
+	OperationCapture
+	OperationVoid
+	OperationRefund
+	OperationIncrement
+)
+
+// String is the word used in metrics and logs.
+func (o Operation) String() string {
+	switch o {
+	case OperationAuthorize:
+		return "authorize"
+	case OperationCollect:
+		return "collect"
+	case OperationCapture:
+		return "capture"
+	case OperationVoid:
+		return "void"
+	case OperationRefund:
+		return "refund"
+	case OperationIncrement:
+		return "increment"
+	default:
+		return "unknown"
+	}
+}
+
+// follows tells the operations on something that was authorised before.
+func (o Operation) follows() bool { return o != OperationAuthorize && o != OperationCollect }
+
+// Request is one attempt at one order, as a dialect needs it.
+type Request struct {
+	Operation    Operation
+	OrderID      string
+	OwnReference string // ours, of this attempt
+	Reference    string // the acquirer's id of the authorisation, where there is one
+	AmountMinor  int64
+	Currency     string
+	Instrument   string // token of a vaulted card
+	Brand        string
+	Installments uint32 // at least 1
+}
+
+// Outcome is what became of a request.
+type Outcome uint8
+
+// The outcomes.
+const (
+	OutcomeUnknown Outcome = iota // nobody knows yet
+	OutcomeConfirmed
+	OutcomeRefused  // surely not done
+	OutcomeNotFound // the acquirer knows nothing of it; it may still come
+)
+
+// String is the word used in metrics and logs.
+func (o Outcome) String() string {
+	switch o {
+	case OutcomeConfirmed:
+		return "confirmed"
+	case OutcomeRefused:
+		return "refused"
+	case OutcomeNotFound:
+		return "not_found"
+	default:
+		return "unknown"
+	}
+}
+
+// Result is an acquirer's answer.
+type Result struct {
+	Outcome     Outcome
+	Code        string // the acquirer's own, of the brand where it tells it
+	Reference   string // the acquirer's id of the transaction
+	AmountMinor int64  // as the acquirer tells it; 0: not told
+}
+
+// State is how a transaction stands at an acquirer.
+type State uint8
+
+// The states.
+const (
+	StateUnclear State = iota // the acquirer does not say, or says what this program does not understand
+	StateAbsent
+	StatePending
+	StateAuthorized
+	StateCaptured // at least in part; ReturnedMinor tells what was given back since
+	StateVoided   // given up or given back as a whole
+	StateDeclined
+)
+
+// Standing is what an acquirer tells of a transaction when asked.
+type Standing struct {
+	State           State
+	Code            string
+	Reference       string
+	AuthorizedMinor int64
+	CapturedMinor   int64
+	ReturnedMinor   int64 // voided and refunded
+}
+
+// before is how a transaction stood ahead of a call: only the difference tells whether the call was done.
+type before struct{ capturedMinor, returnedMinor int64 }
+
+// unsupported says why an acquirer cannot do this at all, empty where it can.
+func (c Capabilities) unsupported(r Request) string {
+	switch {
+	case r.Operation == OperationUnknown, r.Operation == OperationIncrement && !c.Increments:
+		return "operation"
+	case !slices.Contains(c.Currencies, r.Currency):
+		return "currency"
+	default:
+		return ""
+	}
+}
+
+// unfit says why what is asked cannot be done to a transaction that stands so, empty where it can.
+func (c Capabilities) unfit(o Operation, s Standing) string {
+	switch {
+	case o == OperationCapture && s.CapturedMinor > 0 && !c.MultipleCaptures:
+		return "second capture"
+	case o == OperationVoid && s.CapturedMinor > 0 && !c.PartialVoid:
+		return "void after a capture" // there it would give back what was captured
+	default:
+		return ""
+	}
+}
+
+// outcome concludes from a transaction's standing what became of a request.
+func (s Standing) outcome(o Operation, b before) Result {
+	r := Result{Code: s.Code, Reference: s.Reference}
+	switch s.State {
+	case StateAbsent:
+		r.Outcome = OutcomeNotFound
+		return r
+	case StateUnclear, StatePending:
+		return r
+	case StateDeclined:
+		if !o.follows() { // a later operation is not what was declined
+			r.Outcome = OutcomeRefused
+		}
+		return r
+	case StateAuthorized, StateCaptured, StateVoided:
+	}
+	switch o {
+	case OperationAuthorize, OperationCollect:
+		return s.authorization(o, r)
+	case OperationCapture:
+		return s.difference(r, s.CapturedMinor-b.capturedMinor)
+	case OperationVoid:
+		if s.State == StateVoided && s.ReturnedMinor == 0 { // not told
+			r.Outcome = OutcomeConfirmed
+			return r
+		}
+		return s.difference(r, s.ReturnedMinor-b.returnedMinor)
+	case OperationRefund:
+		return s.difference(r, s.ReturnedMinor-b.returnedMinor)
+	case OperationUnknown, OperationIncrement:
+	}
+	return r
+}
+
+// authorization is the outcome of what makes a transaction. One that was captured without being asked to, or the other
+// way round, is something that a person has to look at: it stays unknown.
+func (s Standing) authorization(o Operation, r Result) Result {
+	switch {
+	case s.State == StateVoided:
+		r.Outcome, r.Code = OutcomeRefused, "voided"
+	case s.State == StateAuthorized && o == OperationAuthorize:
+		r.Outcome, r.AmountMinor = OutcomeConfirmed, s.AuthorizedMinor
+	case s.State == StateCaptured && o == OperationCollect:
+		r.Outcome, r.AmountMinor = OutcomeConfirmed, s.CapturedMinor
+	}
+	return r
+}
+
+// difference is the outcome of what changes a transaction: something moved since, or nothing did.
+func (s Standing) difference(r Result, moved int64) Result {
+	r.Code = ""
+	switch {
+	case moved > 0:
+		r.Outcome, r.AmountMinor = OutcomeConfirmed, moved
+	case s.State == StateVoided:
+		r.Outcome, r.Code = OutcomeRefused, "voided"
+	default:
+		r.Outcome = OutcomeNotFound
+	}
+	return r
+}
+
+// Foremost is the standing that counts where an acquirer knows several transactions under one reference. Two that hold
+// money are more than this program may conclude anything from.
+func Foremost(all []Standing) Standing {
+	best, holding := Standing{State: StateAbsent}, 0
+	for _, s := range all {
+		if s.State == StateUnclear {
+			return s
+		}
+		if s.State == StateAuthorized || s.State == StateCaptured {
+			holding++
+		}
+		if rank(s.State) > rank(best.State) {
+			best = s
+		}
+	}
+	if holding > 1 {
+		return Standing{}
+	}
+	return best
+}
+
+func rank(s State) int {
+	switch s {
+	case StateAuthorized, StateCaptured:
+		return 4
+	case StatePending:
+		return 3
+	case StateVoided:
+		return 2
+	case StateDeclined:
+		return 1
+	default:
+		return 0
+	}
+}

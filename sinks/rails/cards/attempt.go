@@ -1,0 +1,159 @@
+package cards
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/caudalpay/caudal/processors/payment"
+	"github.com/caudalpay/caudal/schemas/codec"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
+	"github.com/caudalpay/caudal/schemas/topics"
+)
+
+// attempt is the last word on one order. Its state is that of the wire.
+type attempt struct {
+	state      railsv1.AttemptState
+	order      order
+	offset     int64
+	connector  string
+	own        string // our reference
+	number     uint32
+	intendedAt time.Time
+	before     before
+	polls      uint32
+	nextPoll   time.Time
+	result     payment.RailResult // UNKNOWN, and DONE
+	code       string
+	reference  string
+	amount     int64 // minor units
+	reportedAt time.Time
+}
+
+const (
+	stateWaiting  = railsv1.AttemptState_ATTEMPT_STATE_WAITING
+	stateIntended = railsv1.AttemptState_ATTEMPT_STATE_INTENDED
+	stateUnknown  = railsv1.AttemptState_ATTEMPT_STATE_UNKNOWN
+	stateDone     = railsv1.AttemptState_ATTEMPT_STATE_DONE
+)
+
+// open tells that the order may have been sent and nobody knows what became of it.
+func (a *attempt) open() bool { return a.state == stateIntended || a.state == stateUnknown }
+
+// request is what the acquirer is asked, now or again.
+func (a *attempt) request() Request {
+	o := a.order
+	return Request{
+		Operation: o.Operation, OrderID: o.ID, OwnReference: a.own, Reference: o.Reference, AmountMinor: o.AmountMinor,
+		Currency: o.Currency, Instrument: o.Instrument, Brand: o.Brand, Installments: o.Installments,
+	}
+}
+
+// textMax is what the codec of commands takes.
+const textMax = 256
+
+// tidy makes an acquirer's text fit a record: a command that cannot be decoded would park the account.
+func tidy(text string) string {
+	text = strings.ToValidUTF8(text, "?")
+	for len(text) > textMax {
+		text = strings.ToValidUTF8(text[:textMax], "")
+	}
+	return text
+}
+
+// learn takes in what an acquirer said.
+func (a *attempt) learn(r Result, now time.Time) {
+	a.code, a.amount, a.reportedAt = tidy(r.Code), max(0, r.AmountMinor), now
+	if r.Reference != "" {
+		a.reference = tidy(r.Reference)
+	}
+	switch r.Outcome {
+	case OutcomeConfirmed:
+		a.state, a.result = stateDone, payment.RailConfirmed
+	case OutcomeRefused:
+		a.state, a.result, a.amount = stateDone, payment.RailRefused, 0
+	default:
+		a.state, a.result, a.amount = stateUnknown, payment.RailUnknown, 0
+	}
+}
+
+// record is the attempt's, for the partition of its order.
+func (a *attempt) record(partition int32) (*kgo.Record, error) {
+	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(&railsv1.Attempt{
+		Version: formatVersion, State: a.state, Order: orderTo(a.order), Offset: a.offset,
+		Connector: a.connector, OwnReference: a.own, Number: a.number, IntendedAtUs: micro(a.intendedAt),
+		CapturedBeforeMinor: a.before.capturedMinor, ReturnedBeforeMinor: a.before.returnedMinor,
+		Polls: a.polls, NextPollAtUs: micro(a.nextPoll), Result: paymentsv1.RailResult(a.result),
+		Code: a.code, Reference: a.reference, AmountMinor: a.amount, ReportedAtUs: micro(a.reportedAt),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encoding attempt at %s: %w", a.order.ID, err)
+	}
+	return &kgo.Record{Topic: topics.RailsAttempts, Partition: partition, Key: []byte(a.order.ID), Value: value}, nil
+}
+
+// decodeAttempt reads a record of rails.attempts.
+func decodeAttempt(b []byte) (*attempt, error) {
+	m := new(railsv1.Attempt)
+	if err := proto.Unmarshal(b, m); err != nil {
+		return nil, fmt.Errorf("%w attempt: %w", ErrUndecodable, err)
+	}
+	if m.GetVersion() != formatVersion || m.GetOrder() == nil || len(m.ProtoReflect().GetUnknown()) > 0 ||
+		m.GetResult() < 0 || m.GetResult() > paymentsv1.RailResult_RAIL_RESULT_RETURNED {
+		return nil, fmt.Errorf("%w attempt at %q: version %d", ErrUndecodable, m.GetOrder().GetOrderId(), m.GetVersion())
+	}
+	return &attempt{
+		state: m.GetState(), order: orderFrom(m.GetOrder()), offset: m.GetOffset(),
+		connector: m.GetConnector(), own: m.GetOwnReference(), number: m.GetNumber(), intendedAt: timeOf(m.GetIntendedAtUs()),
+		before: before{capturedMinor: m.GetCapturedBeforeMinor(), returnedMinor: m.GetReturnedBeforeMinor()},
+		polls:  m.GetPolls(), nextPoll: timeOf(m.GetNextPollAtUs()), result: payment.RailResult(m.GetResult()), //nolint:gosec // checked above
+		code: m.GetCode(), reference: m.GetReference(), amount: m.GetAmountMinor(), reportedAt: timeOf(m.GetReportedAtUs()),
+	}, nil
+}
+
+// answer is the command that tells the account. It depends on the attempt alone, so a repeat is the same bytes.
+func (a *attempt) answer() (*kgo.Record, error) {
+	account := payment.AccountID(a.order.Account)
+	told := "rail_answer/" + a.order.ID + "/" + a.result.String()
+	if a.state == stateDone {
+		told += "/" + a.connector + "/" + a.reference
+	}
+	value, err := codec.EncodeCommand(&payment.Command{
+		Kind: payment.KindRailAnswer, Tenant: a.order.Tenant, Merchant: a.order.Merchant, Account: account,
+		CommandID: payment.CommandIDFrom(a.order.Account, "", told), PaymentID: payment.ID(a.order.PaymentID),
+		AcceptedAtUS: micro(a.reportedAt),
+		RailAnswer: &payment.RailAnswer{
+			OrderID: a.order.ID, Result: a.result, Code: a.code, Connector: a.connector, Reference: a.reference,
+			AmountMinor: a.amount, ReportedAtUS: micro(a.reportedAt),
+		},
+	}, codec.Envelope{})
+	if err != nil {
+		return nil, fmt.Errorf("encoding answer to %s: %w", a.order.ID, err)
+	}
+	return &kgo.Record{Topic: topics.Commands, Key: []byte(a.order.Account), Value: value}, nil
+}
+
+// slim is what a repeated answer needs of an order that is done.
+func (a *attempt) slim() *attempt {
+	s := *a
+	s.order.Instrument, s.order.Brand, s.order.Currency, s.order.Reference, s.order.Connector, s.own = "", "", "", "", "", ""
+	return &s
+}
+
+func micro(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func timeOf(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us)
+}

@@ -1,0 +1,149 @@
+package cards
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go"
+	"github.com/failsafe-go/failsafe-go/bulkhead"
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+	"github.com/failsafe-go/failsafe-go/retrypolicy"
+	"github.com/failsafe-go/failsafe-go/timeout"
+)
+
+// errUnclear lets the breaker count what an acquirer did not tell.
+var errUnclear = errors.New("no clear answer")
+
+// connector is an acquirer behind its deadline, bulkhead, breaker and retries.
+type connector struct {
+	name     string
+	acquirer Acquirer
+	can      Capabilities
+	breaker  circuitbreaker.CircuitBreaker[any]
+	once     failsafe.Executor[any] // repeats what was not sent
+	repeated failsafe.Executor[any] // repeats also what may have been sent
+	inFlight atomic.Int64
+	metrics  *metrics
+}
+
+// newConnector builds the policies, outermost first: retries, a place, the breaker, the deadline. A call that finds no
+// place is nothing the acquirer did, so the breaker does not see it.
+func newConnector(name string, acquirer Acquirer, g Guard, m *metrics) *connector {
+	c := &connector{name: name, acquirer: acquirer, can: acquirer.Capabilities(), metrics: m}
+	state := m.breaker.WithLabelValues(name)
+	c.breaker = circuitbreaker.NewBuilder[any]().
+		WithFailureThresholdPeriod(g.BreakerFailures, g.BreakerWindow).
+		WithDelay(g.BreakerDelay).
+		OnStateChanged(func(e circuitbreaker.StateChangedEvent) { state.Set(gauge(e.NewState)) }).
+		Build()
+	places := bulkhead.NewBuilder[any](g.InFlightMax).WithMaxWaitTime(g.InFlightWait).Build()
+	deadline := timeout.New[any](g.Deadline)
+	retry := func(may func(error) bool) failsafe.Policy[any] {
+		return retrypolicy.NewBuilder[any]().
+			HandleIf(func(_ any, err error) bool { return may(err) }).
+			WithMaxAttempts(g.Sendings).WithBackoff(g.BackoffFirst, g.BackoffMost).WithJitterFactor(0.25).
+			ReturnLastFailure().Build()
+	}
+	unsent := func(err error) bool { return errors.Is(err, ErrNotSent) }
+	c.once = failsafe.With(retry(unsent), places, c.breaker, deadline)
+	c.repeated = failsafe.With(retry(func(err error) bool {
+		return unsent(err) || errors.Is(err, errUnclear) || errors.Is(err, timeout.ErrExceeded)
+	}), places, c.breaker, deadline)
+	return c
+}
+
+func gauge(s circuitbreaker.State) float64 {
+	switch s {
+	case circuitbreaker.OpenState:
+		return 2
+	case circuitbreaker.HalfOpenState:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// healthy tells whether calls are let through.
+func (c *connector) healthy() bool { return !c.breaker.IsOpen() }
+
+// send does what a request asks. The error is ErrNotSent, and nothing else.
+func (c *connector) send(ctx context.Context, r Request) (Result, error) {
+	do := c.acquirer.Authorize
+	switch r.Operation {
+	case OperationAuthorize, OperationCollect:
+	case OperationCapture:
+		do = c.acquirer.Capture
+	case OperationVoid:
+		do = c.acquirer.Void
+	case OperationRefund:
+		do = c.acquirer.Refund
+	case OperationUnknown, OperationIncrement:
+		return Result{Outcome: OutcomeRefused, Code: CodeUnsupported}, nil
+	}
+	policies := c.once
+	if c.can.Repeatable {
+		policies = c.repeated
+	}
+	return guarded(ctx, c, policies, call[Result]{
+		word: r.Operation.String(), do: func(ctx context.Context) (Result, error) { return do(ctx, r) },
+		outcome: func(r Result) string { return r.Outcome.String() }, unclear: func(r Result) bool { return r.Outcome == OutcomeUnknown },
+	})
+}
+
+// status asks how a transaction stands: that may be repeated.
+func (c *connector) status(ctx context.Context, r Request) (Standing, error) {
+	return guarded(ctx, c, c.repeated, call[Standing]{
+		word: "status", do: func(ctx context.Context) (Standing, error) { return c.acquirer.Status(ctx, r) },
+		outcome: func(s Standing) string {
+			if s.State == StateUnclear {
+				return OutcomeUnknown.String()
+			}
+			return "told"
+		},
+		unclear: func(s Standing) bool { return s.State == StateUnclear },
+	})
+}
+
+// call is one question to an acquirer.
+type call[T any] struct {
+	word    string
+	do      func(context.Context) (T, error)
+	outcome func(T) string
+	unclear func(T) bool
+}
+
+// guarded makes a call under the policies. What the last sending that took place said counts, also where a repeat of it
+// was held back: a call that was sent once is not "not sent" because the breaker opened afterwards.
+func guarded[T any](ctx context.Context, c *connector, policies failsafe.Executor[any], q call[T]) (T, error) {
+	var last T
+	var lastErr error
+	sent := false // some sending may have arrived
+	began := time.Now()
+	_, err := policies.WithContext(ctx).GetWithExecution(func(e failsafe.Execution[any]) (any, error) { //nolint:contextcheck // the execution's is ctx with the deadline
+		c.metrics.inFlight.WithLabelValues(c.name).Set(float64(c.inFlight.Add(1)))
+		defer func() { c.metrics.inFlight.WithLabelValues(c.name).Set(float64(c.inFlight.Add(-1))) }()
+		answer, err := q.do(e.Context())
+		if errors.Is(err, ErrNotSent) {
+			lastErr = err
+			return nil, err
+		}
+		last, sent = answer, true
+		if err != nil || q.unclear(answer) { // an error of another kind is a dialect's mistake, and tells nothing
+			return nil, errUnclear
+		}
+		return nil, nil
+	})
+	outcome := "not_sent"
+	switch {
+	case sent:
+		outcome, lastErr = q.outcome(last), nil
+	case lastErr == nil: // held back before the first sending
+		lastErr = fmt.Errorf("%w: %w", ErrNotSent, err)
+	}
+	c.metrics.calls.WithLabelValues(c.name, q.word, outcome).Inc()
+	c.metrics.callSeconds.WithLabelValues(c.name, q.word).Observe(time.Since(began).Seconds())
+	return last, lastErr
+}

@@ -1,0 +1,61 @@
+package cards
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+type metrics struct {
+	calls       *prometheus.CounterVec
+	callSeconds *prometheus.HistogramVec
+	inFlight    *prometheus.GaugeVec
+	breaker     *prometheus.GaugeVec
+	answers     *prometheus.CounterVec
+	polls       *prometheus.CounterVec
+	failovers   *prometheus.CounterVec
+	unresolved  prometheus.Gauge
+	pending     prometheus.Gauge
+	sessions    prometheus.Counter
+	journal     prometheus.Histogram
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	auto := promauto.With(reg)
+	return &metrics{
+		calls: auto.NewCounterVec(prometheus.CounterOpts{
+			Name: "caudal_sinks_cards_calls_total", Help: "Calls to acquirers by what became of them.",
+		}, []string{"connector", "operation", "outcome"}),
+		callSeconds: auto.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "caudal_sinks_cards_call_seconds", Help: "Time of a call to an acquirer, with its repeats.",
+			Buckets: prometheus.ExponentialBuckets(0.005, 2, 13),
+		}, []string{"connector", "operation"}),
+		inFlight: auto.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "caudal_sinks_cards_in_flight_calls", Help: "Calls to an acquirer that are under way.",
+		}, []string{"connector"}),
+		breaker: auto.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "caudal_sinks_cards_breaker_state", Help: "The circuit breaker of an acquirer: 0 closed, 1 half open, 2 open.",
+		}, []string{"connector"}),
+		answers: auto.NewCounterVec(prometheus.CounterOpts{
+			Name: "caudal_sinks_cards_answers_total", Help: "Answers to orders, repeats included.",
+		}, []string{"result"}),
+		polls: auto.NewCounterVec(prometheus.CounterOpts{
+			Name: "caudal_sinks_cards_polls_total", Help: "Orders asked for because nobody knew, by what the acquirer said.",
+		}, []string{"outcome"}),
+		failovers: auto.NewCounterVec(prometheus.CounterOpts{
+			Name: "caudal_sinks_cards_failovers_total", Help: "Authorisations that went on to another attempt after this acquirer surely had not charged.",
+		}, []string{"connector"}),
+		unresolved: auto.NewGauge(prometheus.GaugeOpts{
+			Name: "caudal_sinks_cards_unresolved_orders", Help: "Orders that may have been done and of which nobody knows.",
+		}),
+		pending: auto.NewGauge(prometheus.GaugeOpts{
+			Name: "caudal_sinks_cards_pending_orders", Help: "Orders read and not finished.",
+		}),
+		sessions: auto.NewCounter(prometheus.CounterOpts{
+			Name: "caudal_sinks_cards_sessions_total", Help: "Sessions with the broker begun.",
+		}),
+		journal: auto.NewHistogram(prometheus.HistogramOpts{
+			Name: "caudal_sinks_cards_journal_seconds", Help: "Time to make an intent, or an outcome and its answer, durable.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 13),
+		}),
+	}
+}

@@ -1,0 +1,164 @@
+package rede
+
+import (
+	"cmp"
+
+	"github.com/caudalpay/caudal/sinks/rails/cards"
+)
+
+type transactionRequest struct {
+	Capture         bool   `json:"capture"`
+	Kind            string `json:"kind"`
+	Reference       string `json:"reference"`
+	Amount          int64  `json:"amount"`
+	Installments    uint32 `json:"installments,omitempty"` // absent: one payment
+	CardholderName  string `json:"cardholderName,omitempty"`
+	CardNumber      string `json:"cardNumber"` // of the network token
+	ExpirationMonth string `json:"expirationMonth"`
+	ExpirationYear  string `json:"expirationYear"`
+	TokenCryptogram string `json:"tokenCryptogram,omitempty"`
+	SoftDescriptor  string `json:"softDescriptor,omitempty"`
+}
+
+func transactionOf(r cards.Request, c Credential, descriptor string) transactionRequest {
+	t := transactionRequest{
+		Capture: r.Operation == cards.OperationCollect, Kind: "credit", Reference: r.OwnReference, Amount: r.AmountMinor,
+		CardholderName: c.Holder, CardNumber: c.Number, ExpirationMonth: c.ExpirationMonth, ExpirationYear: c.ExpirationYear,
+		TokenCryptogram: c.Cryptogram, SoftDescriptor: descriptor,
+	}
+	if r.Installments > 1 {
+		t.Installments = r.Installments
+	}
+	return t
+}
+
+type amountRequest struct {
+	Amount int64 `json:"amount"`
+}
+
+type transactionReply struct {
+	TID        string     `json:"tid"`
+	Reference  string     `json:"reference"`
+	Amount     int64      `json:"amount"`
+	ReturnCode string     `json:"returnCode"`
+	Brand      brandReply `json:"brand"`
+}
+
+type brandReply struct {
+	ReturnCode string `json:"returnCode"`
+}
+
+// The return codes that this program knows.
+const (
+	codeOK              = "00"
+	codeReferenceTaken  = "42"
+	codeNoTransaction   = "78"
+	codeTimeout         = "150"
+	codeRefunded        = "359"
+	codeRefundRequested = "360"
+)
+
+// code is the brand's where it tells one: that is the one the table of retries knows.
+func (t transactionReply) code() string { return cmp.Or(t.Brand.ReturnCode, t.ReturnCode) }
+
+func (t transactionReply) made() cards.Result {
+	r := cards.Result{Code: t.code(), Reference: t.TID}
+	switch t.ReturnCode {
+	case codeOK:
+		if t.TID != "" {
+			r.Outcome, r.AmountMinor = cards.OutcomeConfirmed, t.Amount
+		}
+	case codeReferenceTaken, codeTimeout: // this very attempt may be what stands there
+	default:
+		r.Outcome = cards.OutcomeRefused
+	}
+	return r
+}
+
+func (t transactionReply) captured() cards.Result {
+	r := cards.Result{Code: t.code()}
+	switch t.ReturnCode {
+	case codeOK:
+		r.Outcome, r.AmountMinor = cards.OutcomeConfirmed, t.Amount
+	case codeTimeout:
+	default:
+		r.Outcome = cards.OutcomeRefused
+	}
+	return r
+}
+
+// refunded reads the answer to a cancellation. One that is only requested may still be turned down: it is asked for.
+func (t transactionReply) refunded() cards.Result {
+	r := cards.Result{Code: t.code()}
+	switch t.ReturnCode {
+	case codeOK, codeRefunded:
+		r.Outcome, r.AmountMinor = cards.OutcomeConfirmed, t.Amount
+	case codeRefundRequested, codeTimeout:
+	default:
+		r.Outcome = cards.OutcomeRefused
+	}
+	return r
+}
+
+type queryReply struct {
+	ReturnCode    string              `json:"returnCode"` // of a query that found nothing
+	Authorization *authorizationReply `json:"authorization"`
+	Capture       *captureReply       `json:"capture"`
+	Refunds       []refundReply       `json:"refunds"`
+}
+
+type authorizationReply struct {
+	TID        string `json:"tid"`
+	Status     string `json:"status"`
+	Amount     int64  `json:"amount"`
+	ReturnCode string `json:"returnCode"`
+}
+
+type captureReply struct {
+	Amount int64 `json:"amount"`
+}
+
+type refundReply struct {
+	Amount int64  `json:"amount"`
+	Status string `json:"status"` // Done, Processing, Denied
+}
+
+func (q queryReply) standing() cards.Standing {
+	if q.ReturnCode == codeNoTransaction {
+		return cards.Standing{State: cards.StateAbsent}
+	}
+	a := q.Authorization
+	if a == nil || a.TID == "" {
+		return cards.Standing{}
+	}
+	s := cards.Standing{Code: a.ReturnCode, Reference: a.TID, AuthorizedMinor: a.Amount}
+	if q.Capture != nil {
+		s.CapturedMinor = q.Capture.Amount
+	}
+	for _, r := range q.Refunds {
+		switch r.Status {
+		case "Done":
+			s.ReturnedMinor += r.Amount
+		case "Denied":
+		default: // on its way: nothing can be concluded yet
+			return cards.Standing{State: cards.StatePending, Reference: a.TID}
+		}
+	}
+	switch a.Status {
+	case "Approved":
+		s.State = cards.StateAuthorized
+		if s.CapturedMinor > 0 {
+			s.State = cards.StateCaptured
+		}
+	case "Denied":
+		s.State = cards.StateDeclined
+	case "Canceled":
+		s.State = cards.StateVoided
+		if s.ReturnedMinor == 0 {
+			s.ReturnedMinor = max(s.CapturedMinor, s.AuthorizedMinor)
+		}
+	case "Pending":
+		s.State = cards.StatePending
+	}
+	return s
+}

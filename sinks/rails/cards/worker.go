@@ -1,0 +1,350 @@
+package cards
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/caudalpay/caudal/processors/payment"
+	"github.com/caudalpay/caudal/sinks/rails/cards/abecs"
+)
+
+// point is where an order is on its way: a test kills the process there.
+type point string
+
+const (
+	pointBeforeIntent point = "before intent"
+	pointAfterIntent  point = "after intent"
+	pointAfterCall    point = "after call"
+	pointAfterOutcome point = "after outcome" // written with its answer, and not committed
+	pointAfterAnswer  point = "after answer"
+	pointBeforeCommit point = "before commit"
+)
+
+// errStopping says that an order was left before anything was sent: its next owner takes it up.
+var errStopping = errors.New("stopping")
+
+// worker executes the orders of one partition, each from its beginning to its end in one goroutine. It has no state of
+// its own: the partition's owner has.
+type worker struct {
+	cfg        Config
+	partition  int32
+	connectors map[string]*connector
+	journal    *journal
+	metrics    *metrics
+	log        *slog.Logger
+	stopping   <-chan struct{} // no new sending, no pause
+	// places are held by orders under way. One that pauses gives its own back: an acquirer that is away must not hold up
+	// the orders of the others.
+	places chan struct{}
+}
+
+func (w *worker) enter() { w.places <- struct{}{} }
+func (w *worker) leave() { <-w.places }
+
+func (w *worker) at(p point, orderID string) {
+	if w.cfg.hook != nil {
+		w.cfg.hook(p, orderID)
+	}
+}
+
+// execute brings an order that was never tried to an outcome, or to UNKNOWN, and answers it. An error ends the partition.
+func (w *worker) execute(ctx context.Context, o order, offset int64) (*attempt, error) {
+	a := &attempt{order: o, offset: offset}
+	result, err := w.try(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	a.learn(result, w.cfg.Now())
+	if a.state == stateUnknown {
+		a.nextPoll = a.intendedAt.Add(w.cfg.Polls[0])
+		w.log.Warn("order with an unknown outcome", "payment_id", o.PaymentID, "order", o.ID, "connector", a.connector)
+	}
+	return a, w.settle(ctx, a)
+}
+
+// settle makes what was learnt durable together with its answer.
+func (w *worker) settle(ctx context.Context, a *attempt) error {
+	answer, err := a.answer()
+	if err != nil {
+		return err
+	}
+	if err := w.note(ctx, a, answer); err != nil {
+		return err
+	}
+	w.metrics.answers.WithLabelValues(a.result.String()).Inc()
+	w.at(pointAfterAnswer, a.order.ID)
+	return nil
+}
+
+// note makes an attempt durable, with what else belongs to it.
+func (w *worker) note(ctx context.Context, a *attempt, with ...*kgo.Record) error {
+	record, err := a.record(w.partition)
+	if err != nil {
+		return err
+	}
+	return w.journal.write(ctx, append(with, record)...)
+}
+
+// again gives the answer that was given before.
+func (w *worker) again(ctx context.Context, a *attempt) error {
+	answer, err := a.answer()
+	if err != nil {
+		return err
+	}
+	if err := w.journal.write(ctx, answer); err != nil {
+		return err
+	}
+	w.metrics.answers.WithLabelValues(a.result.String()).Inc()
+	return nil
+}
+
+// never says why an order is not tried at all, empty where it is.
+func (w *worker) never(o order) string {
+	now := w.cfg.Now()
+	switch {
+	case o.DeadlineUS > 0 && now.UnixMicro() > o.DeadlineUS:
+		return "deadline"
+	case now.Sub(timeOf(o.OrderedAtUS)) > w.cfg.Keep:
+		return "too_old" // it may have been done and forgotten
+	case o.Operation.follows() && o.Operation != OperationUnknown && w.connectors[o.Connector] == nil:
+		return "connector_unknown"
+	default:
+		return ""
+	}
+}
+
+func refused(code string) Result { return Result{Outcome: OutcomeRefused, Code: code} }
+
+// try goes round the connectors until one has answered, or patience is over.
+func (w *worker) try(ctx context.Context, a *attempt) (Result, error) {
+	if why := w.never(a.order); why != "" {
+		return refused(why), nil
+	}
+	began, pause, resends := w.cfg.Now(), w.cfg.Patience.First, w.cfg.Patience.Resends
+	patience := w.cfg.Patience.Authorization
+	if a.order.Operation.follows() {
+		patience = w.cfg.Patience.FollowUp
+	}
+	for {
+		names := w.candidates(a.order)
+		if len(names) == 0 {
+			return refused("no_route"), nil
+		}
+		result, err := w.round(ctx, a, names)
+		switch {
+		case err == nil && w.passing(a.order, result) && resends > 0:
+			resends--
+		case err == nil:
+			return result, nil
+		case !errors.Is(err, ErrNotSent):
+			return Result{}, err
+		case w.cfg.Now().Sub(began)+pause > patience:
+			w.log.Warn("order could not be sent", "payment_id", a.order.PaymentID, "order", a.order.ID, "error", err)
+			return refused("unavailable"), nil
+		}
+		if err := w.rest(ctx, pause); err != nil {
+			return Result{}, err
+		}
+		pause = min(2*pause, w.cfg.Patience.Most)
+	}
+}
+
+func (w *worker) candidates(o order) []string {
+	if o.Operation.follows() {
+		return []string{o.Connector}
+	}
+	return w.cfg.Routes.candidates(o, func(name string) bool { return w.connectors[name].healthy() })
+}
+
+// round asks one connector after the other, on to the next only where the one before surely did not charge: it was never
+// asked, or declined in a way that another may not. The error is ErrNotSent where nobody was reached.
+func (w *worker) round(ctx context.Context, a *attempt, names []string) (Result, error) {
+	var declined *attempt
+	var last Result
+	unsent := ErrNotSent
+	for i, name := range names {
+		result, err := w.ask(ctx, a, w.connectors[name])
+		more := i < len(names)-1
+		switch {
+		case errors.Is(err, ErrNotSent):
+			unsent = err
+		case err != nil:
+			return Result{}, err
+		case more && w.elsewhere(a.order, result):
+			kept := *a
+			declined, last = &kept, result
+		case declined != nil && result.Code == CodeUnsupported: // nobody but the first has looked at the card
+		default:
+			return result, nil
+		}
+		if more {
+			w.metrics.failovers.WithLabelValues(name).Inc()
+		}
+	}
+	if declined != nil {
+		a.connector, a.own, a.intendedAt = declined.connector, declined.own, declined.intendedAt
+		return last, nil
+	}
+	return Result{}, unsent
+}
+
+// passing tells a decline that may pass by itself.
+func (w *worker) passing(o order, r Result) bool {
+	return r.Outcome == OutcomeRefused && !o.Operation.follows() && w.cfg.Codes.Verdict(o.Brand, r.Code) == abecs.Passing
+}
+
+// elsewhere tells a refusal that another acquirer may not repeat: also one of what this one cannot do.
+func (w *worker) elsewhere(o order, r Result) bool {
+	return w.passing(o, r) || (r.Outcome == OutcomeRefused && r.Code == CodeUnsupported)
+}
+
+// ask makes one attempt at one connector: look, intend, send.
+func (w *worker) ask(ctx context.Context, a *attempt, c *connector) (Result, error) {
+	select {
+	case <-w.stopping:
+		return Result{}, errStopping
+	default:
+	}
+	number := a.number + 1
+	a.connector, a.own = c.name, c.acquirer.OwnReference(a.order.ID, number)
+	if c.can.unsupported(a.request()) != "" {
+		return refused(CodeUnsupported), nil
+	}
+	a.before = before{}
+	if a.order.Operation.follows() {
+		standing, err := c.status(ctx, a.request())
+		if err != nil {
+			return Result{}, err
+		}
+		if standing.State != StateAuthorized && standing.State != StateCaptured && standing.State != StateVoided {
+			return Result{}, fmt.Errorf("%w: %s does not say how %s stands", ErrNotSent, c.name, a.order.PaymentID)
+		}
+		if c.can.unfit(a.order.Operation, standing) != "" {
+			return refused(CodeUnsupported), nil
+		}
+		a.before = before{capturedMinor: standing.CapturedMinor, returnedMinor: standing.ReturnedMinor}
+	}
+	w.at(pointBeforeIntent, a.order.ID)
+	a.state, a.number, a.intendedAt = stateIntended, number, w.cfg.Now()
+	if err := w.note(ctx, a); err != nil {
+		return Result{}, err
+	}
+	w.at(pointAfterIntent, a.order.ID)
+	if w.cfg.Now().Sub(a.intendedAt) > w.cfg.Guard.Deadline {
+		return Result{}, nil // the next owner may have asked by now and found nothing: too late to send
+	}
+	result, err := c.send(ctx, a.request())
+	w.at(pointAfterCall, a.order.ID)
+	return result, err
+}
+
+// rest pauses, unless the partition is given up.
+func (w *worker) rest(ctx context.Context, d time.Duration) error {
+	w.leave()
+	defer w.enter()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-w.stopping:
+		return errStopping
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// poll asks for an order that may have been sent. It answers where something is known now, or nothing was told before.
+func (w *worker) poll(ctx context.Context, known *attempt) (*attempt, error) {
+	a := *known
+	result := w.resolve(ctx, &a)
+	w.metrics.polls.WithLabelValues(result.Outcome.String()).Inc()
+	now := w.cfg.Now()
+	if result.Outcome == OutcomeConfirmed || result.Outcome == OutcomeRefused {
+		a.learn(result, now)
+		return &a, w.settle(ctx, &a)
+	}
+	first := a.state == stateIntended // its owner died before it could say that nobody knows
+	a.state = stateUnknown
+	if !first {
+		a.polls++
+	}
+	a.nextPoll = w.nextPoll(&a, now)
+	if !first {
+		return &a, w.note(ctx, &a)
+	}
+	a.learn(Result{}, now)
+	return &a, w.settle(ctx, &a)
+}
+
+// nextPoll follows the schedule from the intent on, and behind its end repeats its last interval.
+func (w *worker) nextPoll(a *attempt, now time.Time) time.Time {
+	last := w.cfg.Polls[len(w.cfg.Polls)-1]
+	if int(a.polls) >= len(w.cfg.Polls) {
+		return now.Add(last)
+	}
+	at := a.intendedAt.Add(w.cfg.Polls[a.polls])
+	if at.Before(now) { // it was nobody's for a while: the schedule goes on from here
+		at = now.Add(w.cfg.Polls[0])
+	}
+	return at
+}
+
+// resolve finds out what became of an order: NotFound where it is too early to conclude anything from that.
+func (w *worker) resolve(ctx context.Context, a *attempt) Result {
+	c := w.connectors[a.connector]
+	if c == nil {
+		w.log.Error("order at a connector that is not configured", "order", a.order.ID, "connector", a.connector)
+		return Result{}
+	}
+	standing, err := c.status(ctx, a.request())
+	if err != nil {
+		return Result{}
+	}
+	result := standing.outcome(a.order.Operation, a.before)
+	if result.Outcome != OutcomeNotFound || !w.surelyNot(c, a) {
+		return result
+	}
+	if a.order.Operation.follows() || !c.can.VoidsByOwn {
+		return refused("not_found")
+	}
+	// The last of doubt: should it stand there after all, it is given up before it is called not done.
+	request := a.request()
+	request.Operation = OperationVoid
+	if voided, err := c.send(ctx, request); err != nil || voided.Outcome == OutcomeUnknown {
+		return Result{}
+	}
+	return refused("not_found")
+}
+
+// surelyNot tells whether what is not found by now never will be.
+func (w *worker) surelyNot(c *connector, a *attempt) bool {
+	since := w.cfg.Now().Sub(a.intendedAt)
+	return since > w.cfg.Polls[len(w.cfg.Polls)-1] || (c.can.Synchronous && since > w.cfg.NotFoundAfter)
+}
+
+// wait notes that an order stands behind another of its payment.
+func (w *worker) wait(ctx context.Context, o order, offset int64) (*attempt, error) {
+	a := &attempt{state: stateWaiting, order: o, offset: offset, result: payment.RailUnspecified}
+	return a, w.note(ctx, a)
+}
+
+// forget removes outcomes that are older than any order that may come again.
+func (w *worker) forget(ctx context.Context, ids []string) error {
+	records := make([]*kgo.Record, len(ids))
+	for i, id := range ids {
+		probe := &attempt{order: order{ID: id}}
+		record, err := probe.record(w.partition)
+		if err != nil {
+			return err
+		}
+		record.Value = nil
+		records[i] = record
+	}
+	return w.journal.write(ctx, records...)
+}
