@@ -22,7 +22,7 @@ const (
 )
 
 // errChargedTwice is what `railsim books --check` ends with.
-var errChargedTwice = errors.New("orders were charged twice") //nolint:gochecknoglobals // an error to compare with
+var errChargedTwice = errors.New("orders were charged twice")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)

@@ -245,7 +245,7 @@ func (s *Server) accept(id string, q request, call *faults.Call) (Transfer, int,
 	if r.Fate == 5 {
 		return Transfer{}, http.StatusUnprocessableEntity, nil
 	}
-	e := journal.Entry{Kind: journal.Accepted, Operation: call.Operation, Call: call.Site.Call}
+	e := journal.Entry{Kind: journal.Accepted, Operation: call.Operation, Call: call.Call}
 	if err := s.record(r, e); err != nil {
 		return Transfer{}, 0, err
 	}

@@ -3,6 +3,7 @@ package cards
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -197,7 +198,7 @@ func (v *Vault) Cancel(id string, amountMinor int64, from Origin) (Charge, error
 	}
 	now := v.cfg.Now().UTC()
 	refund := taken && Day(now, v.cfg.Day) != Day(c.CapturedAt, v.cfg.Day)
-	c.Cancels = append(c.Cancels[:len(c.Cancels):len(c.Cancels)], Cancel{
+	c.Cancels = append(slices.Clip(c.Cancels), Cancel{
 		ID: Digest(v.cfg.Seed, v.cfg.Connector, c.Reference, c.Number, fmt.Sprint("cancel ", len(c.Cancels))), AmountMinor: amountMinor, At: now, Refund: refund,
 	})
 	c.ClosedAt, c.LastOperation, c.LastAmountMinor = now, "cancel", amountMinor

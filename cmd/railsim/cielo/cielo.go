@@ -122,7 +122,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 	c, err := s.vault.Authorize(cards.Request{
 		Reference: q.MerchantOrderID, Order: r.Header.Get(wire.Header), Token: q.Payment.CreditCard.CardToken, Brand: q.Payment.CreditCard.Brand,
 		Currency: "BRL", Installments: q.Payment.Installments, AmountMinor: q.Payment.Amount, Capture: q.Payment.Capture,
-	}, cards.Origin{Operation: call.Operation, Call: call.Site.Call})
+	}, cards.Origin{Operation: call.Operation, Call: call.Call})
 	if err != nil {
 		failed(w, err)
 		return
@@ -175,7 +175,7 @@ func (s *Server) operate(w http.ResponseWriter, r *http.Request, o operation) {
 	if call.Before(w, r) {
 		return
 	}
-	c, err := o.do(c.ID, amountMinor, cards.Origin{Operation: call.Operation, Call: call.Site.Call})
+	c, err := o.do(c.ID, amountMinor, cards.Origin{Operation: call.Operation, Call: call.Call})
 	switch {
 	case errors.Is(err, cards.ErrState):
 		call.Answer(w, r, faults.Answer{Status: http.StatusBadRequest, Body: wire.Marshal([]fault{o.state})})

@@ -164,12 +164,12 @@ func returned(c cards.Charge) (code, message string) {
 		return "77", "Canceled Card"
 	case cards.Problem:
 		return "70", "Problems with Creditcard"
+	default:
 	}
-	code = "4"
 	if c.AutoCapture {
-		code = "6"
+		return "6", "Operation Successful"
 	}
-	return code, "Operation Successful"
+	return "4", "Operation Successful"
 }
 
 func date(t time.Time) string {

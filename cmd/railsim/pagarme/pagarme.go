@@ -140,7 +140,7 @@ func captures(c *creditCard) bool {
 
 // keyed is the origin of a call with an idempotency key; the key is good for one operation on one thing.
 func keyed(r *http.Request, call *faults.Call, body []byte, answer func(cards.Charge) []byte) cards.Origin {
-	from := cards.Origin{Operation: call.Operation, Call: call.Site.Call}
+	from := cards.Origin{Operation: call.Operation, Call: call.Call}
 	if key := r.Header.Get("Idempotency-Key"); key != "" {
 		sum := sha256.Sum256(body)
 		from.Key, from.Digest = r.Method+" "+r.URL.Path+" "+key, hex.EncodeToString(sum[:])

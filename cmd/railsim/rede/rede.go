@@ -117,7 +117,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 	c, err := s.vault.Authorize(cards.Request{
 		Reference: q.Reference, Order: r.Header.Get(wire.Header), Token: q.CardToken, Currency: "BRL", Installments: max(q.Installments, 1),
 		AmountMinor: q.Amount, Capture: q.Capture == nil || *q.Capture,
-	}, cards.Origin{Operation: call.Operation, Call: call.Site.Call})
+	}, cards.Origin{Operation: call.Operation, Call: call.Call})
 	switch {
 	case errors.Is(err, cards.ErrTaken):
 		call.Answer(w, r, refusal(http.StatusBadRequest, "42", "Reference: Order number already exists."))
@@ -179,7 +179,7 @@ func (s *Server) operate(w http.ResponseWriter, r *http.Request, name string,
 		return
 	}
 	captured := c.CapturedMinor > 0
-	c, err := do(c.ID, *q.Amount, cards.Origin{Operation: call.Operation, Call: call.Site.Call})
+	c, err := do(c.ID, *q.Amount, cards.Origin{Operation: call.Operation, Call: call.Call})
 	switch {
 	case errors.Is(err, cards.ErrState) && name == "capture" && captured:
 		call.Answer(w, r, refusal(http.StatusBadRequest, "172", "Transaction already captured."))

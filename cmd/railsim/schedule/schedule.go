@@ -47,5 +47,5 @@ func (t *Heap) Next(now time.Time) (key string, wait time.Duration, ok bool) {
 	if first := t.h.items[0]; first.at.After(now) {
 		return "", first.at.Sub(now), false
 	}
-	return heap.Pop(&t.h).(due).key, 0, true //nolint:errcheck // nothing else is pushed
+	return heap.Pop(&t.h).(due).key, 0, true
 }

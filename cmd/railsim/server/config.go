@@ -82,9 +82,9 @@ type Credentials struct {
 func DefaultCredentials() Credentials {
 	return Credentials{
 		Cielo:   cielo.Credentials{MerchantID: "00000000-0000-4000-a000-000000000001", MerchantKey: "RAILSIMCIELOKEYRAILSIMCIELOKEYRAILSIMCIE"},
-		Rede:    rede.Credentials{PV: "10000001", Token: "railsim-rede-token"},
-		Pagarme: pagarme.Credentials{SecretKey: "sk_test_railsim"},
-		Bank:    bank.Credentials{Token: "railsim-bank-token"},
+		Rede:    rede.Credentials{PV: "10000001", Token: "railsim-rede-token"}, //nolint:gosec // as above
+		Pagarme: pagarme.Credentials{SecretKey: "sk_test_railsim"},             //nolint:gosec // as above
+		Bank:    bank.Credentials{Token: "railsim-bank-token"},                 //nolint:gosec // as above
 		Webhook: "whsec_cmFpbHNpbS13ZWJob29rLXNlY3JldC0xMjM0NTY3OA==",
 	}
 }
