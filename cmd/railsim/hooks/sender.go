@@ -250,6 +250,7 @@ func (s *Sender) pick(key string) *message {
 	if first.reorder != nil && s.cfg.Now().Before(first.held) {
 		if len(l.queue) == 1 {
 			s.timers.Add(first.held, key)
+			s.poke()
 			return nil
 		}
 		first.reorder()
