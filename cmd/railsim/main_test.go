@@ -176,7 +176,7 @@ func TestKill(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(time.Duration(100+rand.IntN(150)) * time.Millisecond) //nolint:gosec // any moment will do
+		time.Sleep(time.Duration(100+rand.IntN(150)) * time.Millisecond)
 		p.kill()
 		workers.Wait()
 		if len(answered) < 100*(kill+1) {

@@ -35,6 +35,7 @@ pending, 7 fails, 8 is returned, 9 by the seed, the others are paid.
 Faults are a YAML file, or text with commas between:
 
   kind=rate               timeout_before timeout_after error_before error_after reset_before reset_after wrong_amount garbage
+                          unfinished (cielo 0 or 12, pagarme processing)
                           hook_duplicate hook_reorder hook_delay hook_lie_unknown hook_lie_amount hook_lie_state
   connector.kind=rate     for cielo, rede, pagarme or bank alone
   latency=rate:min..max/rate:min..max   in milliseconds; a distribution in pieces

@@ -9,7 +9,7 @@
 // simulator's strictness, with the error code 0; Cielo ignores it. Cielo signs its notifications with nothing, and repeats them
 // three times at intervals of half an hour.
 //
-// It has no recurrence, no debit, no wallets, and of the statuses it tells 1, 2, 3, 10 and 11 only.
+// It has no recurrence, no debit, no wallets. Of the statuses it tells 1, 2, 3, 10 and 11, and by the fault "unfinished" 0 and 12.
 package cielo
 
 import (
@@ -128,7 +128,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// A decline is created too: the status says so, not HTTP.
-	call.Answer(w, r, faults.Answer{Status: http.StatusCreated, Body: wire.Marshal(show(c, call.Amount)), Effect: true})
+	call.Answer(w, r, faults.Answer{Status: http.StatusCreated, Body: wire.Marshal(tell(c, call)), Effect: true})
 }
 
 // failed answers an error that is none of the client's.
@@ -209,7 +209,18 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, 307, "Transaction not found")
 		return
 	}
-	call.Answer(w, r, faults.Answer{Status: http.StatusOK, Body: wire.Marshal(show(c, call.Amount))})
+	call.Answer(w, r, faults.Answer{Status: http.StatusOK, Body: wire.Marshal(tell(c, call))})
+}
+
+// tell is the sale as this call is told it.
+func tell(c cards.Charge, call *faults.Call) sale {
+	out := show(c, call.Amount)
+	if call.Unfinished() {
+		p := &out.Payment
+		p.Status = call.Either(StatusNotFinished, StatusPending)
+		p.ReturnCode, p.ReturnMessage, p.AuthorizationCode, p.CapturedAmount, p.CapturedDate, p.Links = "", "", "", 0, "", p.Links[:1]
+	}
+	return out
 }
 
 func (s *Server) search(w http.ResponseWriter, r *http.Request) {

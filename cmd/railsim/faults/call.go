@@ -13,7 +13,7 @@ type Call struct {
 
 	plan  *Plan
 	fault Kind // at most one, besides latency; empty: none
-	told  bool // an amount was told
+	told  bool // what is wrong was told
 }
 
 // Begin numbers a call and decides what goes wrong with it.
@@ -55,6 +55,18 @@ func (c *Call) Amount(amountMinor int64) int64 {
 	return c.plan.wrong(c.Site, amountMinor)
 }
 
+// Unfinished says whether an answer is to tell that it is not finished yet.
+func (c *Call) Unfinished() bool {
+	if c.fault != Unfinished {
+		return false
+	}
+	c.told = true
+	return true
+}
+
+// Either is one of two things to tell, as the plan decides.
+func (c *Call) Either(a, b int) int { return []int{a, b}[c.plan.draw(c.Site, "either", 2)] }
+
 // Answer is a response that has not been written.
 type Answer struct {
 	Status int
@@ -74,9 +86,9 @@ func (c *Call) Answer(w http.ResponseWriter, r *http.Request, a Answer) {
 	case Garbage:
 		c.fell(Garbage)
 		a.Body = c.garbage(a.Body)
-	case WrongAmount:
+	case WrongAmount, Unfinished:
 		if c.told {
-			c.fell(WrongAmount)
+			c.fell(c.fault)
 		}
 	default:
 	}

@@ -20,6 +20,7 @@ const (
 	ResetAfter    Kind = "reset_after"    // the same, but it was done
 	WrongAmount   Kind = "wrong_amount"   // the answer tells another amount than what was done
 	Garbage       Kind = "garbage"        // the answer's body is cut, is a page, or is noise; its status is right
+	Unfinished    Kind = "unfinished"     // the answer says that it is not finished, though it is
 	Latency       Kind = "latency"        // the call takes longer, by the distribution
 )
 
@@ -34,7 +35,7 @@ const (
 )
 
 func callKinds() []Kind {
-	return []Kind{TimeoutBefore, TimeoutAfter, ErrorBefore, ErrorAfter, ResetBefore, ResetAfter, WrongAmount, Garbage}
+	return []Kind{TimeoutBefore, TimeoutAfter, ErrorBefore, ErrorAfter, ResetBefore, ResetAfter, WrongAmount, Unfinished, Garbage}
 }
 
 // Kinds are all that take a rate.

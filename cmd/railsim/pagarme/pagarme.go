@@ -189,7 +189,36 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		refuse(w, http.StatusInternalServerError, err.Error())
 	default:
-		call.Answer(w, r, faults.Answer{Status: http.StatusOK, Body: wire.Marshal(showOrder(c, remember(c), call.Amount)), Effect: true})
+		call.Answer(w, r, faults.Answer{Status: http.StatusOK, Body: wire.Marshal(tellOrder(c, call)), Effect: true})
+	}
+}
+
+// tellOrder and tellCharge are what this call is told.
+func tellOrder(c cards.Charge, call *faults.Call) order {
+	out := showOrder(c, remember(c), call.Amount)
+	if call.Unfinished() {
+		out.Status = processing
+		unfinished(&out.Charges[0])
+	}
+	return out
+}
+
+func tellCharge(c cards.Charge, call *faults.Call) charge {
+	out := showCharge(c, remember(c), call.Amount)
+	if call.Unfinished() {
+		unfinished(&out)
+	}
+	return out
+}
+
+const processing = "processing"
+
+func unfinished(c *charge) {
+	c.Status, c.PaidAmount, c.PaidAt, c.CanceledAmount, c.CanceledAt = processing, 0, "", 0, ""
+	t := &c.LastTransaction
+	t.Status, t.Success, t.AcquirerAuthCode, t.AcquirerMessage, t.AcquirerReturnCode = processing, false, "", "", ""
+	if c.Order != nil {
+		c.Order.Status = processing
 	}
 }
 
@@ -251,7 +280,7 @@ func (s *Server) operate(w http.ResponseWriter, r *http.Request, name string,
 	case err != nil:
 		refuse(w, http.StatusInternalServerError, err.Error())
 	default:
-		call.Answer(w, r, faults.Answer{Status: http.StatusOK, Body: wire.Marshal(showCharge(c, remember(c), call.Amount)), Effect: true})
+		call.Answer(w, r, faults.Answer{Status: http.StatusOK, Body: wire.Marshal(tellCharge(c, call)), Effect: true})
 	}
 }
 
@@ -269,7 +298,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "Charge not found.")
 		return
 	}
-	call.Answer(w, r, faults.Answer{Status: http.StatusOK, Body: wire.Marshal(showCharge(c, remember(c), call.Amount))})
+	call.Answer(w, r, faults.Answer{Status: http.StatusOK, Body: wire.Marshal(tellCharge(c, call))})
 }
 
 func (s *Server) search(w http.ResponseWriter, r *http.Request) {

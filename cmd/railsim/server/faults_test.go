@@ -50,7 +50,9 @@ func TestFaultsFallAndDoWhatTheyAreCalled(t *testing.T) {
 		{faults.ErrorAfter, 1, func(_ *testing.T, _ rail, a answer) bool { return a.Status >= 500 }},
 		{faults.ResetBefore, 0, func(_ *testing.T, _ rail, a answer) bool { return cut(a) }},
 		{faults.ResetAfter, 1, func(_ *testing.T, _ rail, a answer) bool { return cut(a) }},
-		{faults.WrongAmount, 1, func(t *testing.T, r rail, a answer) bool { return a.Status == r.status && a.text(t, r.amount) != "1000" }},
+		{faults.WrongAmount, 1, func(t *testing.T, r rail, a answer) bool {
+			return a.Status == r.status && a.text(t, r.amount) != "1000"
+		}},
 		{faults.Garbage, 1, func(_ *testing.T, r rail, a answer) bool {
 			return a.Status == r.status && !json.Valid([]byte(a.Body))
 		}},
@@ -78,6 +80,38 @@ func TestFaultsFallAndDoWhatTheyAreCalled(t *testing.T) {
 			})
 		}
 	}
+}
+
+// An answer that says "not finished" is one of Cielo and Pagar.me; it is charged all the same, and the next query says so.
+func TestUnfinished(t *testing.T) {
+	cfg := config()
+	cfg.Faults = "*/authorize/*=unfinished,*/query/*#1=unfinished"
+	h := start(t, cfg)
+	seen := map[string]int{}
+	for i := range 12 {
+		a := h.must(201, "POST", "/cielo/1/sales", cieloSale(fmt.Sprint("o", i), "tok0", 1000, true))
+		seen[a.text(t, "Payment.Status")]++
+		get := "/cielo/1/sales/" + a.text(t, "Payment.PaymentId")
+		if s := h.must(200, "GET", get, "").text(t, "Payment.Status"); s != "0" && s != "12" {
+			t.Errorf("the first query says %s", s)
+		}
+		equal(t, "the second query", h.must(200, "GET", get, "").text(t, "Payment.Status"), "2")
+	}
+	if seen["0"] == 0 || seen["12"] == 0 || len(seen) != 2 {
+		t.Errorf("statuses %v", seen)
+	}
+	a := h.must(200, "POST", "/pagarme/core/v5/orders", pagarmeOrder("p1", "card_0", 1000, true))
+	equal(t, "order", a.text(t, "status"), "processing")
+	equal(t, "transaction", a.text(t, "charges.0.last_transaction.status"), "processing")
+	get := "/pagarme/core/v5/charges/" + a.text(t, "charges.0.id")
+	equal(t, "first query", h.must(200, "GET", get, "").text(t, "status"), "processing")
+	equal(t, "second query", h.must(200, "GET", get, "").text(t, "status"), "paid")
+	h.must(200, "POST", "/rede/v1/transactions", redeSale("r1", "tok0", 1000, true))
+	s := h.summary()
+	equal(t, "fallen at cielo", s.Faults["cielo"]["unfinished"], 24)
+	equal(t, "fallen at pagarme", s.Faults["pagarme"]["unfinished"], 2)
+	equal(t, "fallen at rede, which has no such answer", s.Faults["rede"]["unfinished"], 0)
+	equal(t, "charged", s.Totals[0].CapturedMinor, 12_000)
 }
 
 // A time-out nobody waits for is cut after timeout_ms.
