@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -19,7 +20,7 @@ import (
 )
 
 func booksCommand() *cobra.Command {
-	var url, output, order string
+	var address, output, order string
 	var all, check bool
 	c := &cobra.Command{
 		Use:   "books",
@@ -32,12 +33,12 @@ func booksCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			w := cmd.OutOrStdout()
-			base := strings.TrimSuffix(url, "/")
+			base := strings.TrimSuffix(address, "/")
 			switch {
 			case output != "table" && output != "json":
 				return fmt.Errorf("-o %q: choose table or json", output)
 			case order != "":
-				return show(cmd.Context(), w, base+"/books?order_id="+order)
+				return show(cmd.Context(), w, base+"/books?order_id="+url.QueryEscape(order))
 			case all:
 				return show(cmd.Context(), w, base+"/books")
 			}
@@ -55,7 +56,7 @@ func booksCommand() *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&url, "url", "http://127.0.0.1:9090", "where the simulator serves")
+	f.StringVar(&address, "url", "http://127.0.0.1:9090", "where the simulator serves")
 	f.StringVarP(&output, "output", "o", "table", "table or json")
 	f.BoolVar(&all, "orders", false, "every order instead of the summary, as JSON")
 	f.StringVar(&order, "order", "", "one order instead of the summary, as JSON")
@@ -63,8 +64,8 @@ func booksCommand() *cobra.Command {
 	return c
 }
 
-func get(ctx context.Context, url string, read func(io.Reader) error) (err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+func get(ctx context.Context, address string, read func(io.Reader) error) (err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return fmt.Errorf("asking for the books: %w", err)
 	}
@@ -83,8 +84,8 @@ func get(ctx context.Context, url string, read func(io.Reader) error) (err error
 	return nil
 }
 
-func show(ctx context.Context, w io.Writer, url string) error {
-	return get(ctx, url, func(r io.Reader) error {
+func show(ctx context.Context, w io.Writer, address string) error {
+	return get(ctx, address, func(r io.Reader) error {
 		_, err := io.Copy(w, r)
 		return err //nolint:wrapcheck // get says what it was doing
 	})

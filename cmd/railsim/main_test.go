@@ -290,6 +290,10 @@ func TestBooksCommand(t *testing.T) {
 	if code, out := run(t, "books", "--url", p.url, "--order", "o0"); code != 0 || !strings.Contains(out, `"charged":2`) {
 		t.Errorf("%d: %s", code, out)
 	}
+	p.must("POST", "/bank/transfers", `{"order_id":"a b&c=d","amount":1,"currency":"BRL","account":{"token":"t6"}}`)
+	if code, out := run(t, "books", "--url", p.url, "--order", "a b&c=d"); code != 0 || !strings.Contains(out, `"transfers":1`) {
+		t.Errorf("%d: %s", code, out)
+	}
 	if code, out := run(t, "books", "--url", p.url, "--orders"); code != 0 || !strings.HasPrefix(out, "[\n{") {
 		t.Errorf("%d: %s", code, out)
 	}

@@ -42,6 +42,9 @@ Faults are a YAML file, or text with commas between:
   connector/operation/reference#call=kind   on purpose; * and no number stand for any
   timeout_ms=30000, hook_delay_ms=5000, hook_reorder_ms=2000
 
+The file has the same as members: rates {kind: 2%}, connectors {connector: {kind: 2%}}, latency [{rate, min_ms, max_ms}],
+script [{connector, operation, reference, call, fault}], timeout_ms, hook_delay_ms, hook_reorder_ms.
+
 Operations are authorize, capture, void (cielo), refund (rede), cancel (pagarme), send (bank), query, search, and hook for
 webhooks. "before" and "after" mean the effect: after timeout_after the money is taken, whatever the client believes. What falls is
 decided by seed, connector, reference, operation and the number of the call among these, not by what arrives first.`

@@ -118,14 +118,14 @@ func (s *Spec) set(key, value string) error {
 	switch {
 	case key == string(Latency):
 		return s.setLatency(value)
+	case strings.Contains(key, "/"):
+		return s.setScript(key, Kind(value))
 	case strings.HasSuffix(key, "_ms"):
 		n, err := strconv.Atoi(value)
 		if err != nil {
 			return fmt.Errorf("parsing milliseconds: %w", err)
 		}
 		return s.setMilliseconds(key, n)
-	case strings.Contains(key, "/"):
-		return s.setScript(key, Kind(value))
 	}
 	rate, err := ParseRate(value)
 	if err != nil {

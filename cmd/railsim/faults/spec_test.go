@@ -23,7 +23,7 @@ func TestParseRate(t *testing.T) {
 }
 
 const text = "timeout_after=2%,error_before=0.5%,cielo.garbage=10%,bank.timeout_after=0%,latency=90%:5..20/1%:1000..3000," +
-	"cielo/authorize/o1#2=reset_after,*/*/o2=hook_delay,timeout_ms=100,hook_delay_ms=7,hook_reorder_ms=8"
+	"cielo/authorize/o1#2=reset_after,*/*/o2_ms=hook_delay,timeout_ms=100,hook_delay_ms=7,hook_reorder_ms=8"
 
 const file = `
 rates: {timeout_after: 2%, error_before: 0.5%}
@@ -35,7 +35,7 @@ latency:
   - {rate: 1%, min_ms: 1000, max_ms: 3000}
 script:
   - {connector: cielo, operation: authorize, reference: o1, call: 2, fault: reset_after}
-  - {connector: "*", operation: "*", reference: o2, fault: hook_delay}
+  - {connector: "*", operation: "*", reference: o2_ms, fault: hook_delay}
 timeout_ms: 100
 hook_delay_ms: 7
 hook_reorder_ms: 8
@@ -61,7 +61,7 @@ func TestLoad(t *testing.T) {
 		Latency:    []faults.Bucket{{Rate: 900_000, Min: 5, Max: 20}, {Rate: 10_000, Min: 1000, Max: 3000}},
 		Script: []faults.Script{
 			{Connector: "cielo", Operation: "authorize", Reference: "o1", Call: 2, Fault: faults.ResetAfter},
-			{Connector: "*", Operation: "*", Reference: "o2", Fault: faults.HookDelay},
+			{Connector: "*", Operation: "*", Reference: "o2_ms", Fault: faults.HookDelay},
 		},
 		TimeoutMs: 100, HookDelayMs: 7, HookReorderMs: 8,
 	}
