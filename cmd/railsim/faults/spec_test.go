@@ -1,10 +1,13 @@
 package faults_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/caudalpay/caudal/cmd/railsim/faults"
 )
@@ -119,5 +122,47 @@ func TestPlan(t *testing.T) {
 				t.Errorf("%d is told as %d", amount, got)
 			}
 		}
+	}
+}
+
+// What falls on a webhook is decided by its reference and number too, in whatever order webhooks are made.
+func TestHooksByNumber(t *testing.T) {
+	spec, err := faults.Load("hook_duplicate=30%,hook_reorder=30%,hook_delay=30%,hook_lie_unknown=30%,hook_lie_amount=30%,hook_lie_state=30%")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type drawn struct {
+		duplicate, reorder bool
+		delay              time.Duration
+		lies               string
+	}
+	draw := func(seed uint64, numbers []int) map[int]drawn {
+		plan := faults.NewPlan(spec, seed, func(faults.Site, faults.Kind) {})
+		out := map[int]drawn{}
+		for _, n := range numbers {
+			h := plan.Hook("rede", fmt.Sprint("o", n/4), n%4+1)
+			out[n] = drawn{h.Duplicate, h.Reorder, h.Delay, fmt.Sprint(h.Lies)}
+		}
+		return out
+	}
+	numbers := make([]int, 200)
+	for i := range numbers {
+		numbers[i] = i
+	}
+	want := draw(1, numbers)
+	slices.Reverse(numbers)
+	if got := draw(1, numbers); !reflect.DeepEqual(got, want) {
+		t.Error("the order changes what falls")
+	}
+	if got := draw(2, numbers); reflect.DeepEqual(got, want) {
+		t.Error("the seed changes nothing")
+	}
+	different := map[drawn]bool{}
+	for _, d := range want {
+		d.delay = min(d.delay, 1)
+		different[d] = true
+	}
+	if len(different) < 30 { // of 64 combinations
+		t.Errorf("only %d combinations fell", len(different))
 	}
 }

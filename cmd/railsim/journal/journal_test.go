@@ -74,7 +74,9 @@ func TestReplay(t *testing.T) {
 func TestTornLine(t *testing.T) {
 	dir := t.TempDir()
 	l, _ := open(t, dir)
-	if err := l.Append(entry(1), entry(2)); err != nil {
+	long := entry(2) // longer than what is written over it
+	long.Reference = strings.Repeat("x", 60)
+	if err := l.Append(entry(1), long); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "journal.ndjson")

@@ -80,11 +80,14 @@ func TestAVoidUndoesACharge(t *testing.T) {
 	h.must(201, "POST", "/cielo/1/sales", cieloSale("o1", "tok0", 1000, true))
 	id := h.must(201, "POST", "/cielo/1/sales", cieloSale("o1", "tok0", 1000, true)).text(t, "Payment.PaymentId")
 	equal(t, "twice", h.summary().ChargedTwice, 1)
+	equal(t, "the order says so", h.order("o1").ChargedTwice, true)
 	h.must(200, "PUT", "/cielo/1/sales/"+id+"/void?amount=999", "")
 	equal(t, "twice while a centavo stands", h.summary().ChargedTwice, 1)
 	h.must(200, "PUT", "/cielo/1/sales/"+id+"/void", "")
 	equal(t, "twice", h.summary().ChargedTwice, 0)
 	equal(t, "ever", h.summary().ChargedTwiceEver, 1)
+	equal(t, "the order says no more", h.order("o1").ChargedTwice, false)
+	equal(t, "at one time", h.order("o1").ChargedMost, 2)
 	equal(t, "money", h.line("o1").NetMinor, 1000)
 }
 
