@@ -2,8 +2,8 @@
 // an issuer says to a card. It writes what happened to the journal before anybody is answered, and is folded from it again.
 //
 // The rules are those the acquirers publish: a capture is done once, of at most what is authorised, and lets the rest go; a
-// cancel before it takes all of the authorisation; after it a part may go, until nothing is left; on the day of the capture that
-// is a void, later a refund. It refuses what those rules do not know, such as raising an authorisation.
+// cancel before it takes all of the authorisation; after it a part may go, until nothing is left; on the day of the authorisation,
+// or of the capture, that is a void, later a refund. It refuses what those rules do not know, such as raising an authorisation.
 package cards
 
 import (
@@ -35,7 +35,7 @@ const (
 	StatusDenied     Status = "denied"
 	StatusAuthorized Status = "authorized"
 	StatusCaptured   Status = "captured"
-	StatusVoided     Status = "voided"   // all of it, before a capture or on its day
+	StatusVoided     Status = "voided"   // all of it, before a capture or on the day
 	StatusRefunded   Status = "refunded" // all of it, and some of it later
 )
 
@@ -65,7 +65,7 @@ type Cancel struct {
 	ID          string
 	AmountMinor int64
 	At          time.Time
-	Refund      bool // on a later day than the capture
+	Refund      bool // on a later day
 }
 
 // Status is where the charge stands.

@@ -23,6 +23,8 @@ type Config struct {
 	Day       time.Duration // length of a business day
 	ID        func(digest string) string
 	Unique    bool // a reference is charged once at most, declines included
+	// ByAuthorization: what was captured is voided on the day of its authorisation, and refunded later; else on the capture's day.
+	ByAuthorization bool
 }
 
 // Vault holds the charges of one acquirer.
@@ -197,7 +199,11 @@ func (v *Vault) Cancel(id string, amountMinor int64, from Origin) (Charge, error
 		return c, ErrAmount
 	}
 	now := v.cfg.Now().UTC()
-	refund := taken && Day(now, v.cfg.Day) != Day(c.CapturedAt, v.cfg.Day)
+	since := c.CapturedAt
+	if v.cfg.ByAuthorization {
+		since = c.CreatedAt
+	}
+	refund := taken && Day(now, v.cfg.Day) != Day(since, v.cfg.Day)
 	c.Cancels = append(slices.Clip(c.Cancels), Cancel{
 		ID: Digest(v.cfg.Seed, v.cfg.Connector, c.Reference, c.Number, fmt.Sprint("cancel ", len(c.Cancels))), AmountMinor: amountMinor, At: now, Refund: refund,
 	})

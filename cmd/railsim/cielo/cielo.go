@@ -4,10 +4,14 @@
 // own manual (github.com/DeveloperCielo/developercielo.github.io, commit a5c3ddc of 2025-02-26, section "Cielo E-commerce") and
 // docs.cielo.com.br. A token's last character stands for the card's last digit; a letter is approved.
 //
-// Not checked, since the manual is silent: the HTTP status of errors (401 for wrong credentials, 404 for an unknown payment, 400
-// for the rest), which card data are echoed beside the token, and the order of checks. That an unknown member is refused is the
-// simulator's strictness, with the error code 0; Cielo ignores it. Cielo signs its notifications with nothing, and repeats them
-// three times at intervals of half an hour.
+// 200, 201, 400, 401 and 404 are from its pages "HTTP Codes"; that a captured sale is Voided until 23:59 of the day of its
+// authorisation, not of its capture, and Refunded afterwards, is from its table of statuses.
+//
+// Not checked: the body of a 401 (one page says that it has none, another that MerchantKey has a code), which members are echoed
+// beside the token, and the order of checks. That an unknown member is refused is the simulator's strictness, with the error code
+// 0; Cielo ignores it. Not played: the five seconds between two cancels of one sale; that a capture may be cancelled from the next
+// day on only, as another page has it; the 28 days until an authorisation lapses. Cielo signs its notifications with nothing, and
+// repeats them three times at intervals of half an hour.
 //
 // It has no recurrence, no debit, no wallets. Of the statuses it tells 1, 2, 3, 10 and 11, and by the fault "unfinished" 0 and 12.
 package cielo

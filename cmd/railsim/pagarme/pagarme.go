@@ -2,7 +2,8 @@
 //
 // Sources. Paths, methods, Basic with the secret key as user, the header idempotency-key and the members of requests and answers
 // are from Pagar.me's own SDK (github.com/pagarme/pagarme-golang-sdk, commit 4be2973 of 2023-11-09); the webhook's envelope is from
-// docs.pagar.me ("Exemplo de webhook"), and that a key is good for 24 hours from docs.pagar.me ("O que e", Idempotencia).
+// docs.pagar.me ("Exemplo de webhook"), the statuses of a charge from its page "Cancelamento Garantido" (pending: authorised and not
+// captured), and that a key is good for 24 hours from its page on idempotency.
 //
 // Not checked: HTTP statuses of refusals (401, 404, 409, 412, 422) and their texts; which members are required; that a repeated
 // key with another body is refused (409 here); how statuses of transactions change on partial operations; the codes of ABECS, which

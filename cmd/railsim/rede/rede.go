@@ -2,11 +2,12 @@
 //
 // Sources. Paths, methods, Basic PV:token, and the members of requests and answers are from Rede's own SDK
 // (github.com/DevelopersRede/erede-php, commit f9e6aa0 of 2023-03-19). The codes and texts of declines (101 to 121) and 172 are
-// from the list of Rede's codes at ajuda.zoop.com.br ("Captura online - erros transacionais").
+// from the list of Rede's codes at ajuda.zoop.com.br ("Captura online - erros transacionais"); 359 and 355 from VTEX's list of known
+// issues (github.com/vtexdocs/known-issues, "ERedeRest and E-Rede V2 only allows cancelation when the returnCode is 359").
 //
 // Not checked, since Rede's manual was not to be had: the member cardToken and that a token takes the place of number and
-// expiry (the SDK has cardNumber only); HTTP statuses (200 for approved and declined, 400 for refusals, 401, 404); the codes 42,
-// 78, 353, 359, 360; the 16 characters of a reference and that a declined one is taken too; the members of the webhook, and whether
+// expiry (the SDK has cardNumber only); HTTP statuses (200 for approved and declined, 400 for refusals, 401, 404); the codes 21
+// to 42, 78 and 360, and on which day a cancel becomes a refund; the 16 characters of a reference and that a declined one is taken too; the members of the webhook, and whether
 // there is one for cards at all (the SDK knows a callback URL). Issuers' answers follow the token's last character, as in Cielo's
 // sandbox: Rede has no such rule. The version 2 with other authentication is not played.
 package rede
@@ -184,7 +185,7 @@ func (s *Server) operate(w http.ResponseWriter, r *http.Request, name string,
 	case errors.Is(err, cards.ErrState) && name == "capture" && captured:
 		call.Answer(w, r, refusal(http.StatusBadRequest, "172", "Transaction already captured."))
 	case errors.Is(err, cards.ErrState):
-		call.Answer(w, r, refusal(http.StatusBadRequest, "353", "Transaction already canceled."))
+		call.Answer(w, r, refusal(http.StatusBadRequest, "355", "Transaction already cancelled."))
 	case errors.Is(err, cards.ErrAmount):
 		call.Answer(w, r, refusal(http.StatusBadRequest, "21", "amount: Invalid value"))
 	case err != nil:

@@ -56,7 +56,7 @@ func TestCieloVoidOfAnAuthorisation(t *testing.T) {
 	equal(t, "net", h.line("o1").NetMinor, 0)
 }
 
-// A cancel on the day of the capture is a void, on a later one a refund; the day ends at midnight in Brasilia.
+// A cancel of a capture is a void on the day of the authorisation, later a refund; the day ends at midnight in Brasilia.
 func TestCieloRefundOnALaterDay(t *testing.T) {
 	c := &clock{at: time.Date(2026, 11, 24, 2, 59, 0, 0, time.UTC)} // 23:59 there
 	cfg := config()
@@ -70,6 +70,13 @@ func TestCieloRefundOnALaterDay(t *testing.T) {
 	equal(t, "voided", l.VoidedMinor, 300)
 	equal(t, "refunded", l.RefundedMinor, 700)
 	equal(t, "net", l.NetMinor, 0)
+
+	id = h.must(201, "POST", "/cielo/1/sales", cieloSale("o2", "tok0", 1000, false)).text(t, "Payment.PaymentId")
+	other := h.must(201, "POST", "/cielo/1/sales", cieloSale("o3", "tok0", 1000, false)).text(t, "Payment.PaymentId")
+	c.forward(24 * time.Hour)
+	h.must(200, "PUT", "/cielo/1/sales/"+id+"/capture", "")
+	equal(t, "captured today, authorised yesterday", h.must(200, "PUT", "/cielo/1/sales/"+id+"/void", "").text(t, "Status"), "11")
+	equal(t, "authorised yesterday, never captured", h.must(200, "PUT", "/cielo/1/sales/"+other+"/void", "").text(t, "Status"), "10")
 }
 
 func TestCieloSandbox(t *testing.T) {

@@ -27,7 +27,7 @@ func TestRedeTransaction(t *testing.T) {
 	equal(t, "captured", got.text(t, "capture.amount"), "900")
 	equal(t, "refunded", got.text(t, "refunds.0.amount"), "400")
 	equal(t, "refund of the rest", h.must(200, "POST", "/rede/v1/transactions/"+tid+"/refunds", `{"amount":500}`).text(t, "returnCode"), "359")
-	equal(t, "refund of nothing", h.must(400, "POST", "/rede/v1/transactions/"+tid+"/refunds", `{"amount":1}`).text(t, "returnCode"), "353")
+	equal(t, "refund of nothing", h.must(400, "POST", "/rede/v1/transactions/"+tid+"/refunds", `{"amount":1}`).text(t, "returnCode"), "355")
 	equal(t, "status after", h.must(200, "GET", "/rede/v1/transactions/"+tid, "").text(t, "authorization.status"), "Canceled")
 	l := h.line("r1")
 	equal(t, "captured", l.CapturedMinor, 900)
@@ -43,6 +43,12 @@ func TestRedeRefundOnALaterDay(t *testing.T) {
 	c.forward(24 * time.Hour)
 	equal(t, "code", h.must(200, "POST", "/rede/v1/transactions/"+tid+"/refunds", `{"amount":1000}`).text(t, "returnCode"), "360")
 	equal(t, "refunded", h.line("r1").RefundedMinor, 1000)
+
+	// Here the day is that of the capture.
+	tid = h.must(200, "POST", "/rede/v1/transactions", redeSale("r2", "tok0", 1000, false)).text(t, "tid")
+	c.forward(24 * time.Hour)
+	h.must(200, "PUT", "/rede/v1/transactions/"+tid, `{"amount":1000}`)
+	equal(t, "on the capture's day", h.must(200, "POST", "/rede/v1/transactions/"+tid+"/refunds", `{"amount":1000}`).text(t, "returnCode"), "359")
 }
 
 // A reference is taken once: a repeat is refused and charges nobody, whether the first was approved or not.

@@ -64,10 +64,13 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, books: books.New()}
 	plan := faults.NewPlan(spec, cfg.Seed, s.fallen)
-	vault := func(name string, id func(string) string, unique bool) *cards.Vault {
-		return cards.NewVault(cards.Config{Connector: name, Seed: cfg.Seed, Now: cfg.Now, Day: cfg.Day, ID: id, Unique: unique})
+	vault := func(c cards.Config) *cards.Vault {
+		c.Seed, c.Now, c.Day = cfg.Seed, cfg.Now, cfg.Day
+		return cards.NewVault(c)
 	}
-	cieloVault, redeVault, pagarmeVault := vault(cielo.Name, cielo.ID, false), vault(rede.Name, rede.ID, true), vault(pagarme.Name, pagarme.ID, false)
+	cieloVault := vault(cards.Config{Connector: cielo.Name, ID: cielo.ID, ByAuthorization: true})
+	redeVault := vault(cards.Config{Connector: rede.Name, ID: rede.ID, Unique: true})
+	pagarmeVault := vault(cards.Config{Connector: pagarme.Name, ID: pagarme.ID})
 	c := cielo.New(credentials.Cielo, cieloVault, plan)
 	r := rede.New(credentials.Rede, redeVault, plan)
 	p := pagarme.New(credentials.Pagarme, pagarmeVault, plan)
