@@ -176,12 +176,19 @@ func TestKill(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(time.Duration(100+rand.IntN(150)) * time.Millisecond)
+		enough := func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(answered) >= 200*(kill+1)
+		}
+		for deadline := time.Now().Add(time.Minute); !enough(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("only %d were answered: the kill shows little", len(answered))
+			}
+		}
+		time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
 		p.kill()
 		workers.Wait()
-		if len(answered) < 100*(kill+1) {
-			t.Fatalf("only %d were answered: the kill shows little", len(answered))
-		}
 	}
 	p := serveProcess(t, "--data", data)
 	var all []books.Order

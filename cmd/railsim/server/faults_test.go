@@ -63,7 +63,7 @@ func TestFaultsFallAndDoWhatTheyAreCalled(t *testing.T) {
 				cfg := config()
 				cfg.Faults = fmt.Sprintf("%s/%s/o1#1=%s,timeout_ms=5000", r.name, r.operation, c.kind)
 				h := start(t, cfg)
-				h.http.Timeout = 300 * time.Millisecond
+				h.http.Timeout = time.Second
 				if a := h.call("POST", r.path, r.body("o1")); !c.sees(t, r, a) {
 					t.Errorf("the client saw %+v", a)
 				}
