@@ -21,8 +21,9 @@ BANK := ../shared/data/czech-bank-1993/transactions.csv
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-build: ## build bin/caudal (static, no cgo)
+build: ## build bin/caudal and bin/railsim, the simulator of the outside world (static, no cgo)
 	@go build -trimpath -o bin/caudal ./cmd/caudal
+	@go build -trimpath -o bin/railsim ./cmd/railsim
 
 run: build ## start everything, load a sample day, show that the books balance (Ctrl-C stops all of it)
 	@bin/caudal up --data $(DATA) --http $(HTTP) --sample --seed $(SEED)
