@@ -28,6 +28,7 @@ type Options struct {
 	Workers           int      // streams workers, which share the partitions
 	State             string   // StateDisk or StateMemory: where the workers keep what lies beside their cells
 	Streams           StreamsOptions
+	Rails             string // file of the rails whose connectors run here; empty: none
 
 	Sample  bool // load the sample day
 	Seed    uint64
@@ -83,7 +84,7 @@ func (o *Options) Validate() error {
 	if o.Import != "" && o.Sample {
 		errs = append(errs, errors.New("--import and --sample exclude each other"))
 	}
-	for _, file := range []string{o.Import, o.Mapping} {
+	for _, file := range []string{o.Import, o.Mapping, o.Rails} {
 		if file == "" {
 			continue
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/caudalpay/caudal/cmd/caudal/rails"
 	"github.com/caudalpay/caudal/ingest/directory"
 	"github.com/caudalpay/caudal/ingest/http"
 	"github.com/caudalpay/caudal/ingest/producer"
@@ -25,6 +26,7 @@ import (
 	"github.com/caudalpay/caudal/sinks/clickhouse"
 	"github.com/caudalpay/caudal/sinks/decisionlog"
 	"github.com/caudalpay/caudal/sinks/postgres"
+	"github.com/caudalpay/caudal/sinks/rails/cards"
 )
 
 // running is an installation that is up.
@@ -137,8 +139,29 @@ func (in *running) startSinks(ctx context.Context) (err error) {
 	}
 	in.probe = probe
 	in.checks = append(in.checks, http.Check{Name: "postgres", Ready: in.postgres.Ready}, http.Check{Name: "clickhouse", Ready: in.clickhouseReady})
-	in.launch(ctx, &in.sinks, map[string]component{"postgres sink": in.postgres, "clickhouse sink": in.clickhouse})
+	components := map[string]component{"postgres sink": in.postgres, "clickhouse sink": in.clickhouse}
+	if in.options.Rails != "" {
+		runner, err := in.cardConnectors()
+		if err != nil {
+			return err
+		}
+		in.checks = append(in.checks, http.Check{Name: "card connectors", Ready: runner.Ready})
+		components["card connectors"] = runner
+	}
+	in.launch(ctx, &in.sinks, components)
 	return nil
+}
+
+// cardConnectors execute the orders of payments by card. They are part of the sinks: what leaves the house.
+func (in *running) cardConnectors() (*cards.Runner, error) {
+	config := cards.DefaultConfig()
+	config.Brokers, config.Partitions, config.Instance = in.parts.Brokers, in.options.Partitions, "up"
+	config.Logger, config.Registry = in.log, in.registry
+	config, err := rails.Cards(in.options.Rails, config)
+	if err != nil {
+		return nil, err
+	}
+	return cards.New(config)
 }
 
 func (in *running) startIngress(ctx context.Context) error {
