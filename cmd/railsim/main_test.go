@@ -140,7 +140,7 @@ func request(i int) charged {
 	case 0:
 		return charged{"cielo", "/cielo/1/sales", fmt.Sprintf(`{"MerchantOrderId":%q,"Payment":{"Type":"CreditCard","Amount":%d,"Installments":1,"Capture":true,"CreditCard":{"CardToken":"t0","Brand":"Visa"}}}`, reference, 100+i), reference, ""}
 	case 1:
-		return charged{"rede", "/rede/v1/transactions", fmt.Sprintf(`{"reference":%q,"amount":%d,"cardToken":"t0"}`, reference, 100+i), reference, ""}
+		return charged{"rede", "/rede/v1/transactions", fmt.Sprintf(`{"reference":%q,"amount":%d,"cardNumber":"t0","expirationMonth":"12","expirationYear":"2040"}`, reference, 100+i), reference, ""}
 	case 2:
 		return charged{"pagarme", "/pagarme/core/v5/orders", fmt.Sprintf(`{"code":%q,"customer_id":"c","items":[{"amount":%d,"quantity":1}],"payments":[{"payment_method":"credit_card","credit_card":{"card_id":"t0"}}]}`, reference, 100+i), reference, ""}
 	default:

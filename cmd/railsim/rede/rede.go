@@ -1,12 +1,12 @@
-// Package rede plays Rede's API e.Rede, version 1, for sales on credit by card token.
+// Package rede plays Rede's API e.Rede, version 1, for sales on credit by network token.
 //
 // Sources. Paths, methods, Basic PV:token, and the members of requests and answers are from Rede's own SDK
 // (github.com/DevelopersRede/erede-php, commit f9e6aa0 of 2023-03-19). The codes and texts of declines (101 to 121) and 172 are
 // from the list of Rede's codes at ajuda.zoop.com.br ("Captura online - erros transacionais"); 359 and 355 from VTEX's list of known
 // issues (github.com/vtexdocs/known-issues, "ERedeRest and E-Rede V2 only allows cancelation when the returnCode is 359").
 //
-// Not checked, since Rede's manual was not to be had: the member cardToken and that a token takes the place of number and
-// expiry (the SDK has cardNumber only); HTTP statuses (200 for approved and declined, 400 for refusals, 401, 404); the codes 21
+// Not checked, since Rede's manual was not to be had: that a network token's number and month stand where the
+// card's would (the SDK has tokenCryptogram beside them), though here the token is a name and never a number; HTTP statuses (200 for approved and declined, 400 for refusals, 401, 404); the codes 21
 // to 42, 78 and 360, and on which day a cancel becomes a refund; the 16 characters of a reference and that a declined one is taken too; the members of the webhook, and whether
 // there is one for cards at all (the SDK knows a callback URL). Issuers' answers follow the token's last character, as in Cielo's
 // sandbox: Rede has no such rule. The version 2 with other authentication is not played.
@@ -92,10 +92,12 @@ func (s *Server) wrong(q request) (code, message string) {
 		return "31", "kind: Invalid parameter format"
 	case q.Installments < 0 || q.Installments > 12:
 		return "30", "installments: Invalid parameter format"
-	case q.CardToken == "":
-		return "37", "cardToken: Required parameter missing"
-	case wire.LooksLikePAN(q.CardToken):
-		return "36", "cardToken: Invalid parameter format"
+	case q.CardNumber == "":
+		return "37", "cardNumber: Required parameter missing"
+	case wire.LooksLikePAN(q.CardNumber):
+		return "36", "cardNumber: Invalid parameter format" // no card's number enters a simulator
+	case q.ExpirationMonth == "" || q.ExpirationYear == "":
+		return "33", "expirationMonth or expirationYear: Required parameter missing"
 	default:
 		return "", ""
 	}
@@ -116,7 +118,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c, err := s.vault.Authorize(cards.Request{
-		Reference: q.Reference, Order: r.Header.Get(wire.Header), Token: q.CardToken, Currency: "BRL", Installments: max(q.Installments, 1),
+		Reference: q.Reference, Order: r.Header.Get(wire.Header), Token: q.CardNumber, Currency: "BRL", Installments: max(q.Installments, 1),
 		AmountMinor: q.Amount, Capture: q.Capture == nil || *q.Capture,
 	}, cards.Origin{Operation: call.Operation, Call: call.Call})
 	switch {

@@ -6,14 +6,18 @@ import (
 	"github.com/caudalpay/caudal/cmd/railsim/cards"
 )
 
-// request is POST /v1/transactions with a card token.
+// request is POST /v1/transactions with a network token: its number and month stand where a card's would.
 type request struct {
 	Capture                *bool  `json:"capture"` // without it, captured
 	Kind                   string `json:"kind"`
 	Reference              string `json:"reference"`
 	Amount                 int64  `json:"amount"` // centavos
 	Installments           int    `json:"installments"`
-	CardToken              string `json:"cardToken"`
+	CardholderName         string `json:"cardholderName"`
+	CardNumber             string `json:"cardNumber"` // of the token
+	ExpirationMonth        string `json:"expirationMonth"`
+	ExpirationYear         string `json:"expirationYear"`
+	TokenCryptogram        string `json:"tokenCryptogram"`
 	SoftDescriptor         string `json:"softDescriptor"`
 	Subscription           bool   `json:"subscription"`
 	DistributorAffiliation int64  `json:"distributorAffiliation"`

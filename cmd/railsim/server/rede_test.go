@@ -8,7 +8,7 @@ import (
 )
 
 func redeSale(reference, token string, amount int, capture bool) string {
-	return fmt.Sprintf(`{"capture":%t,"kind":"credit","reference":%q,"amount":%d,"installments":1,"cardToken":%q,"softDescriptor":"CAUDAL"}`, capture, reference, amount, token)
+	return fmt.Sprintf(`{"capture":%t,"kind":"credit","reference":%q,"amount":%d,"installments":1,"cardNumber":%q,"expirationMonth":"12","expirationYear":"2040","softDescriptor":"CAUDAL"}`, capture, reference, amount, token)
 }
 
 func TestRedeTransaction(t *testing.T) {
@@ -72,7 +72,7 @@ func TestRedeRefusals(t *testing.T) {
 		"no reference":    {`"r1"`, `""`, "41"},
 		"no amount":       {`1000`, `0`, "21"},
 		"amount as text":  {`1000`, `"1000"`, "1"},
-		"a card number":   {`"cardToken"`, `"cardNumber":"5448280000000007","cardToken"`, "1"},
+		"no month":        {`"12"`, `""`, "33"},
 		"number as token": {`"tok0"`, `"5448280000000007"`, "36"},
 		"no token":        {`"tok0"`, `""`, "37"},
 		"debit":           {`"credit"`, `"debit"`, "31"},
