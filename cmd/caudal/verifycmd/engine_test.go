@@ -70,6 +70,7 @@ func played(t *testing.T, seed uint64) *audittest.House {
 	h.Open(20)
 	h.Contest(8)
 	h.Play(2500)
+	h.PlayRailsAtRandom(1500)
 	return h
 }
 

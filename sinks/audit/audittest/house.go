@@ -85,6 +85,13 @@ func Documents() map[string]map[string]proto.Message {
 	return map[string]map[string]proto.Message{
 		topics.Policies: {"rail@1": &referencev1.Policy{
 			Id: "rail", Version: 1, RetentionDays: 1, Card: &referencev1.CardPolicy{AuthorizationTtlS: 3600}, Bank: &referencev1.BankPolicy{},
+		}, "loose@1": &referencev1.Policy{
+			Id: "loose", Version: 1, LimitCurrency: "BRL", Limits: limits, FraudMode: referencev1.FraudMode_FRAUD_MODE_ENFORCE, ReviewScore: 500,
+			DeclineScore: 1000, ReviewTimeoutS: 1800, RetentionDays: 1,
+			Card: &referencev1.CardPolicy{
+				OverCaptureBp: 777, RefundFee: referencev1.RefundFee_REFUND_FEE_RETURNED, RefundRate: referencev1.RefundRate_REFUND_RATE_CURRENT,
+			},
+			Bank: &referencev1.BankPolicy{ReturnFee: referencev1.RefundFee_REFUND_FEE_RETURNED},
 		}, "full@1": &referencev1.Policy{
 			Id: "full", Version: 1, LimitCurrency: "BRL", Limits: limits, FraudMode: referencev1.FraudMode_FRAUD_MODE_ENFORCE, ReviewScore: 500,
 			DeclineScore: 900, UtcOffsets: []*referencev1.UtcOffset{{OffsetS: -3 * 3600}}, ReviewTimeoutS: 1800, RetentionDays: 1,
