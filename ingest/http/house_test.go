@@ -34,6 +34,9 @@ const (
 	amountLost     = 504
 	amountSlow     = 1111 // decided when the test says so
 	amountRefuse   = 404  // account_unknown from the log
+	amountOver     = 666  // of a capture: more than is authorised
+	amountBeside   = 667  // of an operation: another one waits for its rail
+	amountUnknown  = 668  // of an operation: there is no such payment
 )
 
 // house stands behind the door: a log, a reducer that knows repeats, a directory and a store.
@@ -80,7 +83,7 @@ func (h *house) produced() []*paymentsv1.Command {
 }
 
 func amountOf(c *paymentsv1.Command) int64 {
-	return max(c.GetInstruction().GetAmountMinor(), c.GetRefund().GetAmountMinor())
+	return max(c.GetInstruction().GetAmountMinor(), c.GetRefund().GetAmountMinor(), c.GetCapture().GetAmountMinor(), c.GetIncrement().GetAmountMinor())
 }
 
 func (h *house) append(key string, cmd *paymentsv1.Command) (*paymentsv1.Decision, error) {
@@ -96,7 +99,7 @@ func (h *house) append(key string, cmd *paymentsv1.Command) (*paymentsv1.Decisio
 	h.keys = append(h.keys, key)
 	h.seq++
 	id := cmd.GetCommandId()
-	if cmd.GetPaymentId() != "" && strings.Contains("pi_po_tr_re_", id[:3]) {
+	if cmd.GetPaymentId() != "" && payment.Kind(cmd.GetKind()).Prefix() != "" {
 		id = id[3:]
 	}
 	if cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT {
@@ -135,6 +138,9 @@ func (h *house) decide(cmd *paymentsv1.Command) *paymentsv1.Decision {
 		d.Outcome, d.Status = paymentsv1.Outcome_OUTCOME_REVIEW, paymentsv1.PaymentStatus_PAYMENT_STATUS_IN_REVIEW
 		d.Reasons = []paymentsv1.Reason{paymentsv1.Reason_REASON_FRAUD_SCORE}
 	}
+	if d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED {
+		askRail(cmd, d)
+	}
 	switch {
 	case cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_TRANSFER && d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED:
 		d.Status = paymentsv1.PaymentStatus_PAYMENT_STATUS_PROCESSING
@@ -158,6 +164,29 @@ func (h *house) decide(cmd *paymentsv1.Command) *paymentsv1.Decision {
 		d.Fx = &paymentsv1.Fx{RateUnscaled: 5_123_400, RateScale: 7, MidUnscaled: 52, MidScale: 2, SpreadBp: 150}
 	}
 	return d
+}
+
+// askRail changes the decision on what a rail executes.
+func askRail(cmd *paymentsv1.Command, d *paymentsv1.Decision) {
+	decline := func(r paymentsv1.Reason) {
+		d.Outcome, d.Status, d.Reasons = paymentsv1.Outcome_OUTCOME_DECLINED, paymentsv1.PaymentStatus_PAYMENT_STATUS_FAILED, []paymentsv1.Reason{r}
+	}
+	switch kind := payment.Kind(cmd.GetKind()); {
+	case kind == payment.KindPayOut && d.GetMethod() == "bank":
+		d.Status = paymentsv1.PaymentStatus_PAYMENT_STATUS_CREATED
+	case kind == payment.KindPayIn && d.GetMethod() == "card":
+		d.Status = paymentsv1.PaymentStatus_PAYMENT_STATUS_PROCESSING
+	case !kind.Operation() || kind == payment.KindRefund:
+	case amountOf(cmd) == amountOver:
+		decline(paymentsv1.Reason_REASON_CAPTURE_EXCEEDS_AUTHORIZATION)
+	case amountOf(cmd) == amountBeside:
+		decline(paymentsv1.Reason_REASON_OPERATION_IN_PROGRESS)
+	case amountOf(cmd) == amountUnknown:
+		decline(paymentsv1.Reason_REASON_PAYMENT_UNKNOWN)
+	default:
+		d.Status, d.Method, d.Currency = paymentsv1.PaymentStatus_PAYMENT_STATUS_PROCESSING, "card", "BRL"
+		d.RelatedPaymentId, d.CapturedMinor, d.AuthorizedMinor = cmd.GetPaymentId(), int64(d.GetAccountSeq()), 1000 //nolint:gosec // what a repetition says otherwise
+	}
 }
 
 func (h *house) Submit(_ context.Context, key string, cmd *paymentsv1.Command) error {
