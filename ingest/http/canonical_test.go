@@ -15,6 +15,7 @@ const (
 		"reference":"order \u00e7 7","instrument":"tok_1","effective_date":"1993-07-05",
 		"counterparty":{"name":"Jos\u00e9  da Silva","country":"BR","document":"111.444.777-35","account":"0001/12-3"},"metadata":{"b":[1,2.50],"a":"x"}}`
 	hashedPlain = `{` + hashedAccount + `,"amount":9223372036854775807,"currency":"BRL","method":{"type":"book"},"reference":""}`
+	hashedCard  = `{` + hashedAccount + `,"amount":1234,"currency":"BRL","method":{"type":"card"},"reference":"r","instrument":"tok_1"}`
 	hashedID    = "pi_aaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbb"
 )
 
@@ -54,6 +55,15 @@ func TestCanonicalFormsStay(t *testing.T) {
 		{payment.KindTransfer, `{` + hashedAccount + `,"to_account_id":"acc_bbbbbbbbbbbbbbbbbbbb","amount":5,"currency":"BRL","reference":"r"}`, "05b269f1091b1768e7e201ee87fb19fb4723c146f1d32e76f2126a146d341fd0"},
 		{payment.KindRefund, `{"payment_id":"` + hashedID + `"}`, "8ba471caf8257eaa013c163ee61ff44d85f71843e73461725f2932d14fc9a7c4"},
 		{payment.KindRefund, `{"payment_id":"` + hashedID + `","amount":12,"reason":"broken"}`, "3db9e6d04aab4336158696cbb221a5a1669afd566fa8815aff40db555817238a"},
+		// What rails brought.
+		{payment.KindPayIn, hashedCard, "15c4e2b799989c63a3d8d5dc4e57b7d9ec3bf29711034842ab8d695163747303"},
+		{payment.KindPayIn, strings.Replace(hashedCard, `"card"`, `"card","installments":1,"capture":"automatic"`, 1), "15c4e2b799989c63a3d8d5dc4e57b7d9ec3bf29711034842ab8d695163747303"},
+		{payment.KindPayIn, strings.Replace(hashedCard, `"card"`, `"card","capture":"manual","brand":"visa","installments":12`, 1), "e1937369195f4c9c44f13954225ea884dec866bbe1f16499a40e6a55163d4bf7"},
+		{payment.KindPayOut, strings.Replace(hashedFull, "cash", "bank", 1), "6f372fe2fd966b9b2217af402c661b0e7574cec049ba6d7934d6e4fba52883dc"},
+		{payment.KindUnknown, `{"kind":"capture","idempotency_key":"k","payment_id":"` + hashedID + `"}`, "2ca4356740c27b790d8663e35cbd8486026607bf559921917789abe650a0af7f"},
+		{payment.KindUnknown, `{"kind":"capture","idempotency_key":"k","payment_id":"` + hashedID + `","amount":12,"final":true}`, "af5ce62230e33a6ae960ee20eda57df18f900a5c8f06243b69676559af4d0f38"},
+		{payment.KindUnknown, `{"kind":"void","idempotency_key":"k","payment_id":"` + hashedID + `"}`, "b909da5a25a5db046730f0ae3d1d4abad6a851ee11174ec0c38d6df4d9c8bc59"},
+		{payment.KindUnknown, `{"kind":"increment","idempotency_key":"k","payment_id":"` + hashedID + `","amount":12}`, "7a1369b8a3922c068cfe2149de721f85ec56b3c7602a7f1dffe42d082b11c1d6"},
 	} {
 		if got := hashOf(t, c.kind, c.body); got != c.hash {
 			t.Errorf("%s %s\nhas the hash %s\nand had      %s", c.kind, c.body, got, c.hash)

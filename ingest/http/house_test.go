@@ -109,13 +109,14 @@ func (h *house) append(key string, cmd *paymentsv1.Command) (*paymentsv1.Decisio
 		again := proto.CloneOf(first)
 		again.AccountSeq = h.seq
 		again.Outcome = paymentsv1.Outcome_OUTCOME_REPEATED
+		again.CapturedMinor, again.RelatedStatus = int64(h.seq), paymentsv1.PaymentStatus_PAYMENT_STATUS_SUCCEEDED // what went on meanwhile
 		if !bytes.Equal(h.hashes[id], cmd.GetBodyHash()) {
 			again = &paymentsv1.Decision{Kind: cmd.GetKind(), Outcome: paymentsv1.Outcome_OUTCOME_CONFLICT, AccountSeq: h.seq, Reasons: []paymentsv1.Reason{paymentsv1.Reason_REASON_IDEMPOTENCY_CONFLICT}}
 		}
 		return again, nil
 	}
 	d := h.decide(cmd)
-	h.decisions[id], h.hashes[id] = d, cmd.GetBodyHash()
+	h.decisions[id], h.hashes[id] = d, bytes.Clone(cmd.GetBodyHash()) // the door uses its memory again
 	return d, nil
 }
 
@@ -185,7 +186,7 @@ func askRail(cmd *paymentsv1.Command, d *paymentsv1.Decision) {
 		decline(paymentsv1.Reason_REASON_PAYMENT_UNKNOWN)
 	default:
 		d.Status, d.Method, d.Currency = paymentsv1.PaymentStatus_PAYMENT_STATUS_PROCESSING, "card", "BRL"
-		d.RelatedPaymentId, d.CapturedMinor, d.AuthorizedMinor = cmd.GetPaymentId(), int64(d.GetAccountSeq()), 1000 //nolint:gosec // what a repetition says otherwise
+		d.RelatedPaymentId, d.AuthorizedMinor = cmd.GetPaymentId(), 1000
 	}
 }
 
