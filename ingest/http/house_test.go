@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/caudalpay/caudal/ingest/http"
 	"github.com/caudalpay/caudal/processors/payment"
+	"github.com/caudalpay/caudal/schemas/codec"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/schemas/seal"
 )
@@ -92,6 +94,9 @@ func (h *house) append(key string, cmd *paymentsv1.Command) (*paymentsv1.Decisio
 		return nil, http.ErrBusy
 	case amountLost:
 		return nil, http.ErrUnavailable
+	}
+	if _, _, err := codec.CommandFromProto(cmd); err != nil {
+		return nil, fmt.Errorf("reading what the door wrote: %w", err)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

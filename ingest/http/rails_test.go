@@ -314,9 +314,23 @@ func TestRailsInABatch(t *testing.T) {
 			status  int
 			pointer string
 		}{
-			{201, ""}, {201, ""}, {201, ""}, {201, ""}, {201, ""}, {201, ""}, {402, ""},
-			{422, "/method/type"}, {422, "/method/type"}, {422, "/amount"}, {422, "/amount"}, {422, "/payment_id"}, {422, "/payment_id"}, {404, "/payment_id"}, {422, "/instrument"},
-			{201, ""}, {422, ""},
+			{201, ""},
+			{201, ""},
+			{201, ""},
+			{201, ""},
+			{201, ""},
+			{201, ""},
+			{402, ""},
+			{422, "/method/type"},
+			{422, "/method/type"},
+			{422, "/amount"},
+			{422, "/amount"},
+			{422, "/payment_id"},
+			{422, "/payment_id"},
+			{404, "/payment_id"},
+			{422, "/instrument"},
+			{201, ""},
+			{422, ""},
 		}
 		body, headers := "["+strings.Join(items, ",")+"]", []string{"Prefer", "wait=2"}
 		if lined {
