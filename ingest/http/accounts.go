@@ -4,7 +4,7 @@ import "github.com/caudalpay/caudal/processors/payment"
 
 func (s *Server) postAccounts(c *call) answer {
 	r := accountRequest{policy: s.cfg.PolicyDefault}
-	if a := s.read(c, func(d *decoder) error { return d.account(&r) }); a != nil {
+	if a := s.read(c.ctx.Request.Body(), func(d *decoder) error { return d.account(&r) }); a != nil {
 		return *a
 	}
 	key, a := s.idempotencyKey(c)
@@ -28,7 +28,7 @@ func (s *Server) putKYCLevel(c *call) answer {
 		return refusal(s.problem(ErrorNotFound, "No such customer of yours."))
 	}
 	var level int64
-	if a := s.read(c, func(d *decoder) error { return d.kycLevel(&level) }); a != nil {
+	if a := s.read(c.ctx.Request.Body(), func(d *decoder) error { return d.kycLevel(&level) }); a != nil {
 		return *a
 	}
 	key, a := s.idempotencyKey(c)

@@ -119,7 +119,8 @@ func declinesReview(d *paymentsv1.Decision) bool {
 func isRequest(k paymentsv1.CommandKind) bool {
 	switch k {
 	case paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, paymentsv1.CommandKind_COMMAND_KIND_PAY_OUT,
-		paymentsv1.CommandKind_COMMAND_KIND_TRANSFER, paymentsv1.CommandKind_COMMAND_KIND_REFUND:
+		paymentsv1.CommandKind_COMMAND_KIND_TRANSFER, paymentsv1.CommandKind_COMMAND_KIND_REFUND,
+		paymentsv1.CommandKind_COMMAND_KIND_CAPTURE, paymentsv1.CommandKind_COMMAND_KIND_VOID, paymentsv1.CommandKind_COMMAND_KIND_INCREMENT:
 		return false
 	default:
 		return true
@@ -204,8 +205,11 @@ func (p *prepared) view(d *paymentsv1.Decision) *PaymentAnswer {
 		Fee: d.GetFeeMinor(), FX: fxOf(d.GetFx()), Method: d.GetMethod(), ToAccountID: d.GetToAccount(),
 		FraudScore: d.GetFraudScore(), CreatedAt: time.UnixMicro(d.GetCreatedAtUs()).UTC(),
 	}
-	if p.kind == payment.KindRefund {
+	switch {
+	case p.kind == payment.KindRefund:
 		v.RefundedPaymentID = p.item.Command.GetPaymentId()
+	case p.kind.Operation():
+		v.RelatedPaymentID = p.item.Command.GetPaymentId()
 	}
 	return v
 }

@@ -6,6 +6,8 @@ import (
 	"unicode"
 
 	"golang.org/x/text/unicode/norm"
+
+	"github.com/caudalpay/caudal/processors/payment"
 )
 
 // canonical builds the bytes whose hash tells one request from another: every field in a fixed order, each with its
@@ -23,11 +25,26 @@ func (c canonical) raw(b []byte) canonical {
 
 func (c canonical) number(n int64) canonical { return binary.AppendVarint(c, n) }
 
+func (c canonical) flag(b bool) canonical {
+	if b {
+		return c.number(1)
+	}
+	return c.number(0)
+}
+
 func (r *paymentRequest) canonical(c canonical) canonical {
-	return c.text(r.kind.String()).text(string(r.account)).text(string(r.toAccount)).text(string(r.paymentID)).
+	c = c.text(r.kind.String()).text(string(r.account)).text(string(r.toAccount)).text(string(r.paymentID)).
 		number(r.amount).text(r.currency).text(r.targetCurrency).text(r.method).text(r.reference).text(r.reason).
 		text(r.instrument).text(r.counterparty.name).text(r.counterparty.country).text(r.counterparty.document).
 		text(r.counterparty.account).number(int64(r.effectiveDay)).raw(r.metadata)
+	// What came later stands behind, where kind or method say that it is there: the forms of all others stay.
+	if r.method == methodCard {
+		c = c.text(r.card.capture.String()).text(r.card.brand).number(r.card.installments)
+	}
+	if r.kind == payment.KindCapture {
+		c = c.flag(r.final)
+	}
+	return c
 }
 
 func (r *accountRequest) canonical(c canonical) canonical {

@@ -28,6 +28,13 @@ type parcel struct {
 	party       paymentsv1.Counterparty
 	refunds     paymentsv1.Command_Refund
 	refund      paymentsv1.RefundInstruction
+	card        paymentsv1.Card
+	captures    paymentsv1.Command_Capture
+	capture     paymentsv1.CaptureInstruction
+	voids       paymentsv1.Command_Void
+	void        paymentsv1.VoidInstruction
+	increments  paymentsv1.Command_Increment
+	increment   paymentsv1.IncrementInstruction
 	sealed      paymentsv1.Sealed
 	personal    paymentsv1.Personal
 	hash        [sha256.Size]byte
@@ -48,12 +55,13 @@ func (p *parcel) clear() {
 // pay turns a request into a command, or says why it can never be granted. What the reducer decides from its state
 // (funds, limits, a closed account) is not asked here.
 func (s *Server) pay(caller *Caller, r *paymentRequest, at int64, in *parcel) (prepared, *Problem, error) {
-	if r.noRail {
-		return prepared{}, s.problems.make(ErrorMethodUnavailable, "No rail exists for this method yet."), nil
-	}
 	account, ok := s.owned(caller, r.account)
 	if !ok {
-		if r.kind == payment.KindRefund {
+		switch {
+		case !r.kind.Operation():
+		case r.seen&fieldPayment == 0: // it stands in the address
+			return prepared{}, s.problems.make(ErrorPaymentUnknown, noPayment), nil
+		default:
 			return prepared{}, s.problems.make(ErrorPaymentUnknown, "", violation("/payment_id", codeUnknown, "no such payment of yours")), nil
 		}
 		return prepared{}, s.problems.make(ErrorAccountUnknown, "", violation("/account_id", codeUnknown, "no such account of yours")), nil
@@ -76,18 +84,38 @@ func (s *Server) pay(caller *Caller, r *paymentRequest, at int64, in *parcel) (p
 	if cmd.Sealed, err = s.seal(r, in); err != nil {
 		return prepared{}, nil, err
 	}
-	if r.kind == payment.KindRefund {
-		cmd.PaymentId = string(r.paymentID) // the payment concerned; the refund's own id is the command's
-		in.refund.AmountMinor = r.amount
-		in.refunds.Refund, cmd.Body = &in.refund, &in.refunds
-	} else {
-		s.instruct(r, in)
-		in.moves.Instruction, cmd.Body = &in.instruction, &in.moves
-	}
+	s.fill(r, in)
 	return prepared{
 		item: Item{Key: string(r.account), Command: cmd},
 		kind: r.kind, account: r.account, id: id, identity: identityOf(string(id)),
 	}, nil, nil
+}
+
+// noPayment answers an address that names no payment of the caller's.
+const noPayment = "No such payment of yours."
+
+// fill gives a command its body.
+func (s *Server) fill(r *paymentRequest, in *parcel) {
+	cmd := &in.command
+	if r.kind.Operation() {
+		cmd.PaymentId = string(r.paymentID) // the payment concerned; the operation's own id is the command's
+	}
+	switch r.kind {
+	case payment.KindRefund:
+		in.refund.AmountMinor = r.amount
+		in.refunds.Refund, cmd.Body = &in.refund, &in.refunds
+	case payment.KindCapture:
+		in.capture.AmountMinor, in.capture.Final = r.amount, r.final
+		in.captures.Capture, cmd.Body = &in.capture, &in.captures
+	case payment.KindVoid:
+		in.voids.Void, cmd.Body = &in.void, &in.voids
+	case payment.KindIncrement:
+		in.increment.AmountMinor = r.amount
+		in.increments.Increment, cmd.Body = &in.increment, &in.increments
+	default:
+		s.instruct(r, in)
+		in.moves.Instruction, cmd.Body = &in.instruction, &in.moves
+	}
 }
 
 // owned finds an account of the caller. Somebody else's account looks like none.
@@ -113,7 +141,7 @@ func (s *Server) reachable(caller *Caller, account *Account, r *paymentRequest) 
 		if r.targetCurrency != "" {
 			pointer, currency = "/target_currency", r.targetCurrency
 		}
-	case payment.KindRefund:
+	case payment.KindRefund, payment.KindCapture, payment.KindVoid, payment.KindIncrement:
 		return nil // the payment has its currency
 	default:
 	}
@@ -138,6 +166,11 @@ func (s *Server) instruct(r *paymentRequest, in *parcel) {
 	m := &in.instruction
 	m.AmountMinor, m.Currency, m.TargetCurrency, m.Method = r.amount, r.currency, r.targetCurrency, r.method
 	m.ToAccount, m.Instrument, m.EffectiveDate = string(r.toAccount), r.instrument, r.effectiveDay
+	if r.method == methodCard {
+		in.card.Capture, in.card.Brand = paymentsv1.CaptureMethod(r.card.capture), r.card.brand
+		in.card.Installments = uint32(r.card.installments) //nolint:gosec // 1 to 99
+		m.Card = &in.card
+	}
 	if r.counterparty != (counterparty{}) {
 		s.party(&r.counterparty, &in.party)
 		m.Counterparty = &in.party
@@ -233,7 +266,7 @@ func (s *Server) verdict(caller *Caller, kind payment.Kind, id payment.ID, key s
 	account := id.Account()
 	entry, ok := s.owned(caller, account)
 	if !ok {
-		return prepared{}, s.problems.make(ErrorPaymentUnknown, "No such payment of yours."), nil
+		return prepared{}, s.problems.make(ErrorPaymentUnknown, noPayment), nil
 	}
 	pins, err := s.ports.Pins.Pin(entry.Policy)
 	if err != nil {

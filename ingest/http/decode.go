@@ -301,6 +301,21 @@ func (d *decoder) integer(into *int64, least, most int64) error {
 	return nil
 }
 
+// boolean reads true or false.
+func (d *decoder) boolean(into *bool) error {
+	raw, err := d.json.ReadValue()
+	if err != nil {
+		return d.syntax(err)
+	}
+	switch raw.Kind() {
+	case 't', 'f':
+		*into = raw.Kind() == 't'
+	default:
+		d.add(codeWrongType, "true or false is expected")
+	}
+	return nil
+}
+
 // The first and last day that may be named. Day 0 means that none is named.
 const (
 	firstDay = 1

@@ -52,23 +52,64 @@ func decodes(t *testing.T, body []byte, decode func(*decoder) error) bool {
 	return ok
 }
 
+// bodyKinds are the kinds that a body may be read as; KindUnknown is an item of a batch.
+func bodyKinds() []payment.Kind {
+	return []payment.Kind{
+		payment.KindUnknown, payment.KindPayIn, payment.KindPayOut, payment.KindTransfer, payment.KindRefund,
+		payment.KindCapture, payment.KindVoid, payment.KindIncrement,
+	}
+}
+
+// sound says what holds for each request that was taken.
+func sound(r *paymentRequest) bool {
+	if r.account == "" || r.amount < 0 || len(r.metadata) > metadataMaxBytes || r.kind.Operation() != (r.paymentID != "") {
+		return false
+	}
+	if r.method != methodCard && r.card != (card{}) || r.final && r.kind != payment.KindCapture {
+		return false
+	}
+	if r.kind.Operation() {
+		return r.method == "" && (r.amount > 0 || r.kind != payment.KindIncrement) && (r.amount == 0 || r.kind != payment.KindVoid)
+	}
+	if r.amount == 0 || r.currency == "" {
+		return false
+	}
+	switch r.method {
+	case methodBook, methodCash:
+		return true
+	case methodCard:
+		c := r.card
+		return r.kind == payment.KindPayIn && r.instrument != "" && len(c.brand) <= brandMax && c.installments >= 1 && c.installments <= installmentsMax &&
+			(c.capture == payment.CaptureAutomatic || c.capture == payment.CaptureManual)
+	case methodBank:
+		return r.kind == payment.KindPayOut && r.counterparty.account != ""
+	default:
+		return false
+	}
+}
+
 // Invariant: what is taken is within its limits, and takes the same form again when its values are written anew.
 func FuzzPayment(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		for _, kind := range []payment.Kind{payment.KindUnknown, payment.KindPayIn, payment.KindPayOut, payment.KindTransfer, payment.KindRefund} {
+		for _, kind := range bodyKinds() {
 			var r paymentRequest
 			if !decodes(t, body, func(d *decoder) error { return d.payment(&r, kind) }) {
 				continue
 			}
-			refund := r.kind == payment.KindRefund
-			if r.account == "" || r.amount < 0 || !refund && (r.amount == 0 || r.currency == "") || len(r.metadata) > metadataMaxBytes {
+			if kind != payment.KindUnknown && addressed(kind) {
+				r.concern(hashedID) // as the address does
+			}
+			if !sound(&r) {
 				t.Fatalf("%q gives %+v", body, r)
 			}
 			var again paymentRequest
 			anew := append([]byte("\n "), bytes.TrimSpace(body)...)
 			if !decodes(t, anew, func(d *decoder) error { return d.payment(&again, kind) }) {
 				t.Fatalf("%q is refused with white space before it", body)
+			}
+			if kind != payment.KindUnknown && addressed(kind) {
+				again.concern(hashedID)
 			}
 			if !bytes.Equal(r.canonical(nil), again.canonical(nil)) {
 				t.Fatalf("%q has two canonical forms", body)
@@ -83,6 +124,11 @@ func FuzzPlain(f *testing.F) {
 	f.Add([]byte(benchBody))
 	f.Add([]byte(benchBody[:len(benchBody)-1] + `,"instrument":"tok_1","target_currency":"USD"}`))
 	f.Add([]byte(`{"kind":"refund","idempotency_key":"k","payment_id":"pi_aaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbb","amount":12,"reason":"r"} `))
+	f.Add([]byte(`{"kind":"void","idempotency_key":"k","payment_id":"` + hashedID + `","amount":12} `))
+	f.Add([]byte(`{"amount":12}`))
+	for _, odd := range []string{`"card"`, `"bank"`, `"book","capture":"manual"`, `"book","type":"card"`} {
+		f.Add([]byte(strings.Replace(benchBody, `"book"`, odd, 1)))
+	}
 	for _, odd := range []string{`"reference":"twice"`, `"amount":2`, `"method":{"type":"book"}`} {
 		f.Add([]byte(benchBody[:len(benchBody)-1] + "," + odd + "}"))
 	}
@@ -94,7 +140,7 @@ func FuzzPlain(f *testing.F) {
 	}
 	f.Add([]byte(strings.Replace(benchBody, `"country":"BR"`, `"country":"BR","name":"Ann"`, 1)))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		for _, kind := range []payment.Kind{payment.KindUnknown, payment.KindPayIn, payment.KindPayOut, payment.KindTransfer, payment.KindRefund} {
+		for _, kind := range bodyKinds() {
 			var fast, strict paymentRequest
 			p := plain{text: string(body)}
 			if !p.payment(&fast, kind) || !p.end() {
@@ -237,6 +283,10 @@ func TestSavedBodies(t *testing.T) {
 	decoders := map[string]func(*decoder) error{
 		"item":    func(d *decoder) error { return d.payment(&paymentRequest{}, payment.KindUnknown) },
 		"payin":   func(d *decoder) error { return d.payment(&paymentRequest{}, payment.KindPayIn) },
+		"payout":  func(d *decoder) error { return d.payment(&paymentRequest{}, payment.KindPayOut) },
+		"capture": func(d *decoder) error { return d.payment(&paymentRequest{}, payment.KindCapture) },
+		"void":    func(d *decoder) error { return d.payment(&paymentRequest{}, payment.KindVoid) },
+		"raise":   func(d *decoder) error { return d.payment(&paymentRequest{}, payment.KindIncrement) },
 		"account": func(d *decoder) error { return d.account(&accountRequest{}) },
 		"level":   func(d *decoder) error { return d.kycLevel(new(int64)) },
 		"nothing": (*decoder).nothing,

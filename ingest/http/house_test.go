@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/caudalpay/caudal/ingest/http"
 	"github.com/caudalpay/caudal/processors/payment"
+	"github.com/caudalpay/caudal/schemas/codec"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/schemas/seal"
 )
@@ -34,6 +36,9 @@ const (
 	amountLost     = 504
 	amountSlow     = 1111 // decided when the test says so
 	amountRefuse   = 404  // account_unknown from the log
+	amountOver     = 666  // of a capture: more than is authorised
+	amountBeside   = 667  // of an operation: another one waits for its rail
+	amountUnknown  = 668  // of an operation: there is no such payment
 )
 
 // house stands behind the door: a log, a reducer that knows repeats, a directory and a store.
@@ -80,7 +85,7 @@ func (h *house) produced() []*paymentsv1.Command {
 }
 
 func amountOf(c *paymentsv1.Command) int64 {
-	return max(c.GetInstruction().GetAmountMinor(), c.GetRefund().GetAmountMinor())
+	return max(c.GetInstruction().GetAmountMinor(), c.GetRefund().GetAmountMinor(), c.GetCapture().GetAmountMinor(), c.GetIncrement().GetAmountMinor())
 }
 
 func (h *house) append(key string, cmd *paymentsv1.Command) (*paymentsv1.Decision, error) {
@@ -90,13 +95,16 @@ func (h *house) append(key string, cmd *paymentsv1.Command) (*paymentsv1.Decisio
 	case amountLost:
 		return nil, http.ErrUnavailable
 	}
+	if _, _, err := codec.CommandFromProto(cmd); err != nil {
+		return nil, fmt.Errorf("reading what the door wrote: %w", err)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.log = append(h.log, proto.CloneOf(cmd))
 	h.keys = append(h.keys, key)
 	h.seq++
 	id := cmd.GetCommandId()
-	if cmd.GetPaymentId() != "" && strings.Contains("pi_po_tr_re_", id[:3]) {
+	if cmd.GetPaymentId() != "" && payment.Kind(cmd.GetKind()).Prefix() != "" {
 		id = id[3:]
 	}
 	if cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT {
@@ -106,13 +114,14 @@ func (h *house) append(key string, cmd *paymentsv1.Command) (*paymentsv1.Decisio
 		again := proto.CloneOf(first)
 		again.AccountSeq = h.seq
 		again.Outcome = paymentsv1.Outcome_OUTCOME_REPEATED
+		again.CapturedMinor, again.RelatedStatus = int64(h.seq), paymentsv1.PaymentStatus_PAYMENT_STATUS_SUCCEEDED // what went on meanwhile
 		if !bytes.Equal(h.hashes[id], cmd.GetBodyHash()) {
 			again = &paymentsv1.Decision{Kind: cmd.GetKind(), Outcome: paymentsv1.Outcome_OUTCOME_CONFLICT, AccountSeq: h.seq, Reasons: []paymentsv1.Reason{paymentsv1.Reason_REASON_IDEMPOTENCY_CONFLICT}}
 		}
 		return again, nil
 	}
 	d := h.decide(cmd)
-	h.decisions[id], h.hashes[id] = d, cmd.GetBodyHash()
+	h.decisions[id], h.hashes[id] = d, bytes.Clone(cmd.GetBodyHash()) // the door uses its memory again
 	return d, nil
 }
 
@@ -134,6 +143,9 @@ func (h *house) decide(cmd *paymentsv1.Command) *paymentsv1.Decision {
 	case amountReview:
 		d.Outcome, d.Status = paymentsv1.Outcome_OUTCOME_REVIEW, paymentsv1.PaymentStatus_PAYMENT_STATUS_IN_REVIEW
 		d.Reasons = []paymentsv1.Reason{paymentsv1.Reason_REASON_FRAUD_SCORE}
+	}
+	if d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED {
+		askRail(cmd, d)
 	}
 	switch {
 	case cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_TRANSFER && d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED:
@@ -158,6 +170,29 @@ func (h *house) decide(cmd *paymentsv1.Command) *paymentsv1.Decision {
 		d.Fx = &paymentsv1.Fx{RateUnscaled: 5_123_400, RateScale: 7, MidUnscaled: 52, MidScale: 2, SpreadBp: 150}
 	}
 	return d
+}
+
+// askRail changes the decision on what a rail executes.
+func askRail(cmd *paymentsv1.Command, d *paymentsv1.Decision) {
+	decline := func(r paymentsv1.Reason) {
+		d.Outcome, d.Status, d.Reasons = paymentsv1.Outcome_OUTCOME_DECLINED, paymentsv1.PaymentStatus_PAYMENT_STATUS_FAILED, []paymentsv1.Reason{r}
+	}
+	switch kind := payment.Kind(cmd.GetKind()); {
+	case kind == payment.KindPayOut && d.GetMethod() == "bank":
+		d.Status = paymentsv1.PaymentStatus_PAYMENT_STATUS_CREATED
+	case kind == payment.KindPayIn && d.GetMethod() == "card":
+		d.Status = paymentsv1.PaymentStatus_PAYMENT_STATUS_PROCESSING
+	case !kind.Operation() || kind == payment.KindRefund:
+	case amountOf(cmd) == amountOver:
+		decline(paymentsv1.Reason_REASON_CAPTURE_EXCEEDS_AUTHORIZATION)
+	case amountOf(cmd) == amountBeside:
+		decline(paymentsv1.Reason_REASON_OPERATION_IN_PROGRESS)
+	case amountOf(cmd) == amountUnknown:
+		decline(paymentsv1.Reason_REASON_PAYMENT_UNKNOWN)
+	default:
+		d.Status, d.Method, d.Currency = paymentsv1.PaymentStatus_PAYMENT_STATUS_PROCESSING, "card", "BRL"
+		d.RelatedPaymentId, d.AuthorizedMinor = cmd.GetPaymentId(), 1000
+	}
 }
 
 func (h *house) Submit(_ context.Context, key string, cmd *paymentsv1.Command) error {

@@ -1,19 +1,26 @@
 package http
 
 import (
+	"bytes"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/valyala/fasthttp"
 
 	"github.com/caudalpay/caudal/processors/payment"
 	"github.com/caudalpay/caudal/schemas/openapi"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
 
 type apiSchema struct {
+	Enum                 []string             `json:"enum"`
+	Pattern              string               `json:"pattern"`
 	Ref                  string               `json:"$ref"`
 	Type                 string               `json:"type"`
 	Properties           map[string]apiSchema `json:"properties"`
@@ -25,7 +32,14 @@ type apiSchema struct {
 type apiDocument struct {
 	OpenAPI string `json:"openapi"`
 	Paths   map[string]map[string]struct {
-		Security  *[]any `json:"security"`
+		Security    *[]any `json:"security"`
+		RequestBody struct {
+			Content map[string]struct {
+				Examples map[string]struct {
+					Value jsontext.Value `json:"value"`
+				} `json:"examples"`
+			} `json:"content"`
+		} `json:"requestBody"`
 		Responses map[string]struct {
 			Ref string `json:"$ref"`
 		} `json:"responses"`
@@ -121,18 +135,23 @@ func TestDocumentHasEveryMemberOfABody(t *testing.T) {
 	pay := func(kind payment.Kind) func(*decoder) error {
 		return func(d *decoder) error { return d.payment(&paymentRequest{}, kind) }
 	}
+	method := func(d *decoder) error { return d.method(&paymentRequest{}) }
 	bodies := map[string]struct {
 		decode func(*decoder) error
-		prefix string // member that a batch item needs before the rest can be judged
+		prefix string // what tells the forms of a body apart: without it the rest cannot be judged
 	}{
 		"PayIn": {pay(payment.KindPayIn), ""}, "Payout": {pay(payment.KindPayOut), ""},
 		"Transfer": {pay(payment.KindTransfer), ""}, "Refund": {pay(payment.KindRefund), ""},
-		"BatchPayIn": {pay(payment.KindUnknown), "payin"}, "BatchPayout": {pay(payment.KindUnknown), "payout"},
-		"BatchTransfer": {pay(payment.KindUnknown), "transfer"}, "BatchRefund": {pay(payment.KindUnknown), "refund"},
-		"OpenAccount":  {func(d *decoder) error { return d.account(&accountRequest{}) }, ""},
-		"KYCLevel":     {func(d *decoder) error { return d.kycLevel(new(int64)) }, ""},
-		"NoMembers":    {(*decoder).nothing, ""},
-		"Counterparty": {func(d *decoder) error { return d.counterparty(&counterparty{}) }, ""},
+		"Capture": {pay(payment.KindCapture), ""}, "Increment": {pay(payment.KindIncrement), ""},
+		"BatchPayIn": {pay(payment.KindUnknown), "kind=payin"}, "BatchPayout": {pay(payment.KindUnknown), "kind=payout"},
+		"BatchTransfer": {pay(payment.KindUnknown), "kind=transfer"}, "BatchRefund": {pay(payment.KindUnknown), "kind=refund"},
+		"BatchCapture": {pay(payment.KindUnknown), "kind=capture"}, "BatchVoid": {pay(payment.KindUnknown), "kind=void"},
+		"BatchIncrement": {pay(payment.KindUnknown), "kind=increment"},
+		"OpenAccount":    {func(d *decoder) error { return d.account(&accountRequest{}) }, ""},
+		"KYCLevel":       {func(d *decoder) error { return d.kycLevel(new(int64)) }, ""},
+		"NoMembers":      {(*decoder).nothing, ""},
+		"Counterparty":   {func(d *decoder) error { return d.counterparty(&counterparty{}) }, ""},
+		"MethodAtOnce":   {method, "type=book"}, "MethodCard": {method, "type=card"}, "MethodBank": {method, "type=bank"},
 	}
 	all := map[string]bool{"nonsense": true}
 	for name := range bodies {
@@ -145,9 +164,10 @@ func TestDocumentHasEveryMemberOfABody(t *testing.T) {
 		if schema.AdditionalProperties == nil || *schema.AdditionalProperties {
 			t.Errorf("%s is not closed", name)
 		}
+		given, value, _ := strings.Cut(b.prefix, "=")
 		violated := func(members ...string) map[string]string {
 			if b.prefix != "" {
-				members = append(members, `"kind":"`+b.prefix+`"`)
+				members = append(members, strconv.Quote(given)+":"+strconv.Quote(value))
 			}
 			d := newDecoders().get([]byte("{" + strings.Join(members, ",") + "}"))
 			if err := b.decode(d); err != nil {
@@ -161,11 +181,11 @@ func TestDocumentHasEveryMemberOfABody(t *testing.T) {
 		}
 		empty := violated()
 		for member := range all {
-			required := slices.Contains(schema.Required, member) && (b.prefix == "" || member != "kind")
+			required := slices.Contains(schema.Required, member) && member != given
 			if required != (empty[member] == codeRequired) {
 				t.Errorf("%s.%s: required: %v, described as %v", name, member, empty[member] == codeRequired, required)
 			}
-			if b.prefix != "" && member == "kind" {
+			if member == given {
 				continue
 			}
 			_, described := schema.Properties[member]
@@ -173,6 +193,75 @@ func TestDocumentHasEveryMemberOfABody(t *testing.T) {
 				t.Errorf("%s.%s: described: %v, the decoder says %q", name, member, described, code)
 			}
 		}
+	}
+}
+
+// Invariant: the document has the words of the domain: each kind, status and id that an answer may tell.
+func TestDocumentHasEveryWord(t *testing.T) {
+	doc := readDocument(t)
+	var kinds, statuses, first []string
+	for n := range 256 {
+		if k := payment.Kind(n); k.Prefix() != "" {
+			kinds = append(kinds, k.String())
+			id := string(payment.IDFrom(k, "acc_aaaaaaaaaaaaaaaaaaaa", "shop", "k"))
+			for _, schema := range []string{"PaymentAnswer", "PendingAnswer", "PaymentView"} {
+				if pattern := doc.Components.Schemas[schema].Properties["payment_id"].Pattern; !regexp.MustCompile(pattern).MatchString(id) {
+					t.Errorf("%s.payment_id is not %s", schema, id)
+				}
+			}
+		}
+		if _, ok := paymentsv1.PaymentStatus_name[int32(n)]; ok && n > 0 {
+			statuses = append(statuses, payment.Status(n).String())
+		}
+	}
+	for _, f := range []payment.Family{payment.FamilyPayIn, payment.FamilyPayOut, payment.FamilyTransfer, payment.FamilyOperation} {
+		for _, e := range []payment.Event{payment.EventSettled, payment.EventOrdered, payment.EventReviewed, payment.EventDeclined} {
+			if step := payment.Next(f, payment.StatusNone, e); step.Effect == payment.Move {
+				first = append(first, step.To.String())
+			}
+		}
+	}
+	for place, want := range map[string][]string{
+		"PaymentAnswer/kind": kinds, "PendingAnswer/kind": kinds, "PaymentView/kind": kinds, "PaymentView/status": statuses, "PaymentAnswer/status": first,
+	} {
+		schema, member, _ := strings.Cut(place, "/")
+		got := slices.Sorted(slices.Values(doc.Components.Schemas[schema].Properties[member].Enum))
+		slices.Sort(want)
+		if want = slices.Compact(want); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", place, got, want)
+		}
+	}
+}
+
+// Invariant: an example of the document is taken as it stands.
+func TestExamplesAreTaken(t *testing.T) {
+	doc := readDocument(t)
+	s, secret := benchServer(t)
+	sent := 0
+	for _, r := range s.routes() {
+		for media, content := range doc.Paths[r.template][strings.ToLower(r.method)].RequestBody.Content {
+			for name, example := range content.Examples {
+				var ctx fasthttp.RequestCtx
+				var req fasthttp.Request
+				req.Header.SetMethod(r.method)
+				req.SetRequestURI(strings.Replace(r.template, parameterSegment, hashedID, 1))
+				req.Header.SetContentType(media)
+				req.Header.Set("Authorization", "Bearer "+secret)
+				req.Header.Set("Idempotency-Key", "example-"+strconv.Itoa(sent))
+				req.Header.Set("Prefer", "respond-async")
+				req.SetBody(example.Value)
+				ctx.Init(&req, nil, nil)
+				s.handle(&ctx)
+				body := ctx.Response.Body()
+				if ctx.Response.StatusCode() != fasthttp.StatusAccepted || bytes.Contains(body, []byte("violations")) {
+					t.Errorf("%s %s: %d %s", r.template, name, ctx.Response.StatusCode(), body)
+				}
+				sent++
+			}
+		}
+	}
+	if sent < 15 {
+		t.Errorf("%d examples", sent)
 	}
 }
 

@@ -11,36 +11,69 @@ import (
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
 
-func (s *Server) postPayIns(c *call) answer    { return s.postPayment(c, payment.KindPayIn) }
-func (s *Server) postPayOuts(c *call) answer   { return s.postPayment(c, payment.KindPayOut) }
-func (s *Server) postTransfers(c *call) answer { return s.postPayment(c, payment.KindTransfer) }
-func (s *Server) postRefunds(c *call) answer   { return s.postPayment(c, payment.KindRefund) }
-func (s *Server) postApprove(c *call) answer   { return s.postVerdict(c, payment.KindApprove) }
-func (s *Server) postDecline(c *call) answer   { return s.postVerdict(c, payment.KindDecline) }
+func (s *Server) postPayIns(c *call) answer     { return s.postPayment(c, payment.KindPayIn) }
+func (s *Server) postPayOuts(c *call) answer    { return s.postPayment(c, payment.KindPayOut) }
+func (s *Server) postTransfers(c *call) answer  { return s.postPayment(c, payment.KindTransfer) }
+func (s *Server) postRefunds(c *call) answer    { return s.postPayment(c, payment.KindRefund) }
+func (s *Server) postCaptures(c *call) answer   { return s.postOperation(c, payment.KindCapture) }
+func (s *Server) postVoids(c *call) answer      { return s.postOperation(c, payment.KindVoid) }
+func (s *Server) postIncrements(c *call) answer { return s.postOperation(c, payment.KindIncrement) }
+func (s *Server) postApprove(c *call) answer    { return s.postVerdict(c, payment.KindApprove) }
+func (s *Server) postDecline(c *call) answer    { return s.postVerdict(c, payment.KindDecline) }
 
 func (s *Server) postPayment(c *call, kind payment.Kind) answer {
-	var r paymentRequest
-	if p := (plain{text: string(c.ctx.Request.Body())}); !p.payment(&r, kind) || !p.end() {
-		r = paymentRequest{}
-		if a := s.read(c, func(d *decoder) error { return d.payment(&r, kind) }); a != nil {
-			return *a
-		}
+	r, a := s.readPayment(c.ctx.Request.Body(), kind)
+	if a != nil {
+		return *a
 	}
+	return s.postRead(c, r)
+}
+
+// postOperation takes what is to be done about a pay-in, which stands in the address. Where nothing has to be said, nothing
+// need be sent.
+func (s *Server) postOperation(c *call, kind payment.Kind) answer {
+	id, err := payment.ParseID(c.param)
+	if err != nil || id.Kind() != payment.KindPayIn {
+		return refusal(s.problem(ErrorPaymentUnknown, noPayment))
+	}
+	body := c.ctx.Request.Body()
+	if len(body) == 0 {
+		body = []byte("{}")
+	}
+	r, a := s.readPayment(body, kind)
+	if a != nil {
+		return *a
+	}
+	r.concern(id)
+	return s.postRead(c, r)
+}
+
+func (s *Server) readPayment(body []byte, kind payment.Kind) (*paymentRequest, *answer) {
+	var r paymentRequest
+	if p := (plain{text: string(body)}); p.payment(&r, kind) && p.end() {
+		return &r, nil
+	}
+	r = paymentRequest{}
+	return &r, s.read(body, func(d *decoder) error { return d.payment(&r, kind) })
+}
+
+// postRead takes a payment whose body was read to the log.
+func (s *Server) postRead(c *call, r *paymentRequest) answer {
 	key, a := s.idempotencyKey(c)
 	if a != nil {
 		return *a
 	}
 	r.key = key
-	p, problem, err := s.pay(c.caller, &r, s.ports.Now().UnixMicro(), &parcel{})
+	p, problem, err := s.pay(c.caller, r, s.ports.Now().UnixMicro(), &parcel{})
 	if problem != nil || err != nil {
 		return s.refused(problem, err)
 	}
 	return s.submit(c, &p, p.paid)
 }
 
-// read decodes the body; what breaks a rule becomes the answer.
-func (s *Server) read(c *call, decode func(*decoder) error) *answer {
-	d := s.decoders.get(c.ctx.Request.Body())
+// read decodes a body; what breaks a rule becomes the answer.
+func (s *Server) read(body []byte, decode func(*decoder) error) *answer {
+	d := s.decoders.get(body)
 	defer s.decoders.put(d)
 	err := decode(d)
 	if err == nil {
@@ -160,10 +193,10 @@ func (s *Server) submitAndWait(p *prepared, wait time.Duration, granted func(*pa
 func (s *Server) postVerdict(c *call, kind payment.Kind) answer {
 	id, err := payment.ParseID(c.param)
 	if err != nil {
-		return refusal(s.problem(ErrorPaymentUnknown, "No such payment of yours."))
+		return refusal(s.problem(ErrorPaymentUnknown, noPayment))
 	}
-	if len(c.ctx.Request.Body()) > 0 {
-		if a := s.read(c, (*decoder).nothing); a != nil {
+	if body := c.ctx.Request.Body(); len(body) > 0 {
+		if a := s.read(body, (*decoder).nothing); a != nil {
 			return *a
 		}
 	}

@@ -127,7 +127,7 @@ func (p *plain) field(r *paymentRequest, f field) bool {
 		return p.method(r)
 	case fieldCounterparty:
 		return p.counterparty(&r.counterparty)
-	case fieldEffectiveDate, fieldMetadata:
+	case fieldEffectiveDate, fieldMetadata, fieldFinal:
 		return false
 	default:
 	}
@@ -180,7 +180,7 @@ func plainCurrency(into *string, s string) bool {
 	return known
 }
 
-// method takes the two that settle at once.
+// method takes the two that settle at once: what a rail asks of the rest of a body is the decoder's to judge.
 func (p *plain) method(r *paymentRequest) bool {
 	return p.object(func(name string) bool {
 		if name != "type" || r.method != "" {

@@ -54,6 +54,29 @@ func TestGetTransaction(t *testing.T) {
 	}
 }
 
+// Amounts of a card payment are told where they are 0, and nowhere else.
+func TestGetTransactionByCard(t *testing.T) {
+	d := openDoor(t)
+	var authorized, captured int64 = 1000, 0
+	pi, ca := d.payInID("k"), payment.IDFrom(payment.KindCapture, d.shop, "shop", "c")
+	d.payments[pi] = &http.PaymentView{
+		PaymentID: string(pi), Status: "requires_capture", AuthorizedAmount: &authorized, CapturedAmount: &captured,
+		ExpiresAt: time.Date(2026, 11, 30, 8, 0, 0, 0, time.UTC),
+	}
+	d.payments[ca] = &http.PaymentView{PaymentID: string(ca), Status: "processing", RelatedPaymentID: string(pi)}
+	r := d.send("GET", "/transactions/"+string(pi), "")
+	for _, member := range []string{`"authorized_amount":1000`, `"captured_amount":0`, `"expires_at":"2026-11-30T08:00:00Z"`} {
+		if r.status != 200 || !strings.Contains(string(r.body), member) {
+			t.Errorf("no %s in %d %s", member, r.status, r.body)
+		}
+	}
+	r = d.send("GET", "/transactions/"+string(ca), "")
+	if s := string(r.body); r.status != 200 || !strings.Contains(s, `"related_payment_id":"`+string(pi)+`"`) ||
+		strings.Contains(s, "captured_amount") || strings.Contains(s, "expires_at") || strings.Contains(s, "review_deadline") {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+}
+
 func TestMinSeq(t *testing.T) {
 	d := openDoor(t)
 	d.views[d.shop] = &http.AccountView{AccountID: string(d.shop), AccountSeq: 3}

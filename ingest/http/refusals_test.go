@@ -24,6 +24,12 @@ func TestRefusals(t *testing.T) {
 	long := strings.Repeat("x", 141)
 	deep := strings.Repeat(`{"a":`, 8) + "1" + strings.Repeat("}", 8)
 	pi := "pi_" + strings.Repeat("a", 40)
+	method := func(members string) string {
+		return `"amount":5,"currency":"BRL","reference":"r","method":{"type":` + members + `}`
+	}
+	const token, party = `,"instrument":"tok_1"`, `,"counterparty":{"account":"1"}`
+	own := "/payins/" + string(d.payInID("k"))
+	capture, void, increment := own+"/capture", own+"/void", own+"/increment"
 	for _, c := range []struct {
 		name, path, body string
 		id               http.ErrorID
@@ -98,6 +104,60 @@ func TestRefusals(t *testing.T) {
 		{"refund of a payout", "/refunds", `{"payment_id":"po_` + pi[3:] + `"}`, http.ErrorInvalidRequest, "/payment_id", "malformed"},
 		{"refund without a payment", "/refunds", `{"amount":5}`, http.ErrorInvalidRequest, "/payment_id", "required"},
 		{"refund under an unknown account", "/refunds", `{"payment_id":"` + pi + `"}`, http.ErrorPaymentUnknown, "/payment_id", "unknown"},
+
+		{"payment by card without an instrument", "/payins", pay(method(`"card"`)), http.ErrorInvalidRequest, "/instrument", "required"},
+		{"payment by card with its number", "/payins", pay(method(`"card"`) + `,"instrument":"4111-1111-1111-1111"`), http.ErrorInvalidRequest, "/instrument", "malformed"},
+		{"card: capture", "/payins", pay(method(`"card","capture":"later"`) + token), http.ErrorInvalidRequest, "/method/capture", "malformed"},
+		{"card: capture as yes or no", "/payins", pay(method(`"card","capture":true`) + token), http.ErrorInvalidRequest, "/method/capture", "wrong_type"},
+		{"card: brand in capitals", "/payins", pay(method(`"card","brand":"VISA"`) + token), http.ErrorInvalidRequest, "/method/brand", "malformed"},
+		{"card: brand like a number", "/payins", pay(method(`"card","brand":"4111111111111111"`) + token), http.ErrorInvalidRequest, "/method/brand", "malformed"},
+		{"card: brand empty", "/payins", pay(method(`"card","brand":""`) + token), http.ErrorInvalidRequest, "/method/brand", "malformed"},
+		{"card: brand too long", "/payins", pay(method(`"card","brand":"`+long[:33]+`"`) + token), http.ErrorInvalidRequest, "/method/brand", "malformed"},
+		{"card: brand null", "/payins", pay(method(`"card","brand":null`) + token), http.ErrorInvalidRequest, "/method/brand", "wrong_type"},
+		{"card: no installment", "/payins", pay(method(`"card","installments":0`) + token), http.ErrorInvalidRequest, "/method/installments", "out_of_range"},
+		{"card: a hundred installments", "/payins", pay(method(`"card","installments":100`) + token), http.ErrorInvalidRequest, "/method/installments", "out_of_range"},
+		{"card: installments as text", "/payins", pay(method(`"card","installments":"3"`) + token), http.ErrorInvalidRequest, "/method/installments", "not_an_integer"},
+		{"card: unknown field", "/payins", pay(method(`"card","number":"4111"`) + token), http.ErrorInvalidRequest, "/method/number", "unknown_field"},
+		{"card: field twice", "/payins", pay(method(`"card","brand":"elo","brand":"elo"`) + token), http.ErrorMalformedJSON, "/method/brand", "malformed"},
+		{"brand of book", "/payins", pay(method(`"book","brand":"visa"`)), http.ErrorInvalidRequest, "/method/brand", "unknown_field"},
+		{"installments of cash", "/payouts", pay(method(`"cash","installments":2`)), http.ErrorInvalidRequest, "/method/installments", "unknown_field"},
+		{"capture of bank", "/payouts", pay(method(`"bank","capture":"manual"`) + party), http.ErrorInvalidRequest, "/method/capture", "unknown_field"},
+		{"capture before its type", "/payins", pay(`"amount":5,"currency":"BRL","reference":"r","method":{"capture":"manual","type":"cash"}`), http.ErrorInvalidRequest, "/method/capture", "unknown_field"},
+		{"members without a type", "/payins", pay(`"amount":5,"currency":"BRL","reference":"r","method":{"capture":"manual"}`), http.ErrorInvalidRequest, "/method/type", "required"},
+		{"payout by card", "/payouts", pay(method(`"card"`) + token), http.ErrorMethodUnavailable, "/method/type", "method_unavailable"},
+		{"pay-in by bank", "/payins", pay(method(`"bank"`) + party), http.ErrorMethodUnavailable, "/method/type", "method_unavailable"},
+		{"payout by bank to nobody", "/payouts", pay(method(`"bank"`)), http.ErrorInvalidRequest, "/counterparty/account", "required"},
+		{"payout by bank to a name", "/payouts", pay(method(`"bank"`) + `,"counterparty":{"name":"Ann"}`), http.ErrorInvalidRequest, "/counterparty/account", "required"},
+		{"payout by bank to a hyphen", "/payouts", pay(method(`"bank"`) + `,"counterparty":{"account":" - "}`), http.ErrorInvalidRequest, "/counterparty/account", "required"},
+		{"payout by bank to a long account", "/payouts", pay(method(`"bank"`) + `,"counterparty":{"account":"` + long + `"}`), http.ErrorInvalidRequest, "/counterparty/account", "too_long"},
+		{"pay-in by pix", "/payins", pay(method(`"pix","capture":7,"brand":[]`)), http.ErrorMethodUnavailable, "/method/type", "method_unavailable"},
+		{"payout by ted", "/payouts", pay(method(`"ted"`)), http.ErrorMethodUnavailable, "/method/type", "method_unavailable"},
+		{"pay-in by boleto", "/payins", pay(method(`"boleto","installments":0`)), http.ErrorMethodUnavailable, "/method/type", "method_unavailable"},
+		{"card in capitals", "/payins", pay(method(`"CARD"`) + token), http.ErrorMethodUnavailable, "/method/type", "method_unavailable"},
+
+		{"capture of zero", capture, `{"amount":0}`, http.ErrorInvalidRequest, "/amount", "out_of_range"},
+		{"capture of less", capture, `{"amount":-1}`, http.ErrorInvalidRequest, "/amount", "out_of_range"},
+		{"capture of a text", capture, `{"amount":"5"}`, http.ErrorInvalidRequest, "/amount", "not_an_integer"},
+		{"capture of null", capture, `{"amount":null}`, http.ErrorInvalidRequest, "/amount", "not_an_integer"},
+		{"final as number", capture, `{"final":1}`, http.ErrorInvalidRequest, "/final", "wrong_type"},
+		{"final as text", capture, `{"final":"true"}`, http.ErrorInvalidRequest, "/final", "wrong_type"},
+		{"final null", capture, `{"final":null}`, http.ErrorInvalidRequest, "/final", "wrong_type"},
+		{"final twice", capture, `{"final":true,"final":true}`, http.ErrorMalformedJSON, "/final", "malformed"},
+		{"capture of another payment", capture, `{"payment_id":"` + pi + `"}`, http.ErrorInvalidRequest, "/payment_id", "unknown_field"},
+		{"capture with a currency", capture, `{"currency":"BRL"}`, http.ErrorInvalidRequest, "/currency", "unknown_field"},
+		{"capture with a kind", capture, `{"kind":"capture"}`, http.ErrorInvalidRequest, "/kind", "unknown_field"},
+		{"capture as array", capture, `[]`, http.ErrorInvalidRequest, "", "wrong_type"},
+		{"capture, white space", capture, ` `, http.ErrorMalformedJSON, "", "malformed"},
+		{"capture, trailing data", capture, `{}{}`, http.ErrorMalformedJSON, "", "malformed"},
+		{"void of a part", void, `{"amount":5}`, http.ErrorInvalidRequest, "/amount", "unknown_field"},
+		{"void, final", void, `{"final":true}`, http.ErrorInvalidRequest, "/final", "unknown_field"},
+		{"void, null", void, `null`, http.ErrorInvalidRequest, "", "wrong_type"},
+		{"increment of nothing", increment, `{}`, http.ErrorInvalidRequest, "/amount", "required"},
+		{"increment without a body", increment, ``, http.ErrorInvalidRequest, "/amount", "required"},
+		{"increment of zero", increment, `{"amount":0}`, http.ErrorInvalidRequest, "/amount", "out_of_range"},
+		{"increment, final", increment, `{"amount":5,"final":true}`, http.ErrorInvalidRequest, "/final", "unknown_field"},
+		{"final refund", "/refunds", `{"payment_id":"` + pi + `","final":true}`, http.ErrorInvalidRequest, "/final", "unknown_field"},
+		{"final payment", "/payins", pay(whole + `,"final":true`), http.ErrorInvalidRequest, "/final", "unknown_field"},
 
 		{"method without a rail", "/payouts", pay(`"amount":5,"currency":"BRL","method":{"type":"pix","key":{"any":[1]}},"reference":"r"`), http.ErrorMethodUnavailable, "/method/type", "method_unavailable"},
 		{"method with more", "/payouts", pay(`"amount":5,"currency":"BRL","method":{"type":"cash","till":1},"reference":"r"`), http.ErrorInvalidRequest, "/method/till", "unknown_field"},

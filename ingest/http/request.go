@@ -29,13 +29,14 @@ const (
 	fieldInstrument
 	fieldEffectiveDate
 	fieldMetadata
+	fieldFinal
 )
 
 // fieldNames are in the order of the bits.
 func fieldNames() []string {
 	return []string{
 		"kind", "idempotency_key", "account_id", "to_account_id", "payment_id", "amount", "currency", "target_currency",
-		"method", "reference", "reason", "counterparty", "instrument", "effective_date", "metadata",
+		"method", "reference", "reason", "counterparty", "instrument", "effective_date", "metadata", "final",
 	}
 }
 
@@ -51,24 +52,25 @@ func taken(kind payment.Kind) (all, needed fields) {
 		return needed | fieldTargetCurrency | fieldMetadata, needed
 	case payment.KindRefund:
 		return fieldPayment | fieldAmount | fieldReason, fieldPayment
+	case payment.KindCapture:
+		return fieldPayment | fieldAmount | fieldFinal, fieldPayment
+	case payment.KindVoid:
+		return fieldPayment, fieldPayment
+	case payment.KindIncrement:
+		needed = fieldPayment | fieldAmount
+		return needed, needed
 	default:
 		return 0, 0
 	}
 }
 
-// The methods that need no outside.
-const (
-	methodBook = "book"
-	methodCash = "cash"
-)
-
-// paymentRequest is the body of a pay-in, payout, transfer or refund, normalised.
+// paymentRequest is the body of a payment, or of an operation on one, normalised.
 type paymentRequest struct {
 	kind           payment.Kind
 	key            string // idempotency key
 	account        payment.AccountID
 	toAccount      payment.AccountID
-	paymentID      payment.ID // REFUND: of the payment to give back
+	paymentID      payment.ID // operations: of the payment concerned
 	amount         int64
 	currency       string
 	targetCurrency string // empty where it is the currency
@@ -79,8 +81,9 @@ type paymentRequest struct {
 	counterparty   counterparty
 	effectiveDay   int32
 	metadata       []byte // canonical JSON object
-	seen           fields
-	noRail         bool // the method has no rail yet
+	card           card   // method card
+	final          bool   // CAPTURE: what is left after it is given up
+	seen           fields // of the body
 }
 
 type counterparty struct{ name, country, document, account string }
@@ -142,6 +145,8 @@ func fieldOf[T string | []byte](name T) field {
 		return fieldEffectiveDate
 	case "metadata":
 		return fieldMetadata
+	case "final":
+		return fieldFinal
 	default:
 		return 0
 	}
@@ -179,6 +184,8 @@ func (d *decoder) paymentField(r *paymentRequest, f field) error {
 		return d.day(&r.effectiveDay)
 	case fieldMetadata:
 		return d.metadata(&r.metadata)
+	case fieldFinal:
+		return d.boolean(&r.final)
 	default:
 		return d.unknown()
 	}
@@ -188,7 +195,7 @@ func (d *decoder) paymentField(r *paymentRequest, f field) error {
 func (d *decoder) complete(r *paymentRequest, batched bool) {
 	if r.kind == payment.KindUnknown {
 		if r.seen&fieldKind == 0 {
-			d.addAt("/kind", codeRequired, "payin, payout, transfer or refund")
+			d.addAt("/kind", codeRequired, kindWords)
 		}
 		return // without a kind nothing else can be judged
 	}
@@ -197,23 +204,31 @@ func (d *decoder) complete(r *paymentRequest, batched bool) {
 		d.addAt("/"+fieldNames()[bits.TrailingZeros32(uint32(missing))], codeRequired, "it is missing")
 	}
 	for ; odd != 0; odd &= odd - 1 {
-		d.addAt("/"+fieldNames()[bits.TrailingZeros32(uint32(odd))], codeUnknownField, "a "+r.kind.String()+" has no such field")
+		d.addAt("/"+fieldNames()[bits.TrailingZeros32(uint32(odd))], codeUnknownField, "kind "+r.kind.String()+" has no such field")
 	}
 	if r.toItself() {
 		d.addAt("/to_account_id", codeSameAccount, "a transfer goes to another account")
 	}
+	d.fit(r)
 	r.normalise()
 }
 
 // misfits says which fields the kind needs and has not, and which it has and does not take.
 func (r *paymentRequest) misfits(batched bool) (missing, odd fields) {
-	var extra fields
-	if batched {
-		extra = fieldKind | fieldKey
-	}
 	all, needed := taken(r.kind)
-	return (needed | extra) &^ r.seen, r.seen &^ (all | extra)
+	switch {
+	case batched:
+		all |= fieldKind | fieldKey
+		needed |= fieldKind | fieldKey
+	case addressed(r.kind):
+		all &^= fieldPayment
+		needed &^= fieldPayment
+	}
+	return needed &^ r.seen, r.seen &^ all
 }
+
+// addressed tells the kinds whose payment stands in the address, where they are single writes.
+func addressed(k payment.Kind) bool { return k.Operation() && k != payment.KindRefund }
 
 func (r *paymentRequest) toItself() bool {
 	return r.kind == payment.KindTransfer && r.toAccount != "" && r.toAccount == r.account
@@ -227,10 +242,16 @@ func (r *paymentRequest) normalise() {
 	if r.targetCurrency == r.currency {
 		r.targetCurrency = ""
 	}
-	if r.kind == payment.KindRefund && r.paymentID != "" {
-		r.account = r.paymentID.Account()
+	if r.method == methodCard {
+		r.card.normalise()
+	}
+	if r.kind.Operation() && r.paymentID != "" {
+		r.concern(r.paymentID)
 	}
 }
+
+// concern says which payment an operation is about; it lies under the same account.
+func (r *paymentRequest) concern(id payment.ID) { r.paymentID, r.account = id, id.Account() }
 
 func (d *decoder) kind(into *payment.Kind) error {
 	text, ok, err := d.text()
@@ -239,16 +260,20 @@ func (d *decoder) kind(into *payment.Kind) error {
 	}
 	k := payKind(text)
 	if k == payment.KindUnknown {
-		d.add(codeMalformed, "payin, payout, transfer or refund")
+		d.add(codeMalformed, kindWords)
 		return nil
 	}
 	*into = k
 	return nil
 }
 
+const kindWords = "payin, payout, transfer, refund, capture, void or increment"
+
 // payKind is the kind of a payment by its name, or KindUnknown.
 func payKind[T string | []byte](name T) payment.Kind {
-	for _, k := range [...]payment.Kind{payment.KindPayIn, payment.KindPayOut, payment.KindTransfer, payment.KindRefund} {
+	for _, k := range [...]payment.Kind{
+		payment.KindPayIn, payment.KindPayOut, payment.KindTransfer, payment.KindRefund, payment.KindCapture, payment.KindVoid, payment.KindIncrement,
+	} {
 		if string(name) == k.String() {
 			return k
 		}
@@ -308,33 +333,6 @@ func (d *decoder) paymentID(into *payment.ID) error {
 		return nil
 	}
 	*into = id
-	return nil
-}
-
-// method reads {"type": ...}. Methods without a rail may carry whatever they like: they are refused as a whole.
-func (d *decoder) method(r *paymentRequest) error {
-	before := len(d.violations)
-	typed := false
-	object := false
-	err := d.object(func(name []byte) error {
-		object = true
-		if string(name) != "type" {
-			return d.unknown()
-		}
-		typed = true
-		return d.name(&r.method)
-	})
-	if err != nil {
-		return err
-	}
-	switch {
-	case r.method != "" && r.method != methodBook && r.method != methodCash:
-		d.violations = d.violations[:before]
-		d.addAt("/type", string(ErrorMethodUnavailable), "no rail exists for this method yet; book and cash settle at once")
-		r.noRail = true
-	case !typed && (object || len(d.violations) == before):
-		d.addAt("/type", codeRequired, "it is missing")
-	}
 	return nil
 }
 

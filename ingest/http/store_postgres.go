@@ -50,7 +50,7 @@ func (s *PostgresStore) Ready() error {
 const paymentSQL = `
 SELECT account, kind, outcome, status, reasons, amount_minor, currency, target_amount_minor, target_currency, fee_minor,
        trim_scale(fx_rate)::text, trim_scale(fx_mid)::text, coalesce(fx_spread_bp, 0), method, to_account, related_payment_id,
-       refunded_minor, instrument, fraud_score, effective_date::text, created_at, decided_at, deadline_at, account_seq,
+       refunded_minor, authorized_minor, captured_minor, instrument, fraud_score, effective_date::text, created_at, decided_at, deadline_at, account_seq,
        counterparty_country, sealed_key_id, sealed
 FROM payments.payments WHERE payment_id = $1 AND tenant = $2 AND merchant = $3 ORDER BY created_month DESC LIMIT 1`
 
@@ -63,9 +63,10 @@ func (s *PostgresStore) Payment(ctx context.Context, owner Owner, id payment.ID)
 	var spread int32
 	var deadline *time.Time
 	var related string
+	var authorized, captured int64
 	err := s.pool.QueryRow(ctx, paymentSQL, string(id), owner.Tenant, owner.Merchant).Scan(
 		&v.AccountID, &kind, &outcome, &status, &reasons, &v.Amount, &v.Currency, &v.TargetAmount, &v.TargetCurrency, &v.Fee,
-		&rate, &mid, &spread, &v.Method, &v.ToAccountID, &related, &v.RefundedAmount, &v.Instrument, &score, &v.EffectiveDate,
+		&rate, &mid, &spread, &v.Method, &v.ToAccountID, &related, &v.RefundedAmount, &authorized, &captured, &v.Instrument, &score, &v.EffectiveDate,
 		&v.CreatedAt, &v.UpdatedAt, &deadline, &v.AccountSeq, &v.CounterpartyCountry, &v.Sealed.KeyId, &v.Sealed.Ciphertext)
 	if err != nil {
 		return nil, readError("payment", err)
@@ -79,17 +80,33 @@ func (s *PostgresStore) Payment(ctx context.Context, owner Owner, id payment.ID)
 	if rate != nil && mid != nil {
 		v.FX = &FXView{Rate: *rate, Mid: *mid, SpreadBP: spread}
 	}
-	if kind == int16(payment.KindRefund) {
+	switch k := payment.Kind(kind); { //nolint:gosec // the enum's numbers fit a byte
+	case k == payment.KindRefund:
 		v.RefundedPaymentID = related
+	case k.Operation():
+		v.RelatedPaymentID = related
+	case k == payment.KindPayIn && v.Method == methodCard:
+		v.AuthorizedAmount, v.CapturedAmount = &authorized, &captured
 	}
-	if deadline != nil && status == int16(payment.StatusInReview) {
-		v.ReviewDeadline = deadline.UTC()
+	if deadline != nil {
+		v.due(payment.Status(status), deadline.UTC()) //nolint:gosec // the enum's numbers fit a byte
 	}
 	v.CreatedAt, v.UpdatedAt = v.CreatedAt.UTC(), v.UpdatedAt.UTC()
 	if v.Sealed.GetKeyId() == "" {
 		v.Sealed = nil
 	}
 	return v, nil
+}
+
+// due says what a deadline is for. One that has passed its purpose is not shown.
+func (v *PaymentView) due(status payment.Status, at time.Time) {
+	switch status {
+	case payment.StatusInReview:
+		v.ReviewDeadline = at
+	case payment.StatusRequiresCapture, payment.StatusPartiallyCaptured:
+		v.ExpiresAt = at
+	default:
+	}
 }
 
 // Account reads an account. A key that was addressed and never opened is not one.

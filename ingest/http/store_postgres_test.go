@@ -3,6 +3,7 @@ package http_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"reflect"
 	"testing"
@@ -19,6 +20,67 @@ import (
 
 func TestMain(m *testing.M) { embedtest.Main(m) }
 
+// storeReadsRails reads payments by a rail and the operations on them, in the statuses that they come through.
+func storeReadsRails(t *testing.T, conn *pgx.Conn, store *http.PostgresStore, account payment.AccountID) {
+	t.Helper()
+	pi := payment.IDFrom(payment.KindPayIn, account, "shop", "card")
+	due := time.Date(2026, 11, 30, 8, 0, 0, 0, time.UTC)
+	amount := func(n int64) *int64 { return &n }
+	for i, c := range []struct {
+		kind                  payment.Kind
+		method                string
+		status                payment.Status
+		authorized, captured  int64
+		related               payment.ID
+		due                   bool
+		want                  string
+		review, expires       time.Time
+		wantAuthorized        *int64
+		wantCaptured          *int64
+		wantRefund, wantAbout string
+	}{
+		{payment.KindPayIn, "card", payment.StatusInReview, 0, 0, "", true, "in_review", due, time.Time{}, amount(0), amount(0), "", ""},
+		{payment.KindPayIn, "card", payment.StatusProcessing, 0, 0, "", true, "processing", time.Time{}, time.Time{}, amount(0), amount(0), "", ""},
+		{payment.KindPayIn, "card", payment.StatusUnknown, 0, 0, "", false, "unknown", time.Time{}, time.Time{}, amount(0), amount(0), "", ""},
+		{payment.KindPayIn, "card", payment.StatusRequiresCapture, 1000, 0, "", true, "requires_capture", time.Time{}, due, amount(1000), amount(0), "", ""},
+		{payment.KindPayIn, "card", payment.StatusRequiresCapture, 1000, 0, "", false, "requires_capture", time.Time{}, time.Time{}, amount(1000), amount(0), "", ""},
+		{payment.KindPayIn, "card", payment.StatusPartiallyCaptured, 1000, 400, "", true, "partially_captured", time.Time{}, due, amount(1000), amount(400), "", ""},
+		{payment.KindPayIn, "card", payment.StatusSucceeded, 1000, 1100, "", true, "succeeded", time.Time{}, time.Time{}, amount(1000), amount(1100), "", ""},
+		{payment.KindPayIn, "card", payment.StatusCancelled, 1000, 0, "", false, "cancelled", time.Time{}, time.Time{}, amount(1000), amount(0), "", ""},
+		{payment.KindPayIn, "cash", payment.StatusSucceeded, 0, 0, "", false, "succeeded", time.Time{}, time.Time{}, nil, nil, "", ""},
+		{payment.KindPayOut, "bank", payment.StatusSent, 0, 0, "", false, "sent", time.Time{}, time.Time{}, nil, nil, "", ""},
+		{payment.KindPayOut, "bank", payment.StatusReturned, 0, 0, "", false, "returned", time.Time{}, time.Time{}, nil, nil, "", ""},
+		{payment.KindCapture, "card", payment.StatusProcessing, 1000, 400, pi, false, "processing", time.Time{}, time.Time{}, nil, nil, "", string(pi)},
+		{payment.KindVoid, "card", payment.StatusFailed, 0, 0, pi, false, "failed", time.Time{}, time.Time{}, nil, nil, "", string(pi)},
+		{payment.KindIncrement, "card", payment.StatusSucceeded, 0, 0, pi, false, "succeeded", time.Time{}, time.Time{}, nil, nil, "", string(pi)},
+		{payment.KindRefund, "card", payment.StatusUnknown, 0, 0, pi, false, "unknown", time.Time{}, time.Time{}, nil, nil, string(pi), ""},
+	} {
+		id := payment.IDFrom(c.kind, account, "shop", fmt.Sprint("rail-", i))
+		var deadline *time.Time
+		if c.due {
+			deadline = &due
+		}
+		if _, err := conn.Exec(t.Context(), `INSERT INTO payments.payments (payment_id, created_month, effective_date, created_at, decided_at, deadline_at, created_seq, account_seq, log_offset,
+			amount_minor, target_amount_minor, fee_minor, limit_amount_minor, refunded_minor, log_partition, kind, outcome, status, fraud_score, currency,
+			target_currency, limit_currency, method, tenant, merchant, customer, account, to_account, related_payment_id, instrument, counterparty_country,
+			sealed_key_id, sealed, reasons, authorized_minor, captured_minor)
+			VALUES ($1, '2026-11-01', '2026-11-22', '2026-11-22 08:00:01+00', '2026-11-22 08:00:02+00', $2, 2, 3, 11,
+			1000, 1000, 10, 1000, 0, 5, $3, 1, $4, 0, 'BRL', 'BRL', 'BRL', $5, 'sample', 'shop', 'c1', $6, '', $7, '', '', '', '', '{}', $8, $9)`,
+			string(id), deadline, int16(c.kind), int16(c.status), c.method, string(account), string(c.related), c.authorized, c.captured); err != nil {
+			t.Fatal(err)
+		}
+		v, err := store.Payment(t.Context(), http.Owner{Tenant: "sample", Merchant: "shop"}, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v.Status != c.want || v.Kind != c.kind.String() || v.Method != c.method || !v.ReviewDeadline.Equal(c.review) || !v.ExpiresAt.Equal(c.expires) ||
+			!reflect.DeepEqual(v.AuthorizedAmount, c.wantAuthorized) || !reflect.DeepEqual(v.CapturedAmount, c.wantCaptured) ||
+			v.RefundedPaymentID != c.wantRefund || v.RelatedPaymentID != c.wantAbout {
+			t.Errorf("%s by %s, %s: %+v", c.kind, c.method, c.want, v)
+		}
+	}
+}
+
 // TestPostgresStore reads rows as the sink writes them.
 func TestPostgresStore(t *testing.T) {
 	dsn := embedtest.Postgres(t)
@@ -30,6 +92,12 @@ func TestPostgresStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(t.Context()) }() // it has answered
+	// What the rails' columns are where the schema does not have them yet.
+	for _, column := range []string{"authorized_minor", "captured_minor"} {
+		if _, err := conn.Exec(t.Context(), `ALTER TABLE payments.payments ADD COLUMN IF NOT EXISTS `+column+` bigint NOT NULL DEFAULT 0`); err != nil {
+			t.Fatal(err)
+		}
+	}
 	account := payment.AccountIDFrom("sample", "shop", "a1")
 	id := payment.IDFrom(payment.KindPayIn, account, "shop", "k1")
 	exec := func(sql string, args ...any) {
@@ -82,6 +150,7 @@ func TestPostgresStore(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(p, want) {
 		t.Errorf("payment %+v, %v\nwant    %+v", p, err, want)
 	}
+	t.Run("rails", func(t *testing.T) { storeReadsRails(t, conn, store, account) })
 	a, err := store.Account(t.Context(), mine, account)
 	if err != nil || a.Kind != "person" || a.Status != "open" || a.OverdraftLimit != 50 || a.AccountSeq != 7 || a.KYCLevel != 2 || len(a.Currencies) != 2 {
 		t.Errorf("account %+v, %v", a, err)

@@ -13,9 +13,9 @@ import (
 type PaymentView struct {
 	PaymentID         string            `json:"payment_id"`
 	AccountID         string            `json:"account_id"`
-	Kind              string            `json:"kind"`     // payin payout transfer refund
+	Kind              string            `json:"kind"`     // payin payout transfer refund capture void increment
 	Decision          string            `json:"decision"` // the first one: approved declined review
-	Status            string            `json:"status"`   // in_review processing succeeded failed partially_refunded refunded expired
+	Status            string            `json:"status"`   // docs/lifecycle.md has them per kind
 	Reasons           []string          `json:"reasons"`  // by precedence, the main one first; never null
 	Amount            int64             `json:"amount"`
 	Currency          string            `json:"currency"`
@@ -26,13 +26,17 @@ type PaymentView struct {
 	Method            string            `json:"method,omitzero"`
 	ToAccountID       string            `json:"to_account_id,omitzero"`
 	RefundedPaymentID string            `json:"refunded_payment_id,omitzero"` // refunds: the payment whose money goes back
+	RelatedPaymentID  string            `json:"related_payment_id,omitzero"`  // captures, voids, increments: the pay-in concerned
 	RefundedAmount    int64             `json:"refunded_amount,omitzero"`     // pay-ins: given back so far, in currency
+	AuthorizedAmount  *int64            `json:"authorized_amount,omitzero"`   // pay-ins by card, 0 too: what the rail has granted, in currency
+	CapturedAmount    *int64            `json:"captured_amount,omitzero"`     // pay-ins by card, 0 too: taken so far, in currency
 	Instrument        string            `json:"instrument,omitzero"`
 	FraudScore        uint32            `json:"fraud_score"`
 	EffectiveDate     string            `json:"effective_date"` // YYYY-MM-DD
 	CreatedAt         time.Time         `json:"created_at"`
 	UpdatedAt         time.Time         `json:"updated_at"`
 	ReviewDeadline    time.Time         `json:"review_deadline,omitzero"` // in_review only
+	ExpiresAt         time.Time         `json:"expires_at,omitzero"`      // requires_capture, partially_captured: the authorisation ends
 	AccountSeq        uint64            `json:"account_seq"`              // of the last decision about this payment
 	Reference         string            `json:"reference,omitzero"`
 	Reason            string            `json:"reason,omitzero"` // a refund's free text
@@ -125,7 +129,8 @@ type PaymentAnswer struct {
 	FX                *FXView   `json:"fx,omitzero"`
 	Method            string    `json:"method,omitzero"`
 	ToAccountID       string    `json:"to_account_id,omitzero"`
-	RefundedPaymentID string    `json:"refunded_payment_id,omitzero"`
+	RefundedPaymentID string    `json:"refunded_payment_id,omitzero"` // refunds only: what was answered once is answered so again
+	RelatedPaymentID  string    `json:"related_payment_id,omitzero"`  // captures, voids, increments
 	FraudScore        uint32    `json:"fraud_score"`
 	CreatedAt         time.Time `json:"created_at"`
 }
