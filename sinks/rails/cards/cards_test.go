@@ -15,9 +15,11 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/caudalpay/caudal/processors/payment"
 	"github.com/caudalpay/caudal/schemas/codec"
+	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
 )
 
 var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
@@ -77,6 +79,24 @@ func TestGoldenBytes(t *testing.T) {
 }
 
 func TestUndecodable(t *testing.T) {
+	for name, change := range map[string]func(*railsv1.Order){
+		"no id":         func(o *railsv1.Order) { o.OrderId = "" },
+		"no payment":    func(o *railsv1.Order) { o.PaymentId = "" },
+		"account":       func(o *railsv1.Order) { o.Account = "acc" },
+		"no amount":     func(o *railsv1.Order) { o.AmountMinor = 0 },
+		"version 2":     func(o *railsv1.Order) { o.Version = 2 },
+		"unknown field": func(o *railsv1.Order) { o.ProtoReflect().SetUnknown([]byte{0xf8, 0x3f, 0x01}) },
+	} {
+		o := collect(1, "ok")
+		change(o)
+		b, err := proto.Marshal(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := decodeOrder(b, time.Now()); !errors.Is(err, ErrUndecodable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	for _, b := range [][]byte{{}, []byte("noise"), {0x08, 0x02}} {
 		if _, err := decodeAttempt(b); !errors.Is(err, ErrUndecodable) {
 			t.Errorf("attempt %x: %v", b, err)
@@ -302,6 +322,26 @@ func TestGuardBreaker(t *testing.T) {
 	sent := s.n
 	if _, err := c.send(t.Context(), Request{Operation: OperationAuthorize}); !errors.Is(err, ErrNotSent) || s.n != sent || c.healthy() {
 		t.Errorf("open: %v, %d sendings", err, s.n-sent)
+	}
+}
+
+// Invariant: an acquirer that is well again is asked again, also while others take all there is.
+func TestGuardRecovers(t *testing.T) {
+	s := &scripted{says: func(context.Context, int) (Result, error) { return Result{}, nil }}
+	cfg, err := config([]string{"b"}, map[string]Acquirer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := cfg.Guard
+	g.BreakerFailures, g.BreakerDelay = 1, 30*time.Millisecond
+	c := newConnector("scripted", s, g, newMetrics(prometheus.NewRegistry()))
+	if _, err := c.send(t.Context(), Request{Operation: OperationAuthorize}); err != nil || c.healthy() {
+		t.Fatal(err, c.healthy())
+	}
+	eventually(t, "healthy again", c.healthy)
+	s.says = func(context.Context, int) (Result, error) { return Result{Outcome: OutcomeConfirmed}, nil }
+	if r, err := c.send(t.Context(), Request{Operation: OperationAuthorize}); err != nil || r.Outcome != OutcomeConfirmed || !c.breaker.IsClosed() {
+		t.Error(r, err, c.breaker.State())
 	}
 }
 

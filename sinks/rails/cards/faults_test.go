@@ -53,6 +53,7 @@ func TestFaults(t *testing.T) {
 		{words: "cut", result: payment.RailConfirmed, charges: 1, unknown: true},
 		{words: "hang", result: payment.RailConfirmed, charges: 1, unknown: true},
 		{words: "500", result: payment.RailConfirmed, charges: 1, unknown: true},
+		{words: "late", result: payment.RailConfirmed, charges: 1, unknown: true},
 		{words: "lost", result: payment.RailRefused, code: "not_found", unknown: true},
 	}
 	var orders []*railsv1.Order
