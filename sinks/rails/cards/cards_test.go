@@ -249,7 +249,7 @@ func guardOf(t *testing.T, s *scripted) *connector {
 		t.Fatal(err)
 	}
 	g := cfg.Guard
-	g.Deadline, g.Sendings, g.BreakerFailures, g.BreakerDelay = 20*time.Millisecond, 3, 4, time.Hour
+	g.Deadline, g.Sendings, g.BreakerFailures, g.BreakerDelay = 200*time.Millisecond, 3, 4, time.Hour
 	return newConnector("scripted", s, g, newMetrics(prometheus.NewRegistry()))
 }
 
@@ -402,6 +402,7 @@ func TestConfig(t *testing.T) {
 		"codes":           func(c *Config) { c.Codes = nil },
 		"polls":           func(c *Config) { c.Polls = nil },
 		"polls back":      func(c *Config) { c.Polls = []time.Duration{time.Minute, time.Second} },
+		"last poll":       func(c *Config) { c.Polls = []time.Duration{time.Second} },
 		"grace":           func(c *Config) { c.NotFoundAfter = c.Guard.Deadline },
 		"keep":            func(c *Config) { c.Keep = time.Hour },
 		"concurrency":     func(c *Config) { c.Concurrency = 0 },

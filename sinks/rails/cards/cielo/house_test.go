@@ -197,7 +197,7 @@ func newHouse(t *testing.T, url string) *house {
 	if cfg.Codes, err = abecs.Default(); err != nil {
 		t.Fatal(err)
 	}
-	cfg.Polls = []time.Duration{100 * time.Millisecond, time.Second}
+	cfg.Polls = []time.Duration{100 * time.Millisecond, time.Second, time.Hour}
 	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	cfg.Registry = prometheus.NewRegistry()
 	runner, err := cards.New(cfg)
