@@ -17,7 +17,7 @@ import (
 
 // bank is an acquirer that counts. Its faults are words in the token of the card, the first for the first call that
 // moves money, and so on: "ok", "decline:51", "cut" (done, and the connection cut), "lost" (cut before anything was
-// done), "hang" (done, and silent until the deadline), "500" (done), "busy" (turned away). What has no word is ok.
+// done), "late" (done, cut, and not found by who asks soon after), "hang" (done, and silent until the deadline), "500" (done), "busy" (turned away). What has no word is ok.
 type bank struct {
 	server *httptest.Server
 
@@ -28,6 +28,7 @@ type bank struct {
 	calls    map[string]int       // that moved money or tried to, by order and operation
 	charges  map[string]int       // that moved money, by order
 	voids    map[string]int       // by our reference
+	seen     map[string]time.Time // from when a transaction is found, by our reference
 	serial   int
 	asked    chan string // orders that were asked to move money; full: not told
 }
@@ -35,7 +36,7 @@ type bank struct {
 func newBank(t testing.TB) *bank {
 	b := &bank{
 		by: map[string]*Standing{}, own: map[string][]string{}, declined: map[string]string{}, calls: map[string]int{},
-		charges: map[string]int{}, voids: map[string]int{}, asked: make(chan string, 1024),
+		charges: map[string]int{}, voids: map[string]int{}, seen: map[string]time.Time{}, asked: make(chan string, 1024),
 	}
 	b.server = httptest.NewServer(b)
 	t.Cleanup(b.server.Close)
@@ -61,7 +62,7 @@ func (b *bank) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	}
 	word, result := b.move(r)
 	switch word {
-	case "cut", "lost":
+	case "cut", "lost", "late":
 		panic(http.ErrAbortHandler)
 	case "hang":
 		<-q.Context().Done()
@@ -90,6 +91,9 @@ func (b *bank) move(r Request) (string, Result) {
 	case isDecline:
 		b.declined[r.OwnReference] = code
 		return word, Result{Outcome: OutcomeRefused, Code: code}
+	}
+	if word == "late" {
+		b.seen[r.OwnReference] = time.Now().Add(300 * time.Millisecond)
 	}
 	return word, b.do(r)
 }
@@ -133,6 +137,9 @@ func (b *bank) standing(r Request) Standing {
 		if s := b.by[r.Reference]; s != nil {
 			return *s
 		}
+		return Standing{State: StateAbsent}
+	}
+	if time.Now().Before(b.seen[r.OwnReference]) {
 		return Standing{State: StateAbsent}
 	}
 	var all []Standing

@@ -15,9 +15,11 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/caudalpay/caudal/processors/payment"
 	"github.com/caudalpay/caudal/schemas/codec"
+	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
 )
 
 var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
@@ -77,6 +79,24 @@ func TestGoldenBytes(t *testing.T) {
 }
 
 func TestUndecodable(t *testing.T) {
+	for name, change := range map[string]func(*railsv1.Order){
+		"no id":         func(o *railsv1.Order) { o.OrderId = "" },
+		"no payment":    func(o *railsv1.Order) { o.PaymentId = "" },
+		"account":       func(o *railsv1.Order) { o.Account = "acc" },
+		"no amount":     func(o *railsv1.Order) { o.AmountMinor = 0 },
+		"version 2":     func(o *railsv1.Order) { o.Version = 2 },
+		"unknown field": func(o *railsv1.Order) { o.ProtoReflect().SetUnknown([]byte{0xf8, 0x3f, 0x01}) },
+	} {
+		o := collect(1, "ok")
+		change(o)
+		b, err := proto.Marshal(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := decodeOrder(b, time.Now()); !errors.Is(err, ErrUndecodable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	for _, b := range [][]byte{{}, []byte("noise"), {0x08, 0x02}} {
 		if _, err := decodeAttempt(b); !errors.Is(err, ErrUndecodable) {
 			t.Errorf("attempt %x: %v", b, err)
@@ -229,7 +249,7 @@ func guardOf(t *testing.T, s *scripted) *connector {
 		t.Fatal(err)
 	}
 	g := cfg.Guard
-	g.Deadline, g.Sendings, g.BreakerFailures, g.BreakerDelay = 20*time.Millisecond, 3, 4, time.Hour
+	g.Deadline, g.Sendings, g.BreakerFailures, g.BreakerDelay = 200*time.Millisecond, 3, 4, time.Hour
 	return newConnector("scripted", s, g, newMetrics(prometheus.NewRegistry()))
 }
 
@@ -305,6 +325,26 @@ func TestGuardBreaker(t *testing.T) {
 	}
 }
 
+// Invariant: an acquirer that is well again is asked again, also while others take all there is.
+func TestGuardRecovers(t *testing.T) {
+	s := &scripted{says: func(context.Context, int) (Result, error) { return Result{}, nil }}
+	cfg, err := config([]string{"b"}, map[string]Acquirer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := cfg.Guard
+	g.BreakerFailures, g.BreakerDelay = 1, 30*time.Millisecond
+	c := newConnector("scripted", s, g, newMetrics(prometheus.NewRegistry()))
+	if _, err := c.send(t.Context(), Request{Operation: OperationAuthorize}); err != nil || c.healthy() {
+		t.Fatal(err, c.healthy())
+	}
+	eventually(t, "healthy again", c.healthy)
+	s.says = func(context.Context, int) (Result, error) { return Result{Outcome: OutcomeConfirmed}, nil }
+	if r, err := c.send(t.Context(), Request{Operation: OperationAuthorize}); err != nil || r.Outcome != OutcomeConfirmed || !c.breaker.IsClosed() {
+		t.Error(r, err, c.breaker.State())
+	}
+}
+
 // A full bulkhead is "not sent", and nothing the breaker counts.
 func TestGuardBulkhead(t *testing.T) {
 	release, entered := make(chan struct{}), make(chan struct{}, 1)
@@ -362,6 +402,7 @@ func TestConfig(t *testing.T) {
 		"codes":           func(c *Config) { c.Codes = nil },
 		"polls":           func(c *Config) { c.Polls = nil },
 		"polls back":      func(c *Config) { c.Polls = []time.Duration{time.Minute, time.Second} },
+		"last poll":       func(c *Config) { c.Polls = []time.Duration{time.Second} },
 		"grace":           func(c *Config) { c.NotFoundAfter = c.Guard.Deadline },
 		"keep":            func(c *Config) { c.Keep = time.Hour },
 		"concurrency":     func(c *Config) { c.Concurrency = 0 },

@@ -123,6 +123,9 @@ func (c Config) Validate() error {
 			return fmt.Errorf("poll %d at %v does not follow the one before", i, at)
 		}
 	}
+	if c.Polls[len(c.Polls)-1] < c.NotFoundAfter {
+		return errors.New("the last poll, at which not found is never, comes before not found may be concluded")
+	}
 	for _, route := range c.Routes.routes {
 		if c.Acquirers[route.Connector] == nil {
 			return fmt.Errorf("route to %q, which is not configured", route.Connector)

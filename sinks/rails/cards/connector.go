@@ -34,6 +34,7 @@ type connector struct {
 func newConnector(name string, acquirer Acquirer, g Guard, m *metrics) *connector {
 	c := &connector{name: name, acquirer: acquirer, can: acquirer.Capabilities(), metrics: m}
 	state := m.breaker.WithLabelValues(name)
+	state.Set(gauge(circuitbreaker.ClosedState))
 	c.breaker = circuitbreaker.NewBuilder[any]().
 		WithFailureThresholdPeriod(g.BreakerFailures, g.BreakerWindow).
 		WithDelay(g.BreakerDelay).
@@ -66,8 +67,9 @@ func gauge(s circuitbreaker.State) float64 {
 	}
 }
 
-// healthy tells whether calls are let through.
-func (c *connector) healthy() bool { return !c.breaker.IsOpen() }
+// healthy tells whether calls are let through. A breaker that has been open for long enough counts as healthy: only a
+// call closes it, and while others work none would come.
+func (c *connector) healthy() bool { return !c.breaker.IsOpen() || c.breaker.RemainingDelay() == 0 }
 
 // send does what a request asks. The error is ErrNotSent, and nothing else.
 func (c *connector) send(ctx context.Context, r Request) (Result, error) {

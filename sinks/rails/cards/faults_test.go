@@ -53,6 +53,7 @@ func TestFaults(t *testing.T) {
 		{words: "cut", result: payment.RailConfirmed, charges: 1, unknown: true},
 		{words: "hang", result: payment.RailConfirmed, charges: 1, unknown: true},
 		{words: "500", result: payment.RailConfirmed, charges: 1, unknown: true},
+		{words: "late", result: payment.RailConfirmed, charges: 1, unknown: true},
 		{words: "lost", result: payment.RailRefused, code: "not_found", unknown: true},
 	}
 	var orders []*railsv1.Order
@@ -160,7 +161,7 @@ func TestFollowUps(t *testing.T) {
 func TestWaitingOrdersSurviveRestart(t *testing.T) {
 	h, b := newHouse(t), newBank(t)
 	cfg := h.config(map[string]Acquirer{"bank": newTeller(b.server.URL)})
-	cfg.Polls = []time.Duration{2 * time.Second, 4 * time.Second}
+	cfg.Polls = []time.Duration{3 * time.Second, 6 * time.Second}
 	_, stop := h.start(cfg)
 	first := collect(1, "ok")
 	h.order(first)

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/caudalpay/caudal/processors/payment"
 	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
 )
 
@@ -51,7 +52,8 @@ func decodeOrder(b []byte, written time.Time) (order, bool, error) {
 		return order{}, false, nil
 	}
 	o := orderFrom(m)
-	if o.ID == "" || o.Account == "" || o.PaymentID == "" || o.AmountMinor <= 0 || len(m.ProtoReflect().GetUnknown()) > 0 {
+	_, err := payment.ParseAccountID(o.Account)
+	if err != nil || o.ID == "" || o.PaymentID == "" || o.AmountMinor <= 0 || len(m.ProtoReflect().GetUnknown()) > 0 {
 		return order{}, false, fmt.Errorf("%w order %q", ErrUndecodable, m.GetOrderId())
 	}
 	if o.OrderedAtUS == 0 {

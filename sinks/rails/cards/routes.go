@@ -42,7 +42,12 @@ func LoadRoutes(path string) (*Routes, error) {
 	return ParseRoutes(raw)
 }
 
-// ParseRoutes reads routes from strict YAML.
+// ParseRoutes reads routes from strict YAML:
+//
+//	version: 1
+//	routes:
+//	  - {connector: cielo, brands: [visa, elo], currencies: [BRL], to_minor: 50000, cost_bp: 150}
+//	  - {connector: rede, cost_bp: 190}
 func ParseRoutes(raw []byte) (*Routes, error) {
 	var f routesFile
 	if err := strictyaml.Unmarshal(raw, &f); err != nil {

@@ -77,12 +77,12 @@ func config(brokers []string, acquirers map[string]Acquirer) (Config, error) {
 		return cfg, err
 	}
 	cfg.Brokers, cfg.Partitions, cfg.Acquirers, cfg.Routes, cfg.Codes = brokers, partitions, acquirers, routes, codes
-	cfg.Polls = []time.Duration{100 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second}
-	cfg.Guard.Deadline, cfg.Guard.Sendings, cfg.Guard.InFlightWait = 200*time.Millisecond, 2, 50*time.Millisecond
+	cfg.Polls = []time.Duration{100 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second, 4 * time.Second}
+	cfg.Guard.Deadline, cfg.Guard.Sendings, cfg.Guard.InFlightWait = time.Second, 2, 50*time.Millisecond
 	cfg.Guard.BackoffFirst, cfg.Guard.BackoffMost = 5*time.Millisecond, 20*time.Millisecond
 	cfg.Guard.BreakerFailures = 1000
-	cfg.Patience = Patience{Authorization: time.Second, FollowUp: 2 * time.Second, First: 10 * time.Millisecond, Most: 50 * time.Millisecond, Resends: 1}
-	cfg.NotFoundAfter = time.Second
+	cfg.Patience = Patience{Authorization: 10 * time.Second, FollowUp: 10 * time.Second, First: 10 * time.Millisecond, Most: 50 * time.Millisecond, Resends: 1}
+	cfg.NotFoundAfter = 3500 * time.Millisecond
 	cfg.CommitEvery = 20 * time.Millisecond
 	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	cfg.Registry = prometheus.NewRegistry()
@@ -160,7 +160,7 @@ func (h *house) answers(orders ...*railsv1.Order) map[string][]payment.Command {
 	}
 	defer client.Close()
 	all := map[string][]payment.Command{}
-	ctx, cancel := context.WithTimeout(h.t.Context(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
 	defer cancel()
 	missing := map[string]bool{}
 	for _, o := range orders {

@@ -27,9 +27,6 @@ const (
 	Passing                     // reversible, and trouble on the way: another acquirer may approve now
 )
 
-// Retry tells whether it may be tried again at all.
-func (v Verdict) Retry() bool { return v != Irreversible }
-
 // Table is keyed by brand and code. It never changes once it is read.
 type Table struct {
 	source    string
