@@ -14,9 +14,9 @@ import (
 // bodyBytesMax is far above what any of the requests needs.
 const bodyBytesMax = 64 << 10
 
-// Header names the client's order besides the reference, which some acquirers keep short. It is the simulator's own and
-// optional: without it the reference is the order.
-const Header = "Railsim-Order"
+// Header names the client's order besides the reference, which some acquirers keep short. Connectors send it to all; it is
+// optional here: without it the reference is the order.
+const Header = "X-Order-Id"
 
 // A Violation is what is wrong with a body.
 type Violation struct {

@@ -30,6 +30,20 @@ type Acquirer interface {
 	Status(ctx context.Context, r Request) (Standing, error)
 }
 
+type orderKey struct{}
+
+// withOrder lets a call carry the order that it is made for.
+func withOrder(ctx context.Context, orderID string) context.Context {
+	return context.WithValue(ctx, orderKey{}, orderID)
+}
+
+// OrderOf is the order that a call is made for, empty where it is none's. A dialect tells it along: our references are
+// digests, and a person at the acquirer may be asked for one of our ids.
+func OrderOf(ctx context.Context) string {
+	id, _ := ctx.Value(orderKey{}).(string)
+	return id
+}
+
 // Capabilities say what an acquirer can do at all.
 type Capabilities struct {
 	Currencies       []string // ISO 4217

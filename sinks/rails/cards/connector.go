@@ -73,6 +73,7 @@ func (c *connector) healthy() bool { return !c.breaker.IsOpen() || c.breaker.Rem
 
 // send does what a request asks. The error is ErrNotSent, and nothing else.
 func (c *connector) send(ctx context.Context, r Request) (Result, error) {
+	ctx = withOrder(ctx, r.OrderID)
 	do := c.acquirer.Authorize
 	switch r.Operation {
 	case OperationAuthorize, OperationCollect:
@@ -97,6 +98,7 @@ func (c *connector) send(ctx context.Context, r Request) (Result, error) {
 
 // status asks how a transaction stands: that may be repeated.
 func (c *connector) status(ctx context.Context, r Request) (Standing, error) {
+	ctx = withOrder(ctx, r.OrderID)
 	return guarded(ctx, c, c.repeated, call[Standing]{
 		word: "status", do: func(ctx context.Context) (Standing, error) { return c.acquirer.Status(ctx, r) },
 		outcome: func(s Standing) string {

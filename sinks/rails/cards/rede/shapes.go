@@ -144,20 +144,20 @@ func (q queryReply) standing() cards.Standing {
 			return cards.Standing{State: cards.StatePending, Reference: a.TID}
 		}
 	}
-	switch a.Status {
-	case "Approved":
+	switch {
+	case a.Status == "Approved", a.Status == "Pending" && a.ReturnCode == codeOK: // the latter: authorised, and its capture pending
 		s.State = cards.StateAuthorized
 		if s.CapturedMinor > 0 {
 			s.State = cards.StateCaptured
 		}
-	case "Denied":
+	case a.Status == "Denied":
 		s.State = cards.StateDeclined
-	case "Canceled":
+	case a.Status == "Canceled":
 		s.State = cards.StateVoided
 		if s.ReturnedMinor == 0 {
 			s.ReturnedMinor = max(s.CapturedMinor, s.AuthorizedMinor)
 		}
-	case "Pending":
+	case a.Status == "Pending":
 		s.State = cards.StatePending
 	}
 	return s

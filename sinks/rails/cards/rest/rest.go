@@ -31,6 +31,9 @@ type Client struct {
 	TurnedAway func(status int)
 }
 
+// HeaderOrder tells the order along. Acquirers pass over headers that they do not know.
+const HeaderOrder = "X-Order-Id"
+
 // NewHTTP is a client for one acquirer. It has no timeout of its own: the deadline is the context's.
 func NewHTTP(transport http.RoundTripper) *http.Client {
 	return &http.Client{
@@ -100,6 +103,9 @@ func (c *Client) request(ctx context.Context, call Call) (*http.Request, error) 
 	}
 	maps.Copy(request.Header, call.Header)
 	request.Header.Set("Accept", "application/json")
+	if id := cards.OrderOf(ctx); id != "" {
+		request.Header.Set(HeaderOrder, id)
+	}
 	if call.Body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
