@@ -211,9 +211,7 @@ func (c *call) record(p *pay) {
 	}
 	d.Status = p.status
 	c.amounts(p)
-	p.first = answer{
-		hash: c.cmd.GetBodyHash(), reasons: d.GetReasons(), status: p.status, fee: p.fee, target: p.target, deadline: p.deadline,
-	}
+	p.first = answer{hash: c.cmd.GetBodyHash(), reasons: d.GetReasons(), status: p.status, deadline: p.deadline}
 	c.acct.payments[identity(p.id)] = p
 	p.leaves = c.retain(p.id)
 }
@@ -234,7 +232,7 @@ func (p *pay) grant() {
 // atFirst is a payment as its first decision told it.
 func (p *pay) atFirst() *pay {
 	first := *p
-	first.fee, first.target, first.deadline, first.rail = p.first.fee, p.first.target, p.first.deadline, nil
+	first.deadline = p.first.deadline
 	return &first
 }
 
@@ -256,10 +254,8 @@ func (c *call) amounts(p *pay) {
 	d.FeeMinor, d.Fx, d.Method, d.ToAccount, d.RelatedPaymentId = p.fee, p.fx, p.method, p.toAccount, p.related
 	d.CreatedAtUs, d.FraudScore = p.created, p.score
 	d.DeadlineUs = 0
-	switch d.GetStatus() {
-	case paymentsv1.PaymentStatus_PAYMENT_STATUS_IN_REVIEW, statusRequiresCapture, statusPartlyCaptured:
+	if d.GetStatus() == statusInReview {
 		d.DeadlineUs = p.deadline
-	default:
 	}
 	c.tellRail(p)
 }

@@ -99,9 +99,9 @@ func payOutFate(status paymentsv1.PaymentStatus, e event) fate {
 	switch {
 	case slices.Contains(moves[e], status):
 		return fateMoves
-	case status == statusFailed && (e == eventSent || e == eventConfirmed):
+	case status == statusFailed && (e == eventSent || e == eventConfirmed || e == eventReturned):
 		return fateLate
-	case status == statusFailed && e == eventReturned, status == statusPaid && e == eventRefused:
+	case status == statusPaid && e == eventRefused:
 		return fateContradiction
 	default:
 		return fateIgnored
@@ -177,6 +177,9 @@ func (c *call) railAnswer() {
 	}
 	d.PaymentId, d.Status = r.id, r.status
 	c.amounts(r)
+	if r.kind == kindCapture {
+		d.FeeMinor, d.TargetAmountMinor = c.part.fee, c.part.net
+	}
 	if r != of {
 		c.tellRelated(of)
 	}
@@ -219,6 +222,10 @@ func (c *call) answered(r, of *pay, step string) {
 
 // tooLate takes in, once, what the rail did after the payment had ended here.
 func (c *call) tooLate(r, of *pay, e event) {
+	if e == eventReturned {
+		c.backTooLate(r)
+		return
+	}
 	if r.late || r.kind == kindVoid || r.kind == kindIncrement {
 		return
 	}
@@ -240,6 +247,19 @@ func (c *call) tooLate(r, of *pay, e event) {
 	c.move(paymentsv1.JournalKind_JOURNAL_KIND_LATE, line{"sys_clearing_" + of.method, currency, amount}, line{suspense, currency, -amount})
 }
 
+// backTooLate: a payout that left too late has come back. One that never left cannot.
+func (c *call) backTooLate(p *pay) {
+	switch {
+	case !p.late:
+		c.out.Decision.Reasons = []paymentsv1.Reason{paymentsv1.Reason_REASON_RAIL_CONTRADICTION}
+	case !p.lateBack:
+		p.lateBack = true
+		c.out.Decision.Reasons = []paymentsv1.Reason{paymentsv1.Reason_REASON_RAIL_LATE}
+		far := "sys_clearing_" + p.method
+		c.move(paymentsv1.JournalKind_JOURNAL_KIND_LATE, line{far, p.targetCurrency, -p.target}, line{suspense, p.targetCurrency, p.target})
+	}
+}
+
 func (c *call) payInAnswered(p *pay, e event) {
 	body := c.cmd.GetRailAnswer()
 	if e == eventRefused {
@@ -251,7 +271,8 @@ func (c *call) payInAnswered(p *pay, e event) {
 	p.status = statusRequiresCapture
 	p.rail.authorized, p.rail.connector, p.rail.reference = p.amount, body.GetConnector(), body.GetReference()
 	if e == eventCollected {
-		c.captured(p, p.amount, true)
+		c.captured(p, p.amount)
+		c.captureAnswered(p)
 		return
 	}
 	if ttl := p.rail.card.GetAuthorizationTtlS(); ttl > 0 {
@@ -266,12 +287,17 @@ func (c *call) operationAnswered(o, of *pay, e event) {
 		o.status = statusFailed
 		c.out.Decision.Reasons = []paymentsv1.Reason{paymentsv1.Reason_REASON_RAIL_REFUSED}
 		c.move(journalRelease, reversed(o.hold)...)
+		if o.kind == kindCapture {
+			c.captureAnswered(of)
+		}
 		return
 	}
 	o.status = statusSucceeded
 	switch o.kind {
 	case kindCapture:
-		c.captured(of, o.amount, o.final)
+		of.rail.closed = of.rail.closed || o.final
+		c.captured(of, o.amount)
+		c.captureAnswered(of)
 	case kindVoid:
 		c.letGo(of, of.rail.stands)
 		c.endAuthorization(of)
@@ -297,7 +323,7 @@ func (c *call) endAuthorization(p *pay) {
 func (c *call) incremented(o, of *pay) {
 	more, ok := c.widened(of, o.amount)
 	if !ok {
-		return // let in only where it fits
+		return // let in only where it does
 	}
 	of.rail.authorized += o.amount
 	hold := []line{{c.acct.key, of.targetCurrency, more}, {suspense, of.targetCurrency, -more}}
@@ -307,39 +333,38 @@ func (c *call) incremented(o, of *pay) {
 	}
 }
 
+// part is what one capture brings, in fees and to the account.
+type part struct{ fee, net int64 }
+
 // captured posts a part, by the difference that it makes to all that is captured.
-func (c *call) captured(p *pay, part int64, final bool) {
+func (c *call) captured(p *pay, minor int64) {
 	r := p.rail
 	feeBefore, _ := p.feeAt(r.captured) // each fitted when the capture was let in
 	netBefore, _ := p.netAt(r.captured)
-	r.captured += part
+	r.captured += minor
 	feeAfter, _ := p.feeAt(r.captured)
 	netAfter, _ := p.netAt(r.captured)
 	fee, net := feeAfter-feeBefore, netAfter-netBefore
-	p.fee, p.target = feeAfter, r.captured
-	if p.rate != nil {
-		p.target = netAfter
-	}
-	rest := p.inFlight(kindCapture) > 0
-	release := min(r.stands, net)
-	if final && !rest {
-		release = r.stands
-	}
-	c.letGo(p, release)
+	c.letGo(p, min(r.stands, net))
 	me, from, to, far := c.acct.key, p.currency, p.targetCurrency, "sys_clearing_"+p.method
-	lines := []line{{far, from, -part}, {me, from, part}, {me, from, -fee}, {"sys_fees", from, fee}}
+	lines := []line{{far, from, -minor}, {me, from, minor}, {me, from, -fee}, {"sys_fees", from, fee}}
+	c.part = part{fee, minor}
 	if p.rate != nil {
-		lines = []line{{far, from, -part}, {"sys_fees", from, fee}, {"sys_fx", from, part - fee}, {"sys_fx", to, -net}, {me, to, net}}
+		lines = []line{{far, from, -minor}, {"sys_fees", from, fee}, {"sys_fx", from, minor - fee}, {"sys_fx", to, -net}, {me, to, net}}
+		c.part = part{fee, net}
 	}
-	if !c.fits(paymentsv1.Layer_LAYER_POSTED, lines) {
-		lines = c.aside(lines)
+	c.move(journalPost, c.orAside(lines)...)
+	p.status = statusPartlyCaptured
+}
+
+// captureAnswered ends a card pay-in where no capture is on its way and none is to come.
+func (c *call) captureAnswered(p *pay) {
+	r := p.rail
+	if len(p.waiting(kindCapture)) > 0 || !r.closed && r.captured < r.authorized {
+		return
 	}
-	c.move(journalPost, lines...)
-	if (final || r.captured >= r.authorized) && !rest {
-		c.endAuthorization(p)
-	} else {
-		p.status = statusPartlyCaptured
-	}
+	c.letGo(p, r.stands)
+	c.endAuthorization(p)
 }
 
 // refunded gives back what was held for it, and the fee's part where the policy says so.
@@ -359,30 +384,31 @@ func (c *call) refunded(o, of *pay) {
 	c.returnFee(of)
 }
 
-// returnFee gives the fee back in proportion to what is given back so far.
+// returnFee gives the fee of what was captured back, in proportion to what is given back so far.
 func (c *call) returnFee(p *pay) {
 	if p.rail.card.GetRefundFee() != referencev1.RefundFee_REFUND_FEE_RETURNED {
 		return
 	}
-	due, ok := halfEven(new(big.Int).Mul(big.NewInt(p.fee), big.NewInt(p.refunded)), big.NewInt(p.rail.captured))
-	part := due - p.rail.feeReturned
-	if !ok || part == 0 {
+	fee, _ := p.feeAt(p.rail.captured) // charged before
+	due, ok := halfEven(new(big.Int).Mul(big.NewInt(fee), big.NewInt(p.refunded)), big.NewInt(p.rail.captured))
+	before := p.rail.feeReturned
+	share := due - before
+	if !ok {
 		return
 	}
 	me, from, to := c.acct.key, p.currency, p.targetCurrency
-	lines := []line{{"sys_fees", from, -part}, {me, from, part}}
+	lines := []line{{"sys_fees", from, -share}, {me, from, share}}
 	if p.rate != nil {
-		converted, ok := p.rate.convert(part, from, to)
-		if !ok || converted == 0 {
+		already, ok := p.rate.convert(before, from, to)
+		all, ok2 := p.rate.convert(due, from, to)
+		converted := all - already
+		if !ok || !ok2 || converted == 0 {
 			return // it comes with the next part
 		}
-		lines = []line{{"sys_fees", from, -part}, {"sys_fx", from, part}, {"sys_fx", to, -converted}, {me, to, converted}}
-	}
-	if !c.fits(paymentsv1.Layer_LAYER_POSTED, lines) {
-		lines = c.aside(lines)
+		lines = []line{{"sys_fees", from, -share}, {"sys_fx", from, share}, {"sys_fx", to, -converted}, {me, to, converted}}
 	}
 	p.rail.feeReturned = due
-	c.move(paymentsv1.JournalKind_JOURNAL_KIND_REFUND, lines...)
+	c.move(paymentsv1.JournalKind_JOURNAL_KIND_REFUND, c.orAside(lines)...)
 }
 
 // payOutAnswered follows a payout out, and back.
@@ -421,9 +447,5 @@ func (c *call) bringBack(p *pay) {
 		kept.fee = 0
 		_, gone = c.lines(&kept)
 	}
-	back := reversed(gone)
-	if c.acct.state.GetStatus() == paymentsv1.AccountStatus_ACCOUNT_STATUS_CLOSED || !c.fits(paymentsv1.Layer_LAYER_POSTED, back) {
-		back = c.aside(back)
-	}
-	c.move(paymentsv1.JournalKind_JOURNAL_KIND_RETURN, back...)
+	c.move(paymentsv1.JournalKind_JOURNAL_KIND_RETURN, c.orAside(reversed(gone))...)
 }

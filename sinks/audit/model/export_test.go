@@ -10,6 +10,11 @@ func Fate(kind paymentsv1.CommandKind, status paymentsv1.PaymentStatus, e string
 	}[p.fateOf(event(e))]
 }
 
+// Close ends an account, as no command can yet.
+func (p *Partition) Close(key string) {
+	p.account(key).state.Status = paymentsv1.AccountStatus_ACCOUNT_STATUS_CLOSED
+}
+
 // Allowed tells whether an operation may be asked for in a status of its pay-in.
 func Allowed(kind paymentsv1.CommandKind, status paymentsv1.PaymentStatus) bool {
 	return allowedIn(kind).or(status, fateMoves, fateRefused) == fateMoves

@@ -124,7 +124,7 @@ func (c *call) price(p *pay) paymentsv1.Reason {
 	case c.acct.last > c.docs.sheet.GetValidUntilUs():
 		return paymentsv1.Reason_REASON_RATE_STALE
 	}
-	r, fx, ok := spread(quote)
+	r, fx, ok := exchanged(quote, quote.GetSpreadBp())
 	if !ok {
 		return reasonOverflow
 	}
@@ -139,16 +139,16 @@ func (c *call) price(p *pay) paymentsv1.Reason {
 	return 0
 }
 
-// spread is what a customer gets of a quote, and how a decision tells it.
-func spread(quote *referencev1.Rate) (rate, *paymentsv1.Fx, bool) {
+// exchanged is what a customer gets of a quote at a spread, and how a decision tells it.
+func exchanged(quote *referencev1.Rate, spreadBP int32) (rate, *paymentsv1.Fx, bool) {
 	mid := rate{unscaled: quote.GetMidUnscaled(), scale: int64(quote.GetMidScale())}
-	r, ok := mid.withSpread(quote.GetSpreadBp())
+	r, ok := mid.withSpread(spreadBP)
 	if !ok {
 		return rate{}, nil, false
 	}
 	return r, &paymentsv1.Fx{
 		RateUnscaled: r.unscaled, RateScale: uint32(r.scale), //nolint:gosec // at most 18
-		MidUnscaled: quote.GetMidUnscaled(), MidScale: quote.GetMidScale(), SpreadBp: quote.GetSpreadBp(),
+		MidUnscaled: quote.GetMidUnscaled(), MidScale: quote.GetMidScale(), SpreadBp: spreadBP,
 	}, true
 }
 

@@ -76,7 +76,7 @@ type answer struct {
 	reasons []paymentsv1.Reason
 	status  paymentsv1.PaymentStatus
 
-	fee, target, deadline int64 // of a payment: what captures change later
+	deadline int64 // of a payment's review; an authorisation has another
 }
 
 // line is one posting; layer and journal follow from where it stands.
@@ -113,10 +113,11 @@ type pay struct {
 	hold, post []line
 	refunded   int64 // of amount
 
-	granted bool    // not declined, and no review that could still decline it, or has
-	rail    *railed // nil: nothing outside executes it
-	final   bool    // captures: what is left after it is given up
-	late    bool    // what the rail did too late was taken in
+	granted  bool    // not declined, and no review that could still decline it, or has
+	rail     *railed // nil: nothing outside executes it
+	final    bool    // captures: what is left after it is given up
+	late     bool    // what the rail did too late was taken in
+	lateBack bool    // payouts: and has come back
 }
 
 // call is one command on its way through the model.
@@ -129,6 +130,7 @@ type call struct {
 	out  Result
 
 	touched map[string]bool // currencies of the account that a journal touched
+	part    part            // of a card pay-in, captured by this very command
 }
 
 // Apply says what the command must lead to. An error means that it cannot be decided (a pinned document is missing, the
@@ -329,8 +331,8 @@ func (c *call) stranger() paymentsv1.Reason {
 	}
 	sameOwner := a.tenant == c.cmd.GetTenant() && a.merchant == c.cmd.GetMerchant()
 	switch c.cmd.GetKind() {
-	case paymentsv1.CommandKind_COMMAND_KIND_EXPIRE, paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT:
-		return 0
+	case paymentsv1.CommandKind_COMMAND_KIND_EXPIRE, paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT, paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER:
+		return 0 // of the house's own making
 	case paymentsv1.CommandKind_COMMAND_KIND_COUNTER_LEG:
 		sameOwner = a.tenant == c.cmd.GetTenant()
 	case paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL:
@@ -346,15 +348,19 @@ func (c *call) stranger() paymentsv1.Reason {
 // barred: closed, blocked, or pinned with another policy than the account's.
 func (c *call) barred() paymentsv1.Reason {
 	kind := c.cmd.GetKind()
-	if kind == paymentsv1.CommandKind_COMMAND_KIND_EXPIRE || kind == paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT {
+	switch kind {
+	case paymentsv1.CommandKind_COMMAND_KIND_EXPIRE, paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT:
 		return 0 // money that has to come back comes back
+	case paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER:
+		return 0 // what the rail did is done, whatever the account is now
+	default:
 	}
-	switch status := c.acct.state.GetStatus(); {
-	case kind == paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER: // what the rail did is done, whatever the account is now
-	case status == paymentsv1.AccountStatus_ACCOUNT_STATUS_CLOSED:
+	switch c.acct.state.GetStatus() {
+	case paymentsv1.AccountStatus_ACCOUNT_STATUS_CLOSED:
 		return paymentsv1.Reason_REASON_ACCOUNT_CLOSED
-	case status == paymentsv1.AccountStatus_ACCOUNT_STATUS_BLOCKED:
+	case paymentsv1.AccountStatus_ACCOUNT_STATUS_BLOCKED:
 		return paymentsv1.Reason_REASON_ACCOUNT_BLOCKED
+	default:
 	}
 	if kind == paymentsv1.CommandKind_COMMAND_KIND_COUNTER_LEG {
 		return 0 // it carries the payer's pins

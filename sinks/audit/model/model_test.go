@@ -28,6 +28,7 @@ import (
 //	capture a of=k [amount=10] [final=yes], void, increment alike: on the pay-in k; key=c is the operation's own
 //	answer a of=k [op=c] step=capture result=confirmed [amount=10] [by=cielo] [ref=r] [code=00]: to an order of k, or of its operation c
 //	clock 2026-03-01T10:00:00Z | +10m
+//	close a: no command does this yet
 //
 // A payin with method=card takes capture=manual, brand, installments and instrument.
 // hold=yes keeps what a command emits on its way, deliver decides the first of it, again decides the last delivered anew.
@@ -172,6 +173,10 @@ func (w *world) line(out *strings.Builder, words []string) {
 		} else {
 			plain = append(plain, word)
 		}
+	}
+	if words[0] == "close" {
+		w.p.Close(w.account(plain[0]))
+		return
 	}
 	if words[0] == "clock" {
 		if d, err := time.ParseDuration(strings.TrimPrefix(plain[0], "+")); err == nil {
@@ -319,6 +324,9 @@ func printRail(out *strings.Builder, d *paymentsv1.Decision) {
 			fmt.Fprintf(out, " %s=%d", f.name, f.minor)
 		}
 	}
+	if fx := d.GetFx(); fx != nil {
+		fmt.Fprintf(out, " fx=%de-%d (%de-%d less %dbp)", fx.GetRateUnscaled(), fx.GetRateScale(), fx.GetMidUnscaled(), fx.GetMidScale(), fx.GetSpreadBp())
+	}
 	if d.GetDeadlineUs() != 0 {
 		fmt.Fprintf(out, " until %s", time.UnixMicro(d.GetDeadlineUs()).UTC().Format("02T15:04"))
 	}
@@ -423,7 +431,10 @@ func (w *world) answer(cmd *paymentsv1.Command, name string, args map[string]str
 	if args["op"] != "" {
 		waits = w.payment(payment.KindPayIn, name, args["op"])[3:]
 	}
-	cmd.Kind, cmd.PaymentId, cmd.Pins = paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER, cmp.Or(w.kinds[of], "pi_")+of, nil
+	cmd.Kind, cmd.PaymentId = paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER, cmp.Or(w.kinds[of], "pi_")+of
+	if args["policy"] == "" {
+		cmd.Pins = nil
+	}
 	cmd.Body = &paymentsv1.Command_RailAnswer{RailAnswer: &paymentsv1.RailAnswer{
 		OrderId: cmp.Or(args["as"], w.kinds[waits], "pi_") + waits + "." + args["step"],
 		Result:  paymentsv1.RailResult(paymentsv1.RailResult_value["RAIL_RESULT_"+strings.ToUpper(args["result"])]),

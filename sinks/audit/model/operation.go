@@ -86,9 +86,9 @@ func allowedIn(kind paymentsv1.CommandKind) statuses {
 
 // capture: everything ordered together stays within what is authorised and what the policy allows on top.
 func (c *call) capture(o, of *pay) paymentsv1.Reason {
-	body, r := c.cmd.GetCapture(), of.rail
-	captures := of.waiting(kindCapture)
-	if len(of.waiting(kindVoid, kindIncrement)) > 0 || slices.ContainsFunc(captures, func(p *pay) bool { return p.final }) {
+	r := of.rail
+	closing := slices.ContainsFunc(of.waiting(kindCapture), func(p *pay) bool { return p.final })
+	if closing || r.closed || len(of.waiting(kindVoid, kindIncrement)) > 0 {
 		return paymentsv1.Reason_REASON_OPERATION_IN_PROGRESS
 	}
 	ordered := bigSum(r.captured, of.inFlight(kindCapture))
@@ -96,19 +96,19 @@ func (c *call) capture(o, of *pay) paymentsv1.Reason {
 	if o.amount == 0 && left.Sign() > 0 {
 		o.amount = left.Int64()
 	}
-	over := new(big.Int).Mul(big.NewInt(r.authorized), big.NewInt(int64(r.card.GetOverCaptureBp())))
-	over.Quo(over, big.NewInt(10_000))
-	if o.amount <= 0 || over.Add(over, left).Cmp(big.NewInt(o.amount)) < 0 {
+	limit := new(big.Int).Mul(big.NewInt(r.authorized), big.NewInt(int64(r.card.GetOverCaptureBp())))
+	limit.Quo(limit, big.NewInt(10_000)).Add(limit, big.NewInt(r.authorized))
+	total := ordered.Add(ordered, big.NewInt(o.amount))
+	if o.amount <= 0 || total.Cmp(limit) > 0 {
 		return paymentsv1.Reason_REASON_CAPTURE_EXCEEDS_AUTHORIZATION
 	}
-	total := ordered.Add(ordered, big.NewInt(o.amount))
-	if !total.IsInt64() {
+	if !limit.IsInt64() {
 		return reasonOverflow
 	}
 	if _, ok := of.netAt(total.Int64()); !ok {
 		return reasonOverflow
 	}
-	o.final = body.GetFinal() || total.Cmp(big.NewInt(r.authorized)) >= 0
+	o.final = c.cmd.GetCapture().GetFinal()
 	return 0
 }
 
@@ -117,7 +117,7 @@ func (c *call) void(o, of *pay) paymentsv1.Reason {
 	if of.busy() {
 		return paymentsv1.Reason_REASON_OPERATION_IN_PROGRESS
 	}
-	o.amount = max(0, of.rail.authorized-of.rail.captured)
+	o.amount = of.rail.authorized - of.rail.captured // above 0, or it had ended
 	return 0
 }
 
@@ -129,8 +129,7 @@ func (c *call) increment(o, of *pay) paymentsv1.Reason {
 	if o.amount <= 0 {
 		return reasonTooSmall
 	}
-	more, ok := c.widened(of, o.amount)
-	if !ok || !c.fits(paymentsv1.Layer_LAYER_PENDING, []line{{c.acct.key, of.targetCurrency, more}}) {
+	if _, ok := c.widened(of, o.amount); !ok {
 		return reasonOverflow
 	}
 	return 0
@@ -196,7 +195,7 @@ func (c *call) refundDebit(o, of *pay) paymentsv1.Reason {
 	return 0
 }
 
-// atCurrentRate prices a refund by the sheet that it pins itself.
+// atCurrentRate prices a refund by the sheet that it pins itself, without a spread.
 func (c *call) atCurrentRate(o, of *pay) paymentsv1.Reason {
 	quote := c.docs.quote(of.currency, of.targetCurrency)
 	switch {
@@ -205,14 +204,18 @@ func (c *call) atCurrentRate(o, of *pay) paymentsv1.Reason {
 	case c.acct.last > c.docs.sheet.GetValidUntilUs():
 		return paymentsv1.Reason_REASON_RATE_STALE
 	}
-	r, fx, ok := spread(quote)
+	r, fx, ok := exchanged(quote, 0)
 	if !ok {
 		return reasonOverflow
 	}
-	if o.target, ok = r.convert(o.amount, of.currency, of.targetCurrency); !ok {
+	o.target, ok = r.convert(o.amount, of.currency, of.targetCurrency)
+	switch {
+	case !ok:
 		return reasonOverflow
+	case o.target == 0:
+		return reasonTooSmall
 	}
-	o.rate, o.fx = &r, fx
+	o.fx = fx
 	return 0
 }
 
@@ -244,9 +247,7 @@ func (c *call) expireAuthorization(p *pay) {
 		p.status = statusSucceeded
 	}
 	p.deadline = 0
-	if left := p.rail.authorized - p.rail.captured; left > 0 {
-		c.orderExpiry(p, left, p.rail.connector, p.rail.reference)
-	}
+	c.orderExpiry(p, p.rail.authorized-p.rail.captured, p.rail.connector, p.rail.reference)
 }
 
 // orderExpiry tells the rail that what it has authorised is not wanted any more.

@@ -42,10 +42,8 @@ const (
 // railed is what a payment has besides where something outside executes it: a pay-in by card, a payout by bank, and each
 // operation on such a pay-in.
 type railed struct {
-	manual       bool // captured by commands
-	instrument   string
-	brand        string
-	installments uint32
+	manual bool           // captured by commands
+	asks   *railsv1.Order // what the rail is told of the instrument
 
 	// Of the documents that the payment pinned.
 	row        *referencev1.Fee // that priced it, nil: none
@@ -56,20 +54,21 @@ type railed struct {
 	authorized, captured int64
 	stands               int64 // in the pending layer, in the account's currency
 	feeReturned          int64
+	closed               bool   // a final capture is done
 	operations           []*pay // granted ones, whatever became of them
 }
 
 // railOf is the rail of a payment that is asked for, nil where there is none.
 func (c *call) railOf(p *pay) *railed {
 	policy, in := c.docs.policy, c.cmd.GetInstruction()
+	asks := &railsv1.Order{Instrument: in.GetInstrument(), Brand: in.GetCard().GetBrand(), Installments: in.GetCard().GetInstallments()}
 	switch {
 	case p.kind == kindPayIn && p.method == "card" && policy.GetCard() != nil:
 		return &railed{
-			manual: in.GetCard().GetCapture() == paymentsv1.CaptureMethod_CAPTURE_METHOD_MANUAL, instrument: in.GetInstrument(),
-			brand: in.GetCard().GetBrand(), installments: in.GetCard().GetInstallments(), card: policy.GetCard(),
+			manual: in.GetCard().GetCapture() == paymentsv1.CaptureMethod_CAPTURE_METHOD_MANUAL, asks: asks, card: policy.GetCard(),
 		}
 	case p.kind == kindPayOut && p.method == "bank" && policy.GetBank() != nil:
-		return &railed{instrument: in.GetInstrument(), returnsFee: policy.GetBank().GetReturnFee() == referencev1.RefundFee_REFUND_FEE_RETURNED}
+		return &railed{asks: asks, returnsFee: policy.GetBank().GetReturnFee() == referencev1.RefundFee_REFUND_FEE_RETURNED}
 	default:
 		return nil
 	}
@@ -80,10 +79,10 @@ func (p *pay) byCard() bool {
 	return p != nil && p.kind == kindPayIn && p.method == "card" && p.rail != nil
 }
 
-// settled tells the statuses that no rail and no request leads away from.
+// settled tells the statuses in which a record may leave.
 func (p *pay) settled() bool {
 	switch p.status {
-	case statusSucceeded, statusFailed, statusRefunded, statusExpired, statusCancelled, statusReturned:
+	case statusSucceeded, statusFailed, statusRefunded, statusExpired, statusCancelled, statusPaid, statusReturned:
 		return true
 	default:
 		return false
@@ -133,10 +132,15 @@ func (p *pay) netAt(minor int64) (int64, bool) {
 	return p.rate.convert(minor-fee, p.currency, p.targetCurrency)
 }
 
-// tellRail puts what the rail has done for a payment into the decision.
+// tellRail puts what the rail has done for a card pay-in into the decision. A repeat tells what there was at first: nothing.
 func (c *call) tellRail(p *pay) {
-	if p.byCard() {
-		c.out.Decision.AuthorizedMinor, c.out.Decision.CapturedMinor = p.rail.authorized, p.rail.captured
+	d := c.out.Decision
+	if !p.byCard() || d.GetOutcome() == paymentsv1.Outcome_OUTCOME_REPEATED {
+		return
+	}
+	d.AuthorizedMinor, d.CapturedMinor = p.rail.authorized, p.rail.captured
+	if s := d.GetStatus(); d.GetPaymentId() == p.id && (s == statusRequiresCapture || s == statusPartlyCaptured) {
+		d.DeadlineUs = p.deadline
 	}
 }
 
@@ -162,8 +166,11 @@ func (c *call) letGo(p *pay, minor int64) {
 	c.move(journalRelease, line{c.acct.key, p.targetCurrency, -minor}, line{suspense, p.targetCurrency, minor})
 }
 
-// aside puts suspense in the place of the account.
-func (c *call) aside(lines []line) []line {
+// orAside puts suspense in the place of an account that is closed, or whose balance would leave int64.
+func (c *call) orAside(lines []line) []line {
+	if c.acct.state.GetStatus() != paymentsv1.AccountStatus_ACCOUNT_STATUS_CLOSED && c.fits(paymentsv1.Layer_LAYER_POSTED, lines) {
+		return lines
+	}
 	for i := range lines {
 		if lines[i].account == c.acct.key {
 			lines[i].account = suspense
@@ -181,7 +188,8 @@ func (c *call) order(p, of *pay, step string, o *railsv1.Order) {
 
 // execute asks the rail for a payment that was just granted.
 func (c *call) execute(p *pay) {
-	o := &railsv1.Order{AmountMinor: p.amount, Currency: p.currency, Instrument: p.rail.instrument, Brand: p.rail.brand, Installments: p.rail.installments}
+	o := p.rail.asks
+	o.AmountMinor, o.Currency = p.amount, p.currency
 	switch {
 	case p.kind == kindPayOut:
 		o.Kind, o.AmountMinor, o.Currency = railsv1.OrderKind_ORDER_KIND_SEND, p.target, p.targetCurrency

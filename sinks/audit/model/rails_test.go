@@ -45,6 +45,7 @@ type known struct {
 //
 // Invariant: every journal sums to zero, nothing held or on its way is ever negative.
 // Invariant: captured stays within what the policy allows, refunds within what is captured.
+// Invariant: a payment of which all is captured goes on only for captures that wait for their answer.
 // Invariant: clearing is what the rail has moved, order by order.
 // Invariant: when every payment has ended, nothing is held and nothing is on its way.
 func TestRandomRails(t *testing.T) {
@@ -102,6 +103,9 @@ func (o *outside) took(cmd *paymentsv1.Command, r model.Result) {
 		}
 	}
 	for _, order := range r.Orders {
+		if order.GetAccount() != d.GetAccount() || order.GetTenant() != tenant || order.GetMerchant() != merchant || order.GetOrderedAtUs() != d.GetAcceptedAtUs() {
+			o.Fatalf("not by the decision's account, owner and time: %s", model.Order(order))
+		}
 		o.orders = append(o.orders, &asked{Order: order, account: o.w.names[order.GetAccount()]})
 	}
 	if a := cmd.GetRailAnswer(); a != nil {
@@ -131,7 +135,8 @@ func (o *outside) moved(a *paymentsv1.RailAnswer, d *paymentsv1.Decision) {
 		if (done || a.GetResult() == paymentsv1.RailResult_RAIL_RESULT_SENT) && told && !x.over {
 			x.moved = true
 		}
-		if d.GetStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_RETURNED {
+		back := x.moved && told && a.GetResult() == paymentsv1.RailResult_RAIL_RESULT_RETURNED // also too late
+		if back || d.GetStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_RETURNED {
 			x.moved, x.over = false, true
 		}
 	case railsv1.OrderKind_ORDER_KIND_COLLECT, railsv1.OrderKind_ORDER_KIND_CAPTURE, railsv1.OrderKind_ORDER_KIND_RETURN:
@@ -248,7 +253,7 @@ func (o *outside) check() {
 		if x.GetKind() != railsv1.OrderKind_ORDER_KIND_SEND && x.GetKind() != railsv1.OrderKind_ORDER_KIND_RETURN {
 			minor = -minor
 		}
-		if minor == 0 && x.GetKind() != railsv1.OrderKind_ORDER_KIND_VOID || x.GetAmountMinor() < 0 {
+		if x.GetAmountMinor() <= 0 {
 			o.Fatalf("an order of nothing: %s", model.Order(x.Order))
 		}
 		if x.moved {
@@ -286,6 +291,12 @@ func (o *outside) check() {
 		}
 		if p.captured > allowed || refunds > p.captured {
 			o.Fatalf("%s: %d captured of %d, %d refunded or on the way back", p.key, p.captured, allowed, refunds)
+		}
+		waits := slices.ContainsFunc(o.orders, func(x *asked) bool {
+			return x.GetKind() == railsv1.OrderKind_ORDER_KIND_CAPTURE && !x.answered && o.w.names[x.GetPaymentId()[3:]] == "#"+p.key
+		})
+		if p.status == paymentsv1.PaymentStatus_PAYMENT_STATUS_PARTIALLY_CAPTURED && p.captured >= p.authorized && !waits {
+			o.Fatalf("%s: %d captured of %d, no answer to come, and it goes on", p.key, p.captured, p.authorized)
 		}
 	}
 }
