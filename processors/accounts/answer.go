@@ -173,7 +173,7 @@ func (r *reducer) late(paidID payment.ID, paid, rec *payment.Record, step string
 	}
 	switch step {
 	case stepAuthorize:
-		r.granted(paid)
+		paid.Rail.Connector, paid.Rail.Reference = r.cmd.RailAnswer.Connector, r.cmd.RailAnswer.Reference
 		r.orderVoid(paidID, paid, amountMinor)
 	case stepCollect, stepCapture:
 		r.suspend(paid.Method, currency, amountMinor)

@@ -71,6 +71,10 @@ func (r *reducer) capture() {
 		r.decline(payment.ReasonCaptureExceedsAuthorization)
 		return
 	}
+	if _, _, ok := net(paid, taken+r.rec.AmountMinor); !ok {
+		r.decline(payment.ReasonAmountOverflow)
+		return
+	}
 	rail.CapturingMinor += r.rec.AmountMinor
 	rail.Closing = r.cmd.Capture.Final
 	r.start(paid)

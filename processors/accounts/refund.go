@@ -94,8 +94,12 @@ func (r *reducer) refundAtCurrentRate() payment.Reason {
 	if c.TargetMinor == 0 {
 		return payment.ReasonAmountTooSmall
 	}
+	rate, ok := c.Mid.WithSpread(0) // as every rate is told
+	if !ok {
+		return payment.ReasonAmountOverflow
+	}
 	rec.TargetAmountMinor = c.TargetMinor
-	rec.FX = &payment.FX{RateUnscaled: c.Rate.Unscaled, RateScale: c.Rate.Scale, MidUnscaled: c.Mid.Unscaled, MidScale: c.Mid.Scale}
+	rec.FX = &payment.FX{RateUnscaled: rate.Unscaled, RateScale: rate.Scale, MidUnscaled: c.Mid.Unscaled, MidScale: c.Mid.Scale}
 	return payment.ReasonNone
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -23,12 +24,14 @@ import (
 	"github.com/caudalpay/caudal/streams/topology"
 )
 
+var seeds = flag.Int("seeds", 3, "histories that TestProcessorAgreesWithTheModel plays")
+
 func TestMain(m *testing.M) { embedtest.Main(m) }
 
 // TestProcessorAgreesWithTheModel gives random commands of all kinds to the real processor on the engine. Two
 // implementations of docs/domain.md by two authors must lead to the same decisions, to the last posting.
 func TestProcessorAgreesWithTheModel(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range uint64(*seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			h := played(t, seed)
 			brokers := decided(t, h.Requests)

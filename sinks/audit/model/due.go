@@ -105,7 +105,6 @@ func (c *call) expire() {
 	}
 	d.Status = p.status
 	c.amounts(p)
-	c.tellRail(c.named(p.related)) // of an operation
 }
 
 // forget drops a payment record that is final; another one is looked at again 30 days later.
