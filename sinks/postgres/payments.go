@@ -144,8 +144,8 @@ func (r *rows) changeOwn(e decisionlog.Entry) {
 // expireStep ends the ids of the orders that give up an authorisation unasked: their answers name a void, not the payment.
 const expireStep = ".expire"
 
-// changeRelated takes what a decision on an operation tells of the payment. Where it tells no status it tells nothing: an
-// operation's record that leaves names its payment too.
+// changeRelated takes what an operation, or the answer to one, tells of the payment. Where it tells no status it tells nothing.
+// That an operation's record leaves names its payment too, and is never asked here.
 func (r *rows) changeRelated(e decisionlog.Entry) {
 	if e.GetRelatedPaymentId() == "" || e.GetRelatedStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_UNSPECIFIED {
 		return
