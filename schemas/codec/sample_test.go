@@ -1,6 +1,7 @@
 package codec_test
 
 import (
+	"maps"
 	"crypto/sha256"
 
 	"pgregory.net/rapid"
@@ -107,9 +108,7 @@ func sampleCommands() map[string]payment.Command {
 	told.AmountMinor, told.ReportedAtUS = 1234, at
 	c.RailAnswer = &told
 	all["rail_answer_told"] = c
-	for name, o := range sampleOperations(base) {
-		all[name] = o
-	}
+	maps.Copy(all, sampleOperations(base))
 	c = own(payment.KindPayIn)
 	c.Instruction = &payment.Instruction{
 		AmountMinor: 1234, Currency: "BRL", Method: "card", Instrument: "tok_1",

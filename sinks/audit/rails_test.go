@@ -92,8 +92,11 @@ func TestPaymentsByRailsAreComparedInPostgres(t *testing.T) {
 	equal(t, verify(t, cfg), "postgres ")
 	d := captured(t, log)
 	for _, c := range []struct{ column, changed string }{
-		{"captured_minor", "captured_minor + 1"}, {"authorized_minor", "authorized_minor + 1"}, {"connector", "connector || 'x'"},
-		{"rail_reference", "rail_reference || 'x'"}, {"deadline_at", "now()"},
+		{"captured_minor", "captured_minor + 1"},
+		{"authorized_minor", "authorized_minor + 1"},
+		{"connector", "connector || 'x'"},
+		{"rail_reference", "rail_reference || 'x'"},
+		{"deadline_at", "now()"},
 	} {
 		var before any
 		if err := conn.QueryRow(t.Context(), "SELECT "+c.column+" FROM payments.payments WHERE payment_id = $1", d.GetRelatedPaymentId()).Scan(&before); err != nil {

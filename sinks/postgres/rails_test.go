@@ -3,7 +3,6 @@ package postgres_test
 import (
 	"fmt"
 	"log/slog"
-	"maps"
 	"strings"
 	"testing"
 
@@ -92,7 +91,7 @@ func kind(word string) paymentsv1.CommandKind {
 func TestCardPaymentStepByStep(t *testing.T) {
 	steps, want := cardStory()
 	for i, d := range steps {
-		d.Version, d.Account, d.AccountSeq, d.CommandTopic = 1, "acc_one", uint64(i+1), topics.Commands //nolint:gosec // small
+		d.Version, d.Account, d.AccountSeq, d.CommandTopic = 1, "acc_one", uint64(i+1), topics.Commands
 		d.CreatedAtUs, d.AcceptedAtUs, d.Currency, d.Method = paidAt, paidAt+int64(i), "BRL", "card"
 	}
 	for _, most := range []int{1, 2, 3, 5, 100} {
@@ -111,7 +110,7 @@ func TestCardPaymentStepByStep(t *testing.T) {
 					t.Errorf("after step %d, %s: row %q, want %q", to, steps[to-1].GetKind(), got, want[to-1])
 				}
 			}
-			all := maps.Collect(maps.All(card(t, dsn)))
+			all := card(t, dsn)
 			for id, row := range map[string]string{
 				"ca_declined": "4 0 0 0 0  ", "ca_one": "3 0 0 0 0 cielo capture-1", "vo_one": "3 0 0 0 0  ", "re_one": "3 0 0 0 0  ",
 			} {
@@ -179,7 +178,7 @@ func TestWordsAreComplete(t *testing.T) {
 		"reason":  {paymentsv1.Reason(0).Descriptor(), func(n uint8) string { return payment.Reason(n).String() }},
 	} {
 		for i := range e.descriptor.Values().Len() {
-			if n := uint8(e.descriptor.Values().Get(i).Number()); n != 0 { //nolint:gosec // the enums' numbers fit a byte
+			if n := uint8(e.descriptor.Values().Get(i).Number()); n != 0 {
 				want[fmt.Sprint(enumeration, " ", n)] = e.word(n)
 			}
 		}
