@@ -1,8 +1,8 @@
 package codec_test
 
 import (
-	"maps"
 	"crypto/sha256"
+	"maps"
 
 	"pgregory.net/rapid"
 
