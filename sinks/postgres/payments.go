@@ -223,13 +223,16 @@ func (r *rows) writePayment(p *paymentRow) error {
 	return errors.Join(err, c.words(p.reasons))
 }
 
+// likelyUS is how long after a payment most of what is asked about it comes: captures within days, refunds within weeks.
+const likelyUS = 45 * dayUS
+
 func (r *rows) writeState(id string, s *stateRow) {
 	c := r.related.columns
 	if s.own {
 		c = r.state.columns
 		c[1].day(s.createdMonth)
 	} else {
-		c[1].null()
+		c[1].day(monthOfUS(s.decidedUS - likelyUS)) // from where it is looked for first
 	}
 	c[0].text(id)
 	c[2].time(s.decidedUS)

@@ -128,6 +128,40 @@ func TestCardPaymentStepByStep(t *testing.T) {
 	}
 }
 
+// TestOperationFindsItsPaymentHoweverOld: the decision on an operation does not say when the payment was made. It is the
+// newest of its id, also where that was years ago.
+func TestOperationFindsItsPaymentHoweverOld(t *testing.T) {
+	const yearUS = 365 * 86_400_000_000
+	brokers, dsn := embedtest.Broker(t), embedtest.Postgres(t)
+	logtest.Create(t, brokers, partitions)
+	w := logtest.NewWriter(t, brokers, partitions)
+	sink, _ := start(t, config(dsn, brokers, 100))
+	for i, d := range []*decision{
+		{PaymentId: "pi_old", AcceptedAtUs: paidAt - 5*yearUS, AmountMinor: 1},
+		{PaymentId: "pi_old", AcceptedAtUs: paidAt - 3*yearUS, AmountMinor: 2},
+		{PaymentId: "pi_new", AcceptedAtUs: paidAt - 3*yearUS, AmountMinor: 3},
+		{PaymentId: "pi_new", AcceptedAtUs: paidAt - 86_400_000_000, AmountMinor: 4},
+		{PaymentId: "re_old", RelatedPaymentId: "pi_old", RelatedStatus: 5, RefundedMinor: 1, AcceptedAtUs: paidAt},
+		{PaymentId: "re_new", RelatedPaymentId: "pi_new", RelatedStatus: 5, RefundedMinor: 1, AcceptedAtUs: paidAt},
+	} {
+		d.Version, d.Account, d.AccountSeq, d.CommandTopic, d.Outcome, d.Status = 1, "acc_one", uint64(i+1), topics.Commands, 1, 3
+		d.Kind, d.CreatedAtUs, d.Currency = kind("PAY_IN"), d.GetAcceptedAtUs(), "BRL"
+		if d.GetRelatedPaymentId() != "" {
+			d.Kind = kind("REFUND")
+		}
+		if err := w.Write(t.Context(), []*decision{d}); err != nil {
+			t.Fatal(err)
+		}
+		drain(t, sink, brokers)
+	}
+	got := query(t, dsn, "SELECT payment_id || ' ' || amount_minor, status || ' ' || refunded_minor FROM payments.payments WHERE kind = 10")
+	for row, want := range map[string]string{"pi_old 1": "3 0", "pi_old 2": "5 1", "pi_new 3": "3 0", "pi_new 4": "5 1"} {
+		if got[row] != want {
+			t.Errorf("%s: %q, want %q", row, got[row], want)
+		}
+	}
+}
+
 func card(t *testing.T, dsn string) map[string]string {
 	t.Helper()
 	return query(t, dsn, `SELECT payment_id, status || ' ' || captured_minor || ' ' || authorized_minor || ' ' || refunded_minor || ' ' ||
