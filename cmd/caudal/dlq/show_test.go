@@ -22,8 +22,12 @@ func TestWhatNobodyRepeatsIsNotDiscardedLightly(t *testing.T) {
 		}
 	}
 	for _, c := range []*paymentsv1.Command{
-		{Body: &paymentsv1.Command_Instruction{}}, {Body: &paymentsv1.Command_Refund{}}, {Body: &paymentsv1.Command_Capture{}},
-		{Body: &paymentsv1.Command_Void{}}, {Body: &paymentsv1.Command_Increment{}}, {Body: &paymentsv1.Command_Verdict{}},
+		{Body: &paymentsv1.Command_Instruction{}},
+		{Body: &paymentsv1.Command_Refund{}},
+		{Body: &paymentsv1.Command_Capture{}},
+		{Body: &paymentsv1.Command_Void{}},
+		{Body: &paymentsv1.Command_Increment{}},
+		{Body: &paymentsv1.Command_Verdict{}},
 	} {
 		if got := unsettled(c); got != "" {
 			t.Errorf("%T: %q", c.GetBody(), got)
