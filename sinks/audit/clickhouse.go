@@ -139,7 +139,8 @@ func chFactColumns() []chColumn {
 		chInt("fx_mid_unscaled"), chInt("fx_mid_scale"), chInt("fx_spread_bp"), chInt("limit_amount_minor"), chText("limit_currency"),
 		chText("method"), chText("to_account"), chText("related_payment_id"), chText("related_status"), chInt("refunded_minor"),
 		chInt("fraud_score"), chList("rule_hits"), chList("rule_weights"), chText("policy"), chText("fees"), chText("rates"), chText("rules"),
-		chText("blocklist"), chText("counterparty_country"), chInt("postings"),
+		chText("blocklist"), chText("counterparty_country"), chInt("postings"), chInt("captured_minor"), chInt("authorized_minor"),
+		chText("order_id"), chText("rail_code"), chText("connector"), chText("rail_reference"),
 	}
 }
 
@@ -165,7 +166,8 @@ func chFact(d *paymentsv1.Decision) []any {
 		fx.GetMidUnscaled(), int64(fx.GetMidScale()), int64(fx.GetSpreadBp()), d.GetLimitAmountMinor(), d.GetLimitCurrency(),
 		d.GetMethod(), d.GetToAccount(), d.GetRelatedPaymentId(), chWord(d.GetRelatedStatus(), "PAYMENT_STATUS_"), d.GetRefundedMinor(),
 		int64(d.GetFraudScore()), strings.Join(hits, ","), strings.Join(weights, ","), pins.GetPolicy(), pins.GetFees(), pins.GetRates(), pins.GetRules(),
-		pins.GetBlocklist(), d.GetCounterpartyCountry(), int64(lines),
+		pins.GetBlocklist(), d.GetCounterpartyCountry(), int64(lines), d.GetCapturedMinor(), d.GetAuthorizedMinor(),
+		d.GetOrderId(), d.GetRailCode(), d.GetConnector(), d.GetRailReference(),
 	}
 }
 

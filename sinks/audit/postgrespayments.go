@@ -18,49 +18,131 @@ type pgPaymentKey struct {
 	month int64
 }
 
-// pgPayment is the row of a payment: what the decision that made it says, and the latest state.
+// pgPayment is the row of a payment, or of an operation on one: what the decision that made it says, and the latest state.
 type pgPayment struct {
 	made     *paymentsv1.Decision
 	status   paymentsv1.PaymentStatus
 	reasons  []paymentsv1.Reason
 	refunded int64
+	captured int64
+	granted  int64 // what the rail has authorised
+	fee      int64
+	target   int64
+	rail     railName
 	seq      uint64
 	offset   int64
 	decided  int64
 	deadline int64
 }
 
-// trackPayment follows the payment a decision is about.
+// railName is who executed an order, and the rail's own id of it.
+type railName struct{ connector, reference string }
+
+// trackPayment follows the payments that a decision is about. What is declined, repeated or in conflict is about none but the
+// one it makes.
 func (m *pgMirror) trackPayment(r *kgo.Record, d *paymentsv1.Decision) {
-	granted := d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED || d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPLIED
-	switch d.GetKind() {
-	case paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, paymentsv1.CommandKind_COMMAND_KIND_PAY_OUT,
-		paymentsv1.CommandKind_COMMAND_KIND_TRANSFER, paymentsv1.CommandKind_COMMAND_KIND_REFUND:
-		if d.GetOutcome() == paymentsv1.Outcome_OUTCOME_REPEATED || d.GetOutcome() == paymentsv1.Outcome_OUTCOME_CONFLICT {
+	kind, outcome := d.GetKind(), d.GetOutcome()
+	operation := pgOperation(kind)
+	switch {
+	case operation || pgInstruction(kind):
+		if outcome == paymentsv1.Outcome_OUTCOME_REPEATED || outcome == paymentsv1.Outcome_OUTCOME_CONFLICT {
 			return
 		}
-		key := pgPaymentKey{d.GetPaymentId(), monthOf(dayOf(createdAt(d)))}
-		m.payments[key] = &pgPayment{
-			made: d, status: d.GetStatus(), reasons: d.GetReasons(), seq: d.GetAccountSeq(), offset: r.Offset,
-			decided: d.GetAcceptedAtUs(), deadline: d.GetDeadlineUs(),
+		m.trackMade(r, d)
+		if operation && outcome == paymentsv1.Outcome_OUTCOME_APPROVED {
+			m.trackSubject(r, d)
 		}
-		m.newest[key.id] = key
-		if refunded := m.payments[m.newest[d.GetRelatedPaymentId()]]; d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED && refunded != nil &&
-			d.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_REFUND {
-			refunded.status, refunded.refunded = d.GetRelatedStatus(), d.GetRefundedMinor()
-			refunded.seq, refunded.offset, refunded.decided, refunded.deadline = d.GetAccountSeq(), r.Offset, d.GetAcceptedAtUs(), 0
-		}
-	case paymentsv1.CommandKind_COMMAND_KIND_APPROVE, paymentsv1.CommandKind_COMMAND_KIND_DECLINE, paymentsv1.CommandKind_COMMAND_KIND_EXPIRE,
-		paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT, paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER:
-		p := m.payments[m.newest[d.GetPaymentId()]]
-		if !granted || p == nil || d.GetStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_UNSPECIFIED {
-			return
-		}
-		p.status, p.seq, p.offset, p.decided, p.deadline = d.GetStatus(), d.GetAccountSeq(), r.Offset, d.GetAcceptedAtUs(), d.GetDeadlineUs()
-		if len(d.GetReasons()) > 0 {
-			p.reasons = d.GetReasons()
-		}
+	case outcome != paymentsv1.Outcome_OUTCOME_APPROVED && outcome != paymentsv1.Outcome_OUTCOME_APPLIED:
+	case kind == paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER:
+		m.trackAnswer(r, d)
+		m.trackSubject(r, d)
+	case kind == paymentsv1.CommandKind_COMMAND_KIND_APPROVE, kind == paymentsv1.CommandKind_COMMAND_KIND_DECLINE,
+		kind == paymentsv1.CommandKind_COMMAND_KIND_EXPIRE, kind == paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT:
+		m.trackChange(r, d)
 	default: // a counter-leg is the payee's side and no state of the payer's payment
+	}
+}
+
+// pgInstruction tells the kinds that make a payment.
+func pgInstruction(k paymentsv1.CommandKind) bool {
+	return k == paymentsv1.CommandKind_COMMAND_KIND_PAY_IN || k == paymentsv1.CommandKind_COMMAND_KIND_PAY_OUT ||
+		k == paymentsv1.CommandKind_COMMAND_KIND_TRANSFER
+}
+
+// pgOperation tells the kinds that make a record about a payment.
+func pgOperation(k paymentsv1.CommandKind) bool {
+	return k == paymentsv1.CommandKind_COMMAND_KIND_REFUND || k == paymentsv1.CommandKind_COMMAND_KIND_CAPTURE ||
+		k == paymentsv1.CommandKind_COMMAND_KIND_VOID || k == paymentsv1.CommandKind_COMMAND_KIND_INCREMENT
+}
+
+func (m *pgMirror) trackMade(r *kgo.Record, d *paymentsv1.Decision) {
+	key := pgPaymentKey{d.GetPaymentId(), monthOf(dayOf(createdAt(d)))}
+	m.payments[key] = &pgPayment{
+		made: d, status: d.GetStatus(), reasons: d.GetReasons(), seq: d.GetAccountSeq(), offset: r.Offset, fee: d.GetFeeMinor(),
+		target: d.GetTargetAmountMinor(), decided: d.GetAcceptedAtUs(), deadline: d.GetDeadlineUs(),
+	}
+	m.newest[key.id] = key
+}
+
+// trackChange follows a decision on a payment itself; nil: it is about none. Only an authorisation and its expiry tell what a
+// rail has granted, and then it is more than nothing.
+func (m *pgMirror) trackChange(r *kgo.Record, d *paymentsv1.Decision) *pgPayment {
+	p := m.payments[m.newest[d.GetPaymentId()]]
+	if p == nil || d.GetStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_UNSPECIFIED {
+		return nil
+	}
+	p.decide(r, d, d.GetStatus())
+	p.deadline = d.GetDeadlineUs()
+	if len(d.GetReasons()) > 0 {
+		p.reasons = d.GetReasons()
+	}
+	if d.GetRelatedPaymentId() == "" {
+		p.rails(d)
+	}
+	return p
+}
+
+// trackAnswer follows what a rail says of the record that waited. A confirmed capture learns its fee and its credit. The
+// answer to a void that nobody asked for does not name the payment.
+func (m *pgMirror) trackAnswer(r *kgo.Record, d *paymentsv1.Decision) {
+	p := m.trackChange(r, d)
+	if p == nil {
+		return
+	}
+	if p.made.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_CAPTURE && (d.GetFeeMinor() != 0 || d.GetTargetAmountMinor() != 0) {
+		p.fee, p.target = d.GetFeeMinor(), d.GetTargetAmountMinor()
+	}
+	_, step, _ := strings.Cut(d.GetOrderId(), ".")
+	name := railName{d.GetConnector(), d.GetRailReference()}
+	if p.rail.reference == "" && name != (railName{}) && step != "expire" {
+		p.rail = name
+	}
+}
+
+// trackSubject follows the payment that an operation is about. It keeps its deadline as long as something may be captured.
+func (m *pgMirror) trackSubject(r *kgo.Record, d *paymentsv1.Decision) {
+	p := m.payments[m.newest[d.GetRelatedPaymentId()]]
+	if p == nil || d.GetRelatedStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_UNSPECIFIED {
+		return
+	}
+	p.decide(r, d, d.GetRelatedStatus())
+	p.refunded = d.GetRefundedMinor()
+	p.rails(d)
+	switch p.status {
+	case paymentsv1.PaymentStatus_PAYMENT_STATUS_REQUIRES_CAPTURE, paymentsv1.PaymentStatus_PAYMENT_STATUS_PARTIALLY_CAPTURED:
+	default:
+		p.deadline = 0
+	}
+}
+
+func (p *pgPayment) decide(r *kgo.Record, d *paymentsv1.Decision, status paymentsv1.PaymentStatus) {
+	p.status, p.seq, p.offset, p.decided = status, d.GetAccountSeq(), r.Offset, d.GetAcceptedAtUs()
+}
+
+// rails takes over the amounts of a card payment. Both only grow, and where nothing is granted nothing is told.
+func (p *pgPayment) rails(d *paymentsv1.Decision) {
+	if d.GetAuthorizedMinor() != 0 {
+		p.captured, p.granted = d.GetCapturedMinor(), d.GetAuthorizedMinor()
 	}
 }
 
@@ -83,7 +165,8 @@ func dayOf(us int64) int32 {
 func pgPaymentColumns() []string {
 	return []string{
 		"effective_date", "created_at", "decided_at", "deadline_at", "created_seq", "account_seq", "log_offset", "amount_minor",
-		"target_amount_minor", "fee_minor", "limit_amount_minor", "refunded_minor", "fx_spread_bp", "kind", "outcome", "status",
+		"target_amount_minor", "fee_minor", "limit_amount_minor", "refunded_minor", "captured_minor", "authorized_minor", "connector",
+		"rail_reference", "fx_spread_bp", "kind", "outcome", "status",
 		"fraud_score", "currency", "target_currency", "limit_currency", "method", "tenant", "merchant", "customer", "account",
 		"to_account", "related_payment_id", "instrument", "counterparty_country", "sealed_key_id", "sealed", "fx_rate", "fx_mid", "reasons",
 	}
@@ -117,8 +200,9 @@ func (p *pgPayment) row() []string {
 	}
 	return []string{
 		fmt.Sprint(d.GetEffectiveDate()), fmt.Sprint(createdAt(d)), fmt.Sprint(p.decided), fmt.Sprint(p.deadline), fmt.Sprint(d.GetAccountSeq()),
-		fmt.Sprint(p.seq), fmt.Sprint(p.offset), fmt.Sprint(d.GetAmountMinor()), fmt.Sprint(d.GetTargetAmountMinor()), fmt.Sprint(d.GetFeeMinor()),
-		fmt.Sprint(d.GetLimitAmountMinor()), fmt.Sprint(p.refunded), spread, fmt.Sprint(int32(d.GetKind())), fmt.Sprint(int32(d.GetOutcome())),
+		fmt.Sprint(p.seq), fmt.Sprint(p.offset), fmt.Sprint(d.GetAmountMinor()), fmt.Sprint(p.target), fmt.Sprint(p.fee),
+		fmt.Sprint(d.GetLimitAmountMinor()), fmt.Sprint(p.refunded), fmt.Sprint(p.captured), fmt.Sprint(p.granted), pgText(p.rail.connector),
+		pgText(p.rail.reference), spread, fmt.Sprint(int32(d.GetKind())), fmt.Sprint(int32(d.GetOutcome())),
 		fmt.Sprint(int32(p.status)), fmt.Sprint(d.GetFraudScore()), pgText(d.GetCurrency()), pgText(d.GetTargetCurrency()), pgText(d.GetLimitCurrency()),
 		pgText(d.GetMethod()), pgText(d.GetTenant()), pgText(d.GetMerchant()), pgText(d.GetCustomer()), pgText(d.GetAccount()), pgText(d.GetToAccount()),
 		pgText(d.GetRelatedPaymentId()), pgText(d.GetInstrument()), pgText(d.GetCounterpartyCountry()), pgText(d.GetSealed().GetKeyId()),

@@ -32,18 +32,23 @@ type sink interface {
 	Drained(ctx context.Context, ends map[int32]int64) error
 }
 
+// ends is how far the decisions of a house go.
+func ends(h *audittest.House) map[int32]int64 {
+	all := map[int32]int64{}
+	for p := range int32(audittest.Partitions) {
+		all[p] = int64(len(h.Decisions[p]))
+	}
+	return all
+}
+
 // fill runs a sink until it holds the whole log.
-func fill(t *testing.T, h *audittest.House, s sink) {
+func fill(t *testing.T, ends map[int32]int64, s sink) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	run, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(run) }()
-	ends := map[int32]int64{}
-	for p := range int32(audittest.Partitions) {
-		ends[p] = int64(len(h.Decisions[p]))
-	}
 	if err := s.Drained(ctx, ends); err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +58,7 @@ func fill(t *testing.T, h *audittest.House, s sink) {
 	}
 }
 
-func postgres(t *testing.T, h *audittest.House, brokers []string) string {
+func postgres(t *testing.T, ends map[int32]int64, brokers []string) string {
 	t.Helper()
 	dsn := embedtest.Postgres(t)
 	if err := pgschema.Migrate(t.Context(), dsn, slog.New(slog.DiscardHandler)); err != nil {
@@ -69,11 +74,11 @@ func postgres(t *testing.T, h *audittest.House, brokers []string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fill(t, h, s)
+	fill(t, ends, s)
 	return dsn
 }
 
-func clickhouse(t *testing.T, h *audittest.House, brokers []string) *chdriver.Options {
+func clickhouse(t *testing.T, ends map[int32]int64, brokers []string) *chdriver.Options {
 	t.Helper()
 	server := embedtest.StartClickHouse(t, t.TempDir())
 	opts := server.Options(chschema.Database)
@@ -90,7 +95,7 @@ func clickhouse(t *testing.T, h *audittest.House, brokers []string) *chdriver.Op
 	if err != nil {
 		t.Fatal(err)
 	}
-	fill(t, h, s)
+	fill(t, ends, s)
 	return opts
 }
 
@@ -105,7 +110,7 @@ func played(t *testing.T, seed uint64) (*audittest.House, []string) {
 // TestPostgresIsComparedToTheByte: an equal database passes; each change of one value is found and named.
 func TestPostgresIsComparedToTheByte(t *testing.T) {
 	h, brokers := played(t, 6)
-	dsn := postgres(t, h, brokers)
+	dsn := postgres(t, ends(h), brokers)
 	conn, err := pgx.Connect(t.Context(), dsn)
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +209,7 @@ func found(t *testing.T, r audit.Report, check, account string, p int32, names s
 // TestLaggingPostgresIsNotEqual: what a sink has not taken in yet is lag, not a difference, and only then.
 func TestLaggingPostgresIsNotEqual(t *testing.T) {
 	h, brokers := played(t, 8)
-	dsn := postgres(t, h, brokers)
+	dsn := postgres(t, ends(h), brokers)
 	commands, decisions := h.Commands, h.Decisions // the arrays of before
 	h.Play(50)
 	for p := range int32(audittest.Partitions) {
@@ -250,7 +255,7 @@ func TestLaggingPostgresIsNotEqual(t *testing.T) {
 // TestClickHouseIsComparedToTheByte: as for Postgres.
 func TestClickHouseIsComparedToTheByte(t *testing.T) {
 	h, brokers := played(t, 7)
-	opts := clickhouse(t, h, brokers)
+	opts := clickhouse(t, ends(h), brokers)
 	conn, err := chdriver.Open(opts)
 	if err != nil {
 		t.Fatal(err)
@@ -296,7 +301,7 @@ func TestClickHouseIsComparedToTheByte(t *testing.T) {
 // TestDoubledClickHouseRowsAreFound: the exact views hide a row that was inserted twice; the counts and aggregates show it.
 func TestDoubledClickHouseRowsAreFound(t *testing.T) {
 	h, brokers := played(t, 9)
-	opts := clickhouse(t, h, brokers)
+	opts := clickhouse(t, ends(h), brokers)
 	conn, err := chdriver.Open(opts)
 	if err != nil {
 		t.Fatal(err)

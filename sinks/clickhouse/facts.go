@@ -27,6 +27,9 @@ type facts struct {
 	method, relatedStatus                               *word
 	fraudScore, postings                                proto.ColUInt16
 	policy, fees, rates, rules, blocklist, country      *word
+	captured, authorized                                proto.ColInt64
+	orderID, railReference                              proto.ColStr
+	railCode, connector                                 *word
 
 	words   []string
 	weights []uint16
@@ -40,6 +43,7 @@ func newFacts() *facts {
 		ruleWeights: proto.NewArray[uint16](&proto.ColUInt16{}),
 		currency:    newWord(), targetCurrency: newWord(), limitCurrency: newWord(), method: newWord(), relatedStatus: newWord(),
 		policy: newWord(), fees: newWord(), rates: newWord(), rules: newWord(), blocklist: newWord(), country: newWord(),
+		railCode: newWord(), connector: newWord(),
 	}
 	for _, c := range []proto.InputColumn{
 		{Name: "accepted_at", Data: f.acceptedAt},
@@ -87,6 +91,12 @@ func newFacts() *facts {
 		{Name: "blocklist", Data: f.blocklist},
 		{Name: "counterparty_country", Data: f.country},
 		{Name: "postings", Data: &f.postings},
+		{Name: "captured_minor", Data: &f.captured},
+		{Name: "authorized_minor", Data: &f.authorized},
+		{Name: "order_id", Data: &f.orderID},
+		{Name: "rail_code", Data: f.railCode},
+		{Name: "connector", Data: f.connector},
+		{Name: "rail_reference", Data: &f.railReference},
 	} {
 		f.add(c.Name, c.Data)
 	}
@@ -131,6 +141,16 @@ func (f *facts) append(e decisionlog.Entry) {
 		lines += len(j.GetPostings())
 	}
 	f.postings.Append(uint16(lines))
+	f.appendRail(e.Decision)
+}
+
+func (f *facts) appendRail(d *paymentsv1.Decision) {
+	f.captured.Append(d.GetCapturedMinor())
+	f.authorized.Append(d.GetAuthorizedMinor())
+	f.orderID.Append(d.GetOrderId())
+	f.railCode.Append(d.GetRailCode())
+	f.connector.Append(d.GetConnector())
+	f.railReference.Append(d.GetRailReference())
 }
 
 func (f *facts) appendAmounts(d *paymentsv1.Decision) {

@@ -144,7 +144,7 @@ func lines(t testing.TB, opts chdriver.Options, query string) map[string]string 
 // mustEqual reads the tables themselves, not the views that drop doubles: the tokens alone must have kept them out.
 func mustEqual(t testing.TB, log []logtest.Logged, opts chdriver.Options) {
 	t.Helper()
-	facts, postings, minutes, statuses := map[string]string{}, map[string]string{}, map[string]string{}, map[string]string{}
+	facts, postings, minutes, statuses := map[string]string{}, map[string]string{}, map[string]string{}, map[string]*state{}
 	type sum struct{ n, amount, fee int64 }
 	sums := map[string]sum{}
 	for _, d := range log {
@@ -180,7 +180,8 @@ func mustEqual(t testing.TB, log []logtest.Logged, opts chdriver.Options) {
 			" ", kind, " ", outcome, " ", status, " ", strings.Join(reasons, ","), " ", d.GetCommandId(), " ", d.GetPaymentId(), " ", d.GetCommandPartition(), " ",
 			d.GetCommandOffset(), " ", d.GetEffectiveDate(), " ", d.GetAmountMinor(), " ", d.GetCurrency(), " ", d.GetTargetAmountMinor(), " ", d.GetTargetCurrency(), " ",
 			d.GetFeeMinor(), " ", d.GetFx().GetRateUnscaled(), " ", d.GetFx().GetRateScale(), " ", d.GetFx().GetSpreadBp(), " ", d.GetMethod(), " ", d.GetToAccount(), " ",
-			d.GetRelatedPaymentId(), " ", d.GetRefundedMinor(), " ", d.GetFraudScore(), " ", strings.Join(hits, ","), " ", d.GetPins().GetPolicy(), " ", n)
+			d.GetRelatedPaymentId(), " ", d.GetRefundedMinor(), " ", d.GetFraudScore(), " ", strings.Join(hits, ","), " ", d.GetPins().GetPolicy(), " ", n,
+			" ", d.GetCapturedMinor(), " ", d.GetAuthorizedMinor(), " ", d.GetOrderId(), " ", d.GetRailCode(), " ", d.GetConnector(), " ", d.GetRailReference())
 		key := fmt.Sprint(d.GetAcceptedAtUs()/60_000_000, " ", d.GetMerchant(), " ", d.GetCurrency(), " ", kind, " ", outcome)
 		s := sums[key]
 		sums[key] = sum{s.n + 1, s.amount + d.GetAmountMinor(), s.fee + d.GetFeeMinor()}
@@ -191,45 +192,112 @@ func mustEqual(t testing.TB, log []logtest.Logged, opts chdriver.Options) {
 		customer, ' ', account, ' ', account_seq, ' ', kind, ' ', outcome, ' ', status, ' ', arrayStringConcat(reasons, ','), ' ', command_id, ' ', payment_id, ' ',
 		command_partition, ' ', command_offset, ' ', toInt32(effective_date), ' ', amount_minor, ' ', currency, ' ', target_amount_minor, ' ', target_currency, ' ',
 		fee_minor, ' ', fx_rate_unscaled, ' ', fx_rate_scale, ' ', fx_spread_bp, ' ', method, ' ', to_account, ' ', related_payment_id, ' ', refunded_minor, ' ',
-		fraud_score, ' ', arrayStringConcat(arrayMap((r, w) -> concat(r, '=', w), rule_hits, rule_weights), ','), ' ', policy, ' ', postings) FROM payment_facts`))
+		fraud_score, ' ', arrayStringConcat(arrayMap((r, w) -> concat(r, '=', w), rule_hits, rule_weights), ','), ' ', policy, ' ', postings,
+		' ', captured_minor, ' ', authorized_minor, ' ', order_id, ' ', rail_code, ' ', connector, ' ', rail_reference) FROM payment_facts`))
 	same(t, "postings", postings, lines(t, opts, `SELECT concat(log_partition, ' ', log_offset, ' ', line), concat(journal_kind, ' ', layer, ' ', account, ' ', currency, ' ',
 		amount_minor, ' ', toInt32(booking_date), ' ', kind, ' ', merchant, ' ', payment_id, ' ', toUnixTimestamp64Micro(accepted_at)) FROM postings`))
 	same(t, "payments_by_minute", minutes, lines(t, opts, `SELECT concat(intDiv(toUnixTimestamp(minute), 60), ' ', merchant, ' ', currency, ' ', kind, ' ', outcome),
 		concat(sum(decisions), ' ', sum(amount_minor), ' ', sum(fee_minor)) FROM payments_by_minute GROUP BY minute, merchant, currency, kind, outcome`))
-	same(t, "payments", statuses, lines(t, opts, `SELECT payment_id, concat(status, ' ', arrayStringConcat(reasons, ','), ' ', refunded_minor) FROM payments`))
+	rows := map[string]string{}
+	for id, s := range statuses {
+		rows[id] = fmt.Sprint(*s)
+	}
+	same(t, "payments", rows, lines(t, opts, `SELECT payment_id, concat('{', status, ' ', arrayStringConcat(reasons, ','), ' ', refunded_minor, ' ', captured_minor, ' ',
+		authorized_minor, ' ', fee_minor, ' ', target_amount_minor, ' ', connector, ' ', rail_reference, '}') FROM payments`))
+	mustSum(t, log, opts)
+}
+
+// state is a payment, as the view of that name says it.
+type state struct {
+	status, reasons                string
+	refunded, captured, authorized int64
+	fee, target                    int64
+	connector, reference           string
 }
 
 // states keeps the latest state of each payment.
-func states(all map[string]string, d logtest.Logged, kind, outcome string) {
-	put := func(id, status, reasons string, refunded int64) {
-		all[id] = fmt.Sprint(status, " ", reasons, " ", refunded)
-	}
-	var reasons []string
+func states(all map[string]*state, d logtest.Logged, kind, outcome string) {
+	var words []string
 	for _, r := range d.GetReasons() {
-		reasons = append(reasons, payment.Reason(r).String())
+		words = append(words, payment.Reason(r).String())
 	}
-	status := payment.Status(d.GetStatus()).String()
+	reasons := strings.Join(words, ",")
+	own := func() *state {
+		s := all[d.GetPaymentId()]
+		s.status = payment.Status(d.GetStatus()).String()
+		if reasons != "" {
+			s.reasons = reasons
+		}
+		return s
+	}
+	about := func() {
+		s := all[d.GetRelatedPaymentId()]
+		s.status, s.refunded = payment.Status(d.GetRelatedStatus()).String(), d.GetRefundedMinor()
+		s.captured, s.authorized = max(s.captured, d.GetCapturedMinor()), max(s.authorized, d.GetAuthorizedMinor())
+	}
 	switch kind {
-	case "payin", "payout", "transfer", "refund":
+	case "payin", "payout", "transfer", "refund", "capture", "void", "increment":
 		if outcome == "repeated" || outcome == "conflict" {
 			return
 		}
-		put(d.GetPaymentId(), status, strings.Join(reasons, ","), 0)
-		if kind == "refund" && outcome == "approved" {
-			put(d.GetRelatedPaymentId(), payment.Status(d.GetRelatedStatus()).String(), "", d.GetRefundedMinor())
+		all[d.GetPaymentId()] = &state{fee: d.GetFeeMinor(), target: d.GetTargetAmountMinor()}
+		own()
+		if outcome == "approved" && d.GetRelatedPaymentId() != "" {
+			about()
 		}
 	case "approve", "decline", "expire", "leg_result":
-		if outcome == "declined" || d.GetStatus() == 0 {
+		if outcome != "declined" && d.GetStatus() != 0 {
+			s := own()
+			s.captured = max(s.captured, d.GetCapturedMinor())
+		}
+	case "rail_answer":
+		if outcome != "applied" {
 			return
 		}
-		if len(reasons) == 0 {
-			reasons = []string{strings.Fields(all[d.GetPaymentId()] + " ")[1]}
-			if reasons[0] == "0" {
-				reasons[0] = ""
+		s := own()
+		if s.reference == "" && !strings.HasSuffix(d.GetOrderId(), ".expire") && d.GetConnector()+d.GetRailReference() != "" {
+			s.connector, s.reference = d.GetConnector(), d.GetRailReference()
+		}
+		if d.GetRelatedPaymentId() == "" {
+			s.captured, s.authorized = max(s.captured, d.GetCapturedMinor()), max(s.authorized, d.GetAuthorizedMinor())
+			return
+		}
+		if d.GetFeeMinor()+d.GetTargetAmountMinor() > 0 {
+			s.fee, s.target = d.GetFeeMinor(), d.GetTargetAmountMinor()
+		}
+		about()
+	}
+}
+
+// mustSum holds what the documentation says an analyst sums: what clearing and the fees say by day is what the payments come
+// to, each captured part counted once.
+func mustSum(t testing.TB, log []logtest.Logged, opts chdriver.Options) {
+	t.Helper()
+	want := map[string]string{}
+	type flow struct{ debit, credit int64 }
+	flows := map[string]flow{}
+	for _, d := range log {
+		for _, j := range d.GetJournals() {
+			for _, p := range j.GetPostings() {
+				if !strings.HasPrefix(p.GetAccount(), "sys_") || p.GetLayer() != paymentsv1.Layer_LAYER_POSTED {
+					continue
+				}
+				key := fmt.Sprint(d.GetEffectiveDate(), " ", d.GetMerchant(), " ", p.GetAccount(), " ",
+					strings.ToLower(strings.TrimPrefix(j.GetKind().String(), "JOURNAL_KIND_")), " ", p.GetCurrency())
+				f := flows[key]
+				flows[key] = flow{f.debit + max(0, -p.GetAmountMinor()), f.credit + max(0, p.GetAmountMinor())}
+				want[key] = fmt.Sprint(flows[key].debit, " ", flows[key].credit)
 			}
 		}
-		put(d.GetPaymentId(), status, strings.Join(reasons, ","), 0)
 	}
+	same(t, "house_by_day", want, lines(t, opts, `SELECT concat(toInt32(booking_date), ' ', merchant, ' ', account, ' ', journal_kind, ' ', currency),
+		concat(debit_minor, ' ', credit_minor) FROM house_by_day`))
+	const came = `SELECT 'sum', toString(sum(debit_minor)) FROM house_by_day WHERE account = 'sys_clearing_card' AND journal_kind = 'post'`
+	const captured = `SELECT 'sum', toString(sum(toInt128(captured_minor))) FROM payments WHERE kind = 'payin' AND method = 'card'`
+	const refunds = `SELECT 'sum', toString(sum(credit_minor)) FROM house_by_day WHERE account = 'sys_clearing_card' AND journal_kind = 'refund'`
+	const refunded = `SELECT 'sum', toString(sum(toInt128(refunded_minor))) FROM payments WHERE kind = 'payin' AND method = 'card'`
+	same(t, "what came by card", lines(t, opts, captured), lines(t, opts, came))
+	same(t, "what went back by card", lines(t, opts, refunded), lines(t, opts, refunds))
 }
 
 func same(t testing.TB, table string, want, got map[string]string) {

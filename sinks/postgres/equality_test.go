@@ -22,12 +22,6 @@ type books struct {
 
 func rowsOf(log []logtest.Logged) books {
 	b := books{map[string]string{}, map[string]string{}, map[string]string{}, map[string]string{}, map[string]string{}}
-	type pay struct {
-		d                              logtest.Logged
-		status, reasons                string
-		refunded, seq, offset, decided int64
-		deadline                       int64
-	}
 	payments := map[string]*pay{}
 	states := map[string]logtest.Logged{}
 	seqs := map[string]uint64{}
@@ -41,38 +35,13 @@ func rowsOf(log []logtest.Logged) books {
 		if d.GetAccountState() != nil {
 			states[d.GetAccount()] = d
 		}
-		moves := d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED || d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPLIED
-		change := func(id, status, reasons string) *pay {
-			p := payments[id]
-			p.status, p.seq, p.offset, p.decided, p.deadline = status, int64(d.GetAccountSeq()), d.Offset, d.GetAcceptedAtUs(), d.GetDeadlineUs()
-			if reasons != "" {
-				p.reasons = reasons
-			}
-			return p
-		}
-		reasons := ""
-		for _, r := range d.GetReasons() {
-			reasons += fmt.Sprintf("%d;", r)
-		}
-		status := fmt.Sprint(int(d.GetStatus()))
-		switch kind {
-		case "PAY_IN", "PAY_OUT", "TRANSFER", "REFUND":
-			if d.GetOutcome() > paymentsv1.Outcome_OUTCOME_REVIEW {
-				break
-			}
-			payments[d.GetPaymentId()] = &pay{d, status, reasons, 0, int64(d.GetAccountSeq()), d.Offset, d.GetAcceptedAtUs(), d.GetDeadlineUs()}
-			if kind == "REFUND" && moves {
-				change(d.GetRelatedPaymentId(), fmt.Sprint(int(d.GetRelatedStatus())), "").refunded = d.GetRefundedMinor()
-				payments[d.GetRelatedPaymentId()].deadline = 0
-			}
-		case "APPROVE", "DECLINE", "EXPIRE", "LEG_RESULT":
-			if moves && d.GetStatus() != 0 {
-				change(d.GetPaymentId(), status, reasons)
-			}
-		}
-		n := 0
+		pays(payments, d, kind)
+		n, own := 0, &paymentsv1.Balance{} // a journal of the house alone has no balance beside it
 		for _, j := range d.GetJournals() {
 			for _, p := range j.GetPostings() {
+				if p.GetAccount() == d.GetAccount() {
+					own = d.GetBalances()[0]
+				}
 				key := fmt.Sprint(d.Partition, " ", d.Offset, " ", n)
 				b.postings[key] = fmt.Sprint(d.GetEffectiveDate(), int(j.GetKind()), int(p.GetLayer()), p.GetAccount(), p.GetCurrency(), p.GetAmountMinor())
 				n++
@@ -94,7 +63,6 @@ func rowsOf(log []logtest.Logged) books {
 			}
 		}
 		if n > 0 {
-			own := d.GetBalances()[0]
 			b.journals[fmt.Sprint(d.Partition, " ", d.Offset)] = fmt.Sprint(d.GetAccount(), d.GetAccountSeq(), d.GetEffectiveDate(), " ",
 				d.GetCommandPartition(), " ", d.GetCommandOffset(), len(d.GetJournals()), n, int(d.GetKind()), d.GetPaymentId(),
 				own.GetCurrency(), own.GetPostedMinor(), own.GetHeldMinor(), own.GetIncomingMinor())
@@ -116,15 +84,86 @@ func rowsOf(log []logtest.Logged) books {
 		if fx := d.GetFx(); fx != nil {
 			rate = "0.1980000 0.200 100"
 		}
-		b.payments[id] = fmt.Sprintf("%s %s %d %d %d %d %d %d %d %d %s %d %s %d %d %s %s %s %s %s %s %x %s %d", p.status, p.reasons, p.refunded, p.seq,
-			p.offset, p.decided, p.deadline, d.GetCreatedAtUs(), d.GetEffectiveDate(), d.GetAmountMinor(), d.GetCurrency(),
-			d.GetTargetAmountMinor(), d.GetTargetCurrency(), d.GetFeeMinor(), int(d.GetOutcome()), d.GetMethod(), d.GetTenant(),
+		b.payments[id] = fmt.Sprintf("%s %s %d %d %d %s %s %d %d %d %d %d %d %d %s %d %s %d %d %s %s %s %s %s %s %x %s %d", p.status, p.reasons, p.refunded,
+			p.captured, p.authorized, p.connector, p.reference, p.seq, p.offset, p.decided, p.deadline, d.GetCreatedAtUs(), d.GetEffectiveDate(),
+			d.GetAmountMinor(), d.GetCurrency(), p.target, d.GetTargetCurrency(), p.fee, int(d.GetOutcome()), d.GetMethod(), d.GetTenant(),
 			d.GetMerchant(), d.GetAccount(), d.GetToAccount(), d.GetRelatedPaymentId(), d.GetSealed().GetCiphertext(), rate, d.GetFraudScore())
 	}
 	for key, sum := range sums {
 		b.balances[key] = fmt.Sprint(sum[0].String(), " ", sum[1].String(), " ", sum[2].String())
 	}
 	return b
+}
+
+// pay is a payment's row, with all that may change behind it.
+type pay struct {
+	d                              logtest.Logged
+	status, reasons                string
+	refunded, seq, offset, decided int64
+	deadline                       int64
+	captured, authorized           int64
+	fee, target                    int64
+	connector, reference           string
+}
+
+// pays takes a decision into the payments that it is about.
+func pays(payments map[string]*pay, d logtest.Logged, kind string) {
+	reasons := ""
+	for _, r := range d.GetReasons() {
+		reasons += fmt.Sprintf("%d;", r)
+	}
+	set := func(id string, status paymentsv1.PaymentStatus) *pay {
+		p := payments[id]
+		p.status, p.seq, p.offset, p.decided = fmt.Sprint(int(status)), int64(d.GetAccountSeq()), d.Offset, d.GetAcceptedAtUs()
+		if d.GetAuthorizedMinor() > 0 && p.d.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_PAY_IN {
+			p.captured, p.authorized = d.GetCapturedMinor(), d.GetAuthorizedMinor()
+		}
+		return p
+	}
+	about := func() { // of an operation: what it is about
+		if p := set(d.GetRelatedPaymentId(), d.GetRelatedStatus()); true {
+			p.refunded = d.GetRefundedMinor()
+			if p.status != "9" && p.status != "10" { // nothing more can be captured
+				p.deadline = 0
+			}
+		}
+	}
+	moves := d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED || d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPLIED
+	switch kind {
+	case "PAY_IN", "PAY_OUT", "TRANSFER", "REFUND", "CAPTURE", "VOID", "INCREMENT":
+		if d.GetOutcome() > paymentsv1.Outcome_OUTCOME_REVIEW {
+			return
+		}
+		payments[d.GetPaymentId()] = &pay{
+			d: d, status: fmt.Sprint(int(d.GetStatus())), reasons: reasons, seq: int64(d.GetAccountSeq()), offset: d.Offset,
+			decided: d.GetAcceptedAtUs(), deadline: d.GetDeadlineUs(), fee: d.GetFeeMinor(), target: d.GetTargetAmountMinor(),
+		}
+		if moves && (kind == "REFUND" || kind == "CAPTURE" || kind == "VOID" || kind == "INCREMENT") {
+			about()
+		}
+	case "APPROVE", "DECLINE", "EXPIRE", "LEG_RESULT", "RAIL_ANSWER":
+		if !moves || d.GetStatus() == 0 {
+			return
+		}
+		p := set(d.GetPaymentId(), d.GetStatus())
+		p.deadline = d.GetDeadlineUs()
+		if reasons != "" {
+			p.reasons = reasons
+		}
+		if kind != "RAIL_ANSWER" {
+			return
+		}
+		if p.reference == "" && !strings.HasSuffix(d.GetOrderId(), ".expire") && d.GetConnector()+d.GetRailReference() != "" {
+			p.connector, p.reference = d.GetConnector(), d.GetRailReference()
+		}
+		if d.GetRelatedPaymentId() == "" {
+			return
+		}
+		if p.d.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_CAPTURE && d.GetTargetAmountMinor()+d.GetFeeMinor() > 0 {
+			p.fee, p.target = d.GetFeeMinor(), d.GetTargetAmountMinor()
+		}
+		about()
+	}
 }
 
 // stored reads the same lines from the database.
@@ -162,7 +201,7 @@ func stored(t testing.TB, dsn string) books {
 			|| ' ' || overdraft_limit_minor || tenant || ' ' || merchant || ' ' || customer || ' ' || external_id || ' ' || policy || ' '
 			|| array_to_string(currencies, ',') END FROM accounts.accounts`),
 		payments: read(`SELECT payment_id, concat_ws(' ', status, (SELECT coalesce(string_agg(r || ';', '' ORDER BY n), '') FROM unnest(reasons) WITH ORDINALITY x(r, n)),
-			refunded_minor, account_seq, log_offset, ` + fmt.Sprintf(us, "decided_at") + `, coalesce(` + fmt.Sprintf(us, "deadline_at") + `, 0),
+			refunded_minor, captured_minor, authorized_minor, connector, rail_reference, account_seq, log_offset, ` + fmt.Sprintf(us, "decided_at") + `, coalesce(` + fmt.Sprintf(us, "deadline_at") + `, 0),
 			` + fmt.Sprintf(us, "created_at") + `, effective_date - DATE '1970-01-01', amount_minor, currency, target_amount_minor, target_currency,
 			fee_minor, outcome, method, tenant, merchant, account, to_account, related_payment_id, encode(sealed, 'hex'),
 			coalesce(fx_rate || ' ' || fx_mid || ' ' || fx_spread_bp, ''), fraud_score) FROM payments.payments`),

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -34,34 +33,9 @@ type rows struct {
 
 	payment, journal, line *copying
 	statements             []*statement // in the order in which they run, behind the copies
-	state, refunded        *statement
+	state, related         *statement
 	balance, house         *statement
 	sequence, cells        *statement
-}
-
-type paymentRow struct {
-	decisionlog.Entry
-	status     paymentsv1.PaymentStatus
-	reasons    []paymentsv1.Reason
-	refunded   int64
-	accountSeq uint64
-	offset     int64
-	decidedUS  int64
-	deadlineUS int64
-}
-
-// stateRow is a change of a payment that an earlier batch wrote.
-type stateRow struct {
-	createdMonth int32 // days since 1970 of the month's first; unknown where monthKnown is false
-	monthKnown   bool
-	status       paymentsv1.PaymentStatus
-	reasons      []paymentsv1.Reason // none: the earlier ones stay
-	refunded     int64
-	refundedSet  bool
-	accountSeq   uint64
-	offset       int64
-	decidedUS    int64
-	deadlineUS   int64
 }
 
 type balanceKey struct{ account, currency string }
@@ -84,10 +58,10 @@ func newRows(shard int32) *rows {
 		balances: map[balanceKey]*balanceDelta{}, system: map[balanceKey]*balanceDelta{}, accounts: map[string]*accountRow{},
 		bookingMonths: map[int32]struct{}{}, createdMonths: map[int32]struct{}{},
 		payment: newPaymentsCopying(), journal: newJournalsCopying(), line: newPostingsCopying(),
-		state: newStatesStatement(), refunded: newRefundedStatement(), balance: newBalancesStatement(),
+		state: newStatesStatement(), related: newRelatedStatement(), balance: newBalancesStatement(),
 		house: newSystemBalancesStatement(), sequence: newSequencesStatement(), cells: newAccountsStatement(),
 	}
-	r.statements = []*statement{r.state, r.refunded, r.balance, r.house, r.sequence, r.cells}
+	r.statements = []*statement{r.state, r.related, r.balance, r.house, r.sequence, r.cells}
 	r.reset()
 	return r
 }
@@ -185,78 +159,6 @@ func (r *rows) add(e decisionlog.Entry) error {
 		return nil
 	}
 	return r.addJournals(e)
-}
-
-func (r *rows) addPayment(e decisionlog.Entry) {
-	switch e.GetKind() {
-	case paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, paymentsv1.CommandKind_COMMAND_KIND_PAY_OUT,
-		paymentsv1.CommandKind_COMMAND_KIND_TRANSFER, paymentsv1.CommandKind_COMMAND_KIND_REFUND:
-		r.addCreated(e)
-	case paymentsv1.CommandKind_COMMAND_KIND_APPROVE, paymentsv1.CommandKind_COMMAND_KIND_DECLINE,
-		paymentsv1.CommandKind_COMMAND_KIND_EXPIRE, paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT,
-		paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER:
-		granted := e.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED || e.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPLIED
-		if granted && e.GetPaymentId() != "" && e.GetStatus() != paymentsv1.PaymentStatus_PAYMENT_STATUS_UNSPECIFIED {
-			r.change(e, e.GetPaymentId(), stateRow{
-				createdMonth: monthOfUS(e.GetCreatedAtUs()), monthKnown: true, status: e.GetStatus(),
-				reasons: e.GetReasons(), deadlineUS: e.GetDeadlineUs(),
-			})
-		}
-	default: // a counter-leg is the payee's side and no state of the payer's payment; the rest has no payment
-	}
-}
-
-// addCreated takes a decision that makes a payment. Repeats and conflicts make none.
-func (r *rows) addCreated(e decisionlog.Entry) {
-	switch e.GetOutcome() {
-	case paymentsv1.Outcome_OUTCOME_APPROVED, paymentsv1.Outcome_OUTCOME_DECLINED, paymentsv1.Outcome_OUTCOME_REVIEW:
-	default:
-		return
-	}
-	p := &paymentRow{
-		Entry: e, status: e.GetStatus(), reasons: e.GetReasons(), accountSeq: e.GetAccountSeq(), offset: e.Offset,
-		decidedUS: e.GetAcceptedAtUs(), deadlineUS: e.GetDeadlineUs(),
-	}
-	month := monthOfUS(createdUS(e.Decision))
-	r.createdMonths[month] = struct{}{}
-	if old := r.payments[e.GetPaymentId()]; old != nil && monthOfUS(createdUS(old.Decision)) == month {
-		*old = *p // declined without a record, and now decided anew
-	} else {
-		r.payments[e.GetPaymentId()] = p
-		r.order = append(r.order, p)
-	}
-	if e.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_REFUND && e.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED {
-		r.change(e, e.GetRelatedPaymentId(), stateRow{
-			status: e.GetRelatedStatus(), refunded: e.GetRefundedMinor(), refundedSet: true,
-		})
-	}
-}
-
-// change applies a new state to the payment's row in this batch, or remembers it for the row of an earlier one.
-func (r *rows) change(e decisionlog.Entry, id string, s stateRow) {
-	s.accountSeq, s.offset, s.decidedUS = e.GetAccountSeq(), e.Offset, e.GetAcceptedAtUs()
-	if p := r.payments[id]; p != nil {
-		p.status, p.accountSeq, p.offset, p.decidedUS, p.deadlineUS = s.status, s.accountSeq, s.offset, s.decidedUS, s.deadlineUS
-		if len(s.reasons) > 0 {
-			p.reasons = s.reasons
-		}
-		if s.refundedSet {
-			p.refunded = s.refunded
-		}
-		return
-	}
-	if old := r.states[id]; old != nil {
-		if !s.monthKnown {
-			s.createdMonth, s.monthKnown = old.createdMonth, old.monthKnown
-		}
-		if len(s.reasons) == 0 {
-			s.reasons = old.reasons
-		}
-		if !s.refundedSet {
-			s.refunded, s.refundedSet = old.refunded, old.refundedSet
-		}
-	}
-	r.states[id] = &s
 }
 
 func (r *rows) addJournals(e decisionlog.Entry) error {
@@ -358,81 +260,6 @@ func (r *rows) writeJournal(e decisionlog.Entry, month int32, lines int, currenc
 	c.text(currency)
 }
 
-func (r *rows) writePayment(p *paymentRow) error {
-	d, c := p.Decision, r.payment
-	c.row()
-	created := createdUS(d)
-	c.text(d.GetPaymentId())
-	c.day(monthOfUS(created))
-	c.day(d.GetEffectiveDate())
-	c.time(created)
-	c.time(p.decidedUS)
-	c.nullable(p.deadlineUS-epochUS, p.deadlineUS != 0)
-	c.sequence(d.GetAccountSeq())
-	c.sequence(p.accountSeq)
-	c.int8(p.offset)
-	c.int8(d.GetAmountMinor())
-	c.int8(d.GetTargetAmountMinor())
-	c.int8(d.GetFeeMinor())
-	c.int8(d.GetLimitAmountMinor())
-	c.int8(p.refunded)
-	c.int4(p.Partition)
-	fx := d.GetFx()
-	if fx == nil {
-		c.null()
-	} else {
-		c.int4(fx.GetSpreadBp())
-	}
-	c.word(int(d.GetKind()))
-	c.word(int(d.GetOutcome()))
-	c.word(int(p.status))
-	c.word(int(d.GetFraudScore()))
-	c.text(d.GetCurrency())
-	c.text(d.GetTargetCurrency())
-	c.text(d.GetLimitCurrency())
-	c.text(d.GetMethod())
-	c.text(d.GetTenant())
-	c.text(d.GetMerchant())
-	c.text(d.GetCustomer())
-	c.text(d.GetAccount())
-	c.text(d.GetToAccount())
-	c.text(d.GetRelatedPaymentId())
-	c.text(d.GetInstrument())
-	c.text(d.GetCounterpartyCountry())
-	c.text(d.GetSealed().GetKeyId())
-	c.bytes(d.GetSealed().GetCiphertext())
-	var err error
-	if fx == nil {
-		c.null()
-		c.null()
-	} else {
-		err = errors.Join(c.decimal(fx.GetRateUnscaled(), fx.GetRateScale()), c.decimal(fx.GetMidUnscaled(), fx.GetMidScale()))
-	}
-	return errors.Join(err, c.words(p.reasons))
-}
-
-func (r *rows) writeState(id string, s *stateRow) {
-	c := r.refunded.columns
-	if s.monthKnown {
-		c = r.state.columns
-		c[1].day(s.createdMonth)
-	} else {
-		c[1].null()
-	}
-	c[0].text(id)
-	c[2].time(s.decidedUS)
-	c[3].sequence(s.accountSeq)
-	c[4].int8(s.offset)
-	c[5].nullable(s.refunded, s.refundedSet)
-	c[6].word(int(s.status))
-	if len(s.reasons) > 0 {
-		c[7].text(reasonsText(s.reasons))
-	} else {
-		c[7].null()
-	}
-	c[8].nullable(s.deadlineUS-epochUS, s.deadlineUS != 0)
-}
-
 func (r *rows) writeBalances() {
 	for key, d := range r.balances {
 		c := r.balance.columns
@@ -488,14 +315,6 @@ func months(set map[int32]struct{}) []int32 {
 	return list
 }
 
-// createdUS is when the payment was made; for the decision that makes it, its own time.
-func createdUS(d *paymentsv1.Decision) int64 {
-	if d.GetCreatedAtUs() != 0 {
-		return d.GetCreatedAtUs()
-	}
-	return d.GetAcceptedAtUs()
-}
-
 const dayUS = 86_400_000_000
 
 // monthOfUS is the first day, since 1970, of the UTC month.
@@ -510,22 +329,6 @@ func monthOfUS(us int64) int32 {
 func monthOfDay(days int32) int32 {
 	t := time.Unix(int64(clampDay(days))*86_400, 0).UTC()
 	return int32(time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC).Unix() / 86_400) //nolint:gosec // days of the years 1 to 9999
-}
-
-// reasonsText is a smallint[] as Postgres reads it.
-func reasonsText(reasons []paymentsv1.Reason) string {
-	if len(reasons) == 0 {
-		return "{}"
-	}
-	b := make([]byte, 0, 16)
-	b = append(b, '{')
-	for i, r := range reasons {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = strconv.AppendInt(b, int64(r), 10)
-	}
-	return string(append(b, '}'))
 }
 
 func add(a, b int64) (int64, bool) {

@@ -3,6 +3,8 @@ package postgres
 import (
 	"fmt"
 	"strings"
+
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
 
 // field is one column of a statement: its name and the SQL type of one element.
@@ -79,10 +81,10 @@ func newPaymentsCopying() *copying {
 	return newCopying("payments.payments",
 		"payment_id", "created_month", "effective_date", "created_at", "decided_at", "deadline_at", "created_seq",
 		"account_seq", "log_offset", "amount_minor", "target_amount_minor", "fee_minor", "limit_amount_minor",
-		"refunded_minor", "log_partition", "fx_spread_bp", "kind", "outcome", "status", "fraud_score", "currency",
-		"target_currency", "limit_currency", "method", "tenant", "merchant", "customer", "account", "to_account",
-		"related_payment_id", "instrument", "counterparty_country", "sealed_key_id", "sealed", "fx_rate", "fx_mid",
-		"reasons",
+		"refunded_minor", "captured_minor", "authorized_minor", "log_partition", "fx_spread_bp", "kind", "outcome", "status",
+		"fraud_score", "currency", "target_currency", "limit_currency", "method", "tenant", "merchant", "customer", "account",
+		"to_account", "related_payment_id", "instrument", "counterparty_country", "connector", "rail_reference", "sealed_key_id",
+		"sealed", "fx_rate", "fx_mid", "reasons",
 	)
 }
 
@@ -96,24 +98,40 @@ ON CONFLICT (payment_id, created_month) DO UPDATE SET {set} WHERE p.account_seq 
 
 // changeState ends the transaction where a payment is not there: the log and the database would differ.
 const changeState = `
-WITH changed AS (UPDATE payments.payments p SET status = u.status, reasons = coalesce(u.reasons::smallint[], p.reasons),
-    refunded_minor = coalesce(u.refunded_minor, p.refunded_minor), account_seq = u.account_seq, log_offset = u.log_offset,
-    decided_at = u.decided_at, deadline_at = u.deadline_at
-FROM {rows} WHERE p.payment_id = u.payment_id AND p.account_seq < u.account_seq AND p.created_month = {month} RETURNING 1)
+WITH {found}changed AS (UPDATE payments.payments p SET status = u.status, reasons = coalesce(u.reasons::smallint[], p.reasons),
+    refunded_minor = coalesce(u.refunded_minor, p.refunded_minor), captured_minor = coalesce(u.captured_minor, p.captured_minor),
+    authorized_minor = coalesce(u.authorized_minor, p.authorized_minor), fee_minor = coalesce(u.fee_minor, p.fee_minor),
+    target_amount_minor = coalesce(u.target_amount_minor, p.target_amount_minor),
+    connector = CASE WHEN p.rail_reference <> '' OR u.connector = '' AND u.rail_reference = '' THEN p.connector ELSE u.connector END,
+    rail_reference = CASE WHEN p.rail_reference <> '' THEN p.rail_reference ELSE u.rail_reference END,
+    account_seq = u.account_seq, log_offset = u.log_offset, decided_at = u.decided_at, deadline_at = {deadline}
+FROM {from} WHERE p.payment_id = u.payment_id AND p.account_seq < u.account_seq AND p.created_month = {month} RETURNING 1)
 SELECT sink.expect(count(*), cardinality($1), 'payments') FROM changed`
 
-// newStatesStatement changes payments that earlier batches wrote.
+// newStatesStatement changes payments that earlier batches wrote, by decisions on themselves.
 func newStatesStatement() *statement {
-	return newStatement("states", strings.Replace(changeState, "{month}", "u.created_month", 1), stateFields())
+	return newStatement("states", strings.NewReplacer(
+		"{found}", "", "{from}", "{rows}", "{month}", "u.created_month", "{deadline}", "u.deadline_at",
+	).Replace(changeState), stateFields())
 }
 
-// newRefundedStatement does so where the month of creation is not known: the decision on a refund does not say when the
-// payment it refunds was created.
-func newRefundedStatement() *statement {
-	return newStatement("refunded", strings.Replace(changeState, "{month}",
-		"(SELECT max(q.created_month) FROM payments.payments q WHERE q.payment_id = u.payment_id)", 1), stateFields())
+// findMonth looks for a payment's newest row in the months where it should be, and in all where it is not there: each month is
+// a partition, and to ask all of two years took eight times as long. Apart from the update, so that this asks one partition.
+const findMonth = `u AS MATERIALIZED (SELECT r.*, coalesce(
+    (SELECT max(q.created_month) FROM payments.payments q WHERE q.payment_id = r.payment_id AND q.created_month >= r.created_month),
+    (SELECT max(q.created_month) FROM payments.payments q WHERE q.payment_id = r.payment_id)) AS month FROM (SELECT * FROM {rows}) r), `
+
+// newRelatedStatement changes payments of which only operations were decided: these know neither when it was created nor its
+// deadline, which stands as long as something may be captured.
+func newRelatedStatement() *statement {
+	return newStatement("related", strings.NewReplacer(
+		"{found}", findMonth, "{from}", "u", "{month}", "u.month",
+		"{deadline}", fmt.Sprintf("CASE WHEN u.status IN (%d, %d) THEN p.deadline_at END",
+			paymentsv1.PaymentStatus_PAYMENT_STATUS_REQUIRES_CAPTURE, paymentsv1.PaymentStatus_PAYMENT_STATUS_PARTIALLY_CAPTURED),
+	).Replace(changeState), stateFields())
 }
 
+// stateFields are in the order in which writeState writes.
 func stateFields() []field {
 	return []field{
 		{"payment_id", "text"},
@@ -122,9 +140,15 @@ func stateFields() []field {
 		{"account_seq", "bigint"},
 		{"log_offset", "bigint"},
 		{"refunded_minor", "bigint"},
+		{"captured_minor", "bigint"},
+		{"authorized_minor", "bigint"},
+		{"fee_minor", "bigint"},
+		{"target_amount_minor", "bigint"},
 		{"status", "smallint"},
 		{"reasons", "text"},
 		{"deadline_at", "timestamptz"},
+		{"connector", "text"},
+		{"rail_reference", "text"},
 	}
 }
 

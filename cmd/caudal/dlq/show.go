@@ -200,7 +200,10 @@ func unsettled(c *paymentsv1.Command) string {
 	case c.GetReleaseClaim() != nil:
 		return "it frees a customer: discarded, the customer can never open another account"
 	case c.GetExpire() != nil:
-		return "it is a deadline, which comes once: discarded, a payment in review holds its money until somebody approves or declines it"
+		return "it is a deadline, which comes once: discarded, a payment in review holds its money until somebody approves or declines it, " +
+			"and an authorisation until it is captured or voided"
+	case c.GetRailAnswer() != nil:
+		return "it is what a rail says it did: discarded, the order waits and its money stays held unless the rail says it again"
 	default:
 		return ""
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,7 +25,8 @@ type Counts struct {
 	Decided, Approved, Declined, Review, Repeats, Conflicts int64
 	Kinds                                                   map[string]int64
 	Reasons                                                 map[string]int64 // main reason of declines
-	// Final counts payments that reached a status nothing will change by itself; a transfer counts once.
+	// Final counts payments, and operations on them, that reached a status nothing will change by itself; a transfer counts once.
+	// What a rail executes counts when its answer, or its deadline, says so, and only where it began under the observer's eyes.
 	Final int64
 	// All counts every decision, those on ticks and legs too.
 	All int64
@@ -40,6 +42,7 @@ type Observer struct {
 
 	mu      sync.Mutex
 	counts  Counts
+	waiting map[string]struct{}     // payments and operations that wait for a rail: an answer may come twice, and ends them once
 	latency *hdrhistogram.Histogram // microseconds, accepted to seen committed
 }
 
@@ -64,7 +67,7 @@ func New(ctx context.Context, brokers []string) (*Observer, error) {
 	}
 	return &Observer{
 		client: client, latency: hdrhistogram.New(1, int64(10*time.Minute/time.Microsecond), 3),
-		counts: Counts{Kinds: map[string]int64{}, Reasons: map[string]int64{}},
+		counts: Counts{Kinds: map[string]int64{}, Reasons: map[string]int64{}}, waiting: map[string]struct{}{},
 	}, nil
 }
 
@@ -112,12 +115,12 @@ func (o *Observer) count(d *paymentsv1.Decision, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.counts.All++
-	if final(d) {
-		o.counts.Final++
+	if n := o.ended(d); n > 0 {
+		o.counts.Final += n
 		o.counts.Last = now
 	}
 	switch {
-	case d.GetStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_PROCESSING && posted(d):
+	case departed(d):
 		o.counts.InTransit++
 	case d.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT:
 		o.counts.InTransit--
@@ -151,8 +154,12 @@ func (o *Observer) count(d *paymentsv1.Decision, now time.Time) {
 	}
 }
 
-// posted tells whether this decision moved money.
-func posted(d *paymentsv1.Decision) bool { return len(d.GetJournals()) > 0 }
+// departed tells whether this decision sent a transfer's money into transit. Payments by rails are processing as well, and
+// hold money, but theirs is not on its way to another account.
+func departed(d *paymentsv1.Decision) bool {
+	return d.GetStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_PROCESSING && len(d.GetJournals()) > 0 &&
+		strings.HasPrefix(d.GetPaymentId(), payment.KindTransfer.Prefix())
+}
 
 // request tells whether the decision is the answer to something a caller sent.
 func request(d *paymentsv1.Decision) bool {
@@ -170,20 +177,80 @@ func request(d *paymentsv1.Decision) bool {
 	}
 }
 
-// final tells whether this decision brought a payment to a status that only a request of its own can change.
-func final(d *paymentsv1.Decision) bool {
-	if o := d.GetOutcome(); o == paymentsv1.Outcome_OUTCOME_REPEATED || o == paymentsv1.Outcome_OUTCOME_CONFLICT {
-		return false
+// ended counts the payments that this decision brought to a status that only a request of its own can change: the one it is
+// about and, where an operation was answered, the one that the operation is about.
+func (o *Observer) ended(d *paymentsv1.Decision) (n int64) {
+	switch d.GetOutcome() {
+	case paymentsv1.Outcome_OUTCOME_REPEATED, paymentsv1.Outcome_OUTCOME_CONFLICT:
+		return 0
+	default:
 	}
+	done, waits := final(d.GetStatus()), waitsForRail(d)
 	switch d.GetKind() {
-	case paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, paymentsv1.CommandKind_COMMAND_KIND_PAY_OUT,
-		paymentsv1.CommandKind_COMMAND_KIND_TRANSFER, paymentsv1.CommandKind_COMMAND_KIND_REFUND:
-		return d.GetStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_SUCCEEDED || d.GetStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_FAILED
+	case paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, paymentsv1.CommandKind_COMMAND_KIND_PAY_OUT, paymentsv1.CommandKind_COMMAND_KIND_TRANSFER,
+		paymentsv1.CommandKind_COMMAND_KIND_REFUND, paymentsv1.CommandKind_COMMAND_KIND_CAPTURE, paymentsv1.CommandKind_COMMAND_KIND_VOID,
+		paymentsv1.CommandKind_COMMAND_KIND_INCREMENT:
 	case paymentsv1.CommandKind_COMMAND_KIND_APPROVE, paymentsv1.CommandKind_COMMAND_KIND_DECLINE:
-		return d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED && d.GetStatus() != paymentsv1.PaymentStatus_PAYMENT_STATUS_PROCESSING
+		granted := d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED
+		done, waits = done && granted, waits && granted
 	case paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT:
+		return 1
+	case paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER, paymentsv1.CommandKind_COMMAND_KIND_EXPIRE:
+		if d.GetOutcome() != paymentsv1.Outcome_OUTCOME_APPLIED {
+			return 0
+		}
+		n := o.stop(d.GetPaymentId(), d.GetStatus())
+		if d.GetRelatedPaymentId() != d.GetPaymentId() {
+			n += o.stop(d.GetRelatedPaymentId(), d.GetRelatedStatus())
+		}
+		return n
+	default:
+		return 0
+	}
+	if waits {
+		o.waiting[d.GetPaymentId()] = struct{}{}
+	}
+	if done {
+		return 1
+	}
+	return 0
+}
+
+// stop ends the waiting of a payment whose status is final.
+func (o *Observer) stop(id string, status paymentsv1.PaymentStatus) int64 {
+	if _, waits := o.waiting[id]; !waits || !final(status) {
+		return 0
+	}
+	delete(o.waiting, id)
+	return 1
+}
+
+// waitsForRail tells whether a decision left a payment or operation with its rail.
+func waitsForRail(d *paymentsv1.Decision) bool {
+	switch d.GetStatus() {
+	case paymentsv1.PaymentStatus_PAYMENT_STATUS_PROCESSING:
+		return !strings.HasPrefix(d.GetPaymentId(), payment.KindTransfer.Prefix())
+	case paymentsv1.PaymentStatus_PAYMENT_STATUS_CREATED:
 		return true
 	default:
 		return false
 	}
+}
+
+// final tells the statuses in which a payment stays until somebody asks for something.
+func final(s paymentsv1.PaymentStatus) bool {
+	switch s {
+	case paymentsv1.PaymentStatus_PAYMENT_STATUS_SUCCEEDED, paymentsv1.PaymentStatus_PAYMENT_STATUS_FAILED,
+		paymentsv1.PaymentStatus_PAYMENT_STATUS_PARTIALLY_REFUNDED, paymentsv1.PaymentStatus_PAYMENT_STATUS_REFUNDED,
+		paymentsv1.PaymentStatus_PAYMENT_STATUS_EXPIRED, paymentsv1.PaymentStatus_PAYMENT_STATUS_CANCELLED,
+		paymentsv1.PaymentStatus_PAYMENT_STATUS_PAID, paymentsv1.PaymentStatus_PAYMENT_STATUS_RETURNED:
+		return true
+	case paymentsv1.PaymentStatus_PAYMENT_STATUS_UNSPECIFIED, paymentsv1.PaymentStatus_PAYMENT_STATUS_IN_REVIEW,
+		paymentsv1.PaymentStatus_PAYMENT_STATUS_PROCESSING, paymentsv1.PaymentStatus_PAYMENT_STATUS_UNKNOWN,
+		paymentsv1.PaymentStatus_PAYMENT_STATUS_REQUIRES_CAPTURE, paymentsv1.PaymentStatus_PAYMENT_STATUS_PARTIALLY_CAPTURED,
+		paymentsv1.PaymentStatus_PAYMENT_STATUS_CREATED, paymentsv1.PaymentStatus_PAYMENT_STATUS_PENDING,
+		paymentsv1.PaymentStatus_PAYMENT_STATUS_SENT:
+		return false
+	}
+	return false
 }

@@ -40,6 +40,7 @@ type account struct {
 	reviews                []*paymentsv1.Decision // in review
 	paid                   []*paymentsv1.Decision // pay-ins with something left to refund
 	refunded               map[string]int64
+	rails                  []*rail // payments that a rail executes, and that may still hear of it
 	last                   *paymentsv1.Decision
 }
 
@@ -64,7 +65,7 @@ func (g *Generator) Step() []*paymentsv1.Decision {
 	if a.seq == 0 {
 		return g.open(a)
 	}
-	switch n := g.rng.IntN(100); {
+	switch n := g.rng.IntN(140); {
 	case n < 30:
 		return g.payIn(a)
 	case n < 52:
@@ -81,6 +82,8 @@ func (g *Generator) Step() []*paymentsv1.Decision {
 		return g.unknown()
 	case n < 96:
 		return g.tick()
+	case n < 136:
+		return g.rails(a)
 	default:
 		return g.level(a)
 	}
@@ -180,7 +183,7 @@ func (a *account) book(d *paymentsv1.Decision, kind paymentsv1.JournalKind, line
 // lines are the posted postings of a payment.
 func lines(d *paymentsv1.Decision, kind paymentsv1.CommandKind) []*paymentsv1.Posting {
 	amount, fee, target := d.GetAmountMinor(), d.GetFeeMinor(), d.GetTargetAmountMinor()
-	other := "sys_clearing_book"
+	other := "sys_clearing_" + d.GetMethod()
 	if kind == paymentsv1.CommandKind_COMMAND_KIND_TRANSFER {
 		other = "sys_transit"
 	}

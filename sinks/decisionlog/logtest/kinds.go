@@ -109,7 +109,7 @@ func (g *Generator) about(a *account, kind paymentsv1.CommandKind, outcome payme
 	d := g.base(a, kind, outcome)
 	d.PaymentId, d.CreatedAtUs, d.AmountMinor, d.Currency = of.GetPaymentId(), of.GetCreatedAtUs(), of.GetAmountMinor(), of.GetCurrency()
 	d.TargetAmountMinor, d.TargetCurrency, d.FeeMinor, d.Fx = of.GetTargetAmountMinor(), of.GetTargetCurrency(), of.GetFeeMinor(), of.GetFx()
-	d.EffectiveDate = of.GetEffectiveDate()
+	d.EffectiveDate, d.Method, d.Instrument = of.GetEffectiveDate(), of.GetMethod(), of.GetInstrument()
 	return d
 }
 
