@@ -33,7 +33,7 @@ routes: routes.yaml
 acquirers:
   - {name: cielo, dialect: cielo, url: URL/cielo, query_url: URL/cielo, merchant_id: 00000000-0000-4000-a000-000000000001, secret: {env: RAILSIM_CIELO}}
   - {name: stone, dialect: pagarme, url: URL/pagarme, customer_id: cus_1, secret: {env: RAILSIM_STONE}}
-timing: {deadline: 500ms, polls: [300ms, 1s, 3s, 6s], not_found_after: 13s}
+timing: {deadline: 500ms, polls: [300ms, 1s, 3s, 6s, 14s], not_found_after: 13s}
 `
 
 const railRoutes = `version: 1
