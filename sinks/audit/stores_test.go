@@ -188,7 +188,8 @@ func latest(h *audittest.House, payment string) paymentsv1.PaymentStatus {
 			if d.GetPaymentId() == payment && d.GetStatus() != 0 && d.GetOutcome() != paymentsv1.Outcome_OUTCOME_REPEATED {
 				status = d.GetStatus()
 			}
-			if d.GetRelatedPaymentId() == payment && d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED {
+			granted := d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED || d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPLIED
+			if d.GetRelatedPaymentId() == payment && d.GetRelatedStatus() != 0 && granted {
 				status = d.GetRelatedStatus()
 			}
 		}
