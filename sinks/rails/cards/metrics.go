@@ -13,6 +13,7 @@ type metrics struct {
 	answers     *prometheus.CounterVec
 	polls       *prometheus.CounterVec
 	failovers   *prometheus.CounterVec
+	amounts     *prometheus.CounterVec
 	unresolved  prometheus.Gauge
 	pending     prometheus.Gauge
 	sessions    prometheus.Counter
@@ -43,6 +44,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"outcome"}),
 		failovers: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "caudal_sinks_cards_failovers_total", Help: "Authorisations that went on to another attempt after this acquirer surely had not charged.",
+		}, []string{"connector"}),
+		amounts: auto.NewCounterVec(prometheus.CounterOpts{
+			Name: "caudal_sinks_cards_other_amounts_total", Help: "Confirmations that told another amount than was ordered, and were not believed.",
 		}, []string{"connector"}),
 		unresolved: auto.NewGauge(prometheus.GaugeOpts{
 			Name: "caudal_sinks_cards_unresolved_orders", Help: "Orders that may have been done and of which nobody knows.",

@@ -233,6 +233,7 @@ func (s *session) assigned(_ context.Context, client *kgo.Client, parts map[stri
 		s.mu.Unlock()
 		go s.own(o)
 	}
+	s.note(nil) // a member of the group, also where it has no partition, and where no order comes
 }
 
 // own runs an owner, and ends the session where it cannot go on: the next one begins from what the log says.

@@ -59,12 +59,24 @@ func (w *worker) execute(ctx context.Context, o order, offset int64) (*attempt, 
 	if err != nil {
 		return nil, err
 	}
-	a.learn(result, w.cfg.Now())
+	a.learn(w.believed(a, result), w.cfg.Now())
 	if a.state == stateUnknown {
 		a.nextPoll = a.intendedAt.Add(w.cfg.Polls[0])
 		w.log.Warn("order with an unknown outcome", "payment_id", o.PaymentID, "order", o.ID, "connector", a.connector)
 	}
 	return a, w.settle(ctx, a)
+}
+
+// believed is what an acquirer says, unless it tells another amount than was ordered: then one of the two is wrong about
+// something, and it is asked again until it tells the right one, or a person has looked at it.
+func (w *worker) believed(a *attempt, r Result) Result {
+	if r.Outcome != OutcomeConfirmed || r.AmountMinor == 0 || r.AmountMinor == a.order.AmountMinor {
+		return r
+	}
+	w.metrics.amounts.WithLabelValues(a.connector).Inc()
+	w.log.Warn("acquirer tells another amount", "payment_id", a.order.PaymentID, "order", a.order.ID, "connector", a.connector,
+		"ordered_minor", a.order.AmountMinor, "told_minor", r.AmountMinor)
+	return Result{Code: r.Code, Reference: r.Reference}
 }
 
 // settle makes what was learnt durable together with its answer.
@@ -262,7 +274,7 @@ func (w *worker) rest(ctx context.Context, d time.Duration) error {
 // poll asks for an order that may have been sent. It answers where something is known now, or nothing was told before.
 func (w *worker) poll(ctx context.Context, known *attempt) (*attempt, error) {
 	a := *known
-	result := w.resolve(ctx, &a)
+	result := w.believed(&a, w.resolve(ctx, &a))
 	w.metrics.polls.WithLabelValues(result.Outcome.String()).Inc()
 	now := w.cfg.Now()
 	if result.Outcome == OutcomeConfirmed || result.Outcome == OutcomeRefused {
