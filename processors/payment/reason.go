@@ -102,6 +102,14 @@ func (r Reason) String() string {
 		return "limit_month"
 	case ReasonInsufficientFunds:
 		return "insufficient_funds"
+	default:
+		return r.late()
+	}
+}
+
+// late are the words for what is found after a payment was granted.
+func (r Reason) late() string {
+	switch r {
 	case ReasonReviewDeclined:
 		return "review_declined"
 	case ReasonReviewExpired:
