@@ -137,9 +137,14 @@ func TestEveryAlertHasItsRunbook(t *testing.T) {
 // Invariant: a running house exports every metric that an alert, a runbook or the dashboard names, each streams worker's too.
 func TestEveryMetricNamedIsExported(t *testing.T) {
 	t.Parallel()
-	h := startHouse(t, t.TempDir(), "--workers", "2")
+	_, rails := railsim(t, 1, "")
+	h := startHouse(t, t.TempDir(), "--workers", "2", "--rails", rails)
 	api := h.api(t)
 	accounts := h.openAccounts(t, api, 2)
+	h.post(api, "/payins", "card", map[string]any{
+		"account_id": h.openRailAccounts(t, api, 1)[0], "amount": 100, "currency": "BRL", "reference": "card", "instrument": "tok_a",
+		"method": map[string]any{"type": "card", "brand": "visa"},
+	})
 	h.shared(2)
 	h.settle(t, api, accounts)
 	item := map[string]any{
@@ -157,7 +162,7 @@ func TestEveryMetricNamedIsExported(t *testing.T) {
 		}
 	}
 	h.stop()
-	for _, name := range []string{"caudal_streams_commits_total", "caudal_ingest_commands_total", "caudal_sinks_decisions_total", "caudal_up_ready", "go_goroutines"} {
+	for _, name := range []string{"caudal_streams_commits_total", "caudal_ingest_commands_total", "caudal_sinks_decisions_total", "caudal_sinks_cards_answers_total", "caudal_up_ready", "go_goroutines"} {
 		if exported[name] == nil {
 			t.Errorf("%s is not exported: one of the layers is missing", name)
 		}

@@ -31,8 +31,8 @@ const railFile = `kind: rails
 version: 1
 routes: routes.yaml
 acquirers:
-  - {name: cielo, dialect: cielo, url: URL/cielo, query_url: URL/cielo, merchant_id: 00000000-0000-4000-a000-000000000001, secret: {env: RAILSIM_CIELO}}
-  - {name: stone, dialect: pagarme, url: URL/pagarme, customer_id: cus_1, secret: {env: RAILSIM_STONE}}
+  - {name: cielo, dialect: cielo, url: URL/cielo, query_url: URL/cielo, merchant_id: 00000000-0000-4000-a000-000000000001, secret: {file: cielo.key}}
+  - {name: stone, dialect: pagarme, url: URL/pagarme, customer_id: cus_1, secret: {file: stone.key}}
 timing: {deadline: 500ms, polls: [300ms, 1s, 3s, 6s, 14s], not_found_after: 13s}
 `
 
@@ -64,10 +64,11 @@ func railsim(t *testing.T, seed uint64, faults string) (url, file string) {
 			t.Error(err)
 		}
 	})
-	t.Setenv("RAILSIM_CIELO", server.DefaultCredentials().Cielo.MerchantKey)
-	t.Setenv("RAILSIM_STONE", server.DefaultCredentials().Pagarme.SecretKey)
 	url, folder := "http://"+l.Addr().String(), t.TempDir()
-	for name, text := range map[string]string{"rails.yaml": railFile, "routes.yaml": railRoutes} {
+	for name, text := range map[string]string{
+		"rails.yaml": railFile, "routes.yaml": railRoutes,
+		"cielo.key": server.DefaultCredentials().Cielo.MerchantKey, "stone.key": server.DefaultCredentials().Pagarme.SecretKey,
+	} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(strings.ReplaceAll(text, "URL", url)), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -295,7 +296,7 @@ func (h *house) openRailAccounts(t *testing.T, api *client.Client, n int) []stri
 	t.Helper()
 	ids := make([]string, n)
 	for i := range n {
-		answer, err := api.Do(t.Context(), client.Request{Method: http.MethodPost, Path: "/accounts", Key: fmt.Sprintf("open-%d", i), Body: map[string]any{
+		answer, err := api.Do(t.Context(), client.Request{Method: http.MethodPost, Path: "/accounts", Key: fmt.Sprintf("shop-%d", i), Body: map[string]any{
 			"external_id": fmt.Sprintf("shop-%d", i), "customer_id": fmt.Sprintf("shop-%d", i), "kind": "merchant", "currencies": []string{"BRL"},
 			"kyc_level": 3, "policy": "acquiring",
 		}})

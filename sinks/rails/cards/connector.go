@@ -35,6 +35,8 @@ func newConnector(name string, acquirer Acquirer, g Guard, m *metrics) *connecto
 	c := &connector{name: name, acquirer: acquirer, can: acquirer.Capabilities(), metrics: m}
 	state := m.breaker.WithLabelValues(name)
 	state.Set(gauge(circuitbreaker.ClosedState))
+	m.amounts.WithLabelValues(name) // there from the start, so that the first one is an increase
+	m.failovers.WithLabelValues(name)
 	c.breaker = circuitbreaker.NewBuilder[any]().
 		WithFailureThresholdPeriod(g.BreakerFailures, g.BreakerWindow).
 		WithDelay(g.BreakerDelay).

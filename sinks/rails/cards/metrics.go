@@ -22,7 +22,7 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	auto := promauto.With(reg)
-	return &metrics{
+	m := &metrics{
 		calls: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "caudal_sinks_cards_calls_total", Help: "Calls to acquirers by what became of them.",
 		}, []string{"connector", "operation", "outcome"}),
@@ -62,4 +62,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 13),
 		}),
 	}
+	for _, o := range []Outcome{OutcomeUnknown, OutcomeConfirmed, OutcomeRefused, OutcomeNotFound} {
+		m.polls.WithLabelValues(o.String()) // there from the start
+	}
+	return m
 }
