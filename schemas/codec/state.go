@@ -149,6 +149,23 @@ func accountStateFrom(m *paymentsv1.AccountState) (*accounts.AccountState, error
 // EncodePaymentRecord writes a side record of kind "payment".
 func EncodePaymentRecord(r *payment.Record) ([]byte, error) { return marshal(PaymentRecordToProto(r)) }
 
+// EncodeSealedPaymentRecord writes a payment record with the sealed data of the request that made it. No stage sees it: it
+// waits there for the order that an approval gives.
+func EncodeSealedPaymentRecord(r *payment.Record, sealed *paymentsv1.Sealed) ([]byte, error) {
+	m := PaymentRecordToProto(r)
+	m.Sealed = sealed
+	return marshal(m)
+}
+
+// SealedOfPaymentRecord is the sealed data that a payment record keeps; nil where it keeps none.
+func SealedOfPaymentRecord(b []byte) (*paymentsv1.Sealed, error) {
+	var m paymentsv1.PaymentRecord
+	if err := unmarshal(b, &m); err != nil {
+		return nil, err
+	}
+	return m.GetSealed(), nil
+}
+
 // DecodePaymentRecord reads a side record of kind "payment".
 func DecodePaymentRecord(b []byte) (payment.Record, error) {
 	var m paymentsv1.PaymentRecord

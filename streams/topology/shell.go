@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"github.com/caudalpay/caudal/processors/accounts"
 	"github.com/caudalpay/caudal/processors/payment"
 	"github.com/caudalpay/caudal/schemas/codec"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/schemas/topics"
 	"github.com/caudalpay/caudal/streams/engine"
 )
@@ -66,19 +68,46 @@ func (s *accountsShell) handle(r record, value []byte) error {
 	if err != nil {
 		return fmt.Errorf("loading %s %s: %w", cmd.Kind, cmd.CommandID, err)
 	}
+	kept, err := keptSealed(r, &cmd)
+	if err != nil {
+		return fmt.Errorf("loading %s %s: %w", cmd.Kind, cmd.CommandID, err)
+	}
 	writes, emissions, err := accounts.Apply(snapshot, cmd, payment.Meta{
 		Key: r.Key(), Topic: r.Topic(), Partition: r.Partition(), Offset: r.Offset(),
 	})
 	if err != nil {
 		return err //nolint:wrapcheck // Apply names the command
 	}
-	if err := s.write(r, &writes, envelope); err != nil {
+	if err := s.write(r, &writes, envelope, kept); err != nil {
 		return fmt.Errorf("writing %s %s: %w", cmd.Kind, cmd.CommandID, err)
+	}
+	if kept != nil {
+		envelope.Sealed = kept // the decision has the request's own; what leaves now is the payment's
 	}
 	if err := s.emit(r, emissions, &writes.Decision, envelope); err != nil {
 		return fmt.Errorf("emitting for %s %s: %w", cmd.Kind, cmd.CommandID, err)
 	}
 	return nil
+}
+
+// keptSealed is what a payment in review keeps for the order that its approval gives.
+func keptSealed(r record, cmd *payment.Command) (*paymentsv1.Sealed, error) {
+	if cmd.Kind != payment.KindApprove && cmd.Kind != payment.KindExpire {
+		return nil, nil //nolint:nilnil // no record in review is written, and none left
+	}
+	b := r.ByKey().Get(PaymentKind, cmd.PaymentID.Identity())
+	if b == nil {
+		return nil, nil //nolint:nilnil // no such payment
+	}
+	return codec.SealedOfPaymentRecord(b)
+}
+
+// encodePayment writes a payment's record. One in review that a rail will execute keeps the sealed data for its order.
+func encodePayment(rec *payment.Record, sealed *paymentsv1.Sealed) ([]byte, error) {
+	if rec.Status == payment.StatusInReview && rec.Rail != nil {
+		return codec.EncodeSealedPaymentRecord(rec, sealed)
+	}
+	return codec.EncodePaymentRecord(rec)
 }
 
 // load collects what the command is decided on.
@@ -153,7 +182,7 @@ func loadDue(partition side, s *accounts.Snapshot, minute int64) error {
 func present() []byte { return []byte{codec.Version} }
 
 // write stores the cell and the side records, and puts the decision on the log.
-func (s *accountsShell) write(r record, w *accounts.Writes, envelope codec.Envelope) error {
+func (s *accountsShell) write(r record, w *accounts.Writes, envelope codec.Envelope, kept *paymentsv1.Sealed) error {
 	if w.Cell != nil {
 		b, err := codec.EncodeCell(w.Cell)
 		if err != nil {
@@ -168,7 +197,7 @@ func (s *accountsShell) write(r record, w *accounts.Writes, envelope codec.Envel
 			own.Delete(PaymentKind, p.Identity)
 			continue
 		}
-		b, err := codec.EncodePaymentRecord(p.Record)
+		b, err := encodePayment(p.Record, cmp.Or(envelope.Sealed, kept))
 		if err != nil {
 			return fmt.Errorf("encoding payment record: %w", err)
 		}

@@ -60,6 +60,48 @@ func (d *decided) run(tb testing.TB, queue ...command) {
 	}
 }
 
+// TestSealedDataWaitsForTheOrder: the order of a payout that was in review carries what the payout's own request had sealed.
+func TestSealedDataWaitsForTheOrder(t *testing.T) {
+	d, traffic := newDecided(t, 2), newTraffic(t, 1, 1, 2)
+	open := traffic.command(payment.KindOpenAccount, traffic.account("shop"), "open")
+	open.Customer = "c-shop"
+	key := string(payment.CustomerKeyFrom(tenant, merchant, open.Customer))
+	open.CommandID = payment.CommandIDFrom(key, merchant, "open")
+	open.Open = &payment.OpenAccount{ExternalID: "shop", Kind: payment.AccountKindMerchant, Currencies: []string{"BRL"}, KYCLevel: 3, Policy: "standard"}
+	d.run(t, traffic.record(key, open))
+	d.run(t, traffic.instruct(payment.KindPayIn, "shop", payment.Instruction{AmountMinor: 9000_00, Currency: "BRL", Method: "book"}))
+	payout := traffic.instruct(payment.KindPayOut, "shop", payment.Instruction{
+		AmountMinor: 600_00, Currency: "BRL", Method: "bank", Counterparty: payment.Counterparty{Country: "BR", Digest: []byte(party(1))},
+	})
+	_, asked, err := codec.DecodeCommand(payout.value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.run(t, payout)
+	approve := traffic.command(payment.KindApprove, traffic.account("shop"), "approve")
+	approve.PaymentID, approve.Verdict = traffic.payments[len(traffic.payments)-1], &payment.Verdict{Actor: "ops"}
+	approve.CommandID = payment.CommandIDFrom(string(approve.Account), merchant, "approve")
+	b, err := codec.EncodeCommand(&approve, codec.Envelope{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.emits = nil
+	d.run(t, command{string(approve.Account), -1, b, approve.Kind})
+	orders := 0
+	for _, e := range d.emits {
+		if e.topic != topics.RailsOrders {
+			continue
+		}
+		orders++
+		if _, sealed, err := codec.DecodeOrder(e.value); err != nil || !proto.Equal(sealed, asked.Sealed) || asked.Sealed == nil {
+			t.Errorf("the order carries %v, %v; the payout had %v", sealed, err, asked.Sealed)
+		}
+	}
+	if orders != 1 {
+		t.Errorf("%d orders", orders)
+	}
+}
+
 // answerTo is what a rail says about an order: the same about the same.
 func answerTo(tb testing.TB, e emitted) command {
 	tb.Helper()

@@ -369,6 +369,7 @@ type PaymentRecord struct {
 	Instrument          string                 `protobuf:"bytes,31,opt,name=instrument,proto3" json:"instrument,omitempty"`
 	ExpiresAtUs         int64                  `protobuf:"varint,32,opt,name=expires_at_us,json=expiresAtUs,proto3" json:"expires_at_us,omitempty"` // when the record leaves
 	Rail                *RailState             `protobuf:"bytes,33,opt,name=rail,proto3" json:"rail,omitempty"`                                     // payments that a rail executes
+	Sealed              *Sealed                `protobuf:"bytes,34,opt,name=sealed,proto3" json:"sealed,omitempty"`                                 // in review, by a rail: what the order will carry once it is approved
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -630,6 +631,13 @@ func (x *PaymentRecord) GetExpiresAtUs() int64 {
 func (x *PaymentRecord) GetRail() *RailState {
 	if x != nil {
 		return x.Rail
+	}
+	return nil
+}
+
+func (x *PaymentRecord) GetSealed() *Sealed {
+	if x != nil {
+		return x.Sealed
 	}
 	return nil
 }
@@ -1132,8 +1140,7 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"day_counts\x18\x06 \x03(\rB\x02\x10\x01R\tdayCounts\x12#\n" +
 	"\rhistory_count\x18\a \x01(\rR\fhistoryCount\x12*\n" +
 	"\x11history_sum_minor\x18\b \x01(\x03R\x0fhistorySumMinor\x12*\n" +
-	"\x11history_max_minor\x18\t \x01(\x03R\x0fhistoryMaxMinor\"\xe2\n" +
-	"\n" +
+	"\x11history_max_minor\x18\t \x01(\x03R\x0fhistoryMaxMinor\"\x96\v\n" +
 	"\rPaymentRecord\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x123\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1f.caudal.payments.v1.CommandKindR\x04kind\x129\n" +
@@ -1174,7 +1181,8 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"instrument\x18\x1f \x01(\tR\n" +
 	"instrument\x12\"\n" +
 	"\rexpires_at_us\x18  \x01(\x03R\vexpiresAtUs\x121\n" +
-	"\x04rail\x18! \x01(\v2\x1d.caudal.payments.v1.RailStateR\x04rail\"\xcf\x05\n" +
+	"\x04rail\x18! \x01(\v2\x1d.caudal.payments.v1.RailStateR\x04rail\x122\n" +
+	"\x06sealed\x18\" \x01(\v2\x1a.caudal.payments.v1.SealedR\x06sealed\"\xcf\x05\n" +
 	"\tRailState\x12;\n" +
 	"\acapture\x18\x01 \x01(\x0e2!.caudal.payments.v1.CaptureMethodR\acapture\x12\x14\n" +
 	"\x05brand\x18\x02 \x01(\tR\x05brand\x12\"\n" +
@@ -1253,7 +1261,8 @@ var file_schemas_payments_v1_state_proto_goTypes = []any{
 	(Reason)(0),           // 13: caudal.payments.v1.Reason
 	(*Fx)(nil),            // 14: caudal.payments.v1.Fx
 	(*Pins)(nil),          // 15: caudal.payments.v1.Pins
-	(CaptureMethod)(0),    // 16: caudal.payments.v1.CaptureMethod
+	(*Sealed)(nil),        // 16: caudal.payments.v1.Sealed
+	(CaptureMethod)(0),    // 17: caudal.payments.v1.CaptureMethod
 }
 var file_schemas_payments_v1_state_proto_depIdxs = []int32{
 	8,  // 0: caudal.payments.v1.AccountCell.state:type_name -> caudal.payments.v1.AccountState
@@ -1268,16 +1277,17 @@ var file_schemas_payments_v1_state_proto_depIdxs = []int32{
 	14, // 9: caudal.payments.v1.PaymentRecord.fx:type_name -> caudal.payments.v1.Fx
 	15, // 10: caudal.payments.v1.PaymentRecord.pins:type_name -> caudal.payments.v1.Pins
 	4,  // 11: caudal.payments.v1.PaymentRecord.rail:type_name -> caudal.payments.v1.RailState
-	16, // 12: caudal.payments.v1.RailState.capture:type_name -> caudal.payments.v1.CaptureMethod
-	5,  // 13: caudal.payments.v1.RailState.terms:type_name -> caudal.payments.v1.RailTerms
-	12, // 14: caudal.payments.v1.CommandRecord.first_outcome:type_name -> caudal.payments.v1.Outcome
-	13, // 15: caudal.payments.v1.CommandRecord.first_reasons:type_name -> caudal.payments.v1.Reason
-	11, // 16: caudal.payments.v1.CommandRecord.status:type_name -> caudal.payments.v1.PaymentStatus
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	16, // 12: caudal.payments.v1.PaymentRecord.sealed:type_name -> caudal.payments.v1.Sealed
+	17, // 13: caudal.payments.v1.RailState.capture:type_name -> caudal.payments.v1.CaptureMethod
+	5,  // 14: caudal.payments.v1.RailState.terms:type_name -> caudal.payments.v1.RailTerms
+	12, // 15: caudal.payments.v1.CommandRecord.first_outcome:type_name -> caudal.payments.v1.Outcome
+	13, // 16: caudal.payments.v1.CommandRecord.first_reasons:type_name -> caudal.payments.v1.Reason
+	11, // 17: caudal.payments.v1.CommandRecord.status:type_name -> caudal.payments.v1.PaymentStatus
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_schemas_payments_v1_state_proto_init() }
