@@ -103,10 +103,11 @@ func TestThroughTheEngine(t *testing.T) {
 		}
 		produce(commands...)
 	}
-	once := func(commands ...command) { // not among what is repeated by chance
+	unrepeated := func(commands ...command) []command { // not among what is repeated by chance
 		traffic.requests = traffic.requests[:len(traffic.requests)-len(commands)]
-		produce(commands...)
+		return commands
 	}
+	once := func(commands ...command) { produce(unrepeated(commands...)...) }
 	stop := worker(t, c)
 	send(300)
 	once(traffic.openFor("contested", "c-rival1"), traffic.openFor("contested", "c-rival2"))
@@ -116,7 +117,7 @@ func TestThroughTheEngine(t *testing.T) {
 	drained(t, c, 0)
 	stop()
 
-	victim := traffic.open("victim")
+	victim := unrepeated(traffic.open("victim"))[0]
 	parked := string(traffic.account("victim"))
 	c.Produce(
 		&kgo.Record{Topic: topics.Commands, Key: []byte(victim.key), Value: victim.value, Partition: -1},
