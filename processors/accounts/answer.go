@@ -18,7 +18,7 @@ func (r *reducer) railAnswer() {
 		return
 	}
 	r.d.tell(paidID, paid)
-	if !wasOrdered(paid, step) {
+	if paid.Kind.Operation() || !wasOrdered(paid, step) { // an operation's answer names the payment that it is about
 		r.decline(payment.ReasonPaymentState)
 		return
 	}

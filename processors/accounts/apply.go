@@ -230,6 +230,7 @@ func (r *reducer) repeated() bool {
 	first, deadlineUS := r.s.Command, int64(0)
 	if r.s.Related != nil {
 		r.d.tell(r.d.PaymentID, r.s.Related)
+		r.d.CapturedMinor, r.d.AuthorizedMinor = 0, 0 // as above
 		deadlineUS = r.s.Related.DeadlineUS
 	}
 	r.d.tellStatus(first.Status, deadlineUS)

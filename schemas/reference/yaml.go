@@ -208,6 +208,8 @@ func (c *check) policy(y policyYAML) *referencev1.Policy {
 
 func (c *check) rails(y policyYAML, p *referencev1.Policy) {
 	if card := y.Card; card != nil {
+		// An id that may be used again names the same order again: by then no connector may remember the first.
+		c.must(y.RetentionDays > 30, "retention_days", "is not above 30, and the policy takes cards")
 		p.Card = &referencev1.CardPolicy{OverCaptureBp: c.i32("card.over_capture_bp", card.OverCaptureBP), RefundFee: c.refundFee("card.refund_fee", card.RefundFee)}
 		if card.AuthorizationTTL != "" {
 			p.Card.AuthorizationTtlS = int64(c.duration("card.authorization_ttl", card.AuthorizationTTL) / time.Second)

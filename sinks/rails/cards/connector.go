@@ -95,6 +95,12 @@ func (c *connector) send(ctx context.Context, r Request) (Result, error) {
 	return guarded(ctx, c, policies, call[Result]{
 		word: r.Operation.String(), do: func(ctx context.Context) (Result, error) { return do(ctx, r) },
 		outcome: func(r Result) string { return r.Outcome.String() }, unclear: func(r Result) bool { return r.Outcome == OutcomeUnknown },
+		doubted: func(r Result) Result {
+			if r.Outcome == OutcomeConfirmed {
+				return r
+			}
+			return Result{Reference: r.Reference} // refused, because the one before was done?
+		},
 	})
 }
 
@@ -119,6 +125,7 @@ type call[T any] struct {
 	do      func(context.Context) (T, error)
 	outcome func(T) string
 	unclear func(T) bool
+	doubted func(T) T // what an answer is worth behind a sending of which nobody knows; nil: as much
 }
 
 // guarded makes a call under the policies. What the last sending that took place said counts, also where a repeat of it
@@ -126,7 +133,7 @@ type call[T any] struct {
 func guarded[T any](ctx context.Context, c *connector, policies failsafe.Executor[any], q call[T]) (T, error) {
 	var last T
 	var lastErr error
-	sent := false // some sending may have arrived
+	sent, doubt := false, false // some sending may have arrived; of one nobody knows what it did
 	began := time.Now()
 	_, err := policies.WithContext(ctx).GetWithExecution(func(e failsafe.Execution[any]) (any, error) { //nolint:contextcheck // the execution's is ctx with the deadline
 		c.metrics.inFlight.WithLabelValues(c.name).Set(float64(c.inFlight.Add(1)))
@@ -138,10 +145,14 @@ func guarded[T any](ctx context.Context, c *connector, policies failsafe.Executo
 		}
 		last, sent = answer, true
 		if err != nil || q.unclear(answer) { // an error of another kind is a dialect's mistake, and tells nothing
+			doubt = true
 			return nil, errUnclear
 		}
 		return nil, nil
 	})
+	if doubt && q.doubted != nil {
+		last = q.doubted(last)
+	}
 	outcome := "not_sent"
 	switch {
 	case sent:

@@ -82,8 +82,8 @@ type outcome struct {
 
 const (
 	noOffset    = -1
-	forgetEvery = time.Hour
-	forgetMost  = 1000
+	forgetEvery = 10 * time.Minute
+	forgetMost  = 20_000 // more a second than a partition can execute
 )
 
 func newOwner(cfg Config, part int32, client *kgo.Client, connectors map[string]*connector, m *metrics) *owner {
@@ -418,13 +418,19 @@ func (o *owner) forget(ctx context.Context) {
 	before := o.cfg.Now().Add(-o.cfg.Keep - forgetEvery) // by then the order itself is too old to be tried
 	var ids []string
 	for id, a := range o.attempts {
-		if a.state == stateDone && a.reportedAt.Before(before) && len(ids) < forgetMost {
+		if a.forgettable(before) && len(ids) < forgetMost {
 			ids = append(ids, id)
 		}
 	}
 	if len(ids) > 0 {
 		o.start(ctx, task{kind: taskForget, offset: noOffset, ids: ids})
 	}
+}
+
+// forgettable tells an outcome whose order is too old to be tried, by the connectors' clock and by the account's, which may
+// be ahead of it.
+func (a *attempt) forgettable(before time.Time) bool {
+	return a.state == stateDone && a.reportedAt.Before(before) && timeOf(a.order.OrderedAtUS).Before(before)
 }
 
 // dueOrder is an order to be asked for.

@@ -123,7 +123,9 @@ func (w *worker) never(o order) string {
 		return "deadline"
 	case now.Sub(timeOf(o.OrderedAtUS)) > w.cfg.Keep:
 		return "too_old" // it may have been done and forgotten
-	case o.Operation.follows() && o.Operation != OperationUnknown && w.connectors[o.Connector] == nil:
+	case o.Operation == OperationUnknown:
+		return CodeUnsupported
+	case o.Operation.follows() && w.connectors[o.Connector] == nil:
 		return "connector_unknown"
 	default:
 		return ""
@@ -328,8 +330,9 @@ func (w *worker) resolve(ctx context.Context, a *attempt) Result {
 	// The last of doubt: should it stand there after all, it is given up before it is called not done.
 	request := a.request()
 	request.Operation = OperationVoid
-	if voided, err := c.send(ctx, request); err != nil || voided.Outcome == OutcomeUnknown {
-		return Result{}
+	voided, err := c.send(ctx, request)
+	if err != nil || voided.Outcome != OutcomeConfirmed && voided.Outcome != OutcomeNotFound {
+		return Result{} // a refusal may mean that it stands there, and cannot be given up
 	}
 	return refused("not_found")
 }

@@ -89,6 +89,8 @@ func (a *Acquirer) change(ctx context.Context, r cards.Request, path string) (ca
 	}
 	var c change
 	switch {
+	case reply.Status == http.StatusNotFound && r.Reference == "":
+		return cards.Result{Outcome: cards.OutcomeNotFound, Code: errorCode(reply)}, nil
 	case reply.TurnedDown():
 		return cards.Result{Outcome: cards.OutcomeRefused, Code: errorCode(reply), Reference: r.Reference}, nil
 	case !reply.OK() || !reply.Decode(&c):

@@ -75,6 +75,17 @@ type transactionReply struct {
 	AcquirerReturnCode string `json:"acquirer_return_code"`
 }
 
+// ended tells whether the transaction is one that nothing will change any more.
+func (t transactionReply) ended() bool {
+	switch t.Status {
+	case "captured", "partial_capture", "voided", "partial_void", "refunded", "partial_refunded", "not_authorized", "failed",
+		"error_on_voiding", "error_on_refunding":
+		return true
+	default:
+		return false
+	}
+}
+
 // made is the answer to an order. The charge's own status says too little (pending is authorised and not captured, and
 // also not dealt with yet), so its last transaction speaks.
 func (c chargeReply) made(o cards.Operation) cards.Result {
@@ -116,7 +127,10 @@ func (c chargeReply) standing() cards.Standing {
 	switch c.Status {
 	case "paid", "overpaid", "underpaid", "chargedback":
 		s.State, s.CapturedMinor = cards.StateCaptured, c.paid()
-		if s.CapturedMinor == 0 {
+		switch {
+		case !c.Last.ended():
+			s.State = cards.StatePending // something is on its way: a cancellation, perhaps
+		case s.CapturedMinor == 0:
 			s.State = cards.StateUnclear
 		}
 	case "failed":

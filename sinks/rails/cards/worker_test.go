@@ -1,0 +1,115 @@
+package cards
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// fake is an acquirer that says what it is told to say.
+type fake struct {
+	can     Capabilities
+	answers []Result
+	voided  Result
+	stands  Standing
+	sent    int
+}
+
+func (f *fake) Capabilities() Capabilities              { return f.can }
+func (f *fake) OwnReference(id string, _ uint32) string { return id }
+func (f *fake) Authorize(context.Context, Request) (Result, error) {
+	r := f.answers[min(f.sent, len(f.answers)-1)]
+	f.sent++
+	return r, nil
+}
+func (f *fake) Capture(ctx context.Context, r Request) (Result, error) { return f.Authorize(ctx, r) }
+func (f *fake) Void(context.Context, Request) (Result, error)          { return f.voided, nil }
+func (f *fake) Refund(ctx context.Context, r Request) (Result, error)  { return f.Authorize(ctx, r) }
+func (f *fake) Status(context.Context, Request) (Standing, error)      { return f.stands, nil }
+
+func newTestWorker(t *testing.T, f *fake, now time.Time) *worker {
+	t.Helper()
+	cfg, err := config([]string{"nobody"}, map[string]Acquirer{"bank": f})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Now = func() time.Time { return now }
+	m := newMetrics(prometheus.NewRegistry())
+	return &worker{cfg: cfg, metrics: m, log: cfg.Logger, connectors: map[string]*connector{"bank": newConnector("bank", f, cfg.Guard, m)}}
+}
+
+// An acquirer whose query lags says "absent", and then refuses to void what it has captured: that is proof that it stands
+// there, and is taken for proof that it does not.
+func TestRefusedVoidIsNoProofOfAbsence(t *testing.T) {
+	now := time.Now()
+	f := &fake{
+		can:    Capabilities{Currencies: []string{"BRL"}, Synchronous: true, VoidsByOwn: true},
+		stands: Standing{State: StateAbsent}, voided: Result{Outcome: OutcomeRefused, Code: "http_400: transaction cannot be cancelled now"},
+	}
+	w := newTestWorker(t, f, now)
+	a := &attempt{state: stateUnknown, connector: "bank", own: "o", intendedAt: now.Add(-time.Hour),
+		order: order{ID: "p.collect", Operation: OperationCollect, AmountMinor: 100, Currency: "BRL"}}
+	if r := w.resolve(t.Context(), a); r.Outcome == OutcomeRefused {
+		t.Errorf("the charge may stand, its void was refused, and the account is told: %v %s", r.Outcome, r.Code)
+	}
+}
+
+// A first sending that nobody knows about, a second that is refused: the first may have been done.
+func TestRefusedRepeatHidesTheFirstSending(t *testing.T) {
+	f := &fake{
+		can:     Capabilities{Currencies: []string{"BRL"}, Synchronous: true, Repeatable: true},
+		answers: []Result{{}, {Outcome: OutcomeRefused, Code: "http_412"}},
+	}
+	w := newTestWorker(t, f, time.Now())
+	r, err := w.connectors["bank"].send(t.Context(), Request{Operation: OperationCapture, Currency: "BRL", AmountMinor: 100, Reference: "ch"})
+	if err != nil || r.Outcome == OutcomeRefused {
+		t.Errorf("sent %d times, of the first nobody knows, told %v %s %v", f.sent, r.Outcome, r.Code, err)
+	}
+}
+
+// An account's clock may be ahead of the connectors' (one ingress ahead is enough: it is clamped upward for ever). An outcome
+// is remembered for as long as its order is young enough to be tried.
+func TestForgottenIsTooOldToBeTried(t *testing.T) {
+	done := time.Now()
+	w := newTestWorker(t, &fake{can: Capabilities{Currencies: []string{"BRL"}}}, done)
+	o := order{ID: "p.collect", Operation: OperationCollect, OrderedAtUS: done.Add(26 * time.Hour).UnixMicro()}
+	a := &attempt{state: stateDone, order: o, reportedAt: done}
+	forgotten := 0
+	for after := time.Duration(0); after < w.cfg.Keep+72*time.Hour; after += time.Hour {
+		now := done.Add(after)
+		w.cfg.Now = func() time.Time { return now }
+		if a.forgettable(now.Add(-w.cfg.Keep - forgetEvery)) {
+			forgotten++
+			if w.never(o) == "" {
+				t.Fatalf("forgotten after %v, and the order would be sent again", after)
+			}
+		}
+	}
+	if forgotten == 0 {
+		t.Error("nothing is ever forgotten")
+	}
+}
+
+// What is forgotten in a day must keep up with what is done in a day.
+func TestForgettingKeepsUp(t *testing.T) {
+	perSecond := float64(forgetMost) / forgetEvery.Seconds()
+	if perSecond < 10 {
+		t.Errorf("%.2f outcomes a second leave a partition's memory, however many come", perSecond)
+	}
+}
+
+// order.go says that a SEND, and any kind that a later version may add, is refused as unsupported: it ends the process.
+func TestKindNobodyKnows(t *testing.T) {
+	w := newTestWorker(t, &fake{can: Capabilities{Currencies: []string{"BRL"}}}, time.Now())
+	defer func() {
+		if p := recover(); p != nil {
+			t.Errorf("every restart reads the order again and panics: %v", p)
+		}
+	}()
+	o := order{ID: "po.send", Operation: OperationUnknown, AmountMinor: 1, Currency: "BRL", OrderedAtUS: time.Now().UnixMicro()}
+	if r, err := w.try(t.Context(), &attempt{order: o}); err != nil || r.Code != CodeUnsupported {
+		t.Errorf("%+v %v", r, err)
+	}
+}
