@@ -24,6 +24,7 @@ func (f *fake) Authorize(context.Context, Request) (Result, error) {
 	f.sent++
 	return r, nil
 }
+
 func (f *fake) Capture(ctx context.Context, r Request) (Result, error) { return f.Authorize(ctx, r) }
 func (f *fake) Void(context.Context, Request) (Result, error)          { return f.voided, nil }
 func (f *fake) Refund(ctx context.Context, r Request) (Result, error)  { return f.Authorize(ctx, r) }
@@ -49,8 +50,10 @@ func TestRefusedVoidIsNoProofOfAbsence(t *testing.T) {
 		stands: Standing{State: StateAbsent}, voided: Result{Outcome: OutcomeRefused, Code: "http_400: transaction cannot be cancelled now"},
 	}
 	w := newTestWorker(t, f, now)
-	a := &attempt{state: stateUnknown, connector: "bank", own: "o", intendedAt: now.Add(-time.Hour),
-		order: order{ID: "p.collect", Operation: OperationCollect, AmountMinor: 100, Currency: "BRL"}}
+	a := &attempt{
+		state: stateUnknown, connector: "bank", own: "o", intendedAt: now.Add(-time.Hour),
+		order: order{ID: "p.collect", Operation: OperationCollect, AmountMinor: 100, Currency: "BRL"},
+	}
 	if r := w.resolve(t.Context(), a); r.Outcome == OutcomeRefused {
 		t.Errorf("the charge may stand, its void was refused, and the account is told: %v %s", r.Outcome, r.Code)
 	}
