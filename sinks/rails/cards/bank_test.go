@@ -116,7 +116,7 @@ func (b *bank) do(r Request) Result {
 	case OperationVoid:
 		b.voids[r.OwnReference]++
 		if s == nil {
-			return Result{Outcome: OutcomeRefused, Code: "404"}
+			return Result{Outcome: OutcomeNotFound, Code: "404"}
 		}
 		s.State, s.ReturnedMinor = StateVoided, s.AuthorizedMinor
 	case OperationCapture:
