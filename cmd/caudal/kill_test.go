@@ -259,11 +259,17 @@ func (h *house) api(t *testing.T) *client.Client {
 
 func (h *house) openAccounts(t *testing.T, api *client.Client, n int) []string {
 	t.Helper()
+	return h.openUnder(t, api, n, "x", "import")
+}
+
+// openUnder opens accounts of a policy, named by number.
+func (h *house) openUnder(t *testing.T, api *client.Client, n int, name, policy string) []string {
+	t.Helper()
 	ids := make([]string, n)
 	for i := range n {
-		answer, err := api.Do(t.Context(), client.Request{Method: http.MethodPost, Path: "/accounts", Key: fmt.Sprintf("open-%d", i), Body: map[string]any{
-			"external_id": fmt.Sprintf("x-%d", i), "customer_id": fmt.Sprintf("c-%d", i), "kind": "merchant", "currencies": []string{"BRL"},
-			"kyc_level": 3, "policy": "import",
+		answer, err := api.Do(t.Context(), client.Request{Method: http.MethodPost, Path: "/accounts", Key: fmt.Sprintf("open-%s-%d", name, i), Body: map[string]any{
+			"external_id": fmt.Sprintf("%s-%d", name, i), "customer_id": fmt.Sprintf("c-%s-%d", name, i), "kind": "merchant", "currencies": []string{"BRL"},
+			"kyc_level": 3, "policy": policy,
 		}})
 		var opened struct {
 			AccountID string `json:"account_id"`

@@ -294,19 +294,5 @@ func agree(t *testing.T, url string, all map[string]*railPayment, payments int) 
 
 func (h *house) openRailAccounts(t *testing.T, api *client.Client, n int) []string {
 	t.Helper()
-	ids := make([]string, n)
-	for i := range n {
-		answer, err := api.Do(t.Context(), client.Request{Method: http.MethodPost, Path: "/accounts", Key: fmt.Sprintf("shop-%d", i), Body: map[string]any{
-			"external_id": fmt.Sprintf("shop-%d", i), "customer_id": fmt.Sprintf("shop-%d", i), "kind": "merchant", "currencies": []string{"BRL"},
-			"kyc_level": 3, "policy": "acquiring",
-		}})
-		var opened struct {
-			AccountID string `json:"account_id"`
-		}
-		if err != nil || json.Unmarshal(answer.Body, &opened) != nil || opened.AccountID == "" {
-			t.Fatalf("opening an account: %v %d %s", err, answer.Status, answer.Body)
-		}
-		ids[i] = opened.AccountID
-	}
-	return ids
+	return h.openUnder(t, api, n, "shop", "acquiring")
 }

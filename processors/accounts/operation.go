@@ -24,6 +24,16 @@ func (r *reducer) cardPayment(e payment.Event) *payment.Record {
 	return paid
 }
 
+// cardPaymentAtRest is cardPayment for what tolerates no other operation beside it.
+func (r *reducer) cardPaymentAtRest(e payment.Event) *payment.Record {
+	paid := r.cardPayment(e)
+	if paid != nil && (paid.Rail.OperationOpen || paid.Rail.CapturingMinor > 0) {
+		r.decline(payment.ReasonOperationInProgress)
+		return nil
+	}
+	return paid
+}
+
 // clone is a record that may be changed: what stood before is the snapshot's.
 func clone(rec *payment.Record) *payment.Record {
 	c := *rec
@@ -96,15 +106,11 @@ func mostCaptured(rail *payment.Rail) (int64, bool) {
 
 // void gives up what is authorised and not captured.
 func (r *reducer) void() {
-	paid := r.cardPayment(payment.EventVoid)
+	paid := r.cardPaymentAtRest(payment.EventVoid)
 	if paid == nil {
 		return
 	}
 	rail := paid.Rail
-	if rail.OperationOpen || rail.CapturingMinor > 0 {
-		r.decline(payment.ReasonOperationInProgress)
-		return
-	}
 	r.rec.AmountMinor = rail.AuthorizedMinor - rail.CapturedMinor // above zero: else the payment had ended
 	rail.OperationOpen = true
 	r.start(paid)
@@ -113,20 +119,15 @@ func (r *reducer) void() {
 // increment asks for more to be authorised.
 func (r *reducer) increment() {
 	r.rec.AmountMinor = r.cmd.Increment.AmountMinor
-	paid := r.cardPayment(payment.EventIncrement)
+	paid := r.cardPaymentAtRest(payment.EventIncrement)
 	if paid == nil {
-		return
-	}
-	rail := paid.Rail
-	if rail.OperationOpen || rail.CapturingMinor > 0 {
-		r.decline(payment.ReasonOperationInProgress)
 		return
 	}
 	if !incrementFits(paid, r.rec.AmountMinor) {
 		r.decline(payment.ReasonAmountOverflow)
 		return
 	}
-	rail.OperationOpen = true
+	paid.Rail.OperationOpen = true
 	r.start(paid)
 }
 

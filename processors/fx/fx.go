@@ -59,7 +59,7 @@ func (s *Sheet) AtMid(atUS, amountMinor int64, p Pair) (int64, payment.Reason) {
 	return c.TargetMinor, reason
 }
 
-// ConvertAtMid is AtMid with the rate that was used.
+// ConvertAtMid is AtMid with the mid that was used, and no rate beside it.
 func (s *Sheet) ConvertAtMid(atUS, amountMinor int64, p Pair) (Conversion, payment.Reason) {
 	q, reason := s.quote(atUS, p)
 	if reason != payment.ReasonNone {
@@ -69,7 +69,7 @@ func (s *Sheet) ConvertAtMid(atUS, amountMinor int64, p Pair) (Conversion, payme
 	if !ok {
 		return Conversion{}, payment.ReasonAmountOverflow
 	}
-	return Conversion{Rate: q.Mid, Mid: q.Mid, TargetMinor: target}, payment.ReasonNone
+	return Conversion{Mid: q.Mid, TargetMinor: target}, payment.ReasonNone
 }
 
 func (s *Sheet) quote(atUS int64, p Pair) (Quote, payment.Reason) {

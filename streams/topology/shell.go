@@ -68,7 +68,7 @@ func (s *accountsShell) handle(r record, value []byte) error {
 	if err != nil {
 		return fmt.Errorf("loading %s %s: %w", cmd.Kind, cmd.CommandID, err)
 	}
-	kept, err := keptSealed(r, &cmd)
+	kept, err := keptSealed(r, &cmd, snapshot.Related)
 	if err != nil {
 		return fmt.Errorf("loading %s %s: %w", cmd.Kind, cmd.CommandID, err)
 	}
@@ -91,20 +91,21 @@ func (s *accountsShell) handle(r record, value []byte) error {
 }
 
 // keptSealed is what a payment in review keeps for the order that its approval gives.
-func keptSealed(r record, cmd *payment.Command) (*paymentsv1.Sealed, error) {
-	if cmd.Kind != payment.KindApprove && cmd.Kind != payment.KindExpire {
-		return nil, nil //nolint:nilnil // no record in review is written, and none left
+func keptSealed(r record, cmd *payment.Command, about *payment.Record) (*paymentsv1.Sealed, error) {
+	if about == nil || !keepsSealed(about) {
+		return nil, nil //nolint:nilnil // it keeps nothing
 	}
-	b := r.ByKey().Get(PaymentKind, cmd.PaymentID.Identity())
-	if b == nil {
-		return nil, nil //nolint:nilnil // no such payment
-	}
-	return codec.SealedOfPaymentRecord(b)
+	return codec.SealedOfPaymentRecord(r.ByKey().Get(PaymentKind, cmd.PaymentID.Identity()))
 }
 
-// encodePayment writes a payment's record. One in review that a rail will execute keeps the sealed data for its order.
+// keepsSealed tells a payment in review that a rail will execute.
+func keepsSealed(rec *payment.Record) bool {
+	return rec.Status == payment.StatusInReview && rec.Rail != nil
+}
+
+// encodePayment writes a payment's record.
 func encodePayment(rec *payment.Record, sealed *paymentsv1.Sealed) ([]byte, error) {
-	if rec.Status == payment.StatusInReview && rec.Rail != nil {
+	if keepsSealed(rec) {
 		return codec.EncodeSealedPaymentRecord(rec, sealed)
 	}
 	return codec.EncodePaymentRecord(rec)

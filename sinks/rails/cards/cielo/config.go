@@ -3,7 +3,8 @@ package cielo
 import (
 	"errors"
 	"net/http"
-	"net/url"
+
+	"github.com/caudalpay/caudal/sinks/rails/cards/rest"
 )
 
 // The addresses of Cielo's production; the sandbox has apisandbox and apiquerysandbox in their place.
@@ -24,7 +25,7 @@ type Config struct {
 // Validate refuses what cannot run.
 func (c Config) Validate() error {
 	switch {
-	case !absolute(c.URL) || !absolute(c.QueryURL):
+	case !rest.Absolute(c.URL) || !rest.Absolute(c.QueryURL):
 		return errors.New("addresses must be absolute")
 	case c.MerchantID == "" || c.MerchantKey == "":
 		return errors.New("no merchant id or key")
@@ -33,9 +34,4 @@ func (c Config) Validate() error {
 	default:
 		return nil
 	}
-}
-
-func absolute(text string) bool {
-	u, err := url.Parse(text)
-	return err == nil && u.IsAbs() && u.Host != ""
 }

@@ -3,7 +3,8 @@ package pagarme
 import (
 	"errors"
 	"net/http"
-	"net/url"
+
+	"github.com/caudalpay/caudal/sinks/rails/cards/rest"
 )
 
 // DefaultURL is Pagar.me's API; a sandbox is told apart by its key.
@@ -22,7 +23,7 @@ type Config struct {
 // Validate refuses what cannot run.
 func (c Config) Validate() error {
 	switch {
-	case !absolute(c.URL):
+	case !rest.Absolute(c.URL):
 		return errors.New("the address must be absolute")
 	case c.SecretKey == "":
 		return errors.New("no secret key")
@@ -33,9 +34,4 @@ func (c Config) Validate() error {
 	default:
 		return nil
 	}
-}
-
-func absolute(text string) bool {
-	u, err := url.Parse(text)
-	return err == nil && u.IsAbs() && u.Host != ""
 }

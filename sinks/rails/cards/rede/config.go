@@ -5,7 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/url"
+
+	"github.com/caudalpay/caudal/sinks/rails/cards/rest"
 )
 
 // DefaultURL is e.Rede's production, version 1. Version 2 (…/erede/v2) takes the same requests with OAuth.
@@ -59,7 +60,7 @@ func (Credential) GoString() string { return "redacted" }
 // Validate refuses what cannot run.
 func (c Config) Validate() error {
 	switch {
-	case !absolute(c.URL) || (c.TokenURL != "" && !absolute(c.TokenURL)):
+	case !rest.Absolute(c.URL) || (c.TokenURL != "" && !rest.Absolute(c.TokenURL)):
 		return errors.New("addresses must be absolute")
 	case c.PV == "" || c.Token == "":
 		return errors.New("no affiliation or key")
@@ -68,9 +69,4 @@ func (c Config) Validate() error {
 	default:
 		return nil
 	}
-}
-
-func absolute(text string) bool {
-	u, err := url.Parse(text)
-	return err == nil && u.IsAbs() && u.Host != ""
 }

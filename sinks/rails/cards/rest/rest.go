@@ -14,6 +14,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strings"
 	"sync/atomic"
 
@@ -33,6 +34,12 @@ type Client struct {
 
 // HeaderOrder tells the order along. Acquirers pass over headers that they do not know.
 const HeaderOrder = "X-Order-Id"
+
+// Absolute tells an address with a scheme and a host.
+func Absolute(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.IsAbs() && u.Host != ""
+}
 
 // NewHTTP is a client for one acquirer. It has no timeout of its own: the deadline is the context's.
 func NewHTTP(transport http.RoundTripper) *http.Client {
