@@ -16,6 +16,7 @@ const (
 	AccountsSide  = "accounts-side"
 
 	Directory    = "accounts.directory"
+	Cards        = "cards.directory" // which account a card pays from
 	FXRates      = "fx-rates"
 	FeeSchedules = "fee-schedules"
 	Policies     = "policies"
@@ -58,6 +59,7 @@ func Catalogue() []Topic {
 		{AccountsTable, Compact, true},
 		{AccountsSide, Compact, true},
 		{Directory, Compact, true},
+		{Cards, Compact, true},
 		{FXRates, Compact, false},
 		{FeeSchedules, Compact, false},
 		{Policies, Compact, false},

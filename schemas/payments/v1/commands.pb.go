@@ -28,24 +28,34 @@ const (
 type CommandKind int32
 
 const (
-	CommandKind_COMMAND_KIND_UNSPECIFIED   CommandKind = 0
-	CommandKind_COMMAND_KIND_OPEN_ACCOUNT  CommandKind = 1 // first to the customer's key (claims the customer), then to the account's
-	CommandKind_COMMAND_KIND_SET_KYC_LEVEL CommandKind = 2 // first to the customer's key, then to the account's
-	CommandKind_COMMAND_KIND_PAY_IN        CommandKind = 10
-	CommandKind_COMMAND_KIND_PAY_OUT       CommandKind = 11
-	CommandKind_COMMAND_KIND_TRANSFER      CommandKind = 12
-	CommandKind_COMMAND_KIND_REFUND        CommandKind = 13
-	CommandKind_COMMAND_KIND_CAPTURE       CommandKind = 14 // takes part or all of what a rail has authorised
-	CommandKind_COMMAND_KIND_VOID          CommandKind = 15 // gives up what is authorised and not captured
-	CommandKind_COMMAND_KIND_INCREMENT     CommandKind = 16 // asks the rail to authorise more
-	CommandKind_COMMAND_KIND_APPROVE       CommandKind = 20 // decides a payment in review
-	CommandKind_COMMAND_KIND_DECLINE       CommandKind = 21 // decides a payment in review
-	CommandKind_COMMAND_KIND_EXPIRE        CommandKind = 30 // a deadline of a payment has come; emitted by the engine on a tick
-	CommandKind_COMMAND_KIND_TICK          CommandKind = 31 // one per partition and minute
-	CommandKind_COMMAND_KIND_COUNTER_LEG   CommandKind = 40 // payee's side of a transfer; emitted by the payer's decision
-	CommandKind_COMMAND_KIND_LEG_RESULT    CommandKind = 41 // answer of the payee's side to the payer; emitted by the payee's decision
-	CommandKind_COMMAND_KIND_RELEASE_CLAIM CommandKind = 42 // takes a customer's claim off an account that is another's; emitted by that account's decision
-	CommandKind_COMMAND_KIND_RAIL_ANSWER   CommandKind = 50 // answer of a rail to an order
+	CommandKind_COMMAND_KIND_UNSPECIFIED          CommandKind = 0
+	CommandKind_COMMAND_KIND_OPEN_ACCOUNT         CommandKind = 1 // first to the customer's key (claims the customer), then to the account's
+	CommandKind_COMMAND_KIND_SET_KYC_LEVEL        CommandKind = 2 // first to the customer's key, then to the account's
+	CommandKind_COMMAND_KIND_ISSUE_CARD           CommandKind = 3 // to the card's key: claims the card's number for an account
+	CommandKind_COMMAND_KIND_SET_CARD_STATUS      CommandKind = 4 // to the card's key
+	CommandKind_COMMAND_KIND_PAY_IN               CommandKind = 10
+	CommandKind_COMMAND_KIND_PAY_OUT              CommandKind = 11
+	CommandKind_COMMAND_KIND_TRANSFER             CommandKind = 12
+	CommandKind_COMMAND_KIND_REFUND               CommandKind = 13
+	CommandKind_COMMAND_KIND_CAPTURE              CommandKind = 14 // takes part or all of what a rail has authorised
+	CommandKind_COMMAND_KIND_VOID                 CommandKind = 15 // gives up what is authorised and not captured
+	CommandKind_COMMAND_KIND_INCREMENT            CommandKind = 16 // asks the rail to authorise more
+	CommandKind_COMMAND_KIND_FX_QUOTE             CommandKind = 17 // pins a rate that one payment may use until it expires
+	CommandKind_COMMAND_KIND_APPROVE              CommandKind = 20 // decides a payment in review
+	CommandKind_COMMAND_KIND_DECLINE              CommandKind = 21 // decides a payment in review
+	CommandKind_COMMAND_KIND_EXPIRE               CommandKind = 30 // a deadline of a payment has come; emitted by the engine on a tick
+	CommandKind_COMMAND_KIND_TICK                 CommandKind = 31 // one per partition and minute
+	CommandKind_COMMAND_KIND_COUNTER_LEG          CommandKind = 40 // payee's side of a transfer; emitted by the payer's decision
+	CommandKind_COMMAND_KIND_LEG_RESULT           CommandKind = 41 // answer of the payee's side to the payer; emitted by the payee's decision
+	CommandKind_COMMAND_KIND_RELEASE_CLAIM        CommandKind = 42 // takes a customer's claim off an account that is another's; emitted by that account's decision
+	CommandKind_COMMAND_KIND_RAIL_ANSWER          CommandKind = 50 // answer of a rail to an order
+	CommandKind_COMMAND_KIND_AUTHORIZATION        CommandKind = 60 // an acquirer asks whether a card of the account may pay
+	CommandKind_COMMAND_KIND_AUTHORIZATION_ADVICE CommandKind = 61 // somebody else has granted it already
+	CommandKind_COMMAND_KIND_REVERSAL             CommandKind = 62 // an acquirer takes an authorization back, wholly or in part
+	CommandKind_COMMAND_KIND_CLEARING             CommandKind = 63 // the card network collects, or gives back
+	CommandKind_COMMAND_KIND_DISPUTE              CommandKind = 70 // what a processor, a card network or an operator says of a dispute
+	CommandKind_COMMAND_KIND_DISPUTE_EVIDENCE     CommandKind = 71 // the merchant contests
+	CommandKind_COMMAND_KIND_DISPUTE_ACCEPT       CommandKind = 72 // the merchant gives in
 )
 
 // Enum value maps for CommandKind.
@@ -54,6 +64,8 @@ var (
 		0:  "COMMAND_KIND_UNSPECIFIED",
 		1:  "COMMAND_KIND_OPEN_ACCOUNT",
 		2:  "COMMAND_KIND_SET_KYC_LEVEL",
+		3:  "COMMAND_KIND_ISSUE_CARD",
+		4:  "COMMAND_KIND_SET_CARD_STATUS",
 		10: "COMMAND_KIND_PAY_IN",
 		11: "COMMAND_KIND_PAY_OUT",
 		12: "COMMAND_KIND_TRANSFER",
@@ -61,6 +73,7 @@ var (
 		14: "COMMAND_KIND_CAPTURE",
 		15: "COMMAND_KIND_VOID",
 		16: "COMMAND_KIND_INCREMENT",
+		17: "COMMAND_KIND_FX_QUOTE",
 		20: "COMMAND_KIND_APPROVE",
 		21: "COMMAND_KIND_DECLINE",
 		30: "COMMAND_KIND_EXPIRE",
@@ -69,26 +82,43 @@ var (
 		41: "COMMAND_KIND_LEG_RESULT",
 		42: "COMMAND_KIND_RELEASE_CLAIM",
 		50: "COMMAND_KIND_RAIL_ANSWER",
+		60: "COMMAND_KIND_AUTHORIZATION",
+		61: "COMMAND_KIND_AUTHORIZATION_ADVICE",
+		62: "COMMAND_KIND_REVERSAL",
+		63: "COMMAND_KIND_CLEARING",
+		70: "COMMAND_KIND_DISPUTE",
+		71: "COMMAND_KIND_DISPUTE_EVIDENCE",
+		72: "COMMAND_KIND_DISPUTE_ACCEPT",
 	}
 	CommandKind_value = map[string]int32{
-		"COMMAND_KIND_UNSPECIFIED":   0,
-		"COMMAND_KIND_OPEN_ACCOUNT":  1,
-		"COMMAND_KIND_SET_KYC_LEVEL": 2,
-		"COMMAND_KIND_PAY_IN":        10,
-		"COMMAND_KIND_PAY_OUT":       11,
-		"COMMAND_KIND_TRANSFER":      12,
-		"COMMAND_KIND_REFUND":        13,
-		"COMMAND_KIND_CAPTURE":       14,
-		"COMMAND_KIND_VOID":          15,
-		"COMMAND_KIND_INCREMENT":     16,
-		"COMMAND_KIND_APPROVE":       20,
-		"COMMAND_KIND_DECLINE":       21,
-		"COMMAND_KIND_EXPIRE":        30,
-		"COMMAND_KIND_TICK":          31,
-		"COMMAND_KIND_COUNTER_LEG":   40,
-		"COMMAND_KIND_LEG_RESULT":    41,
-		"COMMAND_KIND_RELEASE_CLAIM": 42,
-		"COMMAND_KIND_RAIL_ANSWER":   50,
+		"COMMAND_KIND_UNSPECIFIED":          0,
+		"COMMAND_KIND_OPEN_ACCOUNT":         1,
+		"COMMAND_KIND_SET_KYC_LEVEL":        2,
+		"COMMAND_KIND_ISSUE_CARD":           3,
+		"COMMAND_KIND_SET_CARD_STATUS":      4,
+		"COMMAND_KIND_PAY_IN":               10,
+		"COMMAND_KIND_PAY_OUT":              11,
+		"COMMAND_KIND_TRANSFER":             12,
+		"COMMAND_KIND_REFUND":               13,
+		"COMMAND_KIND_CAPTURE":              14,
+		"COMMAND_KIND_VOID":                 15,
+		"COMMAND_KIND_INCREMENT":            16,
+		"COMMAND_KIND_FX_QUOTE":             17,
+		"COMMAND_KIND_APPROVE":              20,
+		"COMMAND_KIND_DECLINE":              21,
+		"COMMAND_KIND_EXPIRE":               30,
+		"COMMAND_KIND_TICK":                 31,
+		"COMMAND_KIND_COUNTER_LEG":          40,
+		"COMMAND_KIND_LEG_RESULT":           41,
+		"COMMAND_KIND_RELEASE_CLAIM":        42,
+		"COMMAND_KIND_RAIL_ANSWER":          50,
+		"COMMAND_KIND_AUTHORIZATION":        60,
+		"COMMAND_KIND_AUTHORIZATION_ADVICE": 61,
+		"COMMAND_KIND_REVERSAL":             62,
+		"COMMAND_KIND_CLEARING":             63,
+		"COMMAND_KIND_DISPUTE":              70,
+		"COMMAND_KIND_DISPUTE_EVIDENCE":     71,
+		"COMMAND_KIND_DISPUTE_ACCEPT":       72,
 	}
 )
 
@@ -332,6 +362,117 @@ func (RailResult) EnumDescriptor() ([]byte, []int) {
 	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{4}
 }
 
+type CardStatus int32
+
+const (
+	CardStatus_CARD_STATUS_UNSPECIFIED CardStatus = 0
+	CardStatus_CARD_STATUS_ACTIVE      CardStatus = 1
+	CardStatus_CARD_STATUS_BLOCKED     CardStatus = 2 // may become active again
+	CardStatus_CARD_STATUS_CLOSED      CardStatus = 3 // for good
+)
+
+// Enum value maps for CardStatus.
+var (
+	CardStatus_name = map[int32]string{
+		0: "CARD_STATUS_UNSPECIFIED",
+		1: "CARD_STATUS_ACTIVE",
+		2: "CARD_STATUS_BLOCKED",
+		3: "CARD_STATUS_CLOSED",
+	}
+	CardStatus_value = map[string]int32{
+		"CARD_STATUS_UNSPECIFIED": 0,
+		"CARD_STATUS_ACTIVE":      1,
+		"CARD_STATUS_BLOCKED":     2,
+		"CARD_STATUS_CLOSED":      3,
+	}
+)
+
+func (x CardStatus) Enum() *CardStatus {
+	p := new(CardStatus)
+	*p = x
+	return p
+}
+
+func (x CardStatus) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CardStatus) Descriptor() protoreflect.EnumDescriptor {
+	return file_schemas_payments_v1_commands_proto_enumTypes[5].Descriptor()
+}
+
+func (CardStatus) Type() protoreflect.EnumType {
+	return &file_schemas_payments_v1_commands_proto_enumTypes[5]
+}
+
+func (x CardStatus) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CardStatus.Descriptor instead.
+func (CardStatus) EnumDescriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{5}
+}
+
+// DisputeStage is what is told of a dispute.
+type DisputeStage int32
+
+const (
+	DisputeStage_DISPUTE_STAGE_UNSPECIFIED     DisputeStage = 0
+	DisputeStage_DISPUTE_STAGE_PRE_DISPUTE     DisputeStage = 1 // the cardholder's bank asks, no money has moved
+	DisputeStage_DISPUTE_STAGE_DISPUTE         DisputeStage = 2 // chargeback: the money was taken
+	DisputeStage_DISPUTE_STAGE_PRE_ARBITRATION DisputeStage = 3 // it was contested, and is taken again
+	DisputeStage_DISPUTE_STAGE_WON             DisputeStage = 4 // the money is given back, or was never taken
+	DisputeStage_DISPUTE_STAGE_LOST            DisputeStage = 5
+)
+
+// Enum value maps for DisputeStage.
+var (
+	DisputeStage_name = map[int32]string{
+		0: "DISPUTE_STAGE_UNSPECIFIED",
+		1: "DISPUTE_STAGE_PRE_DISPUTE",
+		2: "DISPUTE_STAGE_DISPUTE",
+		3: "DISPUTE_STAGE_PRE_ARBITRATION",
+		4: "DISPUTE_STAGE_WON",
+		5: "DISPUTE_STAGE_LOST",
+	}
+	DisputeStage_value = map[string]int32{
+		"DISPUTE_STAGE_UNSPECIFIED":     0,
+		"DISPUTE_STAGE_PRE_DISPUTE":     1,
+		"DISPUTE_STAGE_DISPUTE":         2,
+		"DISPUTE_STAGE_PRE_ARBITRATION": 3,
+		"DISPUTE_STAGE_WON":             4,
+		"DISPUTE_STAGE_LOST":            5,
+	}
+)
+
+func (x DisputeStage) Enum() *DisputeStage {
+	p := new(DisputeStage)
+	*p = x
+	return p
+}
+
+func (x DisputeStage) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DisputeStage) Descriptor() protoreflect.EnumDescriptor {
+	return file_schemas_payments_v1_commands_proto_enumTypes[6].Descriptor()
+}
+
+func (DisputeStage) Type() protoreflect.EnumType {
+	return &file_schemas_payments_v1_commands_proto_enumTypes[6]
+}
+
+func (x DisputeStage) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DisputeStage.Descriptor instead.
+func (DisputeStage) EnumDescriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{6}
+}
+
 // Reason says why something was declined or sent to review. Ordered by precedence: the smallest number is the main one.
 // Numbers are never reused.
 type Reason int32
@@ -345,6 +486,8 @@ const (
 	Reason_REASON_ACCOUNT_BLOCKED               Reason = 13
 	Reason_REASON_CUSTOMER_HAS_ACCOUNT          Reason = 14
 	Reason_REASON_POLICY_MISMATCH               Reason = 15
+	Reason_REASON_CARD_TAKEN                    Reason = 16 // the card is another account's
+	Reason_REASON_CARD_BLOCKED                  Reason = 17 // blocked, closed, or expired
 	Reason_REASON_PAYMENT_UNKNOWN               Reason = 20
 	Reason_REASON_PAYMENT_TOO_OLD               Reason = 21
 	Reason_REASON_PAYMENT_STATE                 Reason = 22
@@ -358,6 +501,10 @@ const (
 	Reason_REASON_AMOUNT_TOO_SMALL              Reason = 32
 	Reason_REASON_RATE_MISSING                  Reason = 40
 	Reason_REASON_RATE_STALE                    Reason = 41
+	Reason_REASON_QUOTE_UNKNOWN                 Reason = 42
+	Reason_REASON_QUOTE_EXPIRED                 Reason = 43
+	Reason_REASON_QUOTE_USED                    Reason = 44
+	Reason_REASON_QUOTE_MISMATCH                Reason = 45 // of other currencies, or another amount
 	Reason_REASON_BLOCKED_PARTY                 Reason = 50
 	Reason_REASON_BLOCKED_COUNTRY               Reason = 51
 	Reason_REASON_FRAUD_SCORE                   Reason = 60
@@ -371,6 +518,7 @@ const (
 	Reason_REASON_RAIL_AMOUNT                   Reason = 94 // the rail tells another amount than was ordered
 	Reason_REASON_RAIL_CONTRADICTION            Reason = 95 // the rail takes back what it had said
 	Reason_REASON_AUTHORIZATION_EXPIRED         Reason = 96
+	Reason_REASON_DEADLINE_PASSED               Reason = 97
 )
 
 // Enum value maps for Reason.
@@ -384,6 +532,8 @@ var (
 		13: "REASON_ACCOUNT_BLOCKED",
 		14: "REASON_CUSTOMER_HAS_ACCOUNT",
 		15: "REASON_POLICY_MISMATCH",
+		16: "REASON_CARD_TAKEN",
+		17: "REASON_CARD_BLOCKED",
 		20: "REASON_PAYMENT_UNKNOWN",
 		21: "REASON_PAYMENT_TOO_OLD",
 		22: "REASON_PAYMENT_STATE",
@@ -397,6 +547,10 @@ var (
 		32: "REASON_AMOUNT_TOO_SMALL",
 		40: "REASON_RATE_MISSING",
 		41: "REASON_RATE_STALE",
+		42: "REASON_QUOTE_UNKNOWN",
+		43: "REASON_QUOTE_EXPIRED",
+		44: "REASON_QUOTE_USED",
+		45: "REASON_QUOTE_MISMATCH",
 		50: "REASON_BLOCKED_PARTY",
 		51: "REASON_BLOCKED_COUNTRY",
 		60: "REASON_FRAUD_SCORE",
@@ -410,6 +564,7 @@ var (
 		94: "REASON_RAIL_AMOUNT",
 		95: "REASON_RAIL_CONTRADICTION",
 		96: "REASON_AUTHORIZATION_EXPIRED",
+		97: "REASON_DEADLINE_PASSED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":                   0,
@@ -420,6 +575,8 @@ var (
 		"REASON_ACCOUNT_BLOCKED":               13,
 		"REASON_CUSTOMER_HAS_ACCOUNT":          14,
 		"REASON_POLICY_MISMATCH":               15,
+		"REASON_CARD_TAKEN":                    16,
+		"REASON_CARD_BLOCKED":                  17,
 		"REASON_PAYMENT_UNKNOWN":               20,
 		"REASON_PAYMENT_TOO_OLD":               21,
 		"REASON_PAYMENT_STATE":                 22,
@@ -433,6 +590,10 @@ var (
 		"REASON_AMOUNT_TOO_SMALL":              32,
 		"REASON_RATE_MISSING":                  40,
 		"REASON_RATE_STALE":                    41,
+		"REASON_QUOTE_UNKNOWN":                 42,
+		"REASON_QUOTE_EXPIRED":                 43,
+		"REASON_QUOTE_USED":                    44,
+		"REASON_QUOTE_MISMATCH":                45,
 		"REASON_BLOCKED_PARTY":                 50,
 		"REASON_BLOCKED_COUNTRY":               51,
 		"REASON_FRAUD_SCORE":                   60,
@@ -446,6 +607,7 @@ var (
 		"REASON_RAIL_AMOUNT":                   94,
 		"REASON_RAIL_CONTRADICTION":            95,
 		"REASON_AUTHORIZATION_EXPIRED":         96,
+		"REASON_DEADLINE_PASSED":               97,
 	}
 )
 
@@ -460,11 +622,11 @@ func (x Reason) String() string {
 }
 
 func (Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_schemas_payments_v1_commands_proto_enumTypes[5].Descriptor()
+	return file_schemas_payments_v1_commands_proto_enumTypes[7].Descriptor()
 }
 
 func (Reason) Type() protoreflect.EnumType {
-	return &file_schemas_payments_v1_commands_proto_enumTypes[5]
+	return &file_schemas_payments_v1_commands_proto_enumTypes[7]
 }
 
 func (x Reason) Number() protoreflect.EnumNumber {
@@ -473,7 +635,7 @@ func (x Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Reason.Descriptor instead.
 func (Reason) EnumDescriptor() ([]byte, []int) {
-	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{5}
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{7}
 }
 
 // Command is one record of payments.commands.v1.
@@ -509,6 +671,15 @@ type Command struct {
 	//	*Command_Capture
 	//	*Command_Void
 	//	*Command_Increment
+	//	*Command_IssueCard
+	//	*Command_SetCardStatus
+	//	*Command_FxQuote
+	//	*Command_CardTransaction
+	//	*Command_Reversal
+	//	*Command_Clearing
+	//	*Command_Dispute
+	//	*Command_DisputeEvidence
+	//	*Command_DisputeAccept
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -775,6 +946,87 @@ func (x *Command) GetIncrement() *IncrementInstruction {
 	return nil
 }
 
+func (x *Command) GetIssueCard() *IssueCard {
+	if x != nil {
+		if x, ok := x.Body.(*Command_IssueCard); ok {
+			return x.IssueCard
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetCardStatus() *SetCardStatus {
+	if x != nil {
+		if x, ok := x.Body.(*Command_SetCardStatus); ok {
+			return x.SetCardStatus
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetFxQuote() *FxQuote {
+	if x != nil {
+		if x, ok := x.Body.(*Command_FxQuote); ok {
+			return x.FxQuote
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCardTransaction() *CardTransaction {
+	if x != nil {
+		if x, ok := x.Body.(*Command_CardTransaction); ok {
+			return x.CardTransaction
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetReversal() *Reversal {
+	if x != nil {
+		if x, ok := x.Body.(*Command_Reversal); ok {
+			return x.Reversal
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetClearing() *Clearing {
+	if x != nil {
+		if x, ok := x.Body.(*Command_Clearing); ok {
+			return x.Clearing
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDispute() *Dispute {
+	if x != nil {
+		if x, ok := x.Body.(*Command_Dispute); ok {
+			return x.Dispute
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDisputeEvidence() *DisputeEvidence {
+	if x != nil {
+		if x, ok := x.Body.(*Command_DisputeEvidence); ok {
+			return x.DisputeEvidence
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDisputeAccept() *DisputeAccept {
+	if x != nil {
+		if x, ok := x.Body.(*Command_DisputeAccept); ok {
+			return x.DisputeAccept
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -835,6 +1087,42 @@ type Command_Increment struct {
 	Increment *IncrementInstruction `protobuf:"bytes,33,opt,name=increment,proto3,oneof"`
 }
 
+type Command_IssueCard struct {
+	IssueCard *IssueCard `protobuf:"bytes,34,opt,name=issue_card,json=issueCard,proto3,oneof"`
+}
+
+type Command_SetCardStatus struct {
+	SetCardStatus *SetCardStatus `protobuf:"bytes,35,opt,name=set_card_status,json=setCardStatus,proto3,oneof"`
+}
+
+type Command_FxQuote struct {
+	FxQuote *FxQuote `protobuf:"bytes,36,opt,name=fx_quote,json=fxQuote,proto3,oneof"`
+}
+
+type Command_CardTransaction struct {
+	CardTransaction *CardTransaction `protobuf:"bytes,37,opt,name=card_transaction,json=cardTransaction,proto3,oneof"` // AUTHORIZATION, AUTHORIZATION_ADVICE
+}
+
+type Command_Reversal struct {
+	Reversal *Reversal `protobuf:"bytes,38,opt,name=reversal,proto3,oneof"`
+}
+
+type Command_Clearing struct {
+	Clearing *Clearing `protobuf:"bytes,39,opt,name=clearing,proto3,oneof"`
+}
+
+type Command_Dispute struct {
+	Dispute *Dispute `protobuf:"bytes,40,opt,name=dispute,proto3,oneof"`
+}
+
+type Command_DisputeEvidence struct {
+	DisputeEvidence *DisputeEvidence `protobuf:"bytes,41,opt,name=dispute_evidence,json=disputeEvidence,proto3,oneof"`
+}
+
+type Command_DisputeAccept struct {
+	DisputeAccept *DisputeAccept `protobuf:"bytes,42,opt,name=dispute_accept,json=disputeAccept,proto3,oneof"`
+}
+
 func (*Command_OpenAccount) isCommand_Body() {}
 
 func (*Command_SetKycLevel) isCommand_Body() {}
@@ -862,6 +1150,24 @@ func (*Command_Capture) isCommand_Body() {}
 func (*Command_Void) isCommand_Body() {}
 
 func (*Command_Increment) isCommand_Body() {}
+
+func (*Command_IssueCard) isCommand_Body() {}
+
+func (*Command_SetCardStatus) isCommand_Body() {}
+
+func (*Command_FxQuote) isCommand_Body() {}
+
+func (*Command_CardTransaction) isCommand_Body() {}
+
+func (*Command_Reversal) isCommand_Body() {}
+
+func (*Command_Clearing) isCommand_Body() {}
+
+func (*Command_Dispute) isCommand_Body() {}
+
+func (*Command_DisputeEvidence) isCommand_Body() {}
+
+func (*Command_DisputeAccept) isCommand_Body() {}
 
 // Pins name, as id@version, the reference data a command is decided with, so that a replay of the log decides alike.
 type Pins struct {
@@ -1218,6 +1524,7 @@ type Instruction struct {
 	Counterparty   *Counterparty          `protobuf:"bytes,7,opt,name=counterparty,proto3" json:"counterparty,omitempty"`
 	EffectiveDate  int32                  `protobuf:"varint,8,opt,name=effective_date,json=effectiveDate,proto3" json:"effective_date,omitempty"` // days since 1970-01-01; 0: the UTC day of accepted_at
 	Card           *Card                  `protobuf:"bytes,9,opt,name=card,proto3" json:"card,omitempty"`                                         // method card only
+	Quote          string                 `protobuf:"bytes,10,opt,name=quote,proto3" json:"quote,omitempty"`                                      // fq_...: the rate to use; empty: that of the pinned sheet
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1313,6 +1620,13 @@ func (x *Instruction) GetCard() *Card {
 		return x.Card
 	}
 	return nil
+}
+
+func (x *Instruction) GetQuote() string {
+	if x != nil {
+		return x.Quote
+	}
+	return ""
 }
 
 // Card says how the card behind the instrument is charged. It never has the number.
@@ -1977,6 +2291,7 @@ type RailAnswer struct {
 	Reference     string                 `protobuf:"bytes,5,opt,name=reference,proto3" json:"reference,omitempty"`                              // the rail's own id of what it did
 	AmountMinor   int64                  `protobuf:"varint,6,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"`      // what the rail says it moved, in the order's currency; 0: not told
 	ReportedAtUs  int64                  `protobuf:"varint,7,opt,name=reported_at_us,json=reportedAtUs,proto3" json:"reported_at_us,omitempty"` // the rail's or the connector's clock; 0: not told
+	Closed        bool                   `protobuf:"varint,8,opt,name=closed,proto3" json:"closed,omitempty"`                                   // of a capture: the rail takes no other on this authorisation
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2060,11 +2375,777 @@ func (x *RailAnswer) GetReportedAtUs() int64 {
 	return 0
 }
 
+func (x *RailAnswer) GetClosed() bool {
+	if x != nil {
+		return x.Closed
+	}
+	return false
+}
+
+// IssueCard gives a card to an account. Command.account is the account; the key is the card's, made of its number.
+type IssueCard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	First6        string                 `protobuf:"bytes,1,opt,name=first6,proto3" json:"first6,omitempty"` // of the card number
+	Last4         string                 `protobuf:"bytes,2,opt,name=last4,proto3" json:"last4,omitempty"`
+	Expiry        int32                  `protobuf:"varint,3,opt,name=expiry,proto3" json:"expiry,omitempty"` // YYMM
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssueCard) Reset() {
+	*x = IssueCard{}
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssueCard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssueCard) ProtoMessage() {}
+
+func (x *IssueCard) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssueCard.ProtoReflect.Descriptor instead.
+func (*IssueCard) Descriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *IssueCard) GetFirst6() string {
+	if x != nil {
+		return x.First6
+	}
+	return ""
+}
+
+func (x *IssueCard) GetLast4() string {
+	if x != nil {
+		return x.Last4
+	}
+	return ""
+}
+
+func (x *IssueCard) GetExpiry() int32 {
+	if x != nil {
+		return x.Expiry
+	}
+	return 0
+}
+
+type SetCardStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Status        CardStatus             `protobuf:"varint,1,opt,name=status,proto3,enum=caudal.payments.v1.CardStatus" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetCardStatus) Reset() {
+	*x = SetCardStatus{}
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetCardStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetCardStatus) ProtoMessage() {}
+
+func (x *SetCardStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetCardStatus.ProtoReflect.Descriptor instead.
+func (*SetCardStatus) Descriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *SetCardStatus) GetStatus() CardStatus {
+	if x != nil {
+		return x.Status
+	}
+	return CardStatus_CARD_STATUS_UNSPECIFIED
+}
+
+// FxQuote asks for the rate at which an amount would be converted.
+type FxQuote struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	AmountMinor    int64                  `protobuf:"varint,1,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"` // > 0, in currency
+	Currency       string                 `protobuf:"bytes,2,opt,name=currency,proto3" json:"currency,omitempty"`
+	TargetCurrency string                 `protobuf:"bytes,3,opt,name=target_currency,json=targetCurrency,proto3" json:"target_currency,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *FxQuote) Reset() {
+	*x = FxQuote{}
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FxQuote) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FxQuote) ProtoMessage() {}
+
+func (x *FxQuote) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FxQuote.ProtoReflect.Descriptor instead.
+func (*FxQuote) Descriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *FxQuote) GetAmountMinor() int64 {
+	if x != nil {
+		return x.AmountMinor
+	}
+	return 0
+}
+
+func (x *FxQuote) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *FxQuote) GetTargetCurrency() string {
+	if x != nil {
+		return x.TargetCurrency
+	}
+	return ""
+}
+
+// CardTransaction is what an acquirer asks of the issuer of a card. Names are ISO 8583's.
+type CardTransaction struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	AmountMinor     int64                  `protobuf:"varint,1,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"` // >= 0; 0 asks whether the card is good
+	Currency        string                 `protobuf:"bytes,2,opt,name=currency,proto3" json:"currency,omitempty"`
+	Financial       bool                   `protobuf:"varint,3,opt,name=financial,proto3" json:"financial,omitempty"`      // single message: it is posted at once
+	Card            string                 `protobuf:"bytes,4,opt,name=card,proto3" json:"card,omitempty"`                 // crd_...
+	Counterparty    *Counterparty          `protobuf:"bytes,5,opt,name=counterparty,proto3" json:"counterparty,omitempty"` // the card acceptor
+	ProcessingCode  string                 `protobuf:"bytes,6,opt,name=processing_code,json=processingCode,proto3" json:"processing_code,omitempty"`
+	Mcc             string                 `protobuf:"bytes,7,opt,name=mcc,proto3" json:"mcc,omitempty"`
+	EntryMode       string                 `protobuf:"bytes,8,opt,name=entry_mode,json=entryMode,proto3" json:"entry_mode,omitempty"`
+	ConditionCode   string                 `protobuf:"bytes,9,opt,name=condition_code,json=conditionCode,proto3" json:"condition_code,omitempty"`
+	Acquirer        string                 `protobuf:"bytes,10,opt,name=acquirer,proto3" json:"acquirer,omitempty"`
+	CardAcceptor    string                 `protobuf:"bytes,11,opt,name=card_acceptor,json=cardAcceptor,proto3" json:"card_acceptor,omitempty"`
+	Terminal        string                 `protobuf:"bytes,12,opt,name=terminal,proto3" json:"terminal,omitempty"`
+	Rrn             string                 `protobuf:"bytes,13,opt,name=rrn,proto3" json:"rrn,omitempty"`
+	Stan            string                 `protobuf:"bytes,14,opt,name=stan,proto3" json:"stan,omitempty"`
+	TransmittedAtUs int64                  `protobuf:"varint,15,opt,name=transmitted_at_us,json=transmittedAtUs,proto3" json:"transmitted_at_us,omitempty"`
+	StandIn         bool                   `protobuf:"varint,16,opt,name=stand_in,json=standIn,proto3" json:"stand_in,omitempty"` // AUTHORIZATION_ADVICE: this house has granted it at the door, without waiting for the decision
+	Refused         bool                   `protobuf:"varint,17,opt,name=refused,proto3" json:"refused,omitempty"`                // AUTHORIZATION_ADVICE: it was refused elsewhere
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *CardTransaction) Reset() {
+	*x = CardTransaction{}
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CardTransaction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CardTransaction) ProtoMessage() {}
+
+func (x *CardTransaction) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CardTransaction.ProtoReflect.Descriptor instead.
+func (*CardTransaction) Descriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *CardTransaction) GetAmountMinor() int64 {
+	if x != nil {
+		return x.AmountMinor
+	}
+	return 0
+}
+
+func (x *CardTransaction) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *CardTransaction) GetFinancial() bool {
+	if x != nil {
+		return x.Financial
+	}
+	return false
+}
+
+func (x *CardTransaction) GetCard() string {
+	if x != nil {
+		return x.Card
+	}
+	return ""
+}
+
+func (x *CardTransaction) GetCounterparty() *Counterparty {
+	if x != nil {
+		return x.Counterparty
+	}
+	return nil
+}
+
+func (x *CardTransaction) GetProcessingCode() string {
+	if x != nil {
+		return x.ProcessingCode
+	}
+	return ""
+}
+
+func (x *CardTransaction) GetMcc() string {
+	if x != nil {
+		return x.Mcc
+	}
+	return ""
+}
+
+func (x *CardTransaction) GetEntryMode() string {
+	if x != nil {
+		return x.EntryMode
+	}
+	return ""
+}
+
+func (x *CardTransaction) GetConditionCode() string {
+	if x != nil {
+		return x.ConditionCode
+	}
+	return ""
+}
+
+func (x *CardTransaction) GetAcquirer() string {
+	if x != nil {
+		return x.Acquirer
+	}
+	return ""
+}
+
+func (x *CardTransaction) GetCardAcceptor() string {
+	if x != nil {
+		return x.CardAcceptor
+	}
+	return ""
+}
+
+func (x *CardTransaction) GetTerminal() string {
+	if x != nil {
+		return x.Terminal
+	}
+	return ""
+}
+
+func (x *CardTransaction) GetRrn() string {
+	if x != nil {
+		return x.Rrn
+	}
+	return ""
+}
+
+func (x *CardTransaction) GetStan() string {
+	if x != nil {
+		return x.Stan
+	}
+	return ""
+}
+
+func (x *CardTransaction) GetTransmittedAtUs() int64 {
+	if x != nil {
+		return x.TransmittedAtUs
+	}
+	return 0
+}
+
+func (x *CardTransaction) GetStandIn() bool {
+	if x != nil {
+		return x.StandIn
+	}
+	return false
+}
+
+func (x *CardTransaction) GetRefused() bool {
+	if x != nil {
+		return x.Refused
+	}
+	return false
+}
+
+// Reversal leaves left_minor of the authorization named by payment_id.
+type Reversal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	LeftMinor     int64                  `protobuf:"varint,1,opt,name=left_minor,json=leftMinor,proto3" json:"left_minor,omitempty"` // 0: nothing
+	Card          string                 `protobuf:"bytes,2,opt,name=card,proto3" json:"card,omitempty"`
+	ReasonCode    string                 `protobuf:"bytes,3,opt,name=reason_code,json=reasonCode,proto3" json:"reason_code,omitempty"` // field 39 of ISO 8583: why
+	StandIn       bool                   `protobuf:"varint,4,opt,name=stand_in,json=standIn,proto3" json:"stand_in,omitempty"`         // this house has refused it at the door, without waiting for the decision
+	Rrn           string                 `protobuf:"bytes,5,opt,name=rrn,proto3" json:"rrn,omitempty"`
+	Acquirer      string                 `protobuf:"bytes,6,opt,name=acquirer,proto3" json:"acquirer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reversal) Reset() {
+	*x = Reversal{}
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reversal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reversal) ProtoMessage() {}
+
+func (x *Reversal) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reversal.ProtoReflect.Descriptor instead.
+func (*Reversal) Descriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Reversal) GetLeftMinor() int64 {
+	if x != nil {
+		return x.LeftMinor
+	}
+	return 0
+}
+
+func (x *Reversal) GetCard() string {
+	if x != nil {
+		return x.Card
+	}
+	return ""
+}
+
+func (x *Reversal) GetReasonCode() string {
+	if x != nil {
+		return x.ReasonCode
+	}
+	return ""
+}
+
+func (x *Reversal) GetStandIn() bool {
+	if x != nil {
+		return x.StandIn
+	}
+	return false
+}
+
+func (x *Reversal) GetRrn() string {
+	if x != nil {
+		return x.Rrn
+	}
+	return ""
+}
+
+func (x *Reversal) GetAcquirer() string {
+	if x != nil {
+		return x.Acquirer
+	}
+	return ""
+}
+
+// Clearing moves the money of a card payment. payment_id is the authorization where one is named.
+type Clearing struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AmountMinor   int64                  `protobuf:"varint,1,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"` // > 0
+	Currency      string                 `protobuf:"bytes,2,opt,name=currency,proto3" json:"currency,omitempty"`
+	Credit        bool                   `protobuf:"varint,3,opt,name=credit,proto3" json:"credit,omitempty"` // the card acceptor gives money back
+	Final         bool                   `protobuf:"varint,4,opt,name=final,proto3" json:"final,omitempty"`   // what is left of the authorization is given up
+	Card          string                 `protobuf:"bytes,5,opt,name=card,proto3" json:"card,omitempty"`
+	Rrn           string                 `protobuf:"bytes,6,opt,name=rrn,proto3" json:"rrn,omitempty"`
+	Acquirer      string                 `protobuf:"bytes,7,opt,name=acquirer,proto3" json:"acquirer,omitempty"`
+	Mcc           string                 `protobuf:"bytes,8,opt,name=mcc,proto3" json:"mcc,omitempty"`
+	CardAcceptor  string                 `protobuf:"bytes,9,opt,name=card_acceptor,json=cardAcceptor,proto3" json:"card_acceptor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Clearing) Reset() {
+	*x = Clearing{}
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Clearing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Clearing) ProtoMessage() {}
+
+func (x *Clearing) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Clearing.ProtoReflect.Descriptor instead.
+func (*Clearing) Descriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Clearing) GetAmountMinor() int64 {
+	if x != nil {
+		return x.AmountMinor
+	}
+	return 0
+}
+
+func (x *Clearing) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *Clearing) GetCredit() bool {
+	if x != nil {
+		return x.Credit
+	}
+	return false
+}
+
+func (x *Clearing) GetFinal() bool {
+	if x != nil {
+		return x.Final
+	}
+	return false
+}
+
+func (x *Clearing) GetCard() string {
+	if x != nil {
+		return x.Card
+	}
+	return ""
+}
+
+func (x *Clearing) GetRrn() string {
+	if x != nil {
+		return x.Rrn
+	}
+	return ""
+}
+
+func (x *Clearing) GetAcquirer() string {
+	if x != nil {
+		return x.Acquirer
+	}
+	return ""
+}
+
+func (x *Clearing) GetMcc() string {
+	if x != nil {
+		return x.Mcc
+	}
+	return ""
+}
+
+func (x *Clearing) GetCardAcceptor() string {
+	if x != nil {
+		return x.CardAcceptor
+	}
+	return ""
+}
+
+// Dispute is a DISPUTE's body; Command.command_id is the dispute (dp_...), payment_id the pay-in.
+type Dispute struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stage         DisputeStage           `protobuf:"varint,1,opt,name=stage,proto3,enum=caudal.payments.v1.DisputeStage" json:"stage,omitempty"`
+	AmountMinor   int64                  `protobuf:"varint,2,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"` // > 0, in the payment's currency
+	ReasonCode    string                 `protobuf:"bytes,3,opt,name=reason_code,json=reasonCode,proto3" json:"reason_code,omitempty"`     // the card network's
+	Connector     string                 `protobuf:"bytes,4,opt,name=connector,proto3" json:"connector,omitempty"`                         // who tells: a processor's name, or operator
+	Reference     string                 `protobuf:"bytes,5,opt,name=reference,proto3" json:"reference,omitempty"`                         // the processor's own id of the dispute
+	DeadlineUs    int64                  `protobuf:"varint,6,opt,name=deadline_us,json=deadlineUs,proto3" json:"deadline_us,omitempty"`    // until when evidence is taken; 0: not told
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Dispute) Reset() {
+	*x = Dispute{}
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Dispute) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Dispute) ProtoMessage() {}
+
+func (x *Dispute) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Dispute.ProtoReflect.Descriptor instead.
+func (*Dispute) Descriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Dispute) GetStage() DisputeStage {
+	if x != nil {
+		return x.Stage
+	}
+	return DisputeStage_DISPUTE_STAGE_UNSPECIFIED
+}
+
+func (x *Dispute) GetAmountMinor() int64 {
+	if x != nil {
+		return x.AmountMinor
+	}
+	return 0
+}
+
+func (x *Dispute) GetReasonCode() string {
+	if x != nil {
+		return x.ReasonCode
+	}
+	return ""
+}
+
+func (x *Dispute) GetConnector() string {
+	if x != nil {
+		return x.Connector
+	}
+	return ""
+}
+
+func (x *Dispute) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *Dispute) GetDeadlineUs() int64 {
+	if x != nil {
+		return x.DeadlineUs
+	}
+	return 0
+}
+
+// DisputeEvidence names files by reference and hash. payment_id is the dispute.
+type DisputeEvidence struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Files         []*EvidenceFile        `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"` // 1 to 20
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisputeEvidence) Reset() {
+	*x = DisputeEvidence{}
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisputeEvidence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisputeEvidence) ProtoMessage() {}
+
+func (x *DisputeEvidence) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisputeEvidence.ProtoReflect.Descriptor instead.
+func (*DisputeEvidence) Descriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *DisputeEvidence) GetFiles() []*EvidenceFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+type EvidenceFile struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reference     string                 `protobuf:"bytes,1,opt,name=reference,proto3" json:"reference,omitempty"` // where the merchant keeps it
+	Sha256        []byte                 `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`       // 32 bytes
+	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`           // receipt, delivery, communication, other
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EvidenceFile) Reset() {
+	*x = EvidenceFile{}
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EvidenceFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EvidenceFile) ProtoMessage() {}
+
+func (x *EvidenceFile) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EvidenceFile.ProtoReflect.Descriptor instead.
+func (*EvidenceFile) Descriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *EvidenceFile) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *EvidenceFile) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+func (x *EvidenceFile) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+type DisputeAccept struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisputeAccept) Reset() {
+	*x = DisputeAccept{}
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisputeAccept) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisputeAccept) ProtoMessage() {}
+
+func (x *DisputeAccept) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_payments_v1_commands_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisputeAccept.ProtoReflect.Descriptor instead.
+func (*DisputeAccept) Descriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_commands_proto_rawDescGZIP(), []int{29}
+}
+
 var File_schemas_payments_v1_commands_proto protoreflect.FileDescriptor
 
 const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\n" +
-	"\"schemas/payments/v1/commands.proto\x12\x12caudal.payments.v1\"\x94\v\n" +
+	"\"schemas/payments/v1/commands.proto\x12\x12caudal.payments.v1\"\xfc\x0f\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x123\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1f.caudal.payments.v1.CommandKindR\x04kind\x12\x16\n" +
@@ -2099,7 +3180,17 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\rrelease_claim\x18\x1e \x01(\v2 .caudal.payments.v1.ReleaseClaimH\x00R\freleaseClaim\x12B\n" +
 	"\acapture\x18\x1f \x01(\v2&.caudal.payments.v1.CaptureInstructionH\x00R\acapture\x129\n" +
 	"\x04void\x18  \x01(\v2#.caudal.payments.v1.VoidInstructionH\x00R\x04void\x12H\n" +
-	"\tincrement\x18! \x01(\v2(.caudal.payments.v1.IncrementInstructionH\x00R\tincrementB\x06\n" +
+	"\tincrement\x18! \x01(\v2(.caudal.payments.v1.IncrementInstructionH\x00R\tincrement\x12>\n" +
+	"\n" +
+	"issue_card\x18\" \x01(\v2\x1d.caudal.payments.v1.IssueCardH\x00R\tissueCard\x12K\n" +
+	"\x0fset_card_status\x18# \x01(\v2!.caudal.payments.v1.SetCardStatusH\x00R\rsetCardStatus\x128\n" +
+	"\bfx_quote\x18$ \x01(\v2\x1b.caudal.payments.v1.FxQuoteH\x00R\afxQuote\x12P\n" +
+	"\x10card_transaction\x18% \x01(\v2#.caudal.payments.v1.CardTransactionH\x00R\x0fcardTransaction\x12:\n" +
+	"\breversal\x18& \x01(\v2\x1c.caudal.payments.v1.ReversalH\x00R\breversal\x12:\n" +
+	"\bclearing\x18' \x01(\v2\x1c.caudal.payments.v1.ClearingH\x00R\bclearing\x127\n" +
+	"\adispute\x18( \x01(\v2\x1b.caudal.payments.v1.DisputeH\x00R\adispute\x12P\n" +
+	"\x10dispute_evidence\x18) \x01(\v2#.caudal.payments.v1.DisputeEvidenceH\x00R\x0fdisputeEvidence\x12J\n" +
+	"\x0edispute_accept\x18* \x01(\v2!.caudal.payments.v1.DisputeAcceptH\x00R\rdisputeAcceptB\x06\n" +
 	"\x04bodyB\x12\n" +
 	"\x10_reply_partition\"|\n" +
 	"\x04Pins\x12\x16\n" +
@@ -2131,7 +3222,7 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\x15overdraft_limit_minor\x18\x05 \x01(\x03R\x13overdraftLimitMinor\x12\x16\n" +
 	"\x06policy\x18\x06 \x01(\tR\x06policy\"*\n" +
 	"\vSetKycLevel\x12\x1b\n" +
-	"\tkyc_level\x18\x01 \x01(\rR\bkycLevel\"\xe7\x02\n" +
+	"\tkyc_level\x18\x01 \x01(\rR\bkycLevel\"\xfd\x02\n" +
 	"\vInstruction\x12!\n" +
 	"\famount_minor\x18\x01 \x01(\x03R\vamountMinor\x12\x1a\n" +
 	"\bcurrency\x18\x02 \x01(\tR\bcurrency\x12'\n" +
@@ -2144,7 +3235,9 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"instrument\x12D\n" +
 	"\fcounterparty\x18\a \x01(\v2 .caudal.payments.v1.CounterpartyR\fcounterparty\x12%\n" +
 	"\x0eeffective_date\x18\b \x01(\x05R\reffectiveDate\x12,\n" +
-	"\x04card\x18\t \x01(\v2\x18.caudal.payments.v1.CardR\x04card\"}\n" +
+	"\x04card\x18\t \x01(\v2\x18.caudal.payments.v1.CardR\x04card\x12\x14\n" +
+	"\x05quote\x18\n" +
+	" \x01(\tR\x05quote\"}\n" +
 	"\x04Card\x12;\n" +
 	"\acapture\x18\x01 \x01(\x0e2!.caudal.payments.v1.CaptureMethodR\acapture\x12\x14\n" +
 	"\x05brand\x18\x02 \x01(\tR\x05brand\x12\"\n" +
@@ -2187,7 +3280,7 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\baccepted\x18\x03 \x01(\bR\baccepted\x122\n" +
 	"\x06reason\x18\x04 \x01(\x0e2\x1a.caudal.payments.v1.ReasonR\x06reason\"<\n" +
 	"\fReleaseClaim\x12,\n" +
-	"\x12refused_command_id\x18\x01 \x01(\tR\x10refusedCommandId\"\xf8\x01\n" +
+	"\x12refused_command_id\x18\x01 \x01(\tR\x10refusedCommandId\"\x90\x02\n" +
 	"\n" +
 	"RailAnswer\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\tR\aorderId\x126\n" +
@@ -2196,11 +3289,79 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\tconnector\x18\x04 \x01(\tR\tconnector\x12\x1c\n" +
 	"\treference\x18\x05 \x01(\tR\treference\x12!\n" +
 	"\famount_minor\x18\x06 \x01(\x03R\vamountMinor\x12$\n" +
-	"\x0ereported_at_us\x18\a \x01(\x03R\freportedAtUs*\xfb\x03\n" +
+	"\x0ereported_at_us\x18\a \x01(\x03R\freportedAtUs\x12\x16\n" +
+	"\x06closed\x18\b \x01(\bR\x06closed\"Q\n" +
+	"\tIssueCard\x12\x16\n" +
+	"\x06first6\x18\x01 \x01(\tR\x06first6\x12\x14\n" +
+	"\x05last4\x18\x02 \x01(\tR\x05last4\x12\x16\n" +
+	"\x06expiry\x18\x03 \x01(\x05R\x06expiry\"G\n" +
+	"\rSetCardStatus\x126\n" +
+	"\x06status\x18\x01 \x01(\x0e2\x1e.caudal.payments.v1.CardStatusR\x06status\"q\n" +
+	"\aFxQuote\x12!\n" +
+	"\famount_minor\x18\x01 \x01(\x03R\vamountMinor\x12\x1a\n" +
+	"\bcurrency\x18\x02 \x01(\tR\bcurrency\x12'\n" +
+	"\x0ftarget_currency\x18\x03 \x01(\tR\x0etargetCurrency\"\xad\x04\n" +
+	"\x0fCardTransaction\x12!\n" +
+	"\famount_minor\x18\x01 \x01(\x03R\vamountMinor\x12\x1a\n" +
+	"\bcurrency\x18\x02 \x01(\tR\bcurrency\x12\x1c\n" +
+	"\tfinancial\x18\x03 \x01(\bR\tfinancial\x12\x12\n" +
+	"\x04card\x18\x04 \x01(\tR\x04card\x12D\n" +
+	"\fcounterparty\x18\x05 \x01(\v2 .caudal.payments.v1.CounterpartyR\fcounterparty\x12'\n" +
+	"\x0fprocessing_code\x18\x06 \x01(\tR\x0eprocessingCode\x12\x10\n" +
+	"\x03mcc\x18\a \x01(\tR\x03mcc\x12\x1d\n" +
+	"\n" +
+	"entry_mode\x18\b \x01(\tR\tentryMode\x12%\n" +
+	"\x0econdition_code\x18\t \x01(\tR\rconditionCode\x12\x1a\n" +
+	"\bacquirer\x18\n" +
+	" \x01(\tR\bacquirer\x12#\n" +
+	"\rcard_acceptor\x18\v \x01(\tR\fcardAcceptor\x12\x1a\n" +
+	"\bterminal\x18\f \x01(\tR\bterminal\x12\x10\n" +
+	"\x03rrn\x18\r \x01(\tR\x03rrn\x12\x12\n" +
+	"\x04stan\x18\x0e \x01(\tR\x04stan\x12*\n" +
+	"\x11transmitted_at_us\x18\x0f \x01(\x03R\x0ftransmittedAtUs\x12\x19\n" +
+	"\bstand_in\x18\x10 \x01(\bR\astandIn\x12\x18\n" +
+	"\arefused\x18\x11 \x01(\bR\arefused\"\xa7\x01\n" +
+	"\bReversal\x12\x1d\n" +
+	"\n" +
+	"left_minor\x18\x01 \x01(\x03R\tleftMinor\x12\x12\n" +
+	"\x04card\x18\x02 \x01(\tR\x04card\x12\x1f\n" +
+	"\vreason_code\x18\x03 \x01(\tR\n" +
+	"reasonCode\x12\x19\n" +
+	"\bstand_in\x18\x04 \x01(\bR\astandIn\x12\x10\n" +
+	"\x03rrn\x18\x05 \x01(\tR\x03rrn\x12\x1a\n" +
+	"\bacquirer\x18\x06 \x01(\tR\bacquirer\"\xf0\x01\n" +
+	"\bClearing\x12!\n" +
+	"\famount_minor\x18\x01 \x01(\x03R\vamountMinor\x12\x1a\n" +
+	"\bcurrency\x18\x02 \x01(\tR\bcurrency\x12\x16\n" +
+	"\x06credit\x18\x03 \x01(\bR\x06credit\x12\x14\n" +
+	"\x05final\x18\x04 \x01(\bR\x05final\x12\x12\n" +
+	"\x04card\x18\x05 \x01(\tR\x04card\x12\x10\n" +
+	"\x03rrn\x18\x06 \x01(\tR\x03rrn\x12\x1a\n" +
+	"\bacquirer\x18\a \x01(\tR\bacquirer\x12\x10\n" +
+	"\x03mcc\x18\b \x01(\tR\x03mcc\x12#\n" +
+	"\rcard_acceptor\x18\t \x01(\tR\fcardAcceptor\"\xe2\x01\n" +
+	"\aDispute\x126\n" +
+	"\x05stage\x18\x01 \x01(\x0e2 .caudal.payments.v1.DisputeStageR\x05stage\x12!\n" +
+	"\famount_minor\x18\x02 \x01(\x03R\vamountMinor\x12\x1f\n" +
+	"\vreason_code\x18\x03 \x01(\tR\n" +
+	"reasonCode\x12\x1c\n" +
+	"\tconnector\x18\x04 \x01(\tR\tconnector\x12\x1c\n" +
+	"\treference\x18\x05 \x01(\tR\treference\x12\x1f\n" +
+	"\vdeadline_us\x18\x06 \x01(\x03R\n" +
+	"deadlineUs\"I\n" +
+	"\x0fDisputeEvidence\x126\n" +
+	"\x05files\x18\x01 \x03(\v2 .caudal.payments.v1.EvidenceFileR\x05files\"X\n" +
+	"\fEvidenceFile\x12\x1c\n" +
+	"\treference\x18\x01 \x01(\tR\treference\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\fR\x06sha256\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\"\x0f\n" +
+	"\rDisputeAccept*\xb0\x06\n" +
 	"\vCommandKind\x12\x1c\n" +
 	"\x18COMMAND_KIND_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19COMMAND_KIND_OPEN_ACCOUNT\x10\x01\x12\x1e\n" +
-	"\x1aCOMMAND_KIND_SET_KYC_LEVEL\x10\x02\x12\x17\n" +
+	"\x1aCOMMAND_KIND_SET_KYC_LEVEL\x10\x02\x12\x1b\n" +
+	"\x17COMMAND_KIND_ISSUE_CARD\x10\x03\x12 \n" +
+	"\x1cCOMMAND_KIND_SET_CARD_STATUS\x10\x04\x12\x17\n" +
 	"\x13COMMAND_KIND_PAY_IN\x10\n" +
 	"\x12\x18\n" +
 	"\x14COMMAND_KIND_PAY_OUT\x10\v\x12\x19\n" +
@@ -2208,7 +3369,8 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\x13COMMAND_KIND_REFUND\x10\r\x12\x18\n" +
 	"\x14COMMAND_KIND_CAPTURE\x10\x0e\x12\x15\n" +
 	"\x11COMMAND_KIND_VOID\x10\x0f\x12\x1a\n" +
-	"\x16COMMAND_KIND_INCREMENT\x10\x10\x12\x18\n" +
+	"\x16COMMAND_KIND_INCREMENT\x10\x10\x12\x19\n" +
+	"\x15COMMAND_KIND_FX_QUOTE\x10\x11\x12\x18\n" +
 	"\x14COMMAND_KIND_APPROVE\x10\x14\x12\x18\n" +
 	"\x14COMMAND_KIND_DECLINE\x10\x15\x12\x17\n" +
 	"\x13COMMAND_KIND_EXPIRE\x10\x1e\x12\x15\n" +
@@ -2216,7 +3378,14 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\x18COMMAND_KIND_COUNTER_LEG\x10(\x12\x1b\n" +
 	"\x17COMMAND_KIND_LEG_RESULT\x10)\x12\x1e\n" +
 	"\x1aCOMMAND_KIND_RELEASE_CLAIM\x10*\x12\x1c\n" +
-	"\x18COMMAND_KIND_RAIL_ANSWER\x102*_\n" +
+	"\x18COMMAND_KIND_RAIL_ANSWER\x102\x12\x1e\n" +
+	"\x1aCOMMAND_KIND_AUTHORIZATION\x10<\x12%\n" +
+	"!COMMAND_KIND_AUTHORIZATION_ADVICE\x10=\x12\x19\n" +
+	"\x15COMMAND_KIND_REVERSAL\x10>\x12\x19\n" +
+	"\x15COMMAND_KIND_CLEARING\x10?\x12\x18\n" +
+	"\x14COMMAND_KIND_DISPUTE\x10F\x12!\n" +
+	"\x1dCOMMAND_KIND_DISPUTE_EVIDENCE\x10G\x12\x1f\n" +
+	"\x1bCOMMAND_KIND_DISPUTE_ACCEPT\x10H*_\n" +
 	"\vAccountKind\x12\x1c\n" +
 	"\x18ACCOUNT_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ACCOUNT_KIND_PERSON\x10\x01\x12\x19\n" +
@@ -2238,7 +3407,20 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\x13RAIL_RESULT_UNKNOWN\x10\x03\x12\x18\n" +
 	"\x14RAIL_RESULT_ACCEPTED\x10\x04\x12\x14\n" +
 	"\x10RAIL_RESULT_SENT\x10\x05\x12\x18\n" +
-	"\x14RAIL_RESULT_RETURNED\x10\x06*\xc6\a\n" +
+	"\x14RAIL_RESULT_RETURNED\x10\x06*r\n" +
+	"\n" +
+	"CardStatus\x12\x1b\n" +
+	"\x17CARD_STATUS_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12CARD_STATUS_ACTIVE\x10\x01\x12\x17\n" +
+	"\x13CARD_STATUS_BLOCKED\x10\x02\x12\x16\n" +
+	"\x12CARD_STATUS_CLOSED\x10\x03*\xb9\x01\n" +
+	"\fDisputeStage\x12\x1d\n" +
+	"\x19DISPUTE_STAGE_UNSPECIFIED\x10\x00\x12\x1d\n" +
+	"\x19DISPUTE_STAGE_PRE_DISPUTE\x10\x01\x12\x19\n" +
+	"\x15DISPUTE_STAGE_DISPUTE\x10\x02\x12!\n" +
+	"\x1dDISPUTE_STAGE_PRE_ARBITRATION\x10\x03\x12\x15\n" +
+	"\x11DISPUTE_STAGE_WON\x10\x04\x12\x16\n" +
+	"\x12DISPUTE_STAGE_LOST\x10\x05*\xf8\b\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bREASON_IDEMPOTENCY_CONFLICT\x10\x01\x12\x1a\n" +
@@ -2248,7 +3430,9 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\x15REASON_ACCOUNT_CLOSED\x10\f\x12\x1a\n" +
 	"\x16REASON_ACCOUNT_BLOCKED\x10\r\x12\x1f\n" +
 	"\x1bREASON_CUSTOMER_HAS_ACCOUNT\x10\x0e\x12\x1a\n" +
-	"\x16REASON_POLICY_MISMATCH\x10\x0f\x12\x1a\n" +
+	"\x16REASON_POLICY_MISMATCH\x10\x0f\x12\x15\n" +
+	"\x11REASON_CARD_TAKEN\x10\x10\x12\x17\n" +
+	"\x13REASON_CARD_BLOCKED\x10\x11\x12\x1a\n" +
 	"\x16REASON_PAYMENT_UNKNOWN\x10\x14\x12\x1a\n" +
 	"\x16REASON_PAYMENT_TOO_OLD\x10\x15\x12\x18\n" +
 	"\x14REASON_PAYMENT_STATE\x10\x16\x12!\n" +
@@ -2262,6 +3446,10 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\x17REASON_AMOUNT_TOO_SMALL\x10 \x12\x17\n" +
 	"\x13REASON_RATE_MISSING\x10(\x12\x15\n" +
 	"\x11REASON_RATE_STALE\x10)\x12\x18\n" +
+	"\x14REASON_QUOTE_UNKNOWN\x10*\x12\x18\n" +
+	"\x14REASON_QUOTE_EXPIRED\x10+\x12\x15\n" +
+	"\x11REASON_QUOTE_USED\x10,\x12\x19\n" +
+	"\x15REASON_QUOTE_MISMATCH\x10-\x12\x18\n" +
 	"\x14REASON_BLOCKED_PARTY\x102\x12\x1a\n" +
 	"\x16REASON_BLOCKED_COUNTRY\x103\x12\x16\n" +
 	"\x12REASON_FRAUD_SCORE\x10<\x12\x14\n" +
@@ -2274,7 +3462,8 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\x10REASON_RAIL_LATE\x10]\x12\x16\n" +
 	"\x12REASON_RAIL_AMOUNT\x10^\x12\x1d\n" +
 	"\x19REASON_RAIL_CONTRADICTION\x10_\x12 \n" +
-	"\x1cREASON_AUTHORIZATION_EXPIRED\x10`B<Z:github.com/caudalpay/caudal/schemas/payments/v1;paymentsv1b\x06proto3"
+	"\x1cREASON_AUTHORIZATION_EXPIRED\x10`\x12\x1a\n" +
+	"\x16REASON_DEADLINE_PASSED\x10aB<Z:github.com/caudalpay/caudal/schemas/payments/v1;paymentsv1b\x06proto3"
 
 var (
 	file_schemas_payments_v1_commands_proto_rawDescOnce sync.Once
@@ -2288,66 +3477,91 @@ func file_schemas_payments_v1_commands_proto_rawDescGZIP() []byte {
 	return file_schemas_payments_v1_commands_proto_rawDescData
 }
 
-var file_schemas_payments_v1_commands_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_schemas_payments_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_schemas_payments_v1_commands_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_schemas_payments_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_schemas_payments_v1_commands_proto_goTypes = []any{
 	(CommandKind)(0),             // 0: caudal.payments.v1.CommandKind
 	(AccountKind)(0),             // 1: caudal.payments.v1.AccountKind
 	(CaptureMethod)(0),           // 2: caudal.payments.v1.CaptureMethod
 	(ExpirePurpose)(0),           // 3: caudal.payments.v1.ExpirePurpose
 	(RailResult)(0),              // 4: caudal.payments.v1.RailResult
-	(Reason)(0),                  // 5: caudal.payments.v1.Reason
-	(*Command)(nil),              // 6: caudal.payments.v1.Command
-	(*Pins)(nil),                 // 7: caudal.payments.v1.Pins
-	(*Sealed)(nil),               // 8: caudal.payments.v1.Sealed
-	(*Personal)(nil),             // 9: caudal.payments.v1.Personal
-	(*OpenAccount)(nil),          // 10: caudal.payments.v1.OpenAccount
-	(*SetKycLevel)(nil),          // 11: caudal.payments.v1.SetKycLevel
-	(*Instruction)(nil),          // 12: caudal.payments.v1.Instruction
-	(*Card)(nil),                 // 13: caudal.payments.v1.Card
-	(*Counterparty)(nil),         // 14: caudal.payments.v1.Counterparty
-	(*RefundInstruction)(nil),    // 15: caudal.payments.v1.RefundInstruction
-	(*CaptureInstruction)(nil),   // 16: caudal.payments.v1.CaptureInstruction
-	(*VoidInstruction)(nil),      // 17: caudal.payments.v1.VoidInstruction
-	(*IncrementInstruction)(nil), // 18: caudal.payments.v1.IncrementInstruction
-	(*Verdict)(nil),              // 19: caudal.payments.v1.Verdict
-	(*Expire)(nil),               // 20: caudal.payments.v1.Expire
-	(*Tick)(nil),                 // 21: caudal.payments.v1.Tick
-	(*CounterLeg)(nil),           // 22: caudal.payments.v1.CounterLeg
-	(*LegResult)(nil),            // 23: caudal.payments.v1.LegResult
-	(*ReleaseClaim)(nil),         // 24: caudal.payments.v1.ReleaseClaim
-	(*RailAnswer)(nil),           // 25: caudal.payments.v1.RailAnswer
+	(CardStatus)(0),              // 5: caudal.payments.v1.CardStatus
+	(DisputeStage)(0),            // 6: caudal.payments.v1.DisputeStage
+	(Reason)(0),                  // 7: caudal.payments.v1.Reason
+	(*Command)(nil),              // 8: caudal.payments.v1.Command
+	(*Pins)(nil),                 // 9: caudal.payments.v1.Pins
+	(*Sealed)(nil),               // 10: caudal.payments.v1.Sealed
+	(*Personal)(nil),             // 11: caudal.payments.v1.Personal
+	(*OpenAccount)(nil),          // 12: caudal.payments.v1.OpenAccount
+	(*SetKycLevel)(nil),          // 13: caudal.payments.v1.SetKycLevel
+	(*Instruction)(nil),          // 14: caudal.payments.v1.Instruction
+	(*Card)(nil),                 // 15: caudal.payments.v1.Card
+	(*Counterparty)(nil),         // 16: caudal.payments.v1.Counterparty
+	(*RefundInstruction)(nil),    // 17: caudal.payments.v1.RefundInstruction
+	(*CaptureInstruction)(nil),   // 18: caudal.payments.v1.CaptureInstruction
+	(*VoidInstruction)(nil),      // 19: caudal.payments.v1.VoidInstruction
+	(*IncrementInstruction)(nil), // 20: caudal.payments.v1.IncrementInstruction
+	(*Verdict)(nil),              // 21: caudal.payments.v1.Verdict
+	(*Expire)(nil),               // 22: caudal.payments.v1.Expire
+	(*Tick)(nil),                 // 23: caudal.payments.v1.Tick
+	(*CounterLeg)(nil),           // 24: caudal.payments.v1.CounterLeg
+	(*LegResult)(nil),            // 25: caudal.payments.v1.LegResult
+	(*ReleaseClaim)(nil),         // 26: caudal.payments.v1.ReleaseClaim
+	(*RailAnswer)(nil),           // 27: caudal.payments.v1.RailAnswer
+	(*IssueCard)(nil),            // 28: caudal.payments.v1.IssueCard
+	(*SetCardStatus)(nil),        // 29: caudal.payments.v1.SetCardStatus
+	(*FxQuote)(nil),              // 30: caudal.payments.v1.FxQuote
+	(*CardTransaction)(nil),      // 31: caudal.payments.v1.CardTransaction
+	(*Reversal)(nil),             // 32: caudal.payments.v1.Reversal
+	(*Clearing)(nil),             // 33: caudal.payments.v1.Clearing
+	(*Dispute)(nil),              // 34: caudal.payments.v1.Dispute
+	(*DisputeEvidence)(nil),      // 35: caudal.payments.v1.DisputeEvidence
+	(*EvidenceFile)(nil),         // 36: caudal.payments.v1.EvidenceFile
+	(*DisputeAccept)(nil),        // 37: caudal.payments.v1.DisputeAccept
 }
 var file_schemas_payments_v1_commands_proto_depIdxs = []int32{
 	0,  // 0: caudal.payments.v1.Command.kind:type_name -> caudal.payments.v1.CommandKind
-	7,  // 1: caudal.payments.v1.Command.pins:type_name -> caudal.payments.v1.Pins
-	8,  // 2: caudal.payments.v1.Command.sealed:type_name -> caudal.payments.v1.Sealed
-	10, // 3: caudal.payments.v1.Command.open_account:type_name -> caudal.payments.v1.OpenAccount
-	11, // 4: caudal.payments.v1.Command.set_kyc_level:type_name -> caudal.payments.v1.SetKycLevel
-	12, // 5: caudal.payments.v1.Command.instruction:type_name -> caudal.payments.v1.Instruction
-	15, // 6: caudal.payments.v1.Command.refund:type_name -> caudal.payments.v1.RefundInstruction
-	19, // 7: caudal.payments.v1.Command.verdict:type_name -> caudal.payments.v1.Verdict
-	20, // 8: caudal.payments.v1.Command.expire:type_name -> caudal.payments.v1.Expire
-	21, // 9: caudal.payments.v1.Command.tick:type_name -> caudal.payments.v1.Tick
-	22, // 10: caudal.payments.v1.Command.counter_leg:type_name -> caudal.payments.v1.CounterLeg
-	23, // 11: caudal.payments.v1.Command.leg_result:type_name -> caudal.payments.v1.LegResult
-	25, // 12: caudal.payments.v1.Command.rail_answer:type_name -> caudal.payments.v1.RailAnswer
-	24, // 13: caudal.payments.v1.Command.release_claim:type_name -> caudal.payments.v1.ReleaseClaim
-	16, // 14: caudal.payments.v1.Command.capture:type_name -> caudal.payments.v1.CaptureInstruction
-	17, // 15: caudal.payments.v1.Command.void:type_name -> caudal.payments.v1.VoidInstruction
-	18, // 16: caudal.payments.v1.Command.increment:type_name -> caudal.payments.v1.IncrementInstruction
-	1,  // 17: caudal.payments.v1.OpenAccount.kind:type_name -> caudal.payments.v1.AccountKind
-	14, // 18: caudal.payments.v1.Instruction.counterparty:type_name -> caudal.payments.v1.Counterparty
-	13, // 19: caudal.payments.v1.Instruction.card:type_name -> caudal.payments.v1.Card
-	2,  // 20: caudal.payments.v1.Card.capture:type_name -> caudal.payments.v1.CaptureMethod
-	3,  // 21: caudal.payments.v1.Expire.purpose:type_name -> caudal.payments.v1.ExpirePurpose
-	5,  // 22: caudal.payments.v1.LegResult.reason:type_name -> caudal.payments.v1.Reason
-	4,  // 23: caudal.payments.v1.RailAnswer.result:type_name -> caudal.payments.v1.RailResult
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	9,  // 1: caudal.payments.v1.Command.pins:type_name -> caudal.payments.v1.Pins
+	10, // 2: caudal.payments.v1.Command.sealed:type_name -> caudal.payments.v1.Sealed
+	12, // 3: caudal.payments.v1.Command.open_account:type_name -> caudal.payments.v1.OpenAccount
+	13, // 4: caudal.payments.v1.Command.set_kyc_level:type_name -> caudal.payments.v1.SetKycLevel
+	14, // 5: caudal.payments.v1.Command.instruction:type_name -> caudal.payments.v1.Instruction
+	17, // 6: caudal.payments.v1.Command.refund:type_name -> caudal.payments.v1.RefundInstruction
+	21, // 7: caudal.payments.v1.Command.verdict:type_name -> caudal.payments.v1.Verdict
+	22, // 8: caudal.payments.v1.Command.expire:type_name -> caudal.payments.v1.Expire
+	23, // 9: caudal.payments.v1.Command.tick:type_name -> caudal.payments.v1.Tick
+	24, // 10: caudal.payments.v1.Command.counter_leg:type_name -> caudal.payments.v1.CounterLeg
+	25, // 11: caudal.payments.v1.Command.leg_result:type_name -> caudal.payments.v1.LegResult
+	27, // 12: caudal.payments.v1.Command.rail_answer:type_name -> caudal.payments.v1.RailAnswer
+	26, // 13: caudal.payments.v1.Command.release_claim:type_name -> caudal.payments.v1.ReleaseClaim
+	18, // 14: caudal.payments.v1.Command.capture:type_name -> caudal.payments.v1.CaptureInstruction
+	19, // 15: caudal.payments.v1.Command.void:type_name -> caudal.payments.v1.VoidInstruction
+	20, // 16: caudal.payments.v1.Command.increment:type_name -> caudal.payments.v1.IncrementInstruction
+	28, // 17: caudal.payments.v1.Command.issue_card:type_name -> caudal.payments.v1.IssueCard
+	29, // 18: caudal.payments.v1.Command.set_card_status:type_name -> caudal.payments.v1.SetCardStatus
+	30, // 19: caudal.payments.v1.Command.fx_quote:type_name -> caudal.payments.v1.FxQuote
+	31, // 20: caudal.payments.v1.Command.card_transaction:type_name -> caudal.payments.v1.CardTransaction
+	32, // 21: caudal.payments.v1.Command.reversal:type_name -> caudal.payments.v1.Reversal
+	33, // 22: caudal.payments.v1.Command.clearing:type_name -> caudal.payments.v1.Clearing
+	34, // 23: caudal.payments.v1.Command.dispute:type_name -> caudal.payments.v1.Dispute
+	35, // 24: caudal.payments.v1.Command.dispute_evidence:type_name -> caudal.payments.v1.DisputeEvidence
+	37, // 25: caudal.payments.v1.Command.dispute_accept:type_name -> caudal.payments.v1.DisputeAccept
+	1,  // 26: caudal.payments.v1.OpenAccount.kind:type_name -> caudal.payments.v1.AccountKind
+	16, // 27: caudal.payments.v1.Instruction.counterparty:type_name -> caudal.payments.v1.Counterparty
+	15, // 28: caudal.payments.v1.Instruction.card:type_name -> caudal.payments.v1.Card
+	2,  // 29: caudal.payments.v1.Card.capture:type_name -> caudal.payments.v1.CaptureMethod
+	3,  // 30: caudal.payments.v1.Expire.purpose:type_name -> caudal.payments.v1.ExpirePurpose
+	7,  // 31: caudal.payments.v1.LegResult.reason:type_name -> caudal.payments.v1.Reason
+	4,  // 32: caudal.payments.v1.RailAnswer.result:type_name -> caudal.payments.v1.RailResult
+	5,  // 33: caudal.payments.v1.SetCardStatus.status:type_name -> caudal.payments.v1.CardStatus
+	16, // 34: caudal.payments.v1.CardTransaction.counterparty:type_name -> caudal.payments.v1.Counterparty
+	6,  // 35: caudal.payments.v1.Dispute.stage:type_name -> caudal.payments.v1.DisputeStage
+	36, // 36: caudal.payments.v1.DisputeEvidence.files:type_name -> caudal.payments.v1.EvidenceFile
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_schemas_payments_v1_commands_proto_init() }
@@ -2370,14 +3584,23 @@ func file_schemas_payments_v1_commands_proto_init() {
 		(*Command_Capture)(nil),
 		(*Command_Void)(nil),
 		(*Command_Increment)(nil),
+		(*Command_IssueCard)(nil),
+		(*Command_SetCardStatus)(nil),
+		(*Command_FxQuote)(nil),
+		(*Command_CardTransaction)(nil),
+		(*Command_Reversal)(nil),
+		(*Command_Clearing)(nil),
+		(*Command_Dispute)(nil),
+		(*Command_DisputeEvidence)(nil),
+		(*Command_DisputeAccept)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_schemas_payments_v1_commands_proto_rawDesc), len(file_schemas_payments_v1_commands_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   20,
+			NumEnums:      8,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -105,6 +105,11 @@ const (
 	PaymentStatus_PAYMENT_STATUS_SENT               PaymentStatus = 14 // payout: the money has left
 	PaymentStatus_PAYMENT_STATUS_PAID               PaymentStatus = 15 // payout: the other side has it
 	PaymentStatus_PAYMENT_STATUS_RETURNED           PaymentStatus = 16 // payout, final: the money came back
+	PaymentStatus_PAYMENT_STATUS_PRE_DISPUTE        PaymentStatus = 17 // dispute: held
+	PaymentStatus_PAYMENT_STATUS_DISPUTE            PaymentStatus = 18 // dispute: taken
+	PaymentStatus_PAYMENT_STATUS_PRE_ARBITRATION    PaymentStatus = 19 // dispute: contested, and taken again
+	PaymentStatus_PAYMENT_STATUS_WON                PaymentStatus = 20 // dispute
+	PaymentStatus_PAYMENT_STATUS_LOST               PaymentStatus = 21 // dispute
 )
 
 // Enum value maps for PaymentStatus.
@@ -127,6 +132,11 @@ var (
 		14: "PAYMENT_STATUS_SENT",
 		15: "PAYMENT_STATUS_PAID",
 		16: "PAYMENT_STATUS_RETURNED",
+		17: "PAYMENT_STATUS_PRE_DISPUTE",
+		18: "PAYMENT_STATUS_DISPUTE",
+		19: "PAYMENT_STATUS_PRE_ARBITRATION",
+		20: "PAYMENT_STATUS_WON",
+		21: "PAYMENT_STATUS_LOST",
 	}
 	PaymentStatus_value = map[string]int32{
 		"PAYMENT_STATUS_UNSPECIFIED":        0,
@@ -146,6 +156,11 @@ var (
 		"PAYMENT_STATUS_SENT":               14,
 		"PAYMENT_STATUS_PAID":               15,
 		"PAYMENT_STATUS_RETURNED":           16,
+		"PAYMENT_STATUS_PRE_DISPUTE":        17,
+		"PAYMENT_STATUS_DISPUTE":            18,
+		"PAYMENT_STATUS_PRE_ARBITRATION":    19,
+		"PAYMENT_STATUS_WON":                20,
+		"PAYMENT_STATUS_LOST":               21,
 	}
 )
 
@@ -187,6 +202,7 @@ const (
 	JournalKind_JOURNAL_KIND_REFUND       JournalKind = 5
 	JournalKind_JOURNAL_KIND_RETURN       JournalKind = 6 // a payout came back
 	JournalKind_JOURNAL_KIND_LATE         JournalKind = 7 // what a rail did after the payment had ended: to or from suspense
+	JournalKind_JOURNAL_KIND_DISPUTE      JournalKind = 8 // taken for a dispute, or given back
 )
 
 // Enum value maps for JournalKind.
@@ -200,6 +216,7 @@ var (
 		5: "JOURNAL_KIND_REFUND",
 		6: "JOURNAL_KIND_RETURN",
 		7: "JOURNAL_KIND_LATE",
+		8: "JOURNAL_KIND_DISPUTE",
 	}
 	JournalKind_value = map[string]int32{
 		"JOURNAL_KIND_UNSPECIFIED":  0,
@@ -210,6 +227,7 @@ var (
 		"JOURNAL_KIND_REFUND":       5,
 		"JOURNAL_KIND_RETURN":       6,
 		"JOURNAL_KIND_LATE":         7,
+		"JOURNAL_KIND_DISPUTE":      8,
 	}
 )
 
@@ -392,7 +410,16 @@ type Decision struct {
 	RailCode            string                 `protobuf:"bytes,47,opt,name=rail_code,json=railCode,proto3" json:"rail_code,omitempty"`                       // RAIL_ANSWER: the rail's own code
 	Connector           string                 `protobuf:"bytes,48,opt,name=connector,proto3" json:"connector,omitempty"`                                     // RAIL_ANSWER: who executed the order
 	OrderId             string                 `protobuf:"bytes,49,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`                          // RAIL_ANSWER: the order answered
-	RailReference       string                 `protobuf:"bytes,50,opt,name=rail_reference,json=railReference,proto3" json:"rail_reference,omitempty"`        // RAIL_ANSWER: the rail's own id
+	RailReference       string                 `protobuf:"bytes,50,opt,name=rail_reference,json=railReference,proto3" json:"rail_reference,omitempty"`        // RAIL_ANSWER: the rail's own id; DISPUTE: the processor's id of the dispute
+	Card                string                 `protobuf:"bytes,51,opt,name=card,proto3" json:"card,omitempty"`                                               // crd_...: kinds 3, 4 and 60 to 63
+	Mcc                 string                 `protobuf:"bytes,52,opt,name=mcc,proto3" json:"mcc,omitempty"`                                                 // kinds 60 to 63, as the next three
+	Acquirer            string                 `protobuf:"bytes,53,opt,name=acquirer,proto3" json:"acquirer,omitempty"`
+	CardAcceptor        string                 `protobuf:"bytes,54,opt,name=card_acceptor,json=cardAcceptor,proto3" json:"card_acceptor,omitempty"`
+	Rrn                 string                 `protobuf:"bytes,55,opt,name=rrn,proto3" json:"rrn,omitempty"`
+	CardState           *CardState             `protobuf:"bytes,56,opt,name=card_state,json=cardState,proto3" json:"card_state,omitempty"`    // ISSUE_CARD, SET_CARD_STATUS: the card after this decision
+	Evidence            []*EvidenceFile        `protobuf:"bytes,57,rep,name=evidence,proto3" json:"evidence,omitempty"`                       // DISPUTE_EVIDENCE
+	ReasonCode          string                 `protobuf:"bytes,58,opt,name=reason_code,json=reasonCode,proto3" json:"reason_code,omitempty"` // DISPUTE: the card network's; REVERSAL: field 39
+	Quote               string                 `protobuf:"bytes,59,opt,name=quote,proto3" json:"quote,omitempty"`                             // the quote that this payment has used
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -773,6 +800,69 @@ func (x *Decision) GetOrderId() string {
 func (x *Decision) GetRailReference() string {
 	if x != nil {
 		return x.RailReference
+	}
+	return ""
+}
+
+func (x *Decision) GetCard() string {
+	if x != nil {
+		return x.Card
+	}
+	return ""
+}
+
+func (x *Decision) GetMcc() string {
+	if x != nil {
+		return x.Mcc
+	}
+	return ""
+}
+
+func (x *Decision) GetAcquirer() string {
+	if x != nil {
+		return x.Acquirer
+	}
+	return ""
+}
+
+func (x *Decision) GetCardAcceptor() string {
+	if x != nil {
+		return x.CardAcceptor
+	}
+	return ""
+}
+
+func (x *Decision) GetRrn() string {
+	if x != nil {
+		return x.Rrn
+	}
+	return ""
+}
+
+func (x *Decision) GetCardState() *CardState {
+	if x != nil {
+		return x.CardState
+	}
+	return nil
+}
+
+func (x *Decision) GetEvidence() []*EvidenceFile {
+	if x != nil {
+		return x.Evidence
+	}
+	return nil
+}
+
+func (x *Decision) GetReasonCode() string {
+	if x != nil {
+		return x.ReasonCode
+	}
+	return ""
+}
+
+func (x *Decision) GetQuote() string {
+	if x != nil {
+		return x.Quote
 	}
 	return ""
 }
@@ -1201,6 +1291,91 @@ func (x *AccountState) GetOpenedAtUs() int64 {
 	return 0
 }
 
+// CardState is a card that an account pays with.
+type CardState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Account       string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	Status        CardStatus             `protobuf:"varint,2,opt,name=status,proto3,enum=caudal.payments.v1.CardStatus" json:"status,omitempty"`
+	First6        string                 `protobuf:"bytes,3,opt,name=first6,proto3" json:"first6,omitempty"` // of the card number
+	Last4         string                 `protobuf:"bytes,4,opt,name=last4,proto3" json:"last4,omitempty"`
+	Expiry        int32                  `protobuf:"varint,5,opt,name=expiry,proto3" json:"expiry,omitempty"` // YYMM
+	IssuedAtUs    int64                  `protobuf:"varint,6,opt,name=issued_at_us,json=issuedAtUs,proto3" json:"issued_at_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CardState) Reset() {
+	*x = CardState{}
+	mi := &file_schemas_payments_v1_decisions_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CardState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CardState) ProtoMessage() {}
+
+func (x *CardState) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_payments_v1_decisions_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CardState.ProtoReflect.Descriptor instead.
+func (*CardState) Descriptor() ([]byte, []int) {
+	return file_schemas_payments_v1_decisions_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CardState) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *CardState) GetStatus() CardStatus {
+	if x != nil {
+		return x.Status
+	}
+	return CardStatus_CARD_STATUS_UNSPECIFIED
+}
+
+func (x *CardState) GetFirst6() string {
+	if x != nil {
+		return x.First6
+	}
+	return ""
+}
+
+func (x *CardState) GetLast4() string {
+	if x != nil {
+		return x.Last4
+	}
+	return ""
+}
+
+func (x *CardState) GetExpiry() int32 {
+	if x != nil {
+		return x.Expiry
+	}
+	return 0
+}
+
+func (x *CardState) GetIssuedAtUs() int64 {
+	if x != nil {
+		return x.IssuedAtUs
+	}
+	return 0
+}
+
 // Reply is one record of ingress.replies.v1.
 type Reply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1213,7 +1388,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_schemas_payments_v1_decisions_proto_msgTypes[7]
+	mi := &file_schemas_payments_v1_decisions_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1225,7 +1400,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_payments_v1_decisions_proto_msgTypes[7]
+	mi := &file_schemas_payments_v1_decisions_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1238,7 +1413,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_schemas_payments_v1_decisions_proto_rawDescGZIP(), []int{7}
+	return file_schemas_payments_v1_decisions_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Reply) GetVersion() uint32 {
@@ -1266,7 +1441,7 @@ var File_schemas_payments_v1_decisions_proto protoreflect.FileDescriptor
 
 const file_schemas_payments_v1_decisions_proto_rawDesc = "" +
 	"\n" +
-	"#schemas/payments/v1/decisions.proto\x12\x12caudal.payments.v1\x1a\"schemas/payments/v1/commands.proto\"\xe8\x0f\n" +
+	"#schemas/payments/v1/decisions.proto\x12\x12caudal.payments.v1\x1a\"schemas/payments/v1/commands.proto\"\x94\x12\n" +
 	"\bDecision\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x123\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1f.caudal.payments.v1.CommandKindR\x04kind\x125\n" +
@@ -1326,7 +1501,18 @@ const file_schemas_payments_v1_decisions_proto_rawDesc = "" +
 	"\trail_code\x18/ \x01(\tR\brailCode\x12\x1c\n" +
 	"\tconnector\x180 \x01(\tR\tconnector\x12\x19\n" +
 	"\border_id\x181 \x01(\tR\aorderId\x12%\n" +
-	"\x0erail_reference\x182 \x01(\tR\rrailReference\"\xa5\x01\n" +
+	"\x0erail_reference\x182 \x01(\tR\rrailReference\x12\x12\n" +
+	"\x04card\x183 \x01(\tR\x04card\x12\x10\n" +
+	"\x03mcc\x184 \x01(\tR\x03mcc\x12\x1a\n" +
+	"\bacquirer\x185 \x01(\tR\bacquirer\x12#\n" +
+	"\rcard_acceptor\x186 \x01(\tR\fcardAcceptor\x12\x10\n" +
+	"\x03rrn\x187 \x01(\tR\x03rrn\x12<\n" +
+	"\n" +
+	"card_state\x188 \x01(\v2\x1d.caudal.payments.v1.CardStateR\tcardState\x12<\n" +
+	"\bevidence\x189 \x03(\v2 .caudal.payments.v1.EvidenceFileR\bevidence\x12\x1f\n" +
+	"\vreason_code\x18: \x01(\tR\n" +
+	"reasonCode\x12\x14\n" +
+	"\x05quote\x18; \x01(\tR\x05quote\"\xa5\x01\n" +
 	"\x02Fx\x12#\n" +
 	"\rrate_unscaled\x18\x01 \x01(\x03R\frateUnscaled\x12\x1d\n" +
 	"\n" +
@@ -1364,7 +1550,15 @@ const file_schemas_payments_v1_decisions_proto_rawDesc = "" +
 	"\x15overdraft_limit_minor\x18\x06 \x01(\x03R\x13overdraftLimitMinor\x12\x16\n" +
 	"\x06policy\x18\a \x01(\tR\x06policy\x12 \n" +
 	"\fopened_at_us\x18\b \x01(\x03R\n" +
-	"openedAtUs\"v\n" +
+	"openedAtUs\"\xc5\x01\n" +
+	"\tCardState\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\x126\n" +
+	"\x06status\x18\x02 \x01(\x0e2\x1e.caudal.payments.v1.CardStatusR\x06status\x12\x16\n" +
+	"\x06first6\x18\x03 \x01(\tR\x06first6\x12\x14\n" +
+	"\x05last4\x18\x04 \x01(\tR\x05last4\x12\x16\n" +
+	"\x06expiry\x18\x05 \x01(\x05R\x06expiry\x12 \n" +
+	"\fissued_at_us\x18\x06 \x01(\x03R\n" +
+	"issuedAtUs\"v\n" +
 	"\x05Reply\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x19\n" +
 	"\breply_id\x18\x02 \x01(\x04R\areplyId\x128\n" +
@@ -1376,7 +1570,7 @@ const file_schemas_payments_v1_decisions_proto_rawDesc = "" +
 	"\x0eOUTCOME_REVIEW\x10\x03\x12\x13\n" +
 	"\x0fOUTCOME_APPLIED\x10\x04\x12\x14\n" +
 	"\x10OUTCOME_REPEATED\x10\x05\x12\x14\n" +
-	"\x10OUTCOME_CONFLICT\x10\x06*\x92\x04\n" +
+	"\x10OUTCOME_CONFLICT\x10\x06*\xa3\x05\n" +
 	"\rPaymentStatus\x12\x1e\n" +
 	"\x1aPAYMENT_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18PAYMENT_STATUS_IN_REVIEW\x10\x01\x12\x1d\n" +
@@ -1395,7 +1589,12 @@ const file_schemas_payments_v1_decisions_proto_rawDesc = "" +
 	"\x16PAYMENT_STATUS_PENDING\x10\r\x12\x17\n" +
 	"\x13PAYMENT_STATUS_SENT\x10\x0e\x12\x17\n" +
 	"\x13PAYMENT_STATUS_PAID\x10\x0f\x12\x1b\n" +
-	"\x17PAYMENT_STATUS_RETURNED\x10\x10*\xdb\x01\n" +
+	"\x17PAYMENT_STATUS_RETURNED\x10\x10\x12\x1e\n" +
+	"\x1aPAYMENT_STATUS_PRE_DISPUTE\x10\x11\x12\x1a\n" +
+	"\x16PAYMENT_STATUS_DISPUTE\x10\x12\x12\"\n" +
+	"\x1ePAYMENT_STATUS_PRE_ARBITRATION\x10\x13\x12\x16\n" +
+	"\x12PAYMENT_STATUS_WON\x10\x14\x12\x17\n" +
+	"\x13PAYMENT_STATUS_LOST\x10\x15*\xf5\x01\n" +
 	"\vJournalKind\x12\x1c\n" +
 	"\x18JOURNAL_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11JOURNAL_KIND_HOLD\x10\x01\x12\x15\n" +
@@ -1404,7 +1603,8 @@ const file_schemas_payments_v1_decisions_proto_rawDesc = "" +
 	"\x19JOURNAL_KIND_COMPENSATION\x10\x04\x12\x17\n" +
 	"\x13JOURNAL_KIND_REFUND\x10\x05\x12\x17\n" +
 	"\x13JOURNAL_KIND_RETURN\x10\x06\x12\x15\n" +
-	"\x11JOURNAL_KIND_LATE\x10\a*C\n" +
+	"\x11JOURNAL_KIND_LATE\x10\a\x12\x18\n" +
+	"\x14JOURNAL_KIND_DISPUTE\x10\b*C\n" +
 	"\x05Layer\x12\x15\n" +
 	"\x11LAYER_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fLAYER_POSTED\x10\x01\x12\x11\n" +
@@ -1428,7 +1628,7 @@ func file_schemas_payments_v1_decisions_proto_rawDescGZIP() []byte {
 }
 
 var file_schemas_payments_v1_decisions_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_schemas_payments_v1_decisions_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_schemas_payments_v1_decisions_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_schemas_payments_v1_decisions_proto_goTypes = []any{
 	(Outcome)(0),         // 0: caudal.payments.v1.Outcome
 	(PaymentStatus)(0),   // 1: caudal.payments.v1.PaymentStatus
@@ -1442,37 +1642,43 @@ var file_schemas_payments_v1_decisions_proto_goTypes = []any{
 	(*Posting)(nil),      // 9: caudal.payments.v1.Posting
 	(*Balance)(nil),      // 10: caudal.payments.v1.Balance
 	(*AccountState)(nil), // 11: caudal.payments.v1.AccountState
-	(*Reply)(nil),        // 12: caudal.payments.v1.Reply
-	(CommandKind)(0),     // 13: caudal.payments.v1.CommandKind
-	(Reason)(0),          // 14: caudal.payments.v1.Reason
-	(*Pins)(nil),         // 15: caudal.payments.v1.Pins
-	(*Sealed)(nil),       // 16: caudal.payments.v1.Sealed
-	(AccountKind)(0),     // 17: caudal.payments.v1.AccountKind
+	(*CardState)(nil),    // 12: caudal.payments.v1.CardState
+	(*Reply)(nil),        // 13: caudal.payments.v1.Reply
+	(CommandKind)(0),     // 14: caudal.payments.v1.CommandKind
+	(Reason)(0),          // 15: caudal.payments.v1.Reason
+	(*Pins)(nil),         // 16: caudal.payments.v1.Pins
+	(*Sealed)(nil),       // 17: caudal.payments.v1.Sealed
+	(*EvidenceFile)(nil), // 18: caudal.payments.v1.EvidenceFile
+	(AccountKind)(0),     // 19: caudal.payments.v1.AccountKind
+	(CardStatus)(0),      // 20: caudal.payments.v1.CardStatus
 }
 var file_schemas_payments_v1_decisions_proto_depIdxs = []int32{
-	13, // 0: caudal.payments.v1.Decision.kind:type_name -> caudal.payments.v1.CommandKind
+	14, // 0: caudal.payments.v1.Decision.kind:type_name -> caudal.payments.v1.CommandKind
 	0,  // 1: caudal.payments.v1.Decision.outcome:type_name -> caudal.payments.v1.Outcome
-	14, // 2: caudal.payments.v1.Decision.reasons:type_name -> caudal.payments.v1.Reason
+	15, // 2: caudal.payments.v1.Decision.reasons:type_name -> caudal.payments.v1.Reason
 	1,  // 3: caudal.payments.v1.Decision.status:type_name -> caudal.payments.v1.PaymentStatus
 	6,  // 4: caudal.payments.v1.Decision.fx:type_name -> caudal.payments.v1.Fx
 	7,  // 5: caudal.payments.v1.Decision.rule_hits:type_name -> caudal.payments.v1.RuleHit
-	15, // 6: caudal.payments.v1.Decision.pins:type_name -> caudal.payments.v1.Pins
+	16, // 6: caudal.payments.v1.Decision.pins:type_name -> caudal.payments.v1.Pins
 	8,  // 7: caudal.payments.v1.Decision.journals:type_name -> caudal.payments.v1.Journal
 	10, // 8: caudal.payments.v1.Decision.balances:type_name -> caudal.payments.v1.Balance
-	16, // 9: caudal.payments.v1.Decision.sealed:type_name -> caudal.payments.v1.Sealed
+	17, // 9: caudal.payments.v1.Decision.sealed:type_name -> caudal.payments.v1.Sealed
 	11, // 10: caudal.payments.v1.Decision.account_state:type_name -> caudal.payments.v1.AccountState
 	1,  // 11: caudal.payments.v1.Decision.related_status:type_name -> caudal.payments.v1.PaymentStatus
-	2,  // 12: caudal.payments.v1.Journal.kind:type_name -> caudal.payments.v1.JournalKind
-	9,  // 13: caudal.payments.v1.Journal.postings:type_name -> caudal.payments.v1.Posting
-	3,  // 14: caudal.payments.v1.Posting.layer:type_name -> caudal.payments.v1.Layer
-	17, // 15: caudal.payments.v1.AccountState.kind:type_name -> caudal.payments.v1.AccountKind
-	4,  // 16: caudal.payments.v1.AccountState.status:type_name -> caudal.payments.v1.AccountStatus
-	5,  // 17: caudal.payments.v1.Reply.decision:type_name -> caudal.payments.v1.Decision
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	12, // 12: caudal.payments.v1.Decision.card_state:type_name -> caudal.payments.v1.CardState
+	18, // 13: caudal.payments.v1.Decision.evidence:type_name -> caudal.payments.v1.EvidenceFile
+	2,  // 14: caudal.payments.v1.Journal.kind:type_name -> caudal.payments.v1.JournalKind
+	9,  // 15: caudal.payments.v1.Journal.postings:type_name -> caudal.payments.v1.Posting
+	3,  // 16: caudal.payments.v1.Posting.layer:type_name -> caudal.payments.v1.Layer
+	19, // 17: caudal.payments.v1.AccountState.kind:type_name -> caudal.payments.v1.AccountKind
+	4,  // 18: caudal.payments.v1.AccountState.status:type_name -> caudal.payments.v1.AccountStatus
+	20, // 19: caudal.payments.v1.CardState.status:type_name -> caudal.payments.v1.CardStatus
+	5,  // 20: caudal.payments.v1.Reply.decision:type_name -> caudal.payments.v1.Decision
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_schemas_payments_v1_decisions_proto_init() }
@@ -1487,7 +1693,7 @@ func file_schemas_payments_v1_decisions_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_schemas_payments_v1_decisions_proto_rawDesc), len(file_schemas_payments_v1_decisions_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

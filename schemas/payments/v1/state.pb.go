@@ -38,6 +38,7 @@ type AccountCell struct {
 	Fraud            *FraudFeatures         `protobuf:"bytes,10,opt,name=fraud,proto3" json:"fraud,omitempty"`
 	OpenHash         []byte                 `protobuf:"bytes,11,opt,name=open_hash,json=openHash,proto3" json:"open_hash,omitempty"`                      // body hash of the OPEN_ACCOUNT that made it
 	CustomerAccount  string                 `protobuf:"bytes,12,opt,name=customer_account,json=customerAccount,proto3" json:"customer_account,omitempty"` // customer cells (cus_...): the one account of the customer
+	Card             *CardState             `protobuf:"bytes,13,opt,name=card,proto3" json:"card,omitempty"`                                              // card cells (crd_...)
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -154,6 +155,13 @@ func (x *AccountCell) GetCustomerAccount() string {
 		return x.CustomerAccount
 	}
 	return ""
+}
+
+func (x *AccountCell) GetCard() *CardState {
+	if x != nil {
+		return x.Card
+	}
+	return nil
 }
 
 type LimitWindows struct {
@@ -367,9 +375,16 @@ type PaymentRecord struct {
 	CounterpartyDigest  []byte                 `protobuf:"bytes,29,opt,name=counterparty_digest,json=counterpartyDigest,proto3" json:"counterparty_digest,omitempty"`
 	Pins                *Pins                  `protobuf:"bytes,30,opt,name=pins,proto3" json:"pins,omitempty"`
 	Instrument          string                 `protobuf:"bytes,31,opt,name=instrument,proto3" json:"instrument,omitempty"`
-	ExpiresAtUs         int64                  `protobuf:"varint,32,opt,name=expires_at_us,json=expiresAtUs,proto3" json:"expires_at_us,omitempty"` // when the record leaves
-	Rail                *RailState             `protobuf:"bytes,33,opt,name=rail,proto3" json:"rail,omitempty"`                                     // payments that a rail executes
-	Sealed              *Sealed                `protobuf:"bytes,34,opt,name=sealed,proto3" json:"sealed,omitempty"`                                 // in review, by a rail: what the order will carry once it is approved
+	ExpiresAtUs         int64                  `protobuf:"varint,32,opt,name=expires_at_us,json=expiresAtUs,proto3" json:"expires_at_us,omitempty"`             // when the record leaves
+	Rail                *RailState             `protobuf:"bytes,33,opt,name=rail,proto3" json:"rail,omitempty"`                                                 // payments that a rail executes
+	Sealed              *Sealed                `protobuf:"bytes,34,opt,name=sealed,proto3" json:"sealed,omitempty"`                                             // in review, by a rail: what the order will carry once it is approved
+	Card                string                 `protobuf:"bytes,35,opt,name=card,proto3" json:"card,omitempty"`                                                 // authorizations and clearings: crd_...
+	Quote               string                 `protobuf:"bytes,36,opt,name=quote,proto3" json:"quote,omitempty"`                                               // the quote that the payment has used
+	QuotedPayment       string                 `protobuf:"bytes,37,opt,name=quoted_payment,json=quotedPayment,proto3" json:"quoted_payment,omitempty"`          // quotes: the payment that has used it
+	Financial           bool                   `protobuf:"varint,38,opt,name=financial,proto3" json:"financial,omitempty"`                                      // authorizations: a single message
+	Advised             bool                   `protobuf:"varint,39,opt,name=advised,proto3" json:"advised,omitempty"`                                          // authorizations: granted elsewhere
+	DisputeTaken        bool                   `protobuf:"varint,40,opt,name=dispute_taken,json=disputeTaken,proto3" json:"dispute_taken,omitempty"`            // disputes: the money is with the rail now
+	DisputeFeeMinor     int64                  `protobuf:"varint,41,opt,name=dispute_fee_minor,json=disputeFeeMinor,proto3" json:"dispute_fee_minor,omitempty"` // disputes: charged so far, in target_currency
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -642,6 +657,55 @@ func (x *PaymentRecord) GetSealed() *Sealed {
 	return nil
 }
 
+func (x *PaymentRecord) GetCard() string {
+	if x != nil {
+		return x.Card
+	}
+	return ""
+}
+
+func (x *PaymentRecord) GetQuote() string {
+	if x != nil {
+		return x.Quote
+	}
+	return ""
+}
+
+func (x *PaymentRecord) GetQuotedPayment() string {
+	if x != nil {
+		return x.QuotedPayment
+	}
+	return ""
+}
+
+func (x *PaymentRecord) GetFinancial() bool {
+	if x != nil {
+		return x.Financial
+	}
+	return false
+}
+
+func (x *PaymentRecord) GetAdvised() bool {
+	if x != nil {
+		return x.Advised
+	}
+	return false
+}
+
+func (x *PaymentRecord) GetDisputeTaken() bool {
+	if x != nil {
+		return x.DisputeTaken
+	}
+	return false
+}
+
+func (x *PaymentRecord) GetDisputeFeeMinor() int64 {
+	if x != nil {
+		return x.DisputeFeeMinor
+	}
+	return 0
+}
+
 // RailState is what a payment's rail has granted and done so far. Amounts are in the payment's currency unless said.
 type RailState struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
@@ -665,6 +729,7 @@ type RailState struct {
 	FeeMinor         int64                  `protobuf:"varint,18,opt,name=fee_minor,json=feeMinor,proto3" json:"fee_minor,omitempty"`                // charged with what is captured
 	LateReturned     bool                   `protobuf:"varint,19,opt,name=late_returned,json=lateReturned,proto3" json:"late_returned,omitempty"`    // what the rail did too late came back
 	ExpiresAtUs      int64                  `protobuf:"varint,20,opt,name=expires_at_us,json=expiresAtUs,proto3" json:"expires_at_us,omitempty"`     // when what is authorised and not captured is given up; 0: never
+	DisputedMinor    int64                  `protobuf:"varint,21,opt,name=disputed_minor,json=disputedMinor,proto3" json:"disputed_minor,omitempty"` // pay-ins: taken or held for disputes, in currency
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -835,6 +900,13 @@ func (x *RailState) GetLateReturned() bool {
 func (x *RailState) GetExpiresAtUs() int64 {
 	if x != nil {
 		return x.ExpiresAtUs
+	}
+	return 0
+}
+
+func (x *RailState) GetDisputedMinor() int64 {
+	if x != nil {
+		return x.DisputedMinor
 	}
 	return 0
 }
@@ -1106,7 +1178,7 @@ var File_schemas_payments_v1_state_proto protoreflect.FileDescriptor
 
 const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x1fschemas/payments/v1/state.proto\x12\x12caudal.payments.v1\x1a\"schemas/payments/v1/commands.proto\x1a#schemas/payments/v1/decisions.proto\"\xf3\x03\n" +
+	"\x1fschemas/payments/v1/state.proto\x12\x12caudal.payments.v1\x1a\"schemas/payments/v1/commands.proto\x1a#schemas/payments/v1/decisions.proto\"\xa6\x04\n" +
 	"\vAccountCell\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x1a\n" +
@@ -1121,7 +1193,8 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"\x05fraud\x18\n" +
 	" \x01(\v2!.caudal.payments.v1.FraudFeaturesR\x05fraud\x12\x1b\n" +
 	"\topen_hash\x18\v \x01(\fR\bopenHash\x12)\n" +
-	"\x10customer_account\x18\f \x01(\tR\x0fcustomerAccount\"\x86\x01\n" +
+	"\x10customer_account\x18\f \x01(\tR\x0fcustomerAccount\x121\n" +
+	"\x04card\x18\r \x01(\v2\x1d.caudal.payments.v1.CardStateR\x04card\"\x86\x01\n" +
 	"\fLimitWindows\x12\x10\n" +
 	"\x03day\x18\x01 \x01(\x05R\x03day\x12$\n" +
 	"\x0eday_used_minor\x18\x02 \x01(\x03R\fdayUsedMinor\x12\x14\n" +
@@ -1140,7 +1213,7 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"day_counts\x18\x06 \x03(\rB\x02\x10\x01R\tdayCounts\x12#\n" +
 	"\rhistory_count\x18\a \x01(\rR\fhistoryCount\x12*\n" +
 	"\x11history_sum_minor\x18\b \x01(\x03R\x0fhistorySumMinor\x12*\n" +
-	"\x11history_max_minor\x18\t \x01(\x03R\x0fhistoryMaxMinor\"\x96\v\n" +
+	"\x11history_max_minor\x18\t \x01(\x03R\x0fhistoryMaxMinor\"\xf0\f\n" +
 	"\rPaymentRecord\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x123\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1f.caudal.payments.v1.CommandKindR\x04kind\x129\n" +
@@ -1182,7 +1255,14 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"instrument\x12\"\n" +
 	"\rexpires_at_us\x18  \x01(\x03R\vexpiresAtUs\x121\n" +
 	"\x04rail\x18! \x01(\v2\x1d.caudal.payments.v1.RailStateR\x04rail\x122\n" +
-	"\x06sealed\x18\" \x01(\v2\x1a.caudal.payments.v1.SealedR\x06sealed\"\xcf\x05\n" +
+	"\x06sealed\x18\" \x01(\v2\x1a.caudal.payments.v1.SealedR\x06sealed\x12\x12\n" +
+	"\x04card\x18# \x01(\tR\x04card\x12\x14\n" +
+	"\x05quote\x18$ \x01(\tR\x05quote\x12%\n" +
+	"\x0equoted_payment\x18% \x01(\tR\rquotedPayment\x12\x1c\n" +
+	"\tfinancial\x18& \x01(\bR\tfinancial\x12\x18\n" +
+	"\aadvised\x18' \x01(\bR\aadvised\x12#\n" +
+	"\rdispute_taken\x18( \x01(\bR\fdisputeTaken\x12*\n" +
+	"\x11dispute_fee_minor\x18) \x01(\x03R\x0fdisputeFeeMinor\"\xf6\x05\n" +
 	"\tRailState\x12;\n" +
 	"\acapture\x18\x01 \x01(\x0e2!.caudal.payments.v1.CaptureMethodR\acapture\x12\x14\n" +
 	"\x05brand\x18\x02 \x01(\tR\x05brand\x12\"\n" +
@@ -1205,7 +1285,8 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"\x05final\x18\x11 \x01(\bR\x05final\x12\x1b\n" +
 	"\tfee_minor\x18\x12 \x01(\x03R\bfeeMinor\x12#\n" +
 	"\rlate_returned\x18\x13 \x01(\bR\flateReturned\x12\"\n" +
-	"\rexpires_at_us\x18\x14 \x01(\x03R\vexpiresAtUs\"\xbd\x02\n" +
+	"\rexpires_at_us\x18\x14 \x01(\x03R\vexpiresAtUs\x12%\n" +
+	"\x0edisputed_minor\x18\x15 \x01(\x03R\rdisputedMinor\"\xbd\x02\n" +
 	"\tRailTerms\x120\n" +
 	"\x14authorization_ttl_us\x18\x01 \x01(\x03R\x12authorizationTtlUs\x12&\n" +
 	"\x0fover_capture_bp\x18\x02 \x01(\x05R\roverCaptureBp\x12!\n" +
@@ -1255,39 +1336,41 @@ var file_schemas_payments_v1_state_proto_goTypes = []any{
 	(*LegRecord)(nil),     // 7: caudal.payments.v1.LegRecord
 	(*AccountState)(nil),  // 8: caudal.payments.v1.AccountState
 	(*Balance)(nil),       // 9: caudal.payments.v1.Balance
-	(CommandKind)(0),      // 10: caudal.payments.v1.CommandKind
-	(PaymentStatus)(0),    // 11: caudal.payments.v1.PaymentStatus
-	(Outcome)(0),          // 12: caudal.payments.v1.Outcome
-	(Reason)(0),           // 13: caudal.payments.v1.Reason
-	(*Fx)(nil),            // 14: caudal.payments.v1.Fx
-	(*Pins)(nil),          // 15: caudal.payments.v1.Pins
-	(*Sealed)(nil),        // 16: caudal.payments.v1.Sealed
-	(CaptureMethod)(0),    // 17: caudal.payments.v1.CaptureMethod
+	(*CardState)(nil),     // 10: caudal.payments.v1.CardState
+	(CommandKind)(0),      // 11: caudal.payments.v1.CommandKind
+	(PaymentStatus)(0),    // 12: caudal.payments.v1.PaymentStatus
+	(Outcome)(0),          // 13: caudal.payments.v1.Outcome
+	(Reason)(0),           // 14: caudal.payments.v1.Reason
+	(*Fx)(nil),            // 15: caudal.payments.v1.Fx
+	(*Pins)(nil),          // 16: caudal.payments.v1.Pins
+	(*Sealed)(nil),        // 17: caudal.payments.v1.Sealed
+	(CaptureMethod)(0),    // 18: caudal.payments.v1.CaptureMethod
 }
 var file_schemas_payments_v1_state_proto_depIdxs = []int32{
 	8,  // 0: caudal.payments.v1.AccountCell.state:type_name -> caudal.payments.v1.AccountState
 	9,  // 1: caudal.payments.v1.AccountCell.balances:type_name -> caudal.payments.v1.Balance
 	1,  // 2: caudal.payments.v1.AccountCell.limits:type_name -> caudal.payments.v1.LimitWindows
 	2,  // 3: caudal.payments.v1.AccountCell.fraud:type_name -> caudal.payments.v1.FraudFeatures
-	10, // 4: caudal.payments.v1.PaymentRecord.kind:type_name -> caudal.payments.v1.CommandKind
-	11, // 5: caudal.payments.v1.PaymentRecord.status:type_name -> caudal.payments.v1.PaymentStatus
-	12, // 6: caudal.payments.v1.PaymentRecord.first_outcome:type_name -> caudal.payments.v1.Outcome
-	11, // 7: caudal.payments.v1.PaymentRecord.first_status:type_name -> caudal.payments.v1.PaymentStatus
-	13, // 8: caudal.payments.v1.PaymentRecord.first_reasons:type_name -> caudal.payments.v1.Reason
-	14, // 9: caudal.payments.v1.PaymentRecord.fx:type_name -> caudal.payments.v1.Fx
-	15, // 10: caudal.payments.v1.PaymentRecord.pins:type_name -> caudal.payments.v1.Pins
-	4,  // 11: caudal.payments.v1.PaymentRecord.rail:type_name -> caudal.payments.v1.RailState
-	16, // 12: caudal.payments.v1.PaymentRecord.sealed:type_name -> caudal.payments.v1.Sealed
-	17, // 13: caudal.payments.v1.RailState.capture:type_name -> caudal.payments.v1.CaptureMethod
-	5,  // 14: caudal.payments.v1.RailState.terms:type_name -> caudal.payments.v1.RailTerms
-	12, // 15: caudal.payments.v1.CommandRecord.first_outcome:type_name -> caudal.payments.v1.Outcome
-	13, // 16: caudal.payments.v1.CommandRecord.first_reasons:type_name -> caudal.payments.v1.Reason
-	11, // 17: caudal.payments.v1.CommandRecord.status:type_name -> caudal.payments.v1.PaymentStatus
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	10, // 4: caudal.payments.v1.AccountCell.card:type_name -> caudal.payments.v1.CardState
+	11, // 5: caudal.payments.v1.PaymentRecord.kind:type_name -> caudal.payments.v1.CommandKind
+	12, // 6: caudal.payments.v1.PaymentRecord.status:type_name -> caudal.payments.v1.PaymentStatus
+	13, // 7: caudal.payments.v1.PaymentRecord.first_outcome:type_name -> caudal.payments.v1.Outcome
+	12, // 8: caudal.payments.v1.PaymentRecord.first_status:type_name -> caudal.payments.v1.PaymentStatus
+	14, // 9: caudal.payments.v1.PaymentRecord.first_reasons:type_name -> caudal.payments.v1.Reason
+	15, // 10: caudal.payments.v1.PaymentRecord.fx:type_name -> caudal.payments.v1.Fx
+	16, // 11: caudal.payments.v1.PaymentRecord.pins:type_name -> caudal.payments.v1.Pins
+	4,  // 12: caudal.payments.v1.PaymentRecord.rail:type_name -> caudal.payments.v1.RailState
+	17, // 13: caudal.payments.v1.PaymentRecord.sealed:type_name -> caudal.payments.v1.Sealed
+	18, // 14: caudal.payments.v1.RailState.capture:type_name -> caudal.payments.v1.CaptureMethod
+	5,  // 15: caudal.payments.v1.RailState.terms:type_name -> caudal.payments.v1.RailTerms
+	13, // 16: caudal.payments.v1.CommandRecord.first_outcome:type_name -> caudal.payments.v1.Outcome
+	14, // 17: caudal.payments.v1.CommandRecord.first_reasons:type_name -> caudal.payments.v1.Reason
+	12, // 18: caudal.payments.v1.CommandRecord.status:type_name -> caudal.payments.v1.PaymentStatus
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_schemas_payments_v1_state_proto_init() }

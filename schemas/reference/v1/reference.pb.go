@@ -559,6 +559,8 @@ type Policy struct {
 	RetentionDays  int32                  `protobuf:"varint,15,opt,name=retention_days,json=retentionDays,proto3" json:"retention_days,omitempty"` // of payment records after creation
 	Card           *CardPolicy            `protobuf:"bytes,16,opt,name=card,proto3" json:"card,omitempty"`                                         // absent: pay-ins by card are refused as method_unavailable
 	Bank           *BankPolicy            `protobuf:"bytes,17,opt,name=bank,proto3" json:"bank,omitempty"`                                         // absent: payouts by bank are refused as method_unavailable
+	Issuing        *IssuingPolicy         `protobuf:"bytes,18,opt,name=issuing,proto3" json:"issuing,omitempty"`                                   // absent: authorizations are refused as method_unavailable
+	QuoteTtlS      int64                  `protobuf:"varint,19,opt,name=quote_ttl_s,json=quoteTtlS,proto3" json:"quote_ttl_s,omitempty"`           // how long a quote holds; 0: no quotes
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -712,12 +714,27 @@ func (x *Policy) GetBank() *BankPolicy {
 	return nil
 }
 
+func (x *Policy) GetIssuing() *IssuingPolicy {
+	if x != nil {
+		return x.Issuing
+	}
+	return nil
+}
+
+func (x *Policy) GetQuoteTtlS() int64 {
+	if x != nil {
+		return x.QuoteTtlS
+	}
+	return 0
+}
+
 type CardPolicy struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
 	AuthorizationTtlS int64                  `protobuf:"varint,1,opt,name=authorization_ttl_s,json=authorizationTtlS,proto3" json:"authorization_ttl_s,omitempty"` // 0: what is authorised never expires here
 	OverCaptureBp     int32                  `protobuf:"varint,2,opt,name=over_capture_bp,json=overCaptureBp,proto3" json:"over_capture_bp,omitempty"`             // how far all captures together may go above what is authorised
 	RefundFee         RefundFee              `protobuf:"varint,3,opt,name=refund_fee,json=refundFee,proto3,enum=caudal.reference.v1.RefundFee" json:"refund_fee,omitempty"`
 	RefundRate        RefundRate             `protobuf:"varint,4,opt,name=refund_rate,json=refundRate,proto3,enum=caudal.reference.v1.RefundRate" json:"refund_rate,omitempty"`
+	Dispute           *DisputePolicy         `protobuf:"bytes,5,opt,name=dispute,proto3" json:"dispute,omitempty"` // absent: no fee
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -780,6 +797,170 @@ func (x *CardPolicy) GetRefundRate() RefundRate {
 	return RefundRate_REFUND_RATE_UNSPECIFIED
 }
 
+func (x *CardPolicy) GetDispute() *DisputePolicy {
+	if x != nil {
+		return x.Dispute
+	}
+	return nil
+}
+
+type DisputePolicy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Fees          []*Charge              `protobuf:"bytes,1,rep,name=fees,proto3" json:"fees,omitempty"`                                   // charged when the money is taken; the row of the account's currency, none: 0
+	FeeReturned   bool                   `protobuf:"varint,2,opt,name=fee_returned,json=feeReturned,proto3" json:"fee_returned,omitempty"` // with the money, when the dispute is won
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisputePolicy) Reset() {
+	*x = DisputePolicy{}
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisputePolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisputePolicy) ProtoMessage() {}
+
+func (x *DisputePolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisputePolicy.ProtoReflect.Descriptor instead.
+func (*DisputePolicy) Descriptor() ([]byte, []int) {
+	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DisputePolicy) GetFees() []*Charge {
+	if x != nil {
+		return x.Fees
+	}
+	return nil
+}
+
+func (x *DisputePolicy) GetFeeReturned() bool {
+	if x != nil {
+		return x.FeeReturned
+	}
+	return false
+}
+
+type Charge struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Currency      string                 `protobuf:"bytes,1,opt,name=currency,proto3" json:"currency,omitempty"` // ISO 4217
+	AmountMinor   int64                  `protobuf:"varint,2,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Charge) Reset() {
+	*x = Charge{}
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Charge) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Charge) ProtoMessage() {}
+
+func (x *Charge) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Charge.ProtoReflect.Descriptor instead.
+func (*Charge) Descriptor() ([]byte, []int) {
+	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Charge) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *Charge) GetAmountMinor() int64 {
+	if x != nil {
+		return x.AmountMinor
+	}
+	return 0
+}
+
+// IssuingPolicy is what holds for cards that pay from the account.
+type IssuingPolicy struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	AuthorizationTtlS int64                  `protobuf:"varint,1,opt,name=authorization_ttl_s,json=authorizationTtlS,proto3" json:"authorization_ttl_s,omitempty"` // 0: what is authorised never expires here
+	StandInFloor      []*Charge              `protobuf:"bytes,2,rep,name=stand_in_floor,json=standInFloor,proto3" json:"stand_in_floor,omitempty"`                 // granted at the door up to this much where no decision comes in time; no row of the currency: refused
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *IssuingPolicy) Reset() {
+	*x = IssuingPolicy{}
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssuingPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssuingPolicy) ProtoMessage() {}
+
+func (x *IssuingPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssuingPolicy.ProtoReflect.Descriptor instead.
+func (*IssuingPolicy) Descriptor() ([]byte, []int) {
+	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *IssuingPolicy) GetAuthorizationTtlS() int64 {
+	if x != nil {
+		return x.AuthorizationTtlS
+	}
+	return 0
+}
+
+func (x *IssuingPolicy) GetStandInFloor() []*Charge {
+	if x != nil {
+		return x.StandInFloor
+	}
+	return nil
+}
+
 type BankPolicy struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ReturnFee     RefundFee              `protobuf:"varint,1,opt,name=return_fee,json=returnFee,proto3,enum=caudal.reference.v1.RefundFee" json:"return_fee,omitempty"` // of a payout that comes back
@@ -789,7 +970,7 @@ type BankPolicy struct {
 
 func (x *BankPolicy) Reset() {
 	*x = BankPolicy{}
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[6]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +982,7 @@ func (x *BankPolicy) String() string {
 func (*BankPolicy) ProtoMessage() {}
 
 func (x *BankPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[6]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +995,7 @@ func (x *BankPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BankPolicy.ProtoReflect.Descriptor instead.
 func (*BankPolicy) Descriptor() ([]byte, []int) {
-	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{6}
+	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BankPolicy) GetReturnFee() RefundFee {
@@ -835,7 +1016,7 @@ type KycLimit struct {
 
 func (x *KycLimit) Reset() {
 	*x = KycLimit{}
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[7]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -847,7 +1028,7 @@ func (x *KycLimit) String() string {
 func (*KycLimit) ProtoMessage() {}
 
 func (x *KycLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[7]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -860,7 +1041,7 @@ func (x *KycLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KycLimit.ProtoReflect.Descriptor instead.
 func (*KycLimit) Descriptor() ([]byte, []int) {
-	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{7}
+	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *KycLimit) GetLevel() uint32 {
@@ -894,7 +1075,7 @@ type UtcOffset struct {
 
 func (x *UtcOffset) Reset() {
 	*x = UtcOffset{}
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[8]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +1087,7 @@ func (x *UtcOffset) String() string {
 func (*UtcOffset) ProtoMessage() {}
 
 func (x *UtcOffset) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[8]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +1100,7 @@ func (x *UtcOffset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UtcOffset.ProtoReflect.Descriptor instead.
 func (*UtcOffset) Descriptor() ([]byte, []int) {
-	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{8}
+	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *UtcOffset) GetFromUs() int64 {
@@ -947,7 +1128,7 @@ type RuleSet struct {
 
 func (x *RuleSet) Reset() {
 	*x = RuleSet{}
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[9]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -959,7 +1140,7 @@ func (x *RuleSet) String() string {
 func (*RuleSet) ProtoMessage() {}
 
 func (x *RuleSet) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[9]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -972,7 +1153,7 @@ func (x *RuleSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleSet.ProtoReflect.Descriptor instead.
 func (*RuleSet) Descriptor() ([]byte, []int) {
-	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{9}
+	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RuleSet) GetId() string {
@@ -1013,7 +1194,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[10]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1025,7 +1206,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[10]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1038,7 +1219,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{10}
+	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Rule) GetId() string {
@@ -1116,7 +1297,7 @@ type Blocklist struct {
 
 func (x *Blocklist) Reset() {
 	*x = Blocklist{}
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[11]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1128,7 +1309,7 @@ func (x *Blocklist) String() string {
 func (*Blocklist) ProtoMessage() {}
 
 func (x *Blocklist) ProtoReflect() protoreflect.Message {
-	mi := &file_schemas_reference_v1_reference_proto_msgTypes[11]
+	mi := &file_schemas_reference_v1_reference_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1141,7 +1322,7 @@ func (x *Blocklist) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Blocklist.ProtoReflect.Descriptor instead.
 func (*Blocklist) Descriptor() ([]byte, []int) {
-	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{11}
+	return file_schemas_reference_v1_reference_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Blocklist) GetId() string {
@@ -1201,7 +1382,7 @@ const file_schemas_reference_v1_reference_proto_rawDesc = "" +
 	"fixedMinor\x12\x19\n" +
 	"\brate_ppm\x18\x05 \x01(\x05R\aratePpm\x12\x1b\n" +
 	"\tmin_minor\x18\x06 \x01(\x03R\bminMinor\x12\x1b\n" +
-	"\tmax_minor\x18\a \x01(\x03R\bmaxMinor\"\x9d\x05\n" +
+	"\tmax_minor\x18\a \x01(\x03R\bmaxMinor\"\xfb\x05\n" +
 	"\x06Policy\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x16\n" +
@@ -1222,7 +1403,9 @@ const file_schemas_reference_v1_reference_proto_rawDesc = "" +
 	"\x10review_timeout_s\x18\x0e \x01(\x03R\x0ereviewTimeoutS\x12%\n" +
 	"\x0eretention_days\x18\x0f \x01(\x05R\rretentionDays\x123\n" +
 	"\x04card\x18\x10 \x01(\v2\x1f.caudal.reference.v1.CardPolicyR\x04card\x123\n" +
-	"\x04bank\x18\x11 \x01(\v2\x1f.caudal.reference.v1.BankPolicyR\x04bank\"\xe5\x01\n" +
+	"\x04bank\x18\x11 \x01(\v2\x1f.caudal.reference.v1.BankPolicyR\x04bank\x12<\n" +
+	"\aissuing\x18\x12 \x01(\v2\".caudal.reference.v1.IssuingPolicyR\aissuing\x12\x1e\n" +
+	"\vquote_ttl_s\x18\x13 \x01(\x03R\tquoteTtlS\"\xa3\x02\n" +
 	"\n" +
 	"CardPolicy\x12.\n" +
 	"\x13authorization_ttl_s\x18\x01 \x01(\x03R\x11authorizationTtlS\x12&\n" +
@@ -1230,7 +1413,17 @@ const file_schemas_reference_v1_reference_proto_rawDesc = "" +
 	"\n" +
 	"refund_fee\x18\x03 \x01(\x0e2\x1e.caudal.reference.v1.RefundFeeR\trefundFee\x12@\n" +
 	"\vrefund_rate\x18\x04 \x01(\x0e2\x1f.caudal.reference.v1.RefundRateR\n" +
-	"refundRate\"K\n" +
+	"refundRate\x12<\n" +
+	"\adispute\x18\x05 \x01(\v2\".caudal.reference.v1.DisputePolicyR\adispute\"c\n" +
+	"\rDisputePolicy\x12/\n" +
+	"\x04fees\x18\x01 \x03(\v2\x1b.caudal.reference.v1.ChargeR\x04fees\x12!\n" +
+	"\ffee_returned\x18\x02 \x01(\bR\vfeeReturned\"G\n" +
+	"\x06Charge\x12\x1a\n" +
+	"\bcurrency\x18\x01 \x01(\tR\bcurrency\x12!\n" +
+	"\famount_minor\x18\x02 \x01(\x03R\vamountMinor\"\x82\x01\n" +
+	"\rIssuingPolicy\x12.\n" +
+	"\x13authorization_ttl_s\x18\x01 \x01(\x03R\x11authorizationTtlS\x12A\n" +
+	"\x0estand_in_floor\x18\x02 \x03(\v2\x1b.caudal.reference.v1.ChargeR\fstandInFloor\"K\n" +
 	"\n" +
 	"BankPolicy\x12=\n" +
 	"\n" +
@@ -1299,45 +1492,52 @@ func file_schemas_reference_v1_reference_proto_rawDescGZIP() []byte {
 }
 
 var file_schemas_reference_v1_reference_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_schemas_reference_v1_reference_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_schemas_reference_v1_reference_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_schemas_reference_v1_reference_proto_goTypes = []any{
-	(FraudMode)(0),      // 0: caudal.reference.v1.FraudMode
-	(RefundFee)(0),      // 1: caudal.reference.v1.RefundFee
-	(RefundRate)(0),     // 2: caudal.reference.v1.RefundRate
-	(RuleKind)(0),       // 3: caudal.reference.v1.RuleKind
-	(*RateSheet)(nil),   // 4: caudal.reference.v1.RateSheet
-	(*Rate)(nil),        // 5: caudal.reference.v1.Rate
-	(*FeeSchedule)(nil), // 6: caudal.reference.v1.FeeSchedule
-	(*Fee)(nil),         // 7: caudal.reference.v1.Fee
-	(*Policy)(nil),      // 8: caudal.reference.v1.Policy
-	(*CardPolicy)(nil),  // 9: caudal.reference.v1.CardPolicy
-	(*BankPolicy)(nil),  // 10: caudal.reference.v1.BankPolicy
-	(*KycLimit)(nil),    // 11: caudal.reference.v1.KycLimit
-	(*UtcOffset)(nil),   // 12: caudal.reference.v1.UtcOffset
-	(*RuleSet)(nil),     // 13: caudal.reference.v1.RuleSet
-	(*Rule)(nil),        // 14: caudal.reference.v1.Rule
-	(*Blocklist)(nil),   // 15: caudal.reference.v1.Blocklist
-	(v1.CommandKind)(0), // 16: caudal.payments.v1.CommandKind
+	(FraudMode)(0),        // 0: caudal.reference.v1.FraudMode
+	(RefundFee)(0),        // 1: caudal.reference.v1.RefundFee
+	(RefundRate)(0),       // 2: caudal.reference.v1.RefundRate
+	(RuleKind)(0),         // 3: caudal.reference.v1.RuleKind
+	(*RateSheet)(nil),     // 4: caudal.reference.v1.RateSheet
+	(*Rate)(nil),          // 5: caudal.reference.v1.Rate
+	(*FeeSchedule)(nil),   // 6: caudal.reference.v1.FeeSchedule
+	(*Fee)(nil),           // 7: caudal.reference.v1.Fee
+	(*Policy)(nil),        // 8: caudal.reference.v1.Policy
+	(*CardPolicy)(nil),    // 9: caudal.reference.v1.CardPolicy
+	(*DisputePolicy)(nil), // 10: caudal.reference.v1.DisputePolicy
+	(*Charge)(nil),        // 11: caudal.reference.v1.Charge
+	(*IssuingPolicy)(nil), // 12: caudal.reference.v1.IssuingPolicy
+	(*BankPolicy)(nil),    // 13: caudal.reference.v1.BankPolicy
+	(*KycLimit)(nil),      // 14: caudal.reference.v1.KycLimit
+	(*UtcOffset)(nil),     // 15: caudal.reference.v1.UtcOffset
+	(*RuleSet)(nil),       // 16: caudal.reference.v1.RuleSet
+	(*Rule)(nil),          // 17: caudal.reference.v1.Rule
+	(*Blocklist)(nil),     // 18: caudal.reference.v1.Blocklist
+	(v1.CommandKind)(0),   // 19: caudal.payments.v1.CommandKind
 }
 var file_schemas_reference_v1_reference_proto_depIdxs = []int32{
 	5,  // 0: caudal.reference.v1.RateSheet.rates:type_name -> caudal.reference.v1.Rate
 	7,  // 1: caudal.reference.v1.FeeSchedule.fees:type_name -> caudal.reference.v1.Fee
-	16, // 2: caudal.reference.v1.Fee.kind:type_name -> caudal.payments.v1.CommandKind
-	11, // 3: caudal.reference.v1.Policy.limits:type_name -> caudal.reference.v1.KycLimit
+	19, // 2: caudal.reference.v1.Fee.kind:type_name -> caudal.payments.v1.CommandKind
+	14, // 3: caudal.reference.v1.Policy.limits:type_name -> caudal.reference.v1.KycLimit
 	0,  // 4: caudal.reference.v1.Policy.fraud_mode:type_name -> caudal.reference.v1.FraudMode
-	12, // 5: caudal.reference.v1.Policy.utc_offsets:type_name -> caudal.reference.v1.UtcOffset
+	15, // 5: caudal.reference.v1.Policy.utc_offsets:type_name -> caudal.reference.v1.UtcOffset
 	9,  // 6: caudal.reference.v1.Policy.card:type_name -> caudal.reference.v1.CardPolicy
-	10, // 7: caudal.reference.v1.Policy.bank:type_name -> caudal.reference.v1.BankPolicy
-	1,  // 8: caudal.reference.v1.CardPolicy.refund_fee:type_name -> caudal.reference.v1.RefundFee
-	2,  // 9: caudal.reference.v1.CardPolicy.refund_rate:type_name -> caudal.reference.v1.RefundRate
-	1,  // 10: caudal.reference.v1.BankPolicy.return_fee:type_name -> caudal.reference.v1.RefundFee
-	14, // 11: caudal.reference.v1.RuleSet.rules:type_name -> caudal.reference.v1.Rule
-	3,  // 12: caudal.reference.v1.Rule.kind:type_name -> caudal.reference.v1.RuleKind
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	13, // 7: caudal.reference.v1.Policy.bank:type_name -> caudal.reference.v1.BankPolicy
+	12, // 8: caudal.reference.v1.Policy.issuing:type_name -> caudal.reference.v1.IssuingPolicy
+	1,  // 9: caudal.reference.v1.CardPolicy.refund_fee:type_name -> caudal.reference.v1.RefundFee
+	2,  // 10: caudal.reference.v1.CardPolicy.refund_rate:type_name -> caudal.reference.v1.RefundRate
+	10, // 11: caudal.reference.v1.CardPolicy.dispute:type_name -> caudal.reference.v1.DisputePolicy
+	11, // 12: caudal.reference.v1.DisputePolicy.fees:type_name -> caudal.reference.v1.Charge
+	11, // 13: caudal.reference.v1.IssuingPolicy.stand_in_floor:type_name -> caudal.reference.v1.Charge
+	1,  // 14: caudal.reference.v1.BankPolicy.return_fee:type_name -> caudal.reference.v1.RefundFee
+	17, // 15: caudal.reference.v1.RuleSet.rules:type_name -> caudal.reference.v1.Rule
+	3,  // 16: caudal.reference.v1.Rule.kind:type_name -> caudal.reference.v1.RuleKind
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_schemas_reference_v1_reference_proto_init() }
@@ -1351,7 +1551,7 @@ func file_schemas_reference_v1_reference_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_schemas_reference_v1_reference_proto_rawDesc), len(file_schemas_reference_v1_reference_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   12,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
