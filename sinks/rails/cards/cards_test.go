@@ -249,7 +249,7 @@ func guardOf(t *testing.T, s *scripted) *connector {
 		t.Fatal(err)
 	}
 	g := cfg.Guard
-	g.Deadline, g.Sendings, g.BreakerFailures, g.BreakerDelay = 200*time.Millisecond, 3, 4, time.Hour
+	g.Deadline, g.Sendings, g.BreakerCalls, g.BreakerDelay = 200*time.Millisecond, 3, 4, time.Hour
 	return newConnector("scripted", s, g, newMetrics(prometheus.NewRegistry()))
 }
 
@@ -301,7 +301,7 @@ func TestGuardRepeats(t *testing.T) {
 	}
 }
 
-// An open breaker is "not sent", declines do not open it, and it shows.
+// An open breaker is "not sent", neither declines nor failures among twice as many answers open it, and it shows.
 func TestGuardBreaker(t *testing.T) {
 	s := &scripted{says: func(context.Context, int) (Result, error) { return refused("51"), nil }}
 	c := guardOf(t, s)
@@ -314,7 +314,10 @@ func TestGuardBreaker(t *testing.T) {
 		t.Fatal("declines opened the breaker")
 	}
 	s.says = func(context.Context, int) (Result, error) { return Result{}, nil }
-	for range 4 {
+	for range 20 {
+		if !c.healthy() {
+			t.Fatal("fewer failures than answers opened the breaker")
+		}
 		if r, err := c.send(t.Context(), Request{Operation: OperationAuthorize}); err != nil || r.Outcome != OutcomeUnknown {
 			t.Fatal(r, err)
 		}
@@ -333,7 +336,7 @@ func TestGuardRecovers(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := cfg.Guard
-	g.BreakerFailures, g.BreakerDelay = 1, 30*time.Millisecond
+	g.BreakerCalls, g.BreakerDelay = 1, 30*time.Millisecond
 	c := newConnector("scripted", s, g, newMetrics(prometheus.NewRegistry()))
 	if _, err := c.send(t.Context(), Request{Operation: OperationAuthorize}); err != nil || c.healthy() {
 		t.Fatal(err, c.healthy())
@@ -358,7 +361,7 @@ func TestGuardBulkhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := cfg.Guard
-	g.InFlightMax, g.InFlightWait, g.BreakerFailures = 1, 5*time.Millisecond, 1
+	g.InFlightMax, g.InFlightWait, g.BreakerCalls = 1, 5*time.Millisecond, 1
 	c := newConnector("scripted", s, g, newMetrics(prometheus.NewRegistry()))
 	done := make(chan error, 1)
 	go func() {

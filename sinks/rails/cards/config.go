@@ -53,15 +53,15 @@ type Config struct {
 
 // Guard holds back calls to one acquirer. Each acquirer has its own.
 type Guard struct {
-	Deadline        time.Duration // of one call
-	InFlightMax     uint
-	InFlightWait    time.Duration // for a place among them
-	BreakerFailures uint          // so many failed calls
-	BreakerWindow   time.Duration // within this time open the breaker
-	BreakerDelay    time.Duration // and after this one a call may try again
-	Sendings        int           // of one call that was not sent, or may be repeated
-	BackoffFirst    time.Duration
-	BackoffMost     time.Duration
+	Deadline      time.Duration // of one call
+	InFlightMax   uint
+	InFlightWait  time.Duration // for a place among them
+	BreakerCalls  uint          // where at least half of so many calls or more
+	BreakerWindow time.Duration // within this time have failed, the breaker opens: at a rate, or a busy connector would open at any noise
+	BreakerDelay  time.Duration // and after this one a call may try again
+	Sendings      int           // of one call that was not sent, or may be repeated
+	BackoffFirst  time.Duration
+	BackoffMost   time.Duration
 }
 
 // Patience is how long an order is tried that was never sent, before it is refused as unavailable.
@@ -79,7 +79,7 @@ func DefaultConfig() Config {
 		Group: DefaultGroup,
 		Guard: Guard{
 			Deadline: 10 * time.Second, InFlightMax: 64, InFlightWait: time.Second,
-			BreakerFailures: 10, BreakerWindow: 10 * time.Second, BreakerDelay: 5 * time.Second,
+			BreakerCalls: 10, BreakerWindow: 10 * time.Second, BreakerDelay: 5 * time.Second,
 			Sendings: 3, BackoffFirst: 100 * time.Millisecond, BackoffMost: time.Second,
 		},
 		Patience: Patience{
@@ -140,7 +140,7 @@ func (g Guard) longest() time.Duration {
 }
 
 func (g Guard) validate() error {
-	if g.Deadline <= 0 || g.InFlightMax == 0 || g.InFlightWait <= 0 || g.BreakerFailures == 0 || g.BreakerWindow <= 0 ||
+	if g.Deadline <= 0 || g.InFlightMax == 0 || g.InFlightWait <= 0 || g.BreakerCalls == 0 || g.BreakerWindow <= 0 ||
 		g.BreakerDelay <= 0 || g.Sendings <= 0 || g.BackoffFirst <= 0 || g.BackoffMost <= g.BackoffFirst {
 		return errors.New("every figure of the guard must be positive, and the last pause longer than the first")
 	}

@@ -38,7 +38,7 @@ func newConnector(name string, acquirer Acquirer, g Guard, m *metrics) *connecto
 	m.amounts.WithLabelValues(name) // there from the start, so that the first one is an increase
 	m.failovers.WithLabelValues(name)
 	c.breaker = circuitbreaker.NewBuilder[any]().
-		WithFailureThresholdPeriod(g.BreakerFailures, g.BreakerWindow).
+		WithFailureRateThreshold(0.5, g.BreakerCalls, g.BreakerWindow).
 		WithDelay(g.BreakerDelay).
 		OnStateChanged(func(e circuitbreaker.StateChangedEvent) { state.Set(gauge(e.NewState)) }).
 		Build()

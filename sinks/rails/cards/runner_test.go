@@ -80,7 +80,7 @@ func config(brokers []string, acquirers map[string]Acquirer) (Config, error) {
 	cfg.Polls = []time.Duration{100 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second, 4 * time.Second}
 	cfg.Guard.Deadline, cfg.Guard.Sendings, cfg.Guard.InFlightWait = time.Second, 2, 50*time.Millisecond
 	cfg.Guard.BackoffFirst, cfg.Guard.BackoffMost = 5*time.Millisecond, 20*time.Millisecond
-	cfg.Guard.BreakerFailures = 1000
+	cfg.Guard.BreakerCalls = 1000
 	cfg.Patience = Patience{Authorization: 10 * time.Second, FollowUp: 10 * time.Second, First: 10 * time.Millisecond, Most: 50 * time.Millisecond, Resends: 1}
 	cfg.NotFoundAfter = 3500 * time.Millisecond
 	cfg.CommitEvery = 20 * time.Millisecond
