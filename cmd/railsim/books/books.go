@@ -68,12 +68,16 @@ type order struct {
 type Books struct {
 	mu     sync.Mutex
 	orders map[string]*order
-	faults map[string]map[string]int64 // by connector, kind
+	faults map[string]map[string]int64   // by connector, kind
+	met    map[reference]map[string]bool // by what a connector was asked for: the kinds of faults that fell on it
 }
+
+// reference is what a client calls a charge or a transfer at a connector.
+type reference struct{ connector, name string }
 
 // New are empty books.
 func New() *Books {
-	return &Books{orders: map[string]*order{}, faults: map[string]map[string]int64{}}
+	return &Books{orders: map[string]*order{}, faults: map[string]map[string]int64{}, met: map[reference]map[string]bool{}}
 }
 
 // Count takes in one entry. It fits the journal's listeners.
@@ -84,9 +88,12 @@ func (b *Books) Count(e journal.Entry, _ bool) {
 	case journal.Answered:
 		return
 	case journal.Fault:
-		b.fault(e.Connector, e.Name)
+		b.fault(e.Connector, e.Reference, e.Name)
 		return
 	default:
+	}
+	if at := (reference{e.Connector, e.Reference}); b.met[at] == nil {
+		b.met[at] = nil // it is there
 	}
 	o := b.orders[e.OrderID()]
 	if o == nil {
@@ -98,13 +105,18 @@ func (b *Books) Count(e journal.Entry, _ bool) {
 }
 
 // Fault counts one that is not worth a line of the journal.
-func (b *Books) Fault(connector, kind string) {
+func (b *Books) Fault(connector, name, kind string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.fault(connector, kind)
+	b.fault(connector, name, kind)
 }
 
-func (b *Books) fault(connector, kind string) {
+func (b *Books) fault(connector, name, kind string) {
+	at := reference{connector, name}
+	if b.met[at] == nil {
+		b.met[at] = map[string]bool{}
+	}
+	b.met[at][kind] = true
 	if b.faults[connector] == nil {
 		b.faults[connector] = map[string]int64{}
 	}

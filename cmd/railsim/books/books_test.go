@@ -54,8 +54,9 @@ func TestFaultsAreNoOrders(t *testing.T) {
 	b := books.New()
 	b.Count(journal.Entry{Kind: journal.Fault, Connector: "cielo", Reference: "o1", Name: "garbage"}, false)
 	b.Count(journal.Entry{Kind: journal.Answered, Connector: "cielo", Reference: "o1", Name: "key"}, true)
-	b.Fault("cielo", "garbage")
-	if s := b.Summary(); s.Orders != 0 || s.Faults["cielo"]["garbage"] != 2 {
+	b.Fault("cielo", "ref", "garbage")
+	b.Fault("cielo", "ref", "garbage")
+	if s := b.Summary(); s.Orders != 0 || s.Faults["cielo"]["garbage"] != 3 || s.References != 2 || s.Met["garbage"] != 2 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -21,14 +21,17 @@ type Summary struct {
 	ChargedTwiceEver int                         `json:"charged_twice_ever"`
 	Twice            []string                    `json:"charged_twice_orders"` // the first of them, by name
 	Totals           []Total                     `json:"totals"`
-	Faults           map[string]map[string]int64 `json:"faults"` // that really fell, by connector and kind
+	Faults           map[string]map[string]int64 `json:"faults"`     // that really fell, by connector and kind
+	References       int                         `json:"references"` // charges and transfers as clients call them; one order may have several
+	Met              map[string]int              `json:"met"`        // by kind, on how many references it fell at least once
 }
 
 // Summary counts.
 func (b *Books) Summary() Summary {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := Summary{Orders: len(b.orders), Twice: []string{}, Totals: []Total{}, Faults: map[string]map[string]int64{}}
+	s := Summary{Orders: len(b.orders), Twice: []string{}, Totals: []Total{}, Faults: map[string]map[string]int64{},
+		References: len(b.met), Met: map[string]int{}}
 	type key struct{ connector, currency string }
 	totals := map[key]*Total{}
 	for id, o := range b.orders {
@@ -55,6 +58,11 @@ func (b *Books) Summary() Summary {
 	slices.SortFunc(s.Totals, func(a, b Total) int {
 		return cmp.Or(cmp.Compare(a.Connector, b.Connector), cmp.Compare(a.Currency, b.Currency))
 	})
+	for _, kinds := range b.met {
+		for kind := range kinds {
+			s.Met[kind]++
+		}
+	}
 	for connector, kinds := range b.faults {
 		s.Faults[connector] = maps.Clone(kinds)
 	}

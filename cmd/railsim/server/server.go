@@ -104,7 +104,7 @@ func New(cfg Config) (*Server, error) {
 // others fall while the journal is held.
 func (s *Server) fallen(at faults.Site, kind faults.Kind) {
 	if kind == faults.Latency || at.Operation == "hook" {
-		s.books.Fault(at.Connector, string(kind))
+		s.books.Fault(at.Connector, at.Reference, string(kind))
 		return
 	}
 	err := s.journal.Append(journal.Entry{
