@@ -43,11 +43,12 @@ func root() *cobra.Command {
 		Use:   "railsim",
 		Short: "The outside world, simulated: acquirers and a bank that fail on purpose and keep their own books",
 		Long: "A simulator for trying and testing: it moves no money and takes no card numbers. `railsim serve` plays the rails,\n" +
-			"`railsim books` shows what they really did.\n\n" +
+			"`railsim books` shows what they really did, `railsim rails` writes\n" +
+			"the file that leads an installation to them.\n\n" +
 			"Exit codes: 0 done, 1 failed or misused, 3 charged twice (`railsim books --check`).",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	c.AddCommand(serveCommand(), booksCommand())
+	c.AddCommand(serveCommand(), booksCommand(), railsCommand())
 	return c
 }

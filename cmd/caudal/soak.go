@@ -1,0 +1,37 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/caudalpay/caudal/cmd/caudal/soak"
+)
+
+func soakCommand() *cobra.Command {
+	o := soak.Defaults()
+	c := &cobra.Command{
+		Use:   "soak",
+		Short: "Run payments against rails that fail, kill the house on the way, and compare both sides' books",
+		Long: "Starts `caudal up` and the simulator of acquirers and bank (railsim, beside this program), sends payments by card, bank and\n" +
+			"book, captures, voids and refunds what comes of them, lets every kind of fault fall, and kills the whole house (-9) on the\n" +
+			"way. When nothing waits any more it compares each payment with the simulator's own books, explains what stands in transit\n" +
+			"and suspense, and lets `caudal verify` recompute everything. Ends with 1 where anything differs, is lost, charged twice or\n" +
+			"stuck, and where a kind of fault has met fewer charges than --share.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return soak.Run(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := c.Flags()
+	f.IntVar(&o.Payments, "payments", o.Payments, "payments; captures, voids and refunds come on top")
+	f.Uint64Var(&o.Seed, "seed", o.Seed, "seed of payments, follow-ups and faults")
+	f.IntVar(&o.Kills, "kills", o.Kills, "how often the house is killed, with all its children")
+	f.StringVar(&o.Faults, "faults", o.Faults, "faults of the simulator (railsim serve --help)")
+	f.Float64Var(&o.Share, "share", o.Share, "per cent of the charges and transfers that each kind of fault has to meet")
+	f.IntVar(&o.Workers, "workers", o.Workers, "streams workers")
+	f.IntVar(&o.Flight, "flight", o.Flight, "payments under way at once")
+	f.DurationVar(&o.Stall, "stall", o.Stall, "end the run where something waits and nothing was decided for so long")
+	f.StringVar(&o.Work, "work", "", "folder of everything, which stays; default: a temporary one, kept where something is wrong")
+	f.StringVar(&o.Railsim, "railsim", "", "the simulator's program; default: beside this one")
+	f.StringVarP(&o.Output, "output", "o", o.Output, "table or json")
+	return c
+}

@@ -1,0 +1,176 @@
+package soak
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
+	"github.com/caudalpay/caudal/cmd/railsim/books"
+)
+
+// compare holds what the decisions have told against the simulator's own books.
+func (r *run) compare(ctx context.Context, s *simulator) error {
+	var summary struct {
+		books.Summary
+
+		Webhooks any `json:"webhooks"`
+	}
+	if err := s.get(ctx, "/books/summary", &summary); err != nil {
+		return err
+	}
+	var orders []books.Order
+	if err := s.get(ctx, "/books", &orders); err != nil {
+		return err
+	}
+	r.report.ChargedTwice, r.report.Charges, r.report.Webhooks = summary.ChargedTwice, summary.References, summary.Webhooks
+	for _, id := range summary.Twice {
+		r.report.find("order %s was charged twice", id)
+	}
+	r.report.PerSecond = float64(summary.References) / r.report.Seconds
+	r.faults(summary.Summary)
+	r.sums(orders)
+	r.fates()
+	r.explain()
+	return nil
+}
+
+// wanted are the kinds of faults that each have to meet their share. Two kinds before and after the effect are one.
+func wanted() map[string][]string {
+	return map[string][]string{
+		"latency": {"latency"}, "timeout_after": {"timeout_after"}, "error": {"error_before", "error_after"}, "reset": {"reset_before", "reset_after"},
+		"wrong_amount": {"wrong_amount"}, "hook_duplicate": {"hook_duplicate"}, "hook_reorder": {"hook_reorder"},
+		"hook_lie": {"hook_lie_unknown", "hook_lie_amount", "hook_lie_state"},
+	}
+}
+
+func (r *run) faults(s books.Summary) {
+	for kind, on := range s.Met {
+		m := Met{On: on, Share: 100 * float64(on) / float64(max(s.References, 1))}
+		for _, kinds := range s.Faults {
+			m.Fell += kinds[kind]
+		}
+		r.report.Faults[kind] = m
+	}
+	for name, kinds := range wanted() {
+		share := 0.0
+		for _, kind := range kinds {
+			share += r.report.Faults[kind].Share
+		}
+		if share < r.options.Share {
+			r.report.TooRare = append(r.report.TooRare, fmt.Sprintf("%s: %.1f %%", name, share))
+		}
+	}
+	slices.Sort(r.report.TooRare)
+}
+
+// sums compares each payment by a rail with what the rail did for its order.
+func (r *run) sums(orders []books.Order) {
+	theirs := map[string]int64{}
+	for _, o := range orders {
+		id, _, _ := strings.Cut(o.OrderID, ".")
+		for _, l := range o.Lines {
+			theirs[id] += l.NetMinor
+		}
+	}
+	for id, s := range r.fold.all {
+		if net := -s.clearing; net != theirs[id] {
+			r.report.Different++
+			r.report.find("%s is %s, its rail owes %d by our books, and %d by its own", id, word(s), net, theirs[id])
+		}
+		delete(theirs, id)
+	}
+	for id, net := range theirs {
+		if net != 0 {
+			r.report.Different++
+			r.report.find("the rail has %d for %s, of which no decision tells", net, id)
+		}
+	}
+}
+
+func word(s *state) string {
+	return strings.ToLower(strings.TrimPrefix(s.status.String(), "PAYMENT_STATUS_"))
+}
+
+// fates counts what has none.
+func (r *run) fates() {
+	r.report.Decisions, r.report.Accepted = r.fold.decisions, len(r.accepted.payments)
+	for code, n := range r.accepted.refused {
+		r.report.Refused[code] = n
+		r.log.Info("refused by the front door", "code", code, "count", n, "one", r.accepted.sample[code])
+	}
+	for id := range r.accepted.payments {
+		if s := r.fold.all[id]; s == nil || s.status == 0 {
+			r.report.Lost++
+			r.report.find("%s was accepted and never decided", id)
+		}
+	}
+	for id, s := range r.fold.all {
+		if s.waiting() {
+			r.report.Stuck++
+			r.report.find("%s is still %s", id, word(s))
+		}
+		if s.order != "" {
+			r.report.Statuses[word(s)]++
+		}
+	}
+}
+
+// explain names every payment that has money in transit or suspense. A hold stands in suspense's pending layer until its
+// authorisation is captured, given up or expires.
+func (r *run) explain() {
+	explained := map[total]int64{}
+	for id, s := range r.fold.all {
+		for at, amount := range s.standing {
+			line := Line{Account: at.account, Layer: at.layer, Currency: at.currency, Payment: id, Amount: amount, Status: word(s), Reasons: []string{}}
+			for _, reason := range s.reasons {
+				line.Reasons = append(line.Reasons, strings.ToLower(strings.TrimPrefix(reason.String(), "REASON_")))
+			}
+			r.report.Lines = append(r.report.Lines, line)
+			explained[at] += amount
+		}
+	}
+	slices.SortFunc(r.report.Lines, func(a, b Line) int {
+		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Layer, b.Layer), cmp.Compare(a.Payment, b.Payment))
+	})
+	for at, balance := range r.fold.totals {
+		if at.account != "sys_transit" && at.account != "sys_suspense" {
+			continue
+		}
+		r.report.Standings = append(r.report.Standings, Standing{at.account, at.layer, at.currency, balance, explained[at]})
+		if balance != explained[at] {
+			r.report.Unexplained++
+			r.report.find("%s (%s) holds %d %s, and %d of it is explained", at.account, at.layer, balance, at.currency, explained[at])
+		}
+	}
+	slices.SortFunc(r.report.Standings, func(a, b Standing) int {
+		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Layer, b.Layer), cmp.Compare(a.Currency, b.Currency))
+	})
+}
+
+// verify lets `caudal verify` recompute all of it.
+func (r *run) verify(ctx context.Context, h *house) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program: %w", err)
+	}
+	var out bytes.Buffer
+	cmd := exec.CommandContext(ctx, self, "verify", "--data", h.data, "-o", "json") //nolint:gosec // ourselves
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := child.Start(cmd, syscall.SIGTERM); err != nil {
+		return fmt.Errorf("starting verify: %w", err)
+	}
+	if err := cmd.Wait(); err != nil {
+		r.report.Verify = out.String()
+		r.report.find("verify: %v", err)
+		return nil
+	}
+	r.report.Balanced = true
+	return nil
+}

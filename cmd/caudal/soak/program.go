@@ -1,0 +1,218 @@
+package soak
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/caudalpay/caudal/cmd/caudal/client"
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
+	"github.com/caudalpay/caudal/cmd/caudal/up"
+)
+
+const (
+	startMost = 3 * time.Minute
+	stopMost  = 2 * time.Minute
+	tokenFile = "dev.token"
+)
+
+// program is one child, with its output in a file.
+type program struct {
+	name string
+	cmd  *exec.Cmd
+	log  *os.File
+	end  chan error // closed once it has ended
+	err  error
+}
+
+// start runs a program that ends with this one, and appends what it says to a file.
+func start(log, name string, args ...string) (*program, error) {
+	f, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // in the folder of the run
+	if err != nil {
+		return nil, fmt.Errorf("opening a log: %w", err)
+	}
+	p := &program{name: filepath.Base(name), cmd: exec.Command(name, args...), log: f, end: make(chan error)} //nolint:gosec // our own programs
+	p.cmd.Stdout, p.cmd.Stderr = f, f
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is this program's to pass on
+	if err := child.Start(p.cmd, syscall.SIGTERM); err != nil {
+		return nil, errors.Join(fmt.Errorf("starting %s: %w", p.name, err), f.Close())
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.end)
+	}()
+	return p, nil
+}
+
+// ready waits until an address answers 200.
+func (p *program) ready(ctx context.Context, url string, also func() bool) error {
+	for until := time.Now().Add(startMost); ; {
+		if also() && answers(ctx, url) {
+			return nil
+		}
+		select {
+		case <-p.end:
+			return fmt.Errorf("%s ended before it was ready (%w): see %s", p.name, p.err, p.log.Name())
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: %w", p.name, ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("%s is not ready after %v: see %s", p.name, startMost, p.log.Name())
+		}
+	}
+}
+
+func answers(ctx context.Context, url string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return false
+	}
+	a, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return false
+	}
+	_ = a.Body.Close() // only the status counts
+	return a.StatusCode == http.StatusOK
+}
+
+// kill is SIGKILL, and waits for the end.
+func (p *program) kill() error {
+	_ = p.cmd.Process.Kill() // it may have ended
+	<-p.end
+	return p.log.Close()
+}
+
+// stop is SIGTERM, and SIGKILL where that is not heard.
+func (p *program) stop() error {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	select {
+	case <-p.end:
+	case <-time.After(stopMost):
+		return errors.Join(fmt.Errorf("%s did not stop within %v", p.name, stopMost), p.kill())
+	}
+	return errors.Join(p.err, p.log.Close())
+}
+
+// simulator is the outside world.
+type simulator struct {
+	*program
+	path, url string
+}
+
+func freeAddress() (string, error) {
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("looking for a free port: %w", err)
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// simulatorProgram is named by a flag, or stands beside this program.
+func simulatorProgram(flag string) (string, error) {
+	if flag == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return "", fmt.Errorf("finding this program: %w", err)
+		}
+		flag = filepath.Join(filepath.Dir(self), "railsim")
+	}
+	if _, err := os.Stat(flag); err != nil {
+		return "", fmt.Errorf("the simulator is missing (`make build` builds it; --railsim names another place): %w", err)
+	}
+	return flag, nil
+}
+
+func startSimulator(ctx context.Context, o Options, house string) (*simulator, error) {
+	name, err := simulatorProgram(o.Railsim)
+	if err != nil {
+		return nil, err
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	p, err := start(filepath.Join(o.Work, "railsim.log"), name, "serve", "--listen", address, "--data", filepath.Join(o.Work, "railsim"),
+		"--seed", fmt.Sprint(o.Seed), "--faults", o.Faults, "--bank-delay", "100ms", "--webhooks", "http://"+house+"/webhooks")
+	if err != nil {
+		return nil, err
+	}
+	s := &simulator{p, name, "http://" + address}
+	return s, p.ready(ctx, s.url+"/health", func() bool { return true })
+}
+
+// rails lets the simulator write the file that leads to it.
+func (s *simulator) rails(ctx context.Context, folder string) (string, error) {
+	out, err := exec.CommandContext(ctx, s.path, "rails", "--url", s.url, "--dir", folder).Output() //nolint:gosec // our own program
+	if err != nil {
+		return "", fmt.Errorf("writing the file of rails: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// get reads JSON.
+func (s *simulator) get(ctx context.Context, path string, into any) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
+	if err != nil {
+		return fmt.Errorf("asking for the simulator's books: %w", err)
+	}
+	a, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return fmt.Errorf("asking for the simulator's books: %w", err)
+	}
+	defer func() { _ = a.Body.Close() }() // nothing was written
+	if err := json.NewDecoder(a.Body).Decode(into); err != nil {
+		return fmt.Errorf("reading the simulator's books: %w", err)
+	}
+	return nil
+}
+
+// house is `caudal up`.
+type house struct {
+	*program
+	http, data string
+	addresses  up.Addresses
+	token      string
+}
+
+// startHouse starts it, or starts it again in the same folder and at the same address.
+func startHouse(ctx context.Context, o Options, address, rails string) (*house, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding this program: %w", err)
+	}
+	h := &house{http: address, data: filepath.Join(o.Work, "data")}
+	where := filepath.Join(h.data, "addresses.json")
+	_ = os.Remove(where) // of the last start
+	if h.program, err = start(filepath.Join(o.Work, "up.log"), self, "up", "--data", h.data, "--http", address, "--clickhouse-http", "127.0.0.1:0",
+		"--workers", fmt.Sprint(o.Workers), "--rails", rails); err != nil {
+		return nil, err
+	}
+	written := func() bool { _, err := os.Stat(where); return err == nil }
+	if err := h.ready(ctx, "http://"+address+"/readyz", written); err != nil {
+		return nil, errors.Join(err, h.kill())
+	}
+	raw, err := os.ReadFile(where) //nolint:gosec // in the folder of the run
+	if err == nil {
+		err = json.Unmarshal(raw, &h.addresses)
+	}
+	token, readErr := os.ReadFile(filepath.Join(h.data, tokenFile))
+	if err = errors.Join(err, readErr); err != nil {
+		return nil, errors.Join(fmt.Errorf("reading what up has written: %w", err), h.kill())
+	}
+	h.token = strings.TrimSpace(string(token))
+	return h, nil
+}
+
+func (h *house) client() *client.Client { return client.New("http://"+h.http, h.token, 16) }

@@ -1,0 +1,245 @@
+package soak
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/caudalpay/caudal/cmd/caudal/client"
+	"github.com/caudalpay/caudal/cmd/caudal/progress"
+)
+
+// ErrFailed says that something is wrong. The report says what.
+var ErrFailed = errors.New("soak: the books of the house and of its rails disagree, or something is left")
+
+const (
+	senders  = 4
+	quiet    = 3 * time.Second // nothing waits, and nothing came for that long
+	actsMost = 3               // of a merchant on one payment
+)
+
+// run is one soak under way.
+type run struct {
+	options  Options
+	log      *slog.Logger
+	stderr   io.Writer
+	report   Report
+	fold     *fold
+	queue    *queue
+	accepted accepted
+	sent     atomic.Int64 // payments handed to the queue
+	told     atomic.Int64 // payments of the plan that have a decision
+	waiting  atomic.Int64 // payments and operations that wait for an answer
+}
+
+// Run soaks, and reports on stdout. Its error is ErrFailed where something is wrong.
+func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
+	if err := o.Validate(); err != nil {
+		return fmt.Errorf("soak: %w", err)
+	}
+	if o.Faults == "" {
+		o.Faults = DefaultFaults
+	}
+	temporary := o.Work == ""
+	if temporary {
+		if o.Work, err = os.MkdirTemp("", "caudal-soak-"); err != nil {
+			return fmt.Errorf("making a folder: %w", err)
+		}
+	} else if err := os.MkdirAll(o.Work, 0o750); err != nil {
+		return fmt.Errorf("making the folder: %w", err)
+	}
+	r := &run{options: o, stderr: stderr, queue: newQueue()}
+	r.report = Report{Payments: o.Payments, Seed: o.Seed, Refused: map[string]int{}, Statuses: map[string]int{}, Faults: map[string]Met{}, TooRare: []string{}}
+	r.accepted = accepted{payments: map[string]bool{}, refused: map[string]int{}, sample: map[string]string{}}
+	r.fold = newFold(r.changed)
+	logs, err := os.OpenFile(filepath.Join(o.Work, "soak.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // in the folder of the run
+	if err != nil {
+		return fmt.Errorf("opening the log: %w", err)
+	}
+	r.log = slog.New(slog.NewJSONHandler(logs, nil))
+	err = errors.Join(r.soak(ctx), logs.Close())
+	if err != nil {
+		return fmt.Errorf("soak (logs in %s): %w", o.Work, err)
+	}
+	r.report.judge()
+	if r.report.Passed && temporary {
+		_ = os.RemoveAll(o.Work) // a temporary folder
+	} else {
+		r.report.Kept = o.Work
+	}
+	if err := r.report.write(stdout, o.Output); err != nil {
+		return err
+	}
+	if !r.report.Passed {
+		return ErrFailed
+	}
+	return nil
+}
+
+func (r *run) soak(ctx context.Context) (err error) {
+	address, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	s, err := startSimulator(ctx, r.options, address)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	rails, err := s.rails(ctx, filepath.Join(r.options.Work, "rails"))
+	if err != nil {
+		return err
+	}
+	h, err := startHouse(ctx, r.options, address, rails)
+	if err != nil {
+		return err
+	}
+	api := h.client()
+	defer api.Close()
+	ids, err := open(ctx, api)
+	if err != nil {
+		return errors.Join(err, h.stop())
+	}
+	sending, stop := context.WithCancel(ctx)
+	g, sending := errgroup.WithContext(sending)
+	for range senders {
+		g.Go(func() error { return r.send(sending, api) })
+	}
+	g.Go(func() error { return r.generate(sending, ids) })
+	began := time.Now()
+	h, err = r.lives(sending, h, rails)
+	r.report.Seconds = time.Since(began).Seconds()
+	stop()
+	if err = errors.Join(err, g.Wait()); err != nil {
+		return errors.Join(err, h.stop())
+	}
+	if err := r.compare(ctx, s); err != nil {
+		return errors.Join(err, h.stop())
+	}
+	if err := h.stop(); err != nil {
+		return err
+	}
+	return r.verify(ctx, h)
+}
+
+// flying is how many payments are under way: sent and not decided, or waiting for their rail.
+func (r *run) flying() int { return int(r.sent.Load() - r.told.Load() + r.waiting.Load()) }
+
+// changed hears of each change of a payment's state.
+func (r *run) changed(id string, s *state) {
+	if !strings.HasPrefix(id, "pi_") || s.order == "" || s.waiting() {
+		return
+	}
+	if items := followUps(r.options.Seed, id, s); len(items) > 0 && s.acted < actsMost && s.actedAt != s.status {
+		s.acted++
+		s.actedAt = s.status
+		r.queue.put(items...)
+	}
+}
+
+// lives follows the decisions, kills the house as often as it has to, and gives back the last one, drained or stalled.
+func (r *run) lives(ctx context.Context, h *house, rails string) (*house, error) {
+	bar := progress.New(r.stderr, "soaking", "payments", int64(r.options.Payments))
+	defer bar.Finish()
+	cl, err := r.fold.open(h)
+	if err != nil {
+		return h, err
+	}
+	defer func() { cl.Close() }()
+	last := time.Now()
+	for {
+		came, err := r.fold.read(ctx, cl)
+		if err != nil {
+			return h, err
+		}
+		if ctx.Err() != nil {
+			return h, fmt.Errorf("soaking: %w", context.Cause(ctx))
+		}
+		if came {
+			last = time.Now()
+		}
+		r.told.Store(min(r.fold.payments, r.sent.Load()))
+		r.waiting.Store(int64(r.fold.waiting))
+		bar.Set(r.fold.payments-int64(r.fold.waiting), int64(r.options.Payments))
+		idle := time.Since(last)
+		if r.drained() && idle > quiet {
+			return h, nil
+		}
+		if idle > r.options.Stall {
+			r.report.find("nothing was decided for %v: %d payments and operations wait", r.options.Stall, r.fold.waiting)
+			return h, nil
+		}
+		if !r.killNow() {
+			continue
+		}
+		cl.Close()
+		if h, err = r.killed(ctx, h, rails); err != nil {
+			return h, err
+		}
+		if cl, err = r.fold.open(h); err != nil {
+			return h, err
+		}
+		last = time.Now()
+	}
+}
+
+func (r *run) drained() bool {
+	return r.sent.Load() == int64(r.options.Payments) && r.queue.empty() && r.fold.waiting == 0
+}
+
+// killNow spreads the kills evenly over the payments.
+func (r *run) killNow() bool {
+	k := r.options.Kills
+	return r.report.Kills < k && r.fold.payments*int64(k+1) >= int64(r.options.Payments)*int64(r.report.Kills+1)
+}
+
+func (r *run) killed(ctx context.Context, h *house, rails string) (*house, error) {
+	r.report.Kills++
+	r.log.Info("killing the house", "kill", r.report.Kills, "waiting", r.fold.waiting)
+	if err := h.kill(); err != nil {
+		return h, err
+	}
+	next, err := startHouse(ctx, r.options, h.http, rails)
+	if err != nil {
+		return h, fmt.Errorf("starting again after kill %d: %w", r.report.Kills, err)
+	}
+	return next, nil
+}
+
+// open opens the accounts, and gives them money.
+func open(ctx context.Context, api *client.Client) ([]string, error) {
+	ids := make([]string, accounts)
+	for i := range ids {
+		a, err := api.Do(ctx, client.Request{Method: http.MethodPost, Path: "/accounts", Key: fmt.Sprint("open-", i), Body: map[string]any{
+			"external_id": fmt.Sprint("soak-", i), "customer_id": fmt.Sprint("soak-", i), "kind": "merchant", "currencies": []string{"BRL", "USD"},
+			"kyc_level": 3, "policy": "acquiring",
+		}})
+		var opened struct {
+			AccountID string `json:"account_id"`
+		}
+		if err == nil {
+			err = json.Unmarshal(a.Body, &opened)
+		}
+		if err != nil || opened.AccountID == "" {
+			return nil, fmt.Errorf("opening account %d: answered %d: %s (%w)", i, a.Status, a.Body, err)
+		}
+		ids[i] = opened.AccountID
+		fund := item{Kind: "payin", Key: fmt.Sprint("fund-", i), AccountID: ids[i], Amount: funds, Currency: "BRL", Method: &method{Type: "book"}, Reference: "funds"}
+		answers, err := api.Batch(ctx, []any{fund}, "wait=20")
+		if err != nil || answers[0].Status >= http.StatusMultipleChoices {
+			return nil, fmt.Errorf("giving account %d its funds: %+v (%w)", i, answers, err)
+		}
+	}
+	return ids, nil
+}
