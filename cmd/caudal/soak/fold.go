@@ -17,7 +17,7 @@ import (
 type state struct {
 	status               paymentsv1.PaymentStatus
 	authorized, captured int64
-	order                string // of a pay-in's authorisation or a payout's sending
+	order                string          // of a pay-in's authorisation or a payout's sending
 	clearing             int64           // posted to the clearing of card or bank: what the books say that the rail owes
 	standing             map[total]int64 // in transit and suspense
 	reasons              []paymentsv1.Reason
@@ -139,6 +139,9 @@ func (f *fold) take(d *paymentsv1.Decision) {
 	})
 	if related := d.GetRelatedPaymentId(); strings.HasPrefix(related, "pi_") || strings.HasPrefix(related, "po_") {
 		money = f.get(related)
+		if own.status == paymentsv1.PaymentStatus_PAYMENT_STATUS_FAILED {
+			money.actedAt = 0 // what was asked for was refused: the merchant thinks again
+		}
 		f.tell(related, money, func(s *state) {
 			if status := d.GetRelatedStatus(); status != 0 {
 				s.status, s.captured, s.authorized = status, d.GetCapturedMinor(), d.GetAuthorizedMinor()
