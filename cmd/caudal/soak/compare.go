@@ -1,32 +1,28 @@
 package soak
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
 
-	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
+	"github.com/caudalpay/caudal/cmd/caudal/rig"
 	"github.com/caudalpay/caudal/cmd/railsim/books"
 )
 
 // compare holds what the decisions have told against the simulator's own books.
-func (r *run) compare(ctx context.Context, s *simulator) error {
+func (r *run) compare(ctx context.Context, s *rig.Simulator) error {
 	var summary struct {
 		books.Summary
 
 		Webhooks any `json:"webhooks"`
 	}
-	if err := s.get(ctx, "/books/summary", &summary); err != nil {
+	if err := s.Get(ctx, "/books/summary", &summary); err != nil {
 		return err
 	}
 	var orders []books.Order
-	if err := s.get(ctx, "/books", &orders); err != nil {
+	if err := s.Get(ctx, "/books", &orders); err != nil {
 		return err
 	}
 	r.report.ChargedTwice, r.report.Charges, r.report.Webhooks = summary.ChargedTwice, summary.References, summary.Webhooks
@@ -152,25 +148,4 @@ func (r *run) explain() {
 	slices.SortFunc(r.report.Standings, func(a, b Standing) int {
 		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Layer, b.Layer), cmp.Compare(a.Currency, b.Currency))
 	})
-}
-
-// verify lets `caudal verify` recompute all of it.
-func (r *run) verify(ctx context.Context, h *house) error {
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("finding this program: %w", err)
-	}
-	var out bytes.Buffer
-	cmd := exec.CommandContext(ctx, self, "verify", "--data", h.data, "-o", "json") //nolint:gosec // ourselves
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := child.Start(cmd, syscall.SIGTERM); err != nil {
-		return fmt.Errorf("starting verify: %w", err)
-	}
-	if err := cmd.Wait(); err != nil {
-		r.report.Verify = out.String()
-		r.report.find("verify: %v", err)
-		return nil
-	}
-	r.report.Balanced = true
-	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/caudalpay/caudal/cmd/caudal/rig"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/schemas/topics"
 )
@@ -77,13 +78,13 @@ func (f *fold) get(id string) *state {
 }
 
 // open reads the decisions from where the last one stopped.
-func (f *fold) open(h *house) (*kgo.Client, error) {
-	for p := range h.addresses.Partitions {
+func (f *fold) open(h *rig.House) (*kgo.Client, error) {
+	for p := range h.Addresses.Partitions {
 		if _, ok := f.next[p]; !ok {
 			f.next[p] = kgo.NewOffset().AtStart()
 		}
 	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(h.addresses.Brokers...), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+	cl, err := kgo.NewClient(kgo.SeedBrokers(h.Addresses.Brokers...), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topics.Decisions: f.next}))
 	if err != nil {
 		return nil, fmt.Errorf("opening a reader of decisions: %w", err)

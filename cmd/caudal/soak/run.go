@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/caudalpay/caudal/cmd/caudal/client"
 	"github.com/caudalpay/caudal/cmd/caudal/progress"
+	"github.com/caudalpay/caudal/cmd/caudal/rig"
 )
 
 // ErrFailed says that something is wrong. The report says what.
@@ -88,28 +90,30 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 }
 
 func (r *run) soak(ctx context.Context) (err error) {
-	address, err := freeAddress()
+	address, err := rig.FreeAddress()
 	if err != nil {
 		return err
 	}
-	s, err := startSimulator(ctx, r.options, address)
+	s, err := rig.StartSimulator(ctx, rig.SimulatorOptions{
+		Program: r.options.Railsim, Folder: r.options.Work, Seed: r.options.Seed, Faults: r.options.Faults, Webhooks: "http://" + address + "/webhooks",
+	})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.stop()) }()
-	rails, err := s.rails(ctx, filepath.Join(r.options.Work, "rails"))
+	defer func() { err = errors.Join(err, s.Stop()) }()
+	rails, err := s.Rails(ctx, filepath.Join(r.options.Work, "rails"))
 	if err != nil {
 		return err
 	}
-	h, err := startHouse(ctx, r.options, address, rails)
+	h, err := r.house(ctx, address, rails)
 	if err != nil {
 		return err
 	}
-	api := h.client()
+	api := h.Client()
 	defer api.Close()
 	ids, err := open(ctx, api)
 	if err != nil {
-		return errors.Join(err, h.stop())
+		return errors.Join(err, h.Stop())
 	}
 	sending, stop := context.WithCancel(ctx)
 	g, sending := errgroup.WithContext(sending)
@@ -122,15 +126,25 @@ func (r *run) soak(ctx context.Context) (err error) {
 	r.report.Seconds = time.Since(began).Seconds()
 	stop()
 	if err = errors.Join(err, g.Wait()); err != nil {
-		return errors.Join(err, h.stop())
+		return errors.Join(err, h.Stop())
 	}
 	if err := r.compare(ctx, s); err != nil {
-		return errors.Join(err, h.stop())
+		return errors.Join(err, h.Stop())
 	}
-	if err := h.stop(); err != nil {
+	if err := h.Stop(); err != nil {
 		return err
 	}
-	return r.verify(ctx, h)
+	if err := h.Verify(ctx); err != nil {
+		r.report.Verify = err.Error()
+		r.report.find("caudal verify says no")
+		return nil
+	}
+	r.report.Balanced = true
+	return nil
+}
+
+func (r *run) house(ctx context.Context, address, rails string) (*rig.House, error) {
+	return rig.StartHouse(ctx, r.options.Work, address, "--workers", strconv.Itoa(r.options.Workers), "--rails", rails)
 }
 
 // flying is how many payments are under way: sent and not decided, or waiting for their rail.
@@ -149,7 +163,7 @@ func (r *run) changed(id string, s *state) {
 }
 
 // lives follows the decisions, kills the house as often as it has to, and gives back the last one, drained or stalled.
-func (r *run) lives(ctx context.Context, h *house, rails string) (*house, error) {
+func (r *run) lives(ctx context.Context, h *rig.House, rails string) (*rig.House, error) {
 	bar := progress.New(r.stderr, "soaking", "payments", int64(r.options.Payments))
 	defer bar.Finish()
 	cl, err := r.fold.open(h)
@@ -204,13 +218,13 @@ func (r *run) killNow() bool {
 	return r.report.Kills < k && r.fold.payments*int64(k+1) >= int64(r.options.Payments)*int64(r.report.Kills+1)
 }
 
-func (r *run) killed(ctx context.Context, h *house, rails string) (*house, error) {
+func (r *run) killed(ctx context.Context, h *rig.House, rails string) (*rig.House, error) {
 	r.report.Kills++
 	r.log.Info("killing the house", "kill", r.report.Kills, "waiting", r.fold.waiting)
-	if err := h.kill(); err != nil {
+	if err := h.Kill(); err != nil {
 		return h, err
 	}
-	next, err := startHouse(ctx, r.options, h.http, rails)
+	next, err := r.house(ctx, h.HTTP, rails)
 	if err != nil {
 		return h, fmt.Errorf("starting again after kill %d: %w", r.report.Kills, err)
 	}

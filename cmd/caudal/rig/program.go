@@ -1,4 +1,6 @@
-package soak
+// Package rig runs whole programs beside this one: `caudal up` and the simulator of the outside world, each a child that can be
+// killed and started again in its folder. It serves the commands that try the house as its users would.
+package rig
 
 import (
 	"context"
@@ -87,31 +89,34 @@ func answers(ctx context.Context, url string) bool {
 	return a.StatusCode == http.StatusOK
 }
 
-// kill is SIGKILL, and waits for the end.
-func (p *program) kill() error {
+// Kill is SIGKILL, and waits for the end.
+func (p *program) Kill() error {
 	_ = p.cmd.Process.Kill() // it may have ended
 	<-p.end
 	return p.log.Close()
 }
 
-// stop is SIGTERM, and SIGKILL where that is not heard.
-func (p *program) stop() error {
+// Stop is SIGTERM, and SIGKILL where that is not heard.
+func (p *program) Stop() error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	select {
 	case <-p.end:
 	case <-time.After(stopMost):
-		return errors.Join(fmt.Errorf("%s did not stop within %v", p.name, stopMost), p.kill())
+		return errors.Join(fmt.Errorf("%s did not stop within %v", p.name, stopMost), p.Kill())
 	}
 	return errors.Join(p.err, p.log.Close())
 }
 
-// simulator is the outside world.
-type simulator struct {
+// Simulator is the outside world.
+type Simulator struct {
 	*program
-	path, url string
+
+	path string
+	URL  string
 }
 
-func freeAddress() (string, error) {
+// FreeAddress is one on loopback that nobody has.
+func FreeAddress() (string, error) {
 	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("looking for a free port: %w", err)
@@ -134,36 +139,46 @@ func simulatorProgram(flag string) (string, error) {
 	return flag, nil
 }
 
-func startSimulator(ctx context.Context, o Options, house string) (*simulator, error) {
-	name, err := simulatorProgram(o.Railsim)
-	if err != nil {
-		return nil, err
-	}
-	address, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
-	p, err := start(filepath.Join(o.Work, "railsim.log"), name, "serve", "--listen", address, "--data", filepath.Join(o.Work, "railsim"),
-		"--seed", fmt.Sprint(o.Seed), "--faults", o.Faults, "--bank-delay", "100ms", "--webhooks", "http://"+house+"/webhooks")
-	if err != nil {
-		return nil, err
-	}
-	s := &simulator{p, name, "http://" + address}
-	return s, p.ready(ctx, s.url+"/health", func() bool { return true })
+// SimulatorOptions say what the outside world does.
+type SimulatorOptions struct {
+	Program  string // empty: beside this one
+	Folder   string // of its books and its log
+	Seed     uint64
+	Faults   string
+	Webhooks string // where they go; empty: nowhere
 }
 
-// rails lets the simulator write the file that leads to it.
-func (s *simulator) rails(ctx context.Context, folder string) (string, error) {
-	out, err := exec.CommandContext(ctx, s.path, "rails", "--url", s.url, "--dir", folder).Output() //nolint:gosec // our own program
+// StartSimulator starts one, and waits until it answers.
+func StartSimulator(ctx context.Context, o SimulatorOptions) (*Simulator, error) {
+	name, err := simulatorProgram(o.Program)
+	if err != nil {
+		return nil, err
+	}
+	address, err := FreeAddress()
+	if err != nil {
+		return nil, err
+	}
+	p, err := start(filepath.Join(o.Folder, "railsim.log"), name, "serve", "--listen", address, "--data", filepath.Join(o.Folder, "railsim"),
+		"--seed", fmt.Sprint(o.Seed), "--faults", o.Faults, "--bank-delay", "100ms", "--webhooks", o.Webhooks)
+	if err != nil {
+		return nil, err
+	}
+	s := &Simulator{p, name, "http://" + address}
+	return s, p.ready(ctx, s.URL+"/health", func() bool { return true })
+}
+
+// Rails lets the simulator write the file that leads to it.
+func (s *Simulator) Rails(ctx context.Context, folder string) (string, error) {
+	out, err := exec.CommandContext(ctx, s.path, "rails", "--url", s.URL, "--dir", folder).Output() //nolint:gosec // our own program
 	if err != nil {
 		return "", fmt.Errorf("writing the file of rails: %w", err)
 	}
 	return strings.TrimSpace(string(out)), nil
 }
 
-// get reads JSON.
-func (s *simulator) get(ctx context.Context, path string, into any) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
+// Get reads its books as JSON: /books, /books/summary.
+func (s *Simulator) Get(ctx context.Context, path string, into any) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+path, nil)
 	if err != nil {
 		return fmt.Errorf("asking for the simulator's books: %w", err)
 	}
@@ -178,41 +193,57 @@ func (s *simulator) get(ctx context.Context, path string, into any) error {
 	return nil
 }
 
-// house is `caudal up`.
-type house struct {
+// House is `caudal up`.
+type House struct {
 	*program
-	http, data string
-	addresses  up.Addresses
+
+	HTTP, Data string
+	Addresses  up.Addresses
 	token      string
 }
 
-// startHouse starts it, or starts it again in the same folder and at the same address.
-func startHouse(ctx context.Context, o Options, address, rails string) (*house, error) {
+// StartHouse starts it in folder/data at an address with further flags, or starts it there again, and waits until it is ready.
+func StartHouse(ctx context.Context, folder, address string, flags ...string) (*House, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding this program: %w", err)
 	}
-	h := &house{http: address, data: filepath.Join(o.Work, "data")}
-	where := filepath.Join(h.data, "addresses.json")
+	h := &House{HTTP: address, Data: filepath.Join(folder, "data")}
+	where := filepath.Join(h.Data, "addresses.json")
 	_ = os.Remove(where) // of the last start
-	if h.program, err = start(filepath.Join(o.Work, "up.log"), self, "up", "--data", h.data, "--http", address, "--clickhouse-http", "127.0.0.1:0",
-		"--workers", fmt.Sprint(o.Workers), "--rails", rails); err != nil {
+	flags = append([]string{"up", "--data", h.Data, "--http", address, "--clickhouse-http", "127.0.0.1:0"}, flags...)
+	if h.program, err = start(filepath.Join(folder, "up.log"), self, flags...); err != nil {
 		return nil, err
 	}
 	written := func() bool { _, err := os.Stat(where); return err == nil }
 	if err := h.ready(ctx, "http://"+address+"/readyz", written); err != nil {
-		return nil, errors.Join(err, h.kill())
+		return nil, errors.Join(err, h.Kill())
 	}
 	raw, err := os.ReadFile(where) //nolint:gosec // in the folder of the run
 	if err == nil {
-		err = json.Unmarshal(raw, &h.addresses)
+		err = json.Unmarshal(raw, &h.Addresses)
 	}
-	token, readErr := os.ReadFile(filepath.Join(h.data, tokenFile))
+	token, readErr := os.ReadFile(filepath.Join(h.Data, tokenFile))
 	if err = errors.Join(err, readErr); err != nil {
-		return nil, errors.Join(fmt.Errorf("reading what up has written: %w", err), h.kill())
+		return nil, errors.Join(fmt.Errorf("reading what up has written: %w", err), h.Kill())
 	}
 	h.token = strings.TrimSpace(string(token))
 	return h, nil
 }
 
-func (h *house) client() *client.Client { return client.New("http://"+h.http, h.token, 16) }
+// Client calls it with the developer's key. It outlives the house, and finds the next one at the same address.
+func (h *House) Client() *client.Client { return client.New("http://"+h.HTTP, h.token, 16) }
+
+// Verify lets `caudal verify` recompute everything of a stopped house. What it printed is the text of the error where the books do
+// not close.
+func (h *House) Verify(ctx context.Context) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, self, "verify", "--data", h.Data, "-o", "json") //nolint:gosec // ourselves
+	if err := child.Run(cmd); err != nil {
+		return fmt.Errorf("verifying: %w", err)
+	}
+	return nil
+}
