@@ -16,7 +16,7 @@ FAULTS ?= 30
 KAFKA := go run ./streams/streamtest/kafkad/run
 BANK := ../shared/data/czech-bank-1993/transactions.csv
 
-.PHONY: help build run test lint gen bench bench-engine verify kill-test chaos kafka-up kafka-down test-kafka clean
+.PHONY: help build run test lint gen bench bench-engine verify kill-test chaos soak demo-lifecycle kafka-up kafka-down test-kafka clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,6 +44,12 @@ bench: build ## measure against the targets, in pairs; writes docs/bench/
 
 bench-engine: build ## measure the engine against franz-go and stock Goka; with KAFKA_BROKERS=1 or 3 on Apache Kafka, Kafka Streams too
 	@bin/caudal bench engine $(if $(KAFKA_BROKERS),--kafka $(KAFKA_BROKERS)) --report docs/bench --profile bin/profiles
+
+soak: build ## PAYMENTS against failing rails, SEED, the house killed on the way; both sides' books compared
+	@bin/caudal soak --payments $(PAYMENTS) --seed $(SEED)
+
+demo-lifecycle: build ## show the life of payments against simulated rails, and that the books balance afterwards
+	@bin/caudal demo
 
 verify: build ## prove the books of DATA: every balance recomputed from the log, both stores equal to it
 	@bin/caudal verify --data $(DATA)

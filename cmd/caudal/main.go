@@ -36,6 +36,6 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	c.AddCommand(upCommand(), workerCommand(), fetchCommand(), verifycmd.New(), dlq.New(), importCommand(), accountsCommand(), topologycmd.New(), repairCommand(), benchCommand(), chaosCommand(), soakCommand())
+	c.AddCommand(upCommand(), workerCommand(), fetchCommand(), verifycmd.New(), dlq.New(), importCommand(), accountsCommand(), topologycmd.New(), repairCommand(), benchCommand(), chaosCommand(), soakCommand(), demoCommand())
 	return c
 }

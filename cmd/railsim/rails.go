@@ -17,6 +17,7 @@ version: 1
 routes: routes.yaml
 acquirers:
   - {name: cielo, dialect: cielo, url: URL/cielo, query_url: URL/cielo, merchant_id: ID, secret: {file: cielo.key}}
+  - {name: rede, dialect: rede, url: URL/rede/v1, merchant_id: "PV", secret: {file: rede.key}, vault: {expiration: 12/2040}}
   - {name: stone, dialect: pagarme, url: URL/pagarme, customer_id: cus_railsim, secret: {file: stone.key}}
 timing: {deadline: 500ms, polls: [300ms, 1s, 3s, 6s, 14s], not_found_after: 13s} # a simulator answers soon, or never
 `
@@ -24,6 +25,7 @@ timing: {deadline: 500ms, polls: [300ms, 1s, 3s, 6s, 14s], not_found_after: 13s}
 const routesFile = `version: 1
 routes:
   - {connector: cielo, brands: [visa], cost_bp: 200}
+  - {connector: rede, brands: [elo], cost_bp: 210}
   - {connector: stone, cost_bp: 220}
 `
 
@@ -57,9 +59,9 @@ func writeRails(dir, url string) (string, error) {
 		return "", fmt.Errorf("making the folder: %w", err)
 	}
 	known := server.DefaultCredentials()
-	fill := strings.NewReplacer("URL", url, "ID", known.Cielo.MerchantID)
+	fill := strings.NewReplacer("URL", url, "ID", known.Cielo.MerchantID, "PV", known.Rede.PV)
 	for name, text := range map[string]string{
-		"rails.yaml": fill.Replace(railsFile), "routes.yaml": routesFile, "cielo.key": known.Cielo.MerchantKey, "stone.key": known.Pagarme.SecretKey,
+		"rails.yaml": fill.Replace(railsFile), "routes.yaml": routesFile, "cielo.key": known.Cielo.MerchantKey, "rede.key": known.Rede.Token, "stone.key": known.Pagarme.SecretKey,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			return "", fmt.Errorf("writing %s: %w", name, err)

@@ -1,0 +1,215 @@
+package demo
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// flow is one life of a payment. Its play ends with an error where a turn is another than it should be.
+type flow struct {
+	name   string
+	policy string // of its account; empty: acquiring
+	play   func(*scene) error
+}
+
+func flows() []flow {
+	return []flow{
+		{name: "an authorisation expires", policy: "shortlived", play: expires}, // takes longest
+		{name: "charged in one step", play: collected},
+		{name: "authorised, captured whole", play: captured},
+		{name: "captured in part, the rest let go", play: capturedInPart},
+		{name: "given up", play: voided},
+		{name: "two captures at once", play: capturedTwice},
+		{name: "declined by the issuer", play: declined},
+		{name: "the acquirer's answer is lost", play: lost},
+		{name: "refunded in parts, and not beyond", play: refunded},
+		{name: "two refunds at once", play: refundedTwice},
+		{name: "a transfer that the payee cannot take", play: compensated},
+	}
+}
+
+func card(s *scene, amount int64, capture, brand, token string) object {
+	return object{
+		"account_id": s.account, "amount": amount, "currency": "BRL", "instrument": token, "reference": "demo",
+		"method": object{"type": "card", "brand": brand, "capture": capture},
+	}
+}
+
+// pay orders a card payment and waits for what its rail says.
+func (s *scene) pay(amount int64, capture, brand, token, becomes string) (string, error) {
+	a, err := s.ask("/payins", card(s, amount, capture, brand, token))
+	if err != nil {
+		return "", err
+	}
+	s.step("%s", a.Status)
+	_, err = s.becomes(a.PaymentID, becomes)
+	return a.PaymentID, err
+}
+
+func collected(s *scene) error {
+	_, err := s.pay(100_00, "automatic", "visa", "tok_a", "succeeded")
+	return err
+}
+
+func captured(s *scene) error {
+	id, err := s.pay(200_00, "manual", "visa", "tok_a", "requires_capture")
+	if err != nil {
+		return err
+	}
+	if _, err := s.ask("/payins/"+id+"/capture", object{}); err != nil {
+		return err
+	}
+	s.step("capture")
+	_, err = s.becomes(id, "succeeded")
+	return err
+}
+
+func capturedInPart(s *scene) error {
+	id, err := s.pay(200_00, "manual", "amex", "tok_a", "requires_capture")
+	if err != nil {
+		return err
+	}
+	if _, err := s.ask("/payins/"+id+"/capture", object{"amount": 80_00, "final": true}); err != nil {
+		return err
+	}
+	s.step("capture 80.00, final")
+	a, err := s.becomes(id, "succeeded")
+	if err == nil && (a.Captured == nil || *a.Captured != 80_00) {
+		return errors.New("another amount was captured")
+	}
+	return err
+}
+
+func voided(s *scene) error {
+	id, err := s.pay(50_00, "manual", "visa", "tok_a", "requires_capture")
+	if err != nil {
+		return err
+	}
+	if _, err := s.ask("/payins/"+id+"/void", object{}); err != nil {
+		return err
+	}
+	s.step("void")
+	_, err = s.becomes(id, "cancelled")
+	return err
+}
+
+// atOnce sends the same body twice under two keys, and gives how many were granted.
+func (s *scene) atOnce(path string, body object) (granted int, err error) {
+	var two sync.WaitGroup
+	answers, errs := make([]answer, 2), make([]error, 2)
+	for i := range 2 {
+		two.Go(func() { answers[i], errs[i] = s.post(path, body) })
+	}
+	two.Wait()
+	for _, a := range answers {
+		if a.HTTP < 300 {
+			granted++
+		} else {
+			s.step("the other: %v", a.Reasons)
+		}
+	}
+	return granted, errors.Join(errs...)
+}
+
+func capturedTwice(s *scene) error {
+	id, err := s.pay(60_00, "manual", "visa", "tok_a", "requires_capture")
+	if err != nil {
+		return err
+	}
+	granted, err := s.atOnce("/payins/"+id+"/capture", object{"amount": 60_00})
+	if err != nil || granted != 1 {
+		return fmt.Errorf("%d of two captures were granted (%w)", granted, err)
+	}
+	a, err := s.becomes(id, "succeeded")
+	if err == nil && *a.Captured != 60_00 {
+		return errors.New("captured twice")
+	}
+	return err
+}
+
+func declined(s *scene) error {
+	_, err := s.pay(30_00, "automatic", "visa", "tok_3", "failed")
+	return err
+}
+
+// lost is charged at an acquirer whose answer never comes: nobody knows, until it is asked.
+func lost(s *scene) error {
+	a, err := s.ask("/payins", card(s, 70_00, "automatic", "elo", "tok_a"))
+	if err != nil {
+		return err
+	}
+	s.step("%s", a.Status)
+	if _, err := s.becomes(a.PaymentID, "unknown"); err != nil {
+		return err
+	}
+	_, err = s.becomes(a.PaymentID, "succeeded")
+	return err
+}
+
+func refunded(s *scene) error {
+	id, err := s.pay(90_00, "automatic", "visa", "tok_a", "succeeded")
+	if err != nil {
+		return err
+	}
+	for _, amount := range []int64{25_00, 35_00} {
+		a, err := s.ask("/refunds", object{"payment_id": id, "amount": amount, "reason": "demo"})
+		if err != nil {
+			return err
+		}
+		s.step("refund of %d.00", amount/100)
+		if _, err := s.until(patience, a.PaymentID, "succeeded"); err != nil {
+			return err
+		}
+	}
+	if err := s.refused("/refunds", object{"payment_id": id, "amount": 40_00, "reason": "demo"}, "refund_exceeds_payment"); err != nil {
+		return err
+	}
+	_, err = s.becomes(id, "partially_refunded")
+	return err
+}
+
+func refundedTwice(s *scene) error {
+	id, err := s.pay(40_00, "automatic", "visa", "tok_a", "succeeded")
+	if err != nil {
+		return err
+	}
+	granted, err := s.atOnce("/refunds", object{"payment_id": id, "amount": 40_00, "reason": "demo"})
+	if err != nil || granted != 1 {
+		return fmt.Errorf("%d of two refunds were granted (%w)", granted, err)
+	}
+	_, err = s.becomes(id, "refunded")
+	return err
+}
+
+func compensated(s *scene) error {
+	payee, err := s.openAs(s.name+"-payee", "acquiring", "BRL")
+	if err != nil {
+		return err
+	}
+	a, err := s.ask("/transfers", object{
+		"account_id": s.account, "to_account_id": payee, "amount": 100_00, "currency": "BRL", "target_currency": "USD", "reference": "demo",
+	})
+	if err != nil {
+		return err
+	}
+	s.step("%s", a.Status)
+	b, err := s.becomes(a.PaymentID, "failed")
+	if err == nil {
+		s.step("%v, the money is back", b.Reasons)
+	}
+	return err
+}
+
+// expires is authorised under a policy that keeps authorisations for a second; the next minute's tick ends it.
+func expires(s *scene) error {
+	id, err := s.pay(10_00, "manual", "visa", "tok_a", "requires_capture")
+	if err != nil {
+		return err
+	}
+	if _, err := s.until(tick, id, "expired"); err != nil {
+		return err
+	}
+	s.step("expired at the minute's tick")
+	return nil
+}
