@@ -30,6 +30,7 @@ func TestDomainWordsAreThoseOfTheWire(t *testing.T) {
 		{paymentsv1.ExpirePurpose(0).Descriptor(), "EXPIRE_PURPOSE_", func(n uint8) string { return payment.ExpirePurpose(n).String() }, "unknown"},
 		{paymentsv1.RailResult(0).Descriptor(), "RAIL_RESULT_", func(n uint8) string { return payment.RailResult(n).String() }, "unspecified"},
 		{paymentsv1.CaptureMethod(0).Descriptor(), "CAPTURE_METHOD_", func(n uint8) string { return payment.CaptureMethod(n).String() }, "unspecified"},
+		{paymentsv1.DisputeStage(0).Descriptor(), "DISPUTE_STAGE_", func(n uint8) string { return payment.DisputeStage(n).String() }, "unspecified"},
 		{paymentsv1.JournalKind(0).Descriptor(), "JOURNAL_KIND_", func(n uint8) string { return ledger.JournalKind(n).String() }, "unknown"},
 		{paymentsv1.Layer(0).Descriptor(), "LAYER_", func(n uint8) string { return ledger.Layer(n).String() }, "unknown"},
 		{referencev1.FraudMode(0).Descriptor(), "FRAUD_MODE_", func(n uint8) string { return policy.FraudMode(n).String() }, "off"},

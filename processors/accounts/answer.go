@@ -236,7 +236,7 @@ func (r *reducer) answerOperation(id payment.ID, step string, paid *payment.Reco
 		changed = r.late(r.cmd.PaymentID, paid, rec, step)
 	default:
 	}
-	r.d.tellStatus(rec.Status, 0)
+	r.d.tellStatus(rec.Status, rec)
 	r.tellRelated(paid)
 	if changed {
 		r.w.Payments = append(r.w.Payments, PaymentWrite{id.Identity(), rec})

@@ -62,6 +62,10 @@ func (r *reducer) begin(m payment.Meta) {
 		AcceptedAtUS: cmd.AcceptedAtUS, Pins: cmd.Pins, BodyHash: cmd.BodyHash,
 	}
 	r.d = &r.w.Decision
+	if q := cmd.Dispute; q != nil {
+		r.d.PaymentID, r.d.Related = payment.ID(cmd.CommandID), cmd.PaymentID
+		r.d.Connector, r.d.RailReference, r.d.ReasonCode = q.Connector, q.Reference, q.ReasonCode
+	}
 	if a := cmd.RailAnswer; a != nil {
 		r.d.OrderID, r.d.RailCode, r.d.Connector, r.d.RailReference = a.OrderID, a.Code, a.Connector, a.Reference
 	}
@@ -137,13 +141,19 @@ func (r *reducer) account() {
 		r.void()
 	case payment.KindIncrement:
 		r.increment()
+	case payment.KindFXQuote:
+		r.quote()
+	case payment.KindDispute:
+		r.dispute()
+	case payment.KindDisputeEvidence, payment.KindDisputeAccept:
+		r.contest()
 	case payment.KindUnknown, payment.KindOpenAccount, payment.KindTick, payment.KindReleaseClaim:
 		r.fail("kind %s under an account's key", r.cmd.Kind)
 	}
 }
 
-// creates tells the kinds that make a payment.
-func creates(k payment.Kind) bool { return k.Prefix() != "" }
+// creates tells the kinds that make a payment. A dispute is made by the first that is told of it, whoever tells.
+func creates(k payment.Kind) bool { return k.Prefix() != "" && k != payment.KindDispute }
 
 // emitted tells the kinds that the house makes itself: they act on state, whoever owns it.
 func emitted(k payment.Kind) bool {
@@ -160,7 +170,7 @@ func (r *reducer) owner() payment.Reason {
 	switch {
 	case r.cmd.Kind == payment.KindCounterLeg && r.cmd.Tenant != c.Tenant:
 		return payment.ReasonOwnerMismatch
-	case emitted(r.cmd.Kind):
+	case emitted(r.cmd.Kind) || r.cmd.Kind == payment.KindDispute:
 		// The decision belongs to the account's owner, not to the other side that caused it.
 		r.d.Tenant, r.d.Merchant, r.d.Customer = c.Tenant, c.Merchant, c.Customer
 		return payment.ReasonNone
@@ -178,7 +188,7 @@ func (r *reducer) owner() payment.Reason {
 // standing checks what an account may do at all. What only gives back or takes back is never refused.
 func (r *reducer) standing() payment.Reason {
 	switch r.cmd.Kind {
-	case payment.KindExpire, payment.KindLegResult, payment.KindRailAnswer:
+	case payment.KindExpire, payment.KindLegResult, payment.KindRailAnswer, payment.KindDispute:
 		return payment.ReasonNone
 	default:
 	}
@@ -189,8 +199,12 @@ func (r *reducer) standing() payment.Reason {
 		return payment.ReasonAccountBlocked
 	case AccountStatusNone, AccountStatusOpen:
 	}
-	if r.cmd.Kind == payment.KindCounterLeg {
-		return payment.ReasonNone // it carries the payer's policy
+	switch r.cmd.Kind {
+	case payment.KindCounterLeg: // it carries the payer's policy
+		return payment.ReasonNone
+	case payment.KindDisputeEvidence, payment.KindDisputeAccept: // what the merchant says of a dispute is taken by any
+		return payment.ReasonNone
+	default:
 	}
 	pinned, _, _ := strings.Cut(r.cmd.Pins.Policy, "@")
 	// A verdict or a KYC level uses no policy, so none need be pinned to it.
@@ -222,18 +236,18 @@ func (r *reducer) repeated() bool {
 	if first := r.s.Payment; first != nil {
 		r.rec = nil
 		r.d.tell(r.d.PaymentID, first)
-		r.d.tellStatus(first.FirstStatus, first.DeadlineUS)
+		r.d.tellStatus(first.FirstStatus, first)
 		r.d.CapturedMinor, r.d.AuthorizedMinor = 0, 0 // what came later is no part of the first answer
 		r.d.Reasons = first.FirstReasons
 		return true
 	}
-	first, deadlineUS := r.s.Command, int64(0)
+	first := r.s.Command
+	r.d.Status = first.Status
 	if r.s.Related != nil {
 		r.d.tell(r.d.PaymentID, r.s.Related)
 		r.d.CapturedMinor, r.d.AuthorizedMinor = 0, 0 // as above
-		deadlineUS = r.s.Related.DeadlineUS
+		r.d.tellStatus(first.Status, r.s.Related)
 	}
-	r.d.tellStatus(first.Status, deadlineUS)
 	r.d.Reasons = first.FirstReasons
 	if r.cmd.Kind == payment.KindSetKYCLevel {
 		r.tellAccount()
@@ -274,6 +288,10 @@ func (r *reducer) newRecord() {
 	}
 	if r.cmd.Kind.Operation() {
 		r.d.PaymentID, r.rec.Related = payment.ID(r.cmd.CommandID), r.cmd.PaymentID
+		return
+	}
+	if q := r.cmd.FXQuote; q != nil {
+		r.rec.AmountMinor, r.rec.Currency, r.rec.TargetCurrency = q.AmountMinor, q.Currency, q.TargetCurrency
 		return
 	}
 	in := r.cmd.Instruction
@@ -335,7 +353,7 @@ func (r *reducer) end() {
 // remembers tells whether this decision is the first answer to a request that is not a payment.
 func (r *reducer) remembers() bool {
 	switch r.cmd.Kind {
-	case payment.KindApprove, payment.KindDecline, payment.KindSetKYCLevel:
+	case payment.KindApprove, payment.KindDecline, payment.KindSetKYCLevel, payment.KindDisputeEvidence, payment.KindDisputeAccept:
 	default:
 		return false
 	}

@@ -43,6 +43,9 @@ type Decision struct {
 	RailCode          string
 	Connector         string
 	RailReference     string
+	ReasonCode        string                 // disputes: the card network's
+	Evidence          []payment.EvidenceFile // DISPUTE_EVIDENCE
+	Quote             payment.ID             // the quote that the payment has used
 	FraudScore        uint32
 	RuleHits          []fraud.Hit
 	Pins              payment.Pins
@@ -67,19 +70,27 @@ func (d *Decision) tell(id payment.ID, r *payment.Record) {
 	d.Method, d.ToAccount, d.Related = r.Method, r.ToAccount, r.Related
 	d.CounterpartyCountry, d.CounterpartyDigest = r.CounterpartyCountry, r.CounterpartyDigest
 	d.CreatedAtUS, d.Instrument = r.CreatedAtUS, r.Instrument
-	d.tellStatus(r.Status, r.DeadlineUS)
+	d.Quote = r.Quote
+	d.tellStatus(r.Status, r)
 	d.tellRail(r)
 }
 
-func (d *Decision) tellStatus(s payment.Status, deadlineUS int64) {
+// tellStatus tells a status of a payment, and its deadline where that stands in it.
+func (d *Decision) tellStatus(s payment.Status, r *payment.Record) {
 	d.Status, d.DeadlineUS = s, 0
-	if s == payment.StatusInReview {
-		d.DeadlineUS = deadlineUS
+	if s == payment.StatusInReview || r.Kind == payment.KindFXQuote && s == payment.StatusCreated || openDispute(s) {
+		d.DeadlineUS = r.DeadlineUS
 	}
 }
 
 // tellRail tells what a card payment's rail has granted and taken, and when what is left expires.
 func (d *Decision) tellRail(r *payment.Record) {
+	if r.Kind == payment.KindDispute {
+		d.FeeMinor = r.DisputeFeeMinor
+	}
+	if r.Kind == payment.KindDispute && d.Kind != payment.KindRailAnswer { // which tells its own
+		d.Connector, d.RailReference, d.ReasonCode = r.Rail.Connector, r.Rail.Reference, r.Rail.ReasonCode
+	}
 	if r.Rail == nil || r.Kind != payment.KindPayIn {
 		return
 	}

@@ -40,8 +40,9 @@ type Snapshot struct {
 	Payment   *payment.Record // of the identity a creating command claims
 	Related   *payment.Record // the payment the command is about: refunded, judged, expired, answered
 	Command   *CommandRecord
-	Leg       *LegRecord // the counter-leg of this transfer that was decided last
-	PartySeen bool       // this counterparty was paid before
+	Leg       *LegRecord      // the counter-leg of this transfer that was decided last
+	PartySeen bool            // this counterparty was paid before
+	Quote     *payment.Record // what the instruction names as its quote
 
 	// The pinned documents; nil where nothing is pinned.
 	Policy    *policy.Policy

@@ -91,6 +91,8 @@ func (h *house) snapshot(key string, cmd payment.Command) accounts.Snapshot {
 			s.Payment = h.payments[key+k.ID]
 		case accounts.KeyRelated:
 			s.Related = h.payments[key+k.ID]
+		case accounts.KeyQuote:
+			s.Quote = h.payments[key+k.ID]
 		case accounts.KeyCommand:
 			s.Command = h.commands[key+k.ID]
 		case accounts.KeyLeg:
@@ -212,12 +214,18 @@ func sampleDocuments() documents {
 			"cards@1": {
 				ID: "cards", Version: 1, LimitCurrency: "BRL", FraudMode: policy.FraudModeEnforce, ReviewScore: 500, DeclineScore: 900,
 				ReviewTimeoutUS: 3600 * second, RetentionDays: 90,
-				Card: &policy.Card{AuthorizationTTLUS: 7 * 86_400 * second, OverCaptureBP: 1_000},
-				Bank: &policy.Bank{},
+				Card: &policy.Card{
+					AuthorizationTTLUS: 7 * 86_400 * second, OverCaptureBP: 1_000,
+					Dispute: &policy.Dispute{Fees: []policy.Charge{{Currency: "JPY", AmountMinor: 900}, {Currency: "BRL", AmountMinor: 65_00}}},
+				},
+				Bank: &policy.Bank{}, QuoteTTLUS: 60 * second,
 			},
 			"generous@1": {
 				ID: "generous", Version: 1, LimitCurrency: "BRL", Limits: limits, RetentionDays: 90,
-				Card: &policy.Card{FeeReturned: true, CurrentRate: true}, Bank: &policy.Bank{FeeReturned: true},
+				Card: &policy.Card{FeeReturned: true, CurrentRate: true, Dispute: &policy.Dispute{
+					Fees: []policy.Charge{{Currency: "BRL", AmountMinor: 65_00}, {Currency: "USD", AmountMinor: 15_00}}, FeeReturned: true,
+				}},
+				Bank: &policy.Bank{FeeReturned: true}, QuoteTTLUS: 60 * 86_400 * second,
 			},
 			"free@1": {ID: "free", Version: 1, LimitCurrency: "BRL", FraudMode: policy.FraudModeMonitor, RetentionDays: 90},
 		},
@@ -322,6 +330,42 @@ func (c *caller) answer(of payment.ID, a payment.RailAnswer) (key string, cmd pa
 	}
 }
 
+// quote asks for a rate.
+func (c *caller) quote(name, idempotencyKey string, q payment.FXQuote) (key string, cmd payment.Command) {
+	id := payment.AccountIDFrom(tenant, merchant, name)
+	cmd = c.command(payment.KindFXQuote, id, fmt.Sprint(q))
+	cmd.PaymentID = payment.IDFrom(payment.KindFXQuote, id, merchant, idempotencyKey)
+	cmd.CommandID, cmd.FXQuote = string(cmd.PaymentID), &q
+	return string(id), cmd
+}
+
+// dispute is what a processor tells, who knows neither owner nor body hash.
+func (c *caller) dispute(of payment.ID, q payment.Dispute) (key string, cmd payment.Command) {
+	c.now += second
+	return string(of.Account()), payment.Command{
+		Kind: payment.KindDispute, Account: of.Account(), PaymentID: of, AcceptedAtUS: c.now, Dispute: &q, Pins: standardPins,
+		CommandID: string(payment.DisputeIDFrom(of.Account(), q.Connector, q.Reference)),
+	}
+}
+
+// contest names so many files against a dispute, or gives in where there is none.
+func (c *caller) contest(of payment.ID, idempotencyKey string, files int) (key string, cmd payment.Command) {
+	id, kind := of.Account(), payment.KindDisputeEvidence
+	if files == 0 {
+		kind = payment.KindDisputeAccept
+	}
+	cmd = c.command(kind, id, fmt.Sprint(of, files))
+	cmd.PaymentID = of
+	cmd.CommandID = payment.CommandIDFrom(string(id), merchant, idempotencyKey)
+	if files == 0 {
+		cmd.Accept = &payment.DisputeAccept{}
+	}
+	for i := range files {
+		cmd.Evidence = append(cmd.Evidence, payment.EvidenceFile{Reference: fmt.Sprint("file ", i), SHA256: sha256.Sum256([]byte{byte(i)}), Kind: "receipt"})
+	}
+	return string(id), cmd
+}
+
 func (c *caller) verdict(kind payment.Kind, of payment.ID, idempotencyKey string) (key string, cmd payment.Command) {
 	id := of.Account()
 	cmd = c.command(kind, id, string(of))
@@ -391,6 +435,7 @@ func text(d *accounts.Decision, names map[string]string) string {
 	if d.AuthorizedMinor != 0 {
 		fmt.Fprintf(&b, "  captured %d of %d\n", d.CapturedMinor, d.AuthorizedMinor)
 	}
+	b.WriteString(newFacts(d))
 	for _, j := range d.Journals {
 		fmt.Fprintf(&b, "  %s:", j.Kind)
 		for i, p := range j.Postings {
@@ -403,6 +448,26 @@ func text(d *accounts.Decision, names map[string]string) string {
 	}
 	for _, l := range d.Balances {
 		fmt.Fprintf(&b, "  %s\n", balanceText(l))
+	}
+	return b.String()
+}
+
+// newFacts prints what quotes and disputes tell.
+func newFacts(d *accounts.Decision) string {
+	var b strings.Builder
+	if d.Quote != "" {
+		b.WriteString("  by a quote\n")
+	}
+	if d.PaymentID != "" && (d.PaymentID.Kind() == payment.KindDispute || d.PaymentID.Kind() == payment.KindFXQuote) {
+		if d.RailReference != "" {
+			fmt.Fprintf(&b, "  dispute %s at %s, code %q\n", d.RailReference, d.Connector, d.ReasonCode)
+		}
+		if d.DeadlineUS != 0 {
+			fmt.Fprintf(&b, "  until %ds after it was accepted\n", (d.DeadlineUS-d.AcceptedAtUS)/second)
+		}
+	}
+	for _, f := range d.Evidence {
+		fmt.Fprintf(&b, "  evidence %s: %s\n", f.Kind, f.Reference)
 	}
 	return b.String()
 }

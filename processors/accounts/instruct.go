@@ -25,7 +25,7 @@ func (r *reducer) instruct() {
 	p := intake.Propose(
 		intake.Request{
 			Kind: r.cmd.Kind, Account: payment.AccountID(r.key), Currencies: r.cell.State.Currencies,
-			AtUS: r.d.AcceptedAtUS, Instruction: r.cmd.Instruction,
+			AtUS: r.d.AcceptedAtUS, Instruction: r.cmd.Instruction, Quote: r.s.Quote,
 		},
 		intake.References{
 			Policy: pol, Fees: r.s.Fees, Rates: r.s.Rates,
@@ -59,6 +59,7 @@ func (r *reducer) instruct() {
 	if digest := rec.CounterpartyDigest; len(digest) > 0 && !r.s.PartySeen {
 		r.w.Party = digest
 	}
+	r.useQuote()
 	r.grant(verdict)
 }
 

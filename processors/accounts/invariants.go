@@ -43,6 +43,14 @@ func (r *reducer) wellFormed() error {
 		body = cmd.Void != nil
 	case payment.KindIncrement:
 		body = cmd.Increment != nil && cmd.Increment.AmountMinor > 0
+	case payment.KindFXQuote:
+		body = cmd.FXQuote != nil && cmd.FXQuote.AmountMinor > 0
+	case payment.KindDispute:
+		body = disputeTold(cmd.Dispute)
+	case payment.KindDisputeEvidence:
+		body = len(cmd.Evidence) > 0 && len(cmd.Evidence) <= payment.EvidenceFilesMax
+	case payment.KindDisputeAccept:
+		body = cmd.Accept != nil
 	case payment.KindUnknown:
 	}
 	switch {
@@ -89,7 +97,7 @@ func (r *reducer) namesPayment() error {
 		if cmd.PaymentID == "" {
 			return nil // it names no payment: there is none
 		}
-	case payment.KindRefund, payment.KindCapture, payment.KindVoid, payment.KindIncrement:
+	case payment.KindRefund, payment.KindCapture, payment.KindVoid, payment.KindIncrement, payment.KindDispute:
 		own = payment.ID(cmd.CommandID)
 	case payment.KindCounterLeg:
 		if cmd.CounterLeg.TransferID != cmd.PaymentID || cmd.CounterLeg.PayerAccount != cmd.PaymentID.Account() {
@@ -104,7 +112,7 @@ func (r *reducer) namesPayment() error {
 	if _, err := payment.ParseID(string(cmd.PaymentID)); err != nil {
 		return malformed("payment id %q", cmd.PaymentID)
 	}
-	if !creates(cmd.Kind) {
+	if !creates(cmd.Kind) && cmd.Kind != payment.KindDispute {
 		return nil
 	}
 	if _, err := payment.ParseID(string(own)); err != nil || own.Kind() != cmd.Kind || string(own.Account()) != r.key {
@@ -154,9 +162,9 @@ func checkRecord(rec *payment.Record) error {
 			brought, given = rail.CapturedMinor, rec.RefundedMinor+rail.RefundingMinor
 		}
 		// Invariant: what is in flight or held is never negative, and nothing is held once the payment is final.
-		if rail.CapturingMinor < 0 || rail.RefundingMinor < 0 || rail.HoldMinor < 0 || rec.Status.Final() && rail.HoldMinor != 0 {
-			return fmt.Errorf("%s: capturing %d, refunding %d, held %d: %w",
-				rec.Status, rail.CapturingMinor, rail.RefundingMinor, rail.HoldMinor, ErrInvariant)
+		if rail.CapturingMinor < 0 || rail.RefundingMinor < 0 || rail.DisputedMinor < 0 || rail.HoldMinor < 0 || rec.Status.Final() && rail.HoldMinor != 0 {
+			return fmt.Errorf("%s: capturing %d, refunding %d, disputed %d, held %d: %w",
+				rec.Status, rail.CapturingMinor, rail.RefundingMinor, rail.DisputedMinor, rail.HoldMinor, ErrInvariant)
 		}
 		// Invariant: no more is captured, or on its way to be, than the terms allow. Where that leaves int64, all sums are below it.
 		if most, ok := mostCaptured(rail); rec.Kind == payment.KindPayIn && ok && rail.CapturedMinor+rail.CapturingMinor > most {

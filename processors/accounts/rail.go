@@ -58,8 +58,11 @@ func rateOf(f *payment.FX) money.Rate {
 // answeredCapture posts what a capture has brought, and ends the payment where nothing more is coming.
 func (r *reducer) answeredCapture(rec, paid *payment.Record, done bool) {
 	rail := paid.Rail
+	if done && (rec.Rail.Final || r.cmd.RailAnswer.Closed) { // closed: the rail takes no other, whatever was asked for
+		rail.Closing, rail.Final = true, true
+	}
 	rail.CapturingMinor -= rec.AmountMinor
-	if !done && rec.Rail.Final {
+	if !done && rec.Rail.Final && !rail.Final {
 		rail.Closing = false
 	}
 	if done {

@@ -12,6 +12,7 @@ const (
 	KeyCommand                    // side record of the account: Snapshot.Command
 	KeyLeg                        // side record of the account: Snapshot.Leg
 	KeyParty                      // side record of the account: Snapshot.PartySeen
+	KeyQuote                      // side record of the account: Snapshot.Quote
 	KeyDue                        // side records of the partition: Snapshot.LastMinute and Due
 
 	// Reference documents, by id@version.
@@ -47,6 +48,7 @@ func Reads(cmd payment.Command, key string) []Key {
 		add(KeyPayment, identity(cmd.PaymentID))
 		if cmd.Instruction != nil {
 			add(KeyParty, string(cmd.Instruction.Counterparty.Digest))
+			add(KeyQuote, identity(cmd.Instruction.Quote))
 		}
 		add(KeyPolicy, cmd.Pins.Policy)
 		add(KeyFees, cmd.Pins.Fees)
@@ -59,6 +61,20 @@ func Reads(cmd payment.Command, key string) []Key {
 		add(KeyPolicy, cmd.Pins.Policy)
 		if cmd.Kind == payment.KindRefund {
 			add(KeyRates, cmd.Pins.Rates)
+		}
+	case payment.KindFXQuote:
+		add(KeyPayment, identity(cmd.PaymentID))
+		add(KeyPolicy, cmd.Pins.Policy)
+		add(KeyRates, cmd.Pins.Rates)
+	case payment.KindDispute:
+		add(KeyPayment, identity(payment.ID(cmd.CommandID)))
+		add(KeyRelated, identity(cmd.PaymentID))
+		add(KeyPolicy, cmd.Pins.Policy)
+	case payment.KindDisputeEvidence, payment.KindDisputeAccept:
+		add(KeyCommand, cmd.CommandID)
+		add(KeyRelated, identity(cmd.PaymentID))
+		if cmd.Kind == payment.KindDisputeAccept {
+			add(KeyPolicy, cmd.Pins.Policy)
 		}
 	case payment.KindRailAnswer:
 		add(KeyRelated, identity(cmd.PaymentID))

@@ -21,7 +21,9 @@ import (
 //	refund KEY [AMOUNT] key=K [as=PREFIX]      approve|decline KEY key=K [as=PREFIX]      kyc NAME LEVEL key=K
 //	payin ... card [capture=manual] [brand=B] [installments=N]
 //	capture KEY [AMOUNT] key=K [final=yes]     void KEY key=K     increment KEY AMOUNT key=K
-//	answer KEY STEP RESULT [amount=MINOR] [code=C] [connector=C] [reference=R] [of=KEY]
+//	quote NAME AMOUNT CUR to=CUR key=K         payin|payout|transfer ... [quote=KEY]
+//	dispute KEY STAGE AMOUNT key=K [code=C] [until=SECONDS]     evidence KEY [files=N] key=K     accept KEY key=K
+//	answer KEY STEP RESULT [amount=MINOR] [closed=yes] [code=C] [connector=C] [reference=R] [of=KEY]
 //	tick [after=SECONDS]             state NAME STATUS                balances NAME
 //	any of them with hold=yes        deliver                          again
 //
@@ -68,7 +70,7 @@ func (x *table) run(t *testing.T, d *datadriven.TestData) string {
 	if m := option(d, "tenant", ""); m != "" {
 		cmd.Tenant = m
 	}
-	if pin := option(d, "pin", ""); pin != "" {
+	if pin := option(d, "pin", ""); pin != "" && pin != "none" {
 		cmd.Pins.Policy = pin
 	}
 	return x.deliver(key, cmd, option(d, "hold", "") != "")
@@ -185,6 +187,22 @@ func (x *table) parse(t *testing.T, d *datadriven.TestData) (string, payment.Com
 		cmd.Pins = x.pins()
 		x.payments[k] = payment.ID(cmd.CommandID)
 		return key, cmd
+	case "quote":
+		key, cmd := x.caller.quote(name, k, payment.FXQuote{
+			AmountMinor: minor(t, word(d, 1), word(d, 2)), Currency: word(d, 2), TargetCurrency: option(d, "to", ""),
+		})
+		cmd.Pins = x.pins()
+		x.payments[k] = cmd.PaymentID
+		return key, cmd
+	case "dispute":
+		return x.disputed(d)
+	case "evidence", "accept":
+		key, cmd := x.contest(x.named(d), k, number(option(d, "files", "1")))
+		if d.Cmd == "accept" {
+			key, cmd = x.contest(x.named(d), k, 0)
+		}
+		cmd.Pins = x.pins()
+		return key, cmd
 	case "answer":
 		return x.railAnswer(d)
 	case "approve":
@@ -199,6 +217,32 @@ func (x *table) parse(t *testing.T, d *datadriven.TestData) (string, payment.Com
 		t.Fatalf("%s: unknown command %s", d.Pos, d.Cmd)
 		return "", payment.Command{}
 	}
+}
+
+// disputed tells of the dispute that the file calls key: the first gives it an id by that name.
+func (x *table) disputed(d *datadriven.TestData) (string, payment.Command) {
+	of, k := x.named(d), option(d, "key", "")
+	q := payment.Dispute{
+		AmountMinor: int64(number(word(d, 2))), ReasonCode: option(d, "code", ""), Connector: "stone", Reference: k,
+	}
+	for q.Stage.String() != word(d, 1) {
+		if q.Stage++; q.Stage > payment.DisputeStageLost {
+			panic(d.Pos + ": no such stage")
+		}
+	}
+	if until := number(option(d, "until", "0")); until != 0 {
+		q.DeadlineUS = x.now + int64(until)*second
+	}
+	key, cmd := x.dispute(of, q)
+	if _, known := x.payments[k]; !known {
+		x.payments[k] = payment.ID(cmd.CommandID)
+	}
+	cmd.CommandID = string(x.payments[k])
+	cmd.Pins = x.pins()
+	if option(d, "pin", "") == "none" {
+		cmd.Pins = payment.Pins{}
+	}
+	return key, cmd
 }
 
 func (x *table) judge(kind payment.Kind, d *datadriven.TestData, k string) (string, payment.Command) {
@@ -223,6 +267,7 @@ func (x *table) railAnswer(d *datadriven.TestData) (string, payment.Command) {
 	a := payment.RailAnswer{
 		OrderID: accounts.OrderID(waits, word(d, 1)), Code: option(d, "code", ""), Connector: option(d, "connector", ""),
 		Reference: option(d, "reference", ""), AmountMinor: int64(number(option(d, "amount", "0"))),
+		Closed: option(d, "closed", "") != "",
 	}
 	for a.Result.String() != word(d, 2) {
 		if a.Result++; a.Result > payment.RailReturned {
@@ -253,6 +298,15 @@ func (x *table) pay(t *testing.T, d *datadriven.TestData, kind payment.Kind, in 
 	}
 	in.Card.Brand = option(d, "brand", "")
 	in.Card.Installments = uint8(number(option(d, "installments", "0")))
+	if q := option(d, "quote", ""); q != "" {
+		in.Quote = x.payments[q]
+		if in.Quote == "" {
+			in.Quote = payment.ID(q)
+		}
+		if prefix := option(d, "quote_as", ""); prefix != "" {
+			in.Quote = payment.ID(prefix + in.Quote.Identity())
+		}
+	}
 	k := option(d, "key", "")
 	key, cmd := x.instruct(kind, word(d, 0), k, in)
 	x.payments[k] = cmd.PaymentID

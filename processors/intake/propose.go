@@ -20,6 +20,7 @@ type Request struct {
 	Currencies  []string // of the account
 	AtUS        int64    // clamped accepted_at
 	Instruction *payment.Instruction
+	Quote       *payment.Record // what stands under the id that the instruction names as a quote; nil: nothing
 }
 
 // References are the pinned documents. Everything but the policy may be nil.
@@ -113,6 +114,10 @@ func (p *Proposal) charge(r Request, ref References) {
 			return
 		}
 	}
+	if in.Quote != "" {
+		p.convertAsQuoted(r, source)
+		return
+	}
 	if p.TargetCurrency == in.Currency {
 		p.TargetAmountMinor = in.AmountMinor
 		return
@@ -122,8 +127,12 @@ func (p *Proposal) charge(r Request, ref References) {
 		p.refuse(reason)
 		return
 	}
-	p.TargetAmountMinor = c.TargetMinor
-	p.FX = &payment.FX{
+	p.TargetAmountMinor, p.FX = c.TargetMinor, pinned(c)
+}
+
+// pinned is a conversion as a record keeps it.
+func pinned(c fx.Conversion) *payment.FX {
+	return &payment.FX{
 		RateUnscaled: c.Rate.Unscaled, RateScale: c.Rate.Scale,
 		MidUnscaled: c.Mid.Unscaled, MidScale: c.Mid.Scale, SpreadBP: c.SpreadBP,
 	}

@@ -41,6 +41,7 @@ const (
 	JournalRefund       JournalKind = 5
 	JournalReturn       JournalKind = 6 // a payout came back
 	JournalLate         JournalKind = 7 // what a rail did after the payment had ended: to or from suspense
+	JournalDispute      JournalKind = 8 // taken for a dispute, or given back
 )
 
 // String is the word used in tables and in files.
@@ -60,6 +61,8 @@ func (k JournalKind) String() string {
 		return "return"
 	case JournalLate:
 		return "late"
+	case JournalDispute:
+		return "dispute"
 	default:
 		return "unknown"
 	}

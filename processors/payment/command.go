@@ -28,6 +28,10 @@ type Command struct {
 	Capture     *CaptureInstruction
 	Void        *VoidInstruction
 	Increment   *IncrementInstruction
+	FXQuote     *FXQuote
+	Dispute     *Dispute
+	Evidence    []EvidenceFile // DISPUTE_EVIDENCE
+	Accept      *DisputeAccept
 }
 
 // Meta says where a command stands in the log.
@@ -89,6 +93,7 @@ type Instruction struct {
 	Counterparty   Counterparty
 	EffectiveDate  int32 // days since 1970-01-01; 0: day of acceptance
 	Card           Card  // method card
+	Quote          ID    // the rate to use; empty: that of the pinned sheet
 }
 
 // CaptureMethod says when a card payment is captured.
@@ -252,4 +257,5 @@ type RailAnswer struct {
 	Reference    string // the rail's own id of what it did
 	AmountMinor  int64  // what the rail says it moved, in the order's currency; 0: not told
 	ReportedAtUS int64  // 0: not told
+	Closed       bool   // of a capture: the rail takes no other on this authorisation
 }

@@ -15,6 +15,7 @@ const (
 	KindCapture      Kind = 14
 	KindVoid         Kind = 15
 	KindIncrement    Kind = 16
+	KindFXQuote      Kind = 17
 	KindApprove      Kind = 20
 	KindDecline      Kind = 21
 	KindExpire       Kind = 30
@@ -23,6 +24,10 @@ const (
 	KindLegResult    Kind = 41
 	KindReleaseClaim Kind = 42
 	KindRailAnswer   Kind = 50
+
+	KindDispute         Kind = 70
+	KindDisputeEvidence Kind = 71
+	KindDisputeAccept   Kind = 72
 )
 
 // Prefix is the three characters before a payment id's digests, empty for kinds that make no payment.
@@ -42,6 +47,10 @@ func (k Kind) Prefix() string {
 		return "vo_"
 	case KindIncrement:
 		return "ic_"
+	case KindFXQuote:
+		return "fq_"
+	case KindDispute:
+		return "dp_"
 	default:
 		return ""
 	}
@@ -58,7 +67,7 @@ func (k Kind) Operation() bool {
 }
 
 func kindByPrefix(p string) Kind {
-	for _, k := range [...]Kind{KindPayIn, KindPayOut, KindTransfer, KindRefund, KindCapture, KindVoid, KindIncrement} {
+	for _, k := range [...]Kind{KindPayIn, KindPayOut, KindTransfer, KindRefund, KindCapture, KindVoid, KindIncrement, KindFXQuote, KindDispute} {
 		if p == k.Prefix() {
 			return k
 		}
@@ -87,6 +96,8 @@ func (k Kind) String() string {
 		return "void"
 	case KindIncrement:
 		return "increment"
+	case KindFXQuote:
+		return "fx_quote"
 	case KindApprove:
 		return "approve"
 	case KindDecline:
@@ -103,6 +114,12 @@ func (k Kind) String() string {
 		return "release_claim"
 	case KindRailAnswer:
 		return "rail_answer"
+	case KindDispute:
+		return "dispute"
+	case KindDisputeEvidence:
+		return "dispute_evidence"
+	case KindDisputeAccept:
+		return "dispute_accept"
 	default:
 		return "unknown"
 	}

@@ -37,6 +37,19 @@ const (
 	EventRefunded // a part
 	EventRefundedAll
 
+	// What becomes of a quote.
+	EventQuoted
+	EventUsed
+
+	// What is told of a dispute, and what the merchant does about it.
+	EventPreDispute
+	EventDispute
+	EventPreArbitration
+	EventWon
+	EventLost
+	EventEvidence
+	EventAccept
+
 	events
 )
 
@@ -69,6 +82,8 @@ const (
 	FamilyPayOut           // sent by a rail, or settled at once
 	FamilyTransfer         // between two accounts
 	FamilyOperation        // capture, void, increment, refund: about another payment
+	FamilyQuote
+	FamilyDispute
 	families
 )
 
@@ -81,6 +96,10 @@ func FamilyOf(k Kind) Family {
 		return FamilyPayOut
 	case KindTransfer:
 		return FamilyTransfer
+	case KindFXQuote:
+		return FamilyQuote
+	case KindDispute:
+		return FamilyDispute
 	default:
 		return FamilyOperation
 	}
@@ -200,13 +219,30 @@ unknown     =         !     succeeded  failed   !         =
 succeeded   =         !     =          !        !         =
 failed      =         !     L          =        !         =
 `
+	quoteTable = `
+            quoted   used       declined
+none        created  -          failed
+created     x        succeeded  x
+succeeded   x        x          x
+failed      x        x          x
+`
+	disputeTable = `
+                 pre_dispute  dispute  pre_arbitration  won  lost  evidence  accept
+none             pre_dispute  dispute  pre_arbitration  won  lost  -         -
+pre_dispute      =            dispute  pre_arbitration  won  lost  .         lost
+dispute          =            =        pre_arbitration  won  lost  .         lost
+pre_arbitration  =            =        =                won  lost  .         lost
+won              =            =        pre_arbitration  =    =     x         x
+lost             =            =        =                won  =     x         x
+`
 )
 
 type table [statuses][events]Step
 
-//nolint:gochecknoglobals // never changed: the four tables above, ready to be looked up
+//nolint:gochecknoglobals // never changed: the tables above, ready to be looked up
 var tables = [families]*table{
 	FamilyPayIn: parse(payInTable), FamilyPayOut: parse(payOutTable), FamilyTransfer: parse(transferTable), FamilyOperation: parse(operationTable),
+	FamilyQuote: parse(quoteTable), FamilyDispute: parse(disputeTable),
 }
 
 // Next is what the table of a family says of an event in a status. StatusNone is a payment that is not there yet.
@@ -333,6 +369,24 @@ func (e Event) String() string {
 		return "refunded"
 	case EventRefundedAll:
 		return "refunded_all"
+	case EventQuoted:
+		return "quoted"
+	case EventUsed:
+		return "used"
+	case EventPreDispute:
+		return "pre_dispute"
+	case EventDispute:
+		return "dispute"
+	case EventPreArbitration:
+		return "pre_arbitration"
+	case EventWon:
+		return "won"
+	case EventLost:
+		return "lost"
+	case EventEvidence:
+		return "evidence"
+	case EventAccept:
+		return "accept"
 	default:
 		return "no event"
 	}

@@ -35,6 +35,12 @@ var families = []struct {
 	{payment.FamilyOperation, "Captures, voids, increments and refunds", "Each is a record of its own about a pay-in. A refund of `book` or `cash` is `succeeded` when it is decided.", []payment.Status{
 		payment.StatusNone, payment.StatusProcessing, payment.StatusUnknown, payment.StatusSucceeded, payment.StatusFailed,
 	}},
+	{payment.FamilyQuote, "Quotes", "A rate that one payment may use until it expires; one that has expired stays `created` until it leaves.", []payment.Status{
+		payment.StatusNone, payment.StatusCreated, payment.StatusSucceeded, payment.StatusFailed,
+	}},
+	{payment.FamilyDispute, "Disputes", "Each is a record of its own about a pay-in by `card`, whose status it does not change.", []payment.Status{
+		payment.StatusNone, payment.StatusPreDispute, payment.StatusDispute, payment.StatusPreArbitration, payment.StatusWon, payment.StatusLost,
+	}},
 }
 
 func everyEvent() (all []payment.Event) {
@@ -45,7 +51,7 @@ func everyEvent() (all []payment.Event) {
 }
 
 func everyStatus() (all []payment.Status) {
-	for s := payment.StatusNone; s <= payment.StatusReturned; s++ {
+	for s := payment.StatusNone; s <= payment.StatusLost; s++ {
 		all = append(all, s)
 	}
 	return all
@@ -83,9 +89,9 @@ func asked(e payment.Event) bool {
 	}
 }
 
-// Invariant: what is final stays, unless money is given back, comes back, or the rail was late.
+// Invariant: what is final stays, unless money is given back, comes back, is taken again, or the rail was late.
 func TestFinalIsFinal(t *testing.T) {
-	back := []payment.Event{payment.EventRefunded, payment.EventRefundedAll, payment.EventReturned}
+	back := []payment.Event{payment.EventRefunded, payment.EventRefundedAll, payment.EventReturned, payment.EventPreArbitration, payment.EventWon}
 	for _, f := range families {
 		for _, s := range f.statuses {
 			for _, e := range everyEvent() {

@@ -29,6 +29,10 @@ const (
 	ReasonAmountTooSmall    Reason = 32
 	ReasonRateMissing       Reason = 40
 	ReasonRateStale         Reason = 41
+	ReasonQuoteUnknown      Reason = 42
+	ReasonQuoteExpired      Reason = 43
+	ReasonQuoteUsed         Reason = 44
+	ReasonQuoteMismatch     Reason = 45 // of other currencies, or another amount
 	ReasonBlockedParty      Reason = 50
 	ReasonBlockedCountry    Reason = 51
 	ReasonFraudScore        Reason = 60
@@ -43,6 +47,7 @@ const (
 	ReasonRailContradiction Reason = 95 // the rail takes back what it had said
 
 	ReasonAuthorizationExpired Reason = 96
+	ReasonDeadlinePassed       Reason = 97
 )
 
 // String is the word used in the API, in tables and in files.
@@ -90,6 +95,14 @@ func (r Reason) String() string {
 		return "rate_missing"
 	case ReasonRateStale:
 		return "rate_stale"
+	case ReasonQuoteUnknown:
+		return "quote_unknown"
+	case ReasonQuoteExpired:
+		return "quote_expired"
+	case ReasonQuoteUsed:
+		return "quote_used"
+	case ReasonQuoteMismatch:
+		return "quote_mismatch"
 	case ReasonBlockedParty:
 		return "blocked_party"
 	case ReasonBlockedCountry:
@@ -124,6 +137,8 @@ func (r Reason) late() string {
 		return "rail_contradiction"
 	case ReasonAuthorizationExpired:
 		return "authorization_expired"
+	case ReasonDeadlinePassed:
+		return "deadline_passed"
 	default:
 		return "unknown"
 	}

@@ -44,7 +44,13 @@ type Record struct {
 	Instrument          string
 	ExpiresAtUS         int64 // when the record leaves; 0: never
 
-	Rail *Rail // payments that a rail executes, and the operations on them
+	Quote         ID // the quote that the payment has used
+	QuotedPayment ID // quotes: the payment that has used it
+
+	DisputeTaken    bool  // disputes: the money is with the rail now
+	DisputeFeeMinor int64 // disputes: what stands charged, in TargetCurrency
+
+	Rail *Rail // payments that a rail executes, the operations on them, and disputes
 }
 
 // Rail is what a payment's rail has granted and done so far. Amounts are in the payment's currency unless said.
@@ -62,17 +68,20 @@ type Rail struct {
 	CapturedMinor    int64
 	CapturingMinor   int64 // ordered, not answered
 	RefundingMinor   int64 // ordered, not answered
-	HoldMinor        int64 // pay-ins: what still stands in the pending layer, in the account's currency
+	HoldMinor        int64 // pay-ins, disputes: what still stands in the pending layer, in the account's currency
 	FeeMinor         int64 // charged with what is captured
 	FeeReturnedMinor int64
 	ExpiresAtUS      int64 // when what is authorised and not captured is given up; 0: never
+	DisputedMinor    int64 // pay-ins: taken or held for disputes
 
 	Ordered       bool // the rail was asked
 	Late          bool // what the rail did too late was taken in
 	LateReturned  bool // and came back
 	OperationOpen bool // a void or an increment waits for its answer
 	Closing       bool // a final capture is ordered, or done: no other is taken
-	Final         bool // captures: what is left after it is given up
+	Final         bool // captures: what is left after it is given up; pay-ins: such a capture is done
+
+	ReasonCode string // disputes: the card network's
 }
 
 // RailTerms are what the pinned policy and fee schedule say of a payment that a rail executes: an answer pins nothing.
@@ -102,6 +111,9 @@ type FX struct {
 
 // AtRest tells whether a payment is final and nothing about it is on its way.
 func (r *Record) AtRest() bool {
+	if r.Kind == KindFXQuote {
+		return true // used or not, it moves nothing
+	}
 	rail := r.Rail
 	return r.Status.Final() && (rail == nil || rail.CapturingMinor == 0 && rail.RefundingMinor == 0 && !rail.OperationOpen)
 }
@@ -109,7 +121,8 @@ func (r *Record) AtRest() bool {
 // Final tells whether nothing will change the payment's money by itself any more.
 func (s Status) Final() bool {
 	switch s {
-	case StatusSucceeded, StatusFailed, StatusRefunded, StatusExpired, StatusCancelled, StatusPaid, StatusReturned:
+	case StatusSucceeded, StatusFailed, StatusRefunded, StatusExpired, StatusCancelled, StatusPaid, StatusReturned,
+		StatusWon, StatusLost:
 		return true
 	default:
 		return false

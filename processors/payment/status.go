@@ -24,7 +24,13 @@ const (
 	StatusPaid              Status = 15 // payout: the other side has it; it may still come back
 	StatusReturned          Status = 16 // payout, final: the money came back
 
-	statuses Status = 17
+	StatusPreDispute     Status = 17 // dispute: held
+	StatusDispute        Status = 18 // dispute: taken
+	StatusPreArbitration Status = 19 // dispute: contested, and taken again
+	StatusWon            Status = 20 // dispute, final unless it is taken again
+	StatusLost           Status = 21 // dispute, final unless the rail reverses it
+
+	statuses Status = 22
 )
 
 // String is the word used in the API, in tables and in files.
@@ -64,6 +70,16 @@ func (s Status) String() string {
 		return "paid"
 	case StatusReturned:
 		return "returned"
+	case StatusPreDispute:
+		return "pre_dispute"
+	case StatusDispute:
+		return "dispute"
+	case StatusPreArbitration:
+		return "pre_arbitration"
+	case StatusWon:
+		return "won"
+	case StatusLost:
+		return "lost"
 	default:
 		return "unknown"
 	}

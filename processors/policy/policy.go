@@ -17,16 +17,43 @@ type Policy struct {
 	UTCOffsets      []calendar.UTCOffset // ascending by FromUS; empty: UTC
 	ReviewTimeoutUS int64
 	RetentionDays   int32 // of payment records after creation
+	QuoteTTLUS      int64 // how long a quote holds; 0: no quotes
 	Card            *Card // nil: no pay-ins by card
 	Bank            *Bank // nil: no payouts by bank
 }
 
 // Card is what holds for pay-ins by card.
 type Card struct {
-	AuthorizationTTLUS int64 // 0: what is authorised never expires here
-	OverCaptureBP      int32 // how far all captures together may go above what is authorised
-	FeeReturned        bool  // a refund gives its part of the fee back
-	CurrentRate        bool  // a refund is converted at the rate of its own day, not at the original one
+	AuthorizationTTLUS int64    // 0: what is authorised never expires here
+	OverCaptureBP      int32    // how far all captures together may go above what is authorised
+	FeeReturned        bool     // a refund gives its part of the fee back
+	CurrentRate        bool     // a refund is converted at the rate of its own day, not at the original one
+	Dispute            *Dispute // nil: disputes cost nothing
+}
+
+// Dispute is what a dispute costs the account.
+type Dispute struct {
+	Fees        []Charge
+	FeeReturned bool // with the money, when the dispute is won
+}
+
+// Fee is what a dispute costs in the currency of the account; no row: nothing.
+func (d *Dispute) Fee(currency string) int64 {
+	if d == nil {
+		return 0
+	}
+	for _, c := range d.Fees {
+		if c.Currency == currency {
+			return c.AmountMinor
+		}
+	}
+	return 0
+}
+
+// Charge is an amount of a currency.
+type Charge struct {
+	Currency    string
+	AmountMinor int64
 }
 
 // Bank is what holds for payouts by bank.

@@ -101,6 +101,7 @@ func (w *wire) instruction(in *paymentsv1.Instruction) {
 		w.number(3, uint64(c.GetInstallments()))
 		w.close(at)
 	}
+	w.text(10, in.GetQuote())
 }
 
 func (w *wire) number(field protowire.Number, n uint64) {

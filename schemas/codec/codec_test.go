@@ -143,6 +143,7 @@ func crossings() map[string]crossing {
 		},
 	}
 	addDocuments(all)
+	addDisputes(all)
 	return all
 }
 
@@ -345,6 +346,24 @@ func TestStrictCommands(t *testing.T) {
 		"answer of less":         {"rail_answer_told", func(m *paymentsv1.Command) { m.GetRailAnswer().AmountMinor = -1 }},
 		"answer before time":     {"rail_answer_told", func(m *paymentsv1.Command) { m.GetRailAnswer().ReportedAtUs = -1 }},
 		"answer in a novel":      {"rail_answer_told", func(m *paymentsv1.Command) { m.GetRailAnswer().Reference = strings.Repeat("r", 257) }},
+		"closed, unknown":        {"rail_answer_closed", func(m *paymentsv1.Command) { m.GetRailAnswer().Result = 0 }},
+		"quote of nothing":       {"fx_quote", func(m *paymentsv1.Command) { m.GetFxQuote().AmountMinor = 0 }},
+		"quote in nothing":       {"fx_quote", func(m *paymentsv1.Command) { m.GetFxQuote().TargetCurrency = "" }},
+		"quote under two ids":    {"fx_quote", func(m *paymentsv1.Command) { m.PaymentId = string(id(payment.KindPayIn)) }},
+		"by a malformed quote":   {"payin_quoted", func(m *paymentsv1.Command) { m.GetInstruction().Quote = "fq_1" }},
+		"dispute in no stage":    {"dispute", func(m *paymentsv1.Command) { m.GetDispute().Stage = 0 }},
+		"dispute in stage 6":     {"dispute", func(m *paymentsv1.Command) { m.GetDispute().Stage = 6 }},
+		"dispute of nothing":     {"dispute", func(m *paymentsv1.Command) { m.GetDispute().AmountMinor = 0 }},
+		"dispute before time":    {"dispute", func(m *paymentsv1.Command) { m.GetDispute().DeadlineUs = -1 }},
+		"dispute in a novel":     {"dispute", func(m *paymentsv1.Command) { m.GetDispute().Reference = strings.Repeat("r", 257) }},
+		"dispute as a pay-in":    {"dispute", func(m *paymentsv1.Command) { m.CommandId = m.GetPaymentId() }},
+		"no evidence":            {"dispute_evidence", func(m *paymentsv1.Command) { m.GetDisputeEvidence().Files = nil }},
+		"evidence without hash":  {"dispute_evidence", func(m *paymentsv1.Command) { m.GetDisputeEvidence().GetFiles()[0].Sha256 = nil }},
+		"evidence of nowhere":    {"dispute_evidence", func(m *paymentsv1.Command) { m.GetDisputeEvidence().GetFiles()[0].Reference = "" }},
+		"21 files": {"dispute_evidence", func(m *paymentsv1.Command) {
+			m.GetDisputeEvidence().Files = slices.Repeat(m.GetDisputeEvidence().GetFiles()[:1], 21)
+		}},
+		"nobody accepts":         {"dispute_accept", func(m *paymentsv1.Command) { m.Merchant = "" }},
 		"release of nothing":     {"release_claim", func(m *paymentsv1.Command) { m.GetReleaseClaim().RefusedCommandId = "" }},
 		"release of no account":  {"release_claim", func(m *paymentsv1.Command) { m.Account = "" }},
 		"refused for no reason":  {"leg_result", func(m *paymentsv1.Command) { m.GetLegResult().Reason = 0 }},

@@ -63,7 +63,7 @@ func CommandFromProto(m *paymentsv1.Command) (payment.Command, Envelope, error) 
 func requested(k payment.Kind) bool {
 	switch k {
 	case payment.KindExpire, payment.KindTick, payment.KindCounterLeg, payment.KindLegResult, payment.KindRailAnswer,
-		payment.KindReleaseClaim:
+		payment.KindReleaseClaim, payment.KindDispute:
 		return false
 	default:
 		return true
@@ -106,7 +106,7 @@ func commandHead(m *paymentsv1.Command, c *payment.Command) (err error) {
 		if err != nil {
 			return err
 		}
-		if id.Kind() != c.Kind || (!c.Kind.Operation() && id != c.PaymentID) {
+		if id.Kind() != c.Kind || (!c.Kind.Operation() && c.Kind != payment.KindDispute && id != c.PaymentID) {
 			return refuse("command %s of payment %s", c.CommandID, c.PaymentID)
 		}
 	}
@@ -162,6 +162,18 @@ func commandBody(m *paymentsv1.Command, c *payment.Command) (err error) {
 	case *paymentsv1.Command_Increment:
 		fits = c.Kind == payment.KindIncrement
 		c.Increment, err = incrementFrom(b.Increment)
+	case *paymentsv1.Command_FxQuote:
+		fits = c.Kind == payment.KindFXQuote
+		c.FXQuote, err = quoteFrom(b.FxQuote)
+	case *paymentsv1.Command_Dispute:
+		fits = c.Kind == payment.KindDispute
+		c.Dispute, err = disputeFrom(b.Dispute)
+	case *paymentsv1.Command_DisputeEvidence:
+		fits = c.Kind == payment.KindDisputeEvidence
+		c.Evidence, err = evidenceFrom(b.DisputeEvidence)
+	case *paymentsv1.Command_DisputeAccept:
+		fits = c.Kind == payment.KindDisputeAccept
+		c.Accept, err = &payment.DisputeAccept{}, known(b.DisputeAccept)
 	}
 	if err == nil && !fits {
 		return refuse("%s with the body %T", c.Kind, m.GetBody())
@@ -254,6 +266,9 @@ func instructionFrom(kind payment.Kind, b *paymentsv1.Instruction) (*payment.Ins
 		}
 	}
 	if in.Card, err = cardFrom(b.GetCard()); err != nil {
+		return nil, err
+	}
+	if in.Quote, err = paymentID(b.GetQuote(), false); err != nil {
 		return nil, err
 	}
 	return in, known(b)
@@ -373,7 +388,7 @@ func railAnswerFrom(b *paymentsv1.RailAnswer) (*payment.RailAnswer, error) {
 	}
 	return &payment.RailAnswer{
 		OrderID: b.GetOrderId(), Result: result, Code: b.GetCode(), Connector: b.GetConnector(), Reference: b.GetReference(),
-		AmountMinor: b.GetAmountMinor(), ReportedAtUS: b.GetReportedAtUs(),
+		AmountMinor: b.GetAmountMinor(), ReportedAtUS: b.GetReportedAtUs(), Closed: b.GetClosed(),
 	}, known(b)
 }
 
@@ -430,8 +445,14 @@ func CommandToProto(c *payment.Command, e Envelope) *paymentsv1.Command {
 		m.Body = &paymentsv1.Command_RailAnswer{RailAnswer: &paymentsv1.RailAnswer{
 			OrderId: c.RailAnswer.OrderID, Result: paymentsv1.RailResult(c.RailAnswer.Result), Code: c.RailAnswer.Code,
 			Connector: c.RailAnswer.Connector, Reference: c.RailAnswer.Reference,
-			AmountMinor: c.RailAnswer.AmountMinor, ReportedAtUs: c.RailAnswer.ReportedAtUS,
+			AmountMinor: c.RailAnswer.AmountMinor, ReportedAtUs: c.RailAnswer.ReportedAtUS, Closed: c.RailAnswer.Closed,
 		}}
+	case c.FXQuote != nil:
+		m.Body = &paymentsv1.Command_FxQuote{FxQuote: &paymentsv1.FxQuote{
+			AmountMinor: c.FXQuote.AmountMinor, Currency: c.FXQuote.Currency, TargetCurrency: c.FXQuote.TargetCurrency,
+		}}
+	default:
+		disputeTo(m, c)
 	}
 	return m
 }
@@ -439,7 +460,7 @@ func CommandToProto(c *payment.Command, e Envelope) *paymentsv1.Command {
 func instructionTo(in *payment.Instruction) *paymentsv1.Instruction {
 	m := &paymentsv1.Instruction{
 		AmountMinor: in.AmountMinor, Currency: in.Currency, TargetCurrency: in.TargetCurrency, Method: in.Method,
-		ToAccount: string(in.ToAccount), Instrument: in.Instrument, EffectiveDate: in.EffectiveDate,
+		ToAccount: string(in.ToAccount), Instrument: in.Instrument, EffectiveDate: in.EffectiveDate, Quote: string(in.Quote),
 	}
 	if in.Card != (payment.Card{}) {
 		m.Card = &paymentsv1.Card{

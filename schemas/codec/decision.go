@@ -88,6 +88,7 @@ func DecisionToProto(d *accounts.Decision, s Seal) *paymentsv1.Decision {
 	m.CreatedAtUs, m.Instrument, m.DeadlineUs = d.CreatedAtUS, d.Instrument, d.DeadlineUS
 	m.CapturedMinor, m.AuthorizedMinor = d.CapturedMinor, d.AuthorizedMinor
 	m.OrderId, m.RailCode, m.Connector, m.RailReference = d.OrderID, d.RailCode, d.Connector, d.RailReference
+	m.Evidence, m.ReasonCode, m.Quote = filesTo(d.Evidence), d.ReasonCode, string(d.Quote)
 	return m
 }
 
@@ -161,6 +162,7 @@ func DecisionFromProto(m *paymentsv1.Decision) (accounts.Decision, Seal, error) 
 		CreatedAtUS: m.GetCreatedAtUs(), Instrument: m.GetInstrument(), DeadlineUS: m.GetDeadlineUs(),
 		CapturedMinor: m.GetCapturedMinor(), AuthorizedMinor: m.GetAuthorizedMinor(),
 		OrderID: m.GetOrderId(), RailCode: m.GetRailCode(), Connector: m.GetConnector(), RailReference: m.GetRailReference(),
+		ReasonCode: m.GetReasonCode(),
 	}
 	err := checkVersion("decision", m.GetVersion())
 	if err == nil {
@@ -212,6 +214,12 @@ func decisionIDs(m *paymentsv1.Decision, d *accounts.Decision) (err error) {
 		return err
 	}
 	if d.ToAccount, err = accountID(m.GetToAccount(), false); err != nil {
+		return err
+	}
+	if d.Quote, err = paymentID(m.GetQuote(), false); err != nil {
+		return err
+	}
+	if d.Evidence, err = filesFrom(m.GetEvidence()); err != nil {
 		return err
 	}
 	d.BodyHash, err = hash("body hash", m.GetBodyHash(), false)

@@ -49,13 +49,16 @@ func DecodePolicy(ref string, b []byte) (*policy.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m.GetQuoteTtlS() < 0 || m.GetQuoteTtlS() > timeMaxUS/1_000_000 {
+		return nil, refuse("quotes of %d s", m.GetQuoteTtlS())
+	}
 	if m.GetReviewTimeoutS() < 0 || m.GetReviewTimeoutS() > timeMaxUS/1_000_000 || m.GetRetentionDays() < 0 {
 		return nil, refuse("review timeout %d s, retention %d days", m.GetReviewTimeoutS(), m.GetRetentionDays())
 	}
 	p := &policy.Policy{
 		ID: m.GetId(), Version: m.GetVersion(), Tenant: m.GetTenant(), LimitCurrency: m.GetLimitCurrency(), FraudMode: mode,
 		ReviewScore: m.GetReviewScore(), DeclineScore: m.GetDeclineScore(),
-		ReviewTimeoutUS: m.GetReviewTimeoutS() * 1_000_000, RetentionDays: m.GetRetentionDays(),
+		ReviewTimeoutUS: m.GetReviewTimeoutS() * 1_000_000, RetentionDays: m.GetRetentionDays(), QuoteTTLUS: m.GetQuoteTtlS() * 1_000_000,
 	}
 	for _, l := range m.GetLimits() {
 		level, err := small("KYC level", l.GetLevel(), 3)
@@ -92,11 +95,48 @@ func policyRails(m *referencev1.Policy, p *policy.Policy) error {
 			FeeReturned: c.GetRefundFee() == referencev1.RefundFee_REFUND_FEE_RETURNED,
 			CurrentRate: c.GetRefundRate() == referencev1.RefundRate_REFUND_RATE_CURRENT,
 		}
+		if err := policyDispute(c.GetDispute(), p.Card); err != nil {
+			return err
+		}
 	}
 	if b := m.GetBank(); b != nil {
 		p.Bank = &policy.Bank{FeeReturned: b.GetReturnFee() == referencev1.RefundFee_REFUND_FEE_RETURNED}
 	}
 	return nil
+}
+
+// policyDispute reads what a dispute costs.
+func policyDispute(m *referencev1.DisputePolicy, card *policy.Card) error {
+	if m == nil {
+		return nil
+	}
+	fees, err := chargesFrom("dispute fee", m.GetFees())
+	if err != nil {
+		return err
+	}
+	card.Dispute = &policy.Dispute{Fees: fees, FeeReturned: m.GetFeeReturned()}
+	return known(m)
+}
+
+// chargesFrom reads amounts, one of a currency.
+func chargesFrom(what string, in []*referencev1.Charge) (out []policy.Charge, err error) {
+	for i, c := range in {
+		if !currencyFits(c.GetCurrency()) || c.GetAmountMinor() < 0 {
+			return nil, refuse("%s of %d %q", what, c.GetAmountMinor(), c.GetCurrency())
+		}
+		if slices.ContainsFunc(in[:i], func(o *referencev1.Charge) bool { return o.GetCurrency() == c.GetCurrency() }) {
+			return nil, refuse("%s in %s twice", what, c.GetCurrency())
+		}
+		out = append(out, policy.Charge{Currency: c.GetCurrency(), AmountMinor: c.GetAmountMinor()})
+	}
+	return out, nil
+}
+
+func chargesTo(in []policy.Charge) (out []*referencev1.Charge) {
+	for _, c := range in {
+		out = append(out, &referencev1.Charge{Currency: c.Currency, AmountMinor: c.AmountMinor})
+	}
+	return out
 }
 
 func refundFee(returned bool) referencev1.RefundFee {
@@ -112,7 +152,7 @@ func EncodePolicy(p *policy.Policy, ids payment.Pins) ([]byte, error) {
 	m := &referencev1.Policy{
 		Id: p.ID, Version: p.Version, Tenant: p.Tenant, LimitCurrency: p.LimitCurrency, FraudMode: referencev1.FraudMode(p.FraudMode),
 		ReviewScore: p.ReviewScore, DeclineScore: p.DeclineScore, ReviewTimeoutS: p.ReviewTimeoutUS / 1_000_000, RetentionDays: p.RetentionDays,
-		FeesId: ids.Fees, RatesId: ids.Rates, RulesId: ids.Rules, BlocklistId: ids.Blocklist,
+		QuoteTtlS: p.QuoteTTLUS / 1_000_000, FeesId: ids.Fees, RatesId: ids.Rates, RulesId: ids.Rules, BlocklistId: ids.Blocklist,
 	}
 	if c := p.Card; c != nil {
 		m.Card = &referencev1.CardPolicy{
@@ -122,6 +162,9 @@ func EncodePolicy(p *policy.Policy, ids payment.Pins) ([]byte, error) {
 		if c.CurrentRate {
 			m.Card.RefundRate = referencev1.RefundRate_REFUND_RATE_CURRENT
 		}
+	}
+	if c := p.Card; c != nil && c.Dispute != nil {
+		m.Card.Dispute = &referencev1.DisputePolicy{Fees: chargesTo(c.Dispute.Fees), FeeReturned: c.Dispute.FeeReturned}
 	}
 	if b := p.Bank; b != nil {
 		m.Bank = &referencev1.BankPolicy{ReturnFee: refundFee(b.FeeReturned)}

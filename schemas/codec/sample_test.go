@@ -109,6 +109,7 @@ func sampleCommands() map[string]payment.Command {
 	c.RailAnswer = &told
 	all["rail_answer_told"] = c
 	maps.Copy(all, sampleOperations(base))
+	maps.Copy(all, sampleDisputes(base))
 	c = own(payment.KindPayIn)
 	c.Instruction = &payment.Instruction{
 		AmountMinor: 1234, Currency: "BRL", Method: "card", Instrument: "tok_1",

@@ -187,7 +187,8 @@ func PaymentRecordToProto(r *payment.Record) *paymentsv1.PaymentRecord {
 		RelatedPaymentId: string(r.Related), FraudScore: r.FraudScore, RefundedMinor: r.RefundedMinor,
 		RefundedTargetMinor: r.RefundedTargetMinor, DeadlineUs: r.DeadlineUS, CounterpartyCountry: r.CounterpartyCountry,
 		CounterpartyDigest: r.CounterpartyDigest, Pins: pinsInto(&paymentsv1.Pins{}, &r.Pins), Instrument: r.Instrument,
-		ExpiresAtUs: r.ExpiresAtUS, Rail: railTo(r.Rail),
+		ExpiresAtUs: r.ExpiresAtUS, Rail: railTo(r.Rail), Quote: string(r.Quote), QuotedPayment: string(r.QuotedPayment),
+		DisputeTaken: r.DisputeTaken, DisputeFeeMinor: r.DisputeFeeMinor,
 	}
 }
 
@@ -200,7 +201,7 @@ func PaymentRecordFromProto(m *paymentsv1.PaymentRecord) (payment.Record, error)
 		LimitCurrency: m.GetLimitCurrency(), LimitDay: m.GetLimitDay(), LimitMonth: m.GetLimitMonth(), Method: m.GetMethod(),
 		FraudScore: m.GetFraudScore(), RefundedMinor: m.GetRefundedMinor(), RefundedTargetMinor: m.GetRefundedTargetMinor(),
 		DeadlineUS: m.GetDeadlineUs(), CounterpartyCountry: m.GetCounterpartyCountry(), CounterpartyDigest: m.GetCounterpartyDigest(),
-		Instrument: m.GetInstrument(), ExpiresAtUS: m.GetExpiresAtUs(),
+		Instrument: m.GetInstrument(), ExpiresAtUS: m.GetExpiresAtUs(), DisputeTaken: m.GetDisputeTaken(), DisputeFeeMinor: m.GetDisputeFeeMinor(),
 	}
 	if err := checkVersion("payment record", m.GetVersion()); err != nil {
 		return payment.Record{}, err
@@ -216,6 +217,12 @@ func PaymentRecordFromProto(m *paymentsv1.PaymentRecord) (payment.Record, error)
 		return payment.Record{}, err
 	}
 	if r.Related, err = paymentID(m.GetRelatedPaymentId(), false); err != nil {
+		return payment.Record{}, err
+	}
+	if r.Quote, err = paymentID(m.GetQuote(), false); err != nil {
+		return payment.Record{}, err
+	}
+	if r.QuotedPayment, err = paymentID(m.GetQuotedPayment(), false); err != nil {
 		return payment.Record{}, err
 	}
 	if r.FX, err = fxFrom(m.GetFx()); err != nil {
@@ -237,7 +244,7 @@ func railTo(r *payment.Rail) *paymentsv1.RailState {
 		Connector: r.Connector, Reference: r.Reference, AuthorizedMinor: r.AuthorizedMinor, CapturedMinor: r.CapturedMinor,
 		CapturingMinor: r.CapturingMinor, RefundingMinor: r.RefundingMinor, HoldMinor: r.HoldMinor,
 		FeeMinor: r.FeeMinor, FeeReturnedMinor: r.FeeReturnedMinor, Ordered: r.Ordered, Late: r.Late, LateReturned: r.LateReturned, ExpiresAtUs: r.ExpiresAtUS,
-		OperationOpen: r.OperationOpen, Closing: r.Closing, Final: r.Final,
+		OperationOpen: r.OperationOpen, Closing: r.Closing, Final: r.Final, DisputedMinor: r.DisputedMinor, ReasonCode: r.ReasonCode,
 	}
 	if t := r.Terms; t != (payment.RailTerms{}) {
 		m.Terms = &paymentsv1.RailTerms{
@@ -270,6 +277,7 @@ func railFrom(m *paymentsv1.RailState) (*payment.Rail, error) {
 		RefundingMinor: m.GetRefundingMinor(), HoldMinor: m.GetHoldMinor(), FeeMinor: m.GetFeeMinor(), FeeReturnedMinor: m.GetFeeReturnedMinor(),
 		Ordered: m.GetOrdered(), Late: m.GetLate(), LateReturned: m.GetLateReturned(), OperationOpen: m.GetOperationOpen(),
 		Closing: m.GetClosing(), Final: m.GetFinal(), ExpiresAtUS: m.GetExpiresAtUs(),
+		DisputedMinor: m.GetDisputedMinor(), ReasonCode: m.GetReasonCode(),
 		Terms: payment.RailTerms{
 			AuthorizationTTLUS: t.GetAuthorizationTtlUs(), OverCaptureBP: t.GetOverCaptureBp(), FeeReturned: t.GetFeeReturned(),
 			CurrentRate: t.GetCurrentRate(), Fee: payment.FeeTerms{

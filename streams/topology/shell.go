@@ -129,6 +129,8 @@ func (s *accountsShell) load(r record, cmd *payment.Command) (accounts.Snapshot,
 			snapshot.Payment, err = sideRecord(own, PaymentKind, k.ID, codec.DecodePaymentRecord)
 		case accounts.KeyRelated:
 			snapshot.Related, err = sideRecord(own, PaymentKind, k.ID, codec.DecodePaymentRecord)
+		case accounts.KeyQuote:
+			snapshot.Quote, err = sideRecord(own, PaymentKind, k.ID, codec.DecodePaymentRecord)
 		case accounts.KeyCommand:
 			snapshot.Command, err = sideRecord(own, CommandKind, k.ID, codec.DecodeCommandRecord)
 		case accounts.KeyLeg:

@@ -718,18 +718,19 @@ type RailState struct {
 	CapturedMinor    int64                  `protobuf:"varint,7,opt,name=captured_minor,json=capturedMinor,proto3" json:"captured_minor,omitempty"`
 	CapturingMinor   int64                  `protobuf:"varint,8,opt,name=capturing_minor,json=capturingMinor,proto3" json:"capturing_minor,omitempty"` // ordered, not answered
 	RefundingMinor   int64                  `protobuf:"varint,9,opt,name=refunding_minor,json=refundingMinor,proto3" json:"refunding_minor,omitempty"` // ordered, not answered
-	HoldMinor        int64                  `protobuf:"varint,10,opt,name=hold_minor,json=holdMinor,proto3" json:"hold_minor,omitempty"`               // pay-ins: what still stands in the pending layer, in the account's currency
+	HoldMinor        int64                  `protobuf:"varint,10,opt,name=hold_minor,json=holdMinor,proto3" json:"hold_minor,omitempty"`               // pay-ins, disputes: what still stands in the pending layer, in the account's currency
 	Terms            *RailTerms             `protobuf:"bytes,11,opt,name=terms,proto3" json:"terms,omitempty"`
 	FeeReturnedMinor int64                  `protobuf:"varint,12,opt,name=fee_returned_minor,json=feeReturnedMinor,proto3" json:"fee_returned_minor,omitempty"`
 	Ordered          bool                   `protobuf:"varint,13,opt,name=ordered,proto3" json:"ordered,omitempty"`                                  // the rail was asked
 	Late             bool                   `protobuf:"varint,14,opt,name=late,proto3" json:"late,omitempty"`                                        // what the rail did too late was taken in
 	OperationOpen    bool                   `protobuf:"varint,15,opt,name=operation_open,json=operationOpen,proto3" json:"operation_open,omitempty"` // a void or an increment waits for its answer
 	Closing          bool                   `protobuf:"varint,16,opt,name=closing,proto3" json:"closing,omitempty"`                                  // a final capture is ordered, or done: no other is taken
-	Final            bool                   `protobuf:"varint,17,opt,name=final,proto3" json:"final,omitempty"`                                      // captures: what is left after it is given up
+	Final            bool                   `protobuf:"varint,17,opt,name=final,proto3" json:"final,omitempty"`                                      // captures: what is left after it is given up; pay-ins: such a capture is done
 	FeeMinor         int64                  `protobuf:"varint,18,opt,name=fee_minor,json=feeMinor,proto3" json:"fee_minor,omitempty"`                // charged with what is captured
 	LateReturned     bool                   `protobuf:"varint,19,opt,name=late_returned,json=lateReturned,proto3" json:"late_returned,omitempty"`    // what the rail did too late came back
 	ExpiresAtUs      int64                  `protobuf:"varint,20,opt,name=expires_at_us,json=expiresAtUs,proto3" json:"expires_at_us,omitempty"`     // when what is authorised and not captured is given up; 0: never
 	DisputedMinor    int64                  `protobuf:"varint,21,opt,name=disputed_minor,json=disputedMinor,proto3" json:"disputed_minor,omitempty"` // pay-ins: taken or held for disputes, in currency
+	ReasonCode       string                 `protobuf:"bytes,22,opt,name=reason_code,json=reasonCode,proto3" json:"reason_code,omitempty"`           // disputes: the card network's
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -909,6 +910,13 @@ func (x *RailState) GetDisputedMinor() int64 {
 		return x.DisputedMinor
 	}
 	return 0
+}
+
+func (x *RailState) GetReasonCode() string {
+	if x != nil {
+		return x.ReasonCode
+	}
+	return ""
 }
 
 // RailTerms are what the pinned policy and fee schedule say of a payment that a rail executes: an answer pins nothing.
@@ -1262,7 +1270,7 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"\tfinancial\x18& \x01(\bR\tfinancial\x12\x18\n" +
 	"\aadvised\x18' \x01(\bR\aadvised\x12#\n" +
 	"\rdispute_taken\x18( \x01(\bR\fdisputeTaken\x12*\n" +
-	"\x11dispute_fee_minor\x18) \x01(\x03R\x0fdisputeFeeMinor\"\xf6\x05\n" +
+	"\x11dispute_fee_minor\x18) \x01(\x03R\x0fdisputeFeeMinor\"\x97\x06\n" +
 	"\tRailState\x12;\n" +
 	"\acapture\x18\x01 \x01(\x0e2!.caudal.payments.v1.CaptureMethodR\acapture\x12\x14\n" +
 	"\x05brand\x18\x02 \x01(\tR\x05brand\x12\"\n" +
@@ -1286,7 +1294,9 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"\tfee_minor\x18\x12 \x01(\x03R\bfeeMinor\x12#\n" +
 	"\rlate_returned\x18\x13 \x01(\bR\flateReturned\x12\"\n" +
 	"\rexpires_at_us\x18\x14 \x01(\x03R\vexpiresAtUs\x12%\n" +
-	"\x0edisputed_minor\x18\x15 \x01(\x03R\rdisputedMinor\"\xbd\x02\n" +
+	"\x0edisputed_minor\x18\x15 \x01(\x03R\rdisputedMinor\x12\x1f\n" +
+	"\vreason_code\x18\x16 \x01(\tR\n" +
+	"reasonCode\"\xbd\x02\n" +
 	"\tRailTerms\x120\n" +
 	"\x14authorization_ttl_us\x18\x01 \x01(\x03R\x12authorizationTtlUs\x12&\n" +
 	"\x0fover_capture_bp\x18\x02 \x01(\x05R\roverCaptureBp\x12!\n" +
