@@ -124,10 +124,10 @@ func count(rec, paid *payment.Record, e payment.Event) bool {
 // advance moves a dispute and its money. A pre-dispute holds, what follows takes, and what is won is given back.
 func (r *reducer) advance(rec *payment.Record, e payment.Event) {
 	r.move(rec, e)
-	switch {
-	case e == payment.EventPreDispute:
+	switch e {
+	case payment.EventPreDispute:
 		r.holdDisputed(rec)
-	case e == payment.EventWon:
+	case payment.EventWon:
 		r.releaseDisputed(rec)
 		r.giveBack(rec)
 	default:

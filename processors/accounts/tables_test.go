@@ -188,7 +188,7 @@ func (x *table) parse(t *testing.T, d *datadriven.TestData) (string, payment.Com
 		x.payments[k] = payment.ID(cmd.CommandID)
 		return key, cmd
 	case "quote":
-		key, cmd := x.caller.quote(name, k, payment.FXQuote{
+		key, cmd := x.quote(name, k, payment.FXQuote{
 			AmountMinor: minor(t, word(d, 1), word(d, 2)), Currency: word(d, 2), TargetCurrency: option(d, "to", ""),
 		})
 		cmd.Pins = x.pins()
