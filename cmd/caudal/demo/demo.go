@@ -96,7 +96,7 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 }
 
 func show(ctx context.Context, o Options, stderr io.Writer) (r Report, err error) {
-	address, err := rig.FreeAddress()
+	address, err := rig.FreeAddress(ctx)
 	if err != nil {
 		return r, err //nolint:wrapcheck // it says what it was doing, as below
 	}

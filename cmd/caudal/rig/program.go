@@ -32,7 +32,7 @@ type program struct {
 	name string
 	cmd  *exec.Cmd
 	log  *os.File
-	end  chan error // closed once it has ended
+	end  chan struct{} // closed once it has ended
 	err  error
 }
 
@@ -42,7 +42,7 @@ func start(log, name string, args ...string) (*program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening a log: %w", err)
 	}
-	p := &program{name: filepath.Base(name), cmd: exec.Command(name, args...), log: f, end: make(chan error)} //nolint:gosec // our own programs
+	p := &program{name: filepath.Base(name), cmd: exec.Command(name, args...), log: f, end: make(chan struct{})} //nolint:gosec // our own programs
 	p.cmd.Stdout, p.cmd.Stderr = f, f
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is this program's to pass on
 	if err := child.Start(p.cmd, syscall.SIGTERM); err != nil {
@@ -116,8 +116,8 @@ type Simulator struct {
 }
 
 // FreeAddress is one on loopback that nobody has.
-func FreeAddress() (string, error) {
-	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+func FreeAddress(ctx context.Context) (string, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("looking for a free port: %w", err)
 	}
@@ -154,7 +154,7 @@ func StartSimulator(ctx context.Context, o SimulatorOptions) (*Simulator, error)
 	if err != nil {
 		return nil, err
 	}
-	address, err := FreeAddress()
+	address, err := FreeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -103,8 +103,13 @@ func (r *Report) write(w io.Writer, output string) error {
 		{"payments, seed, kills", fmt.Sprintf("%d, %d, %d", r.Payments, r.Seed, r.Kills)},
 		{"accepted, decisions", fmt.Sprintf("%d, %d", r.Accepted, r.Decisions)},
 		{"charges and transfers", fmt.Sprintf("%d in %.0f s: %.0f/s", r.Charges, r.Seconds, r.PerSecond)},
-		{"charged twice", r.ChargedTwice}, {"lost", r.Lost}, {"other sums than the rail's", r.Different}, {"stuck", r.Stuck},
-		{"unexplained in transit and suspense", r.Unexplained}, {"books balance (verify)", r.Balanced}, {"passed", r.Passed},
+		{"charged twice", r.ChargedTwice},
+		{"lost", r.Lost},
+		{"other sums than the rail's", r.Different},
+		{"stuck", r.Stuck},
+		{"unexplained in transit and suspense", r.Unexplained},
+		{"books balance (verify)", r.Balanced},
+		{"passed", r.Passed},
 	})
 	rows := []table.Row{}
 	for _, kind := range slices.Sorted(maps.Keys(r.Faults)) {

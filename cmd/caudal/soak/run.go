@@ -65,7 +65,7 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 	r.report = Report{Payments: o.Payments, Seed: o.Seed, Refused: map[string]int{}, Statuses: map[string]int{}, Faults: map[string]Met{}, TooRare: []string{}}
 	r.accepted = accepted{payments: map[string]bool{}, refused: map[string]int{}, sample: map[string]string{}}
 	r.fold = newFold(r.changed)
-	logs, err := os.OpenFile(filepath.Join(o.Work, "soak.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // in the folder of the run
+	logs, err := os.OpenFile(filepath.Join(o.Work, "soak.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening the log: %w", err)
 	}
@@ -90,7 +90,7 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 }
 
 func (r *run) soak(ctx context.Context) (err error) {
-	address, err := rig.FreeAddress()
+	address, err := rig.FreeAddress(ctx)
 	if err != nil {
 		return err
 	}

@@ -30,8 +30,10 @@ type Summary struct {
 func (b *Books) Summary() Summary {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := Summary{Orders: len(b.orders), Twice: []string{}, Totals: []Total{}, Faults: map[string]map[string]int64{},
-		References: len(b.met), Met: map[string]int{}}
+	s := Summary{
+		Orders: len(b.orders), Twice: []string{}, Totals: []Total{}, Faults: map[string]map[string]int64{},
+		References: len(b.met), Met: map[string]int{},
+	}
 	type key struct{ connector, currency string }
 	totals := map[key]*Total{}
 	for id, o := range b.orders {
