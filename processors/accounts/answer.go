@@ -126,6 +126,11 @@ func (r *reducer) granted(rec *payment.Record) {
 
 func (r *reducer) authorized(id payment.ID, rec *payment.Record) {
 	r.granted(rec)
+	r.standUntil(id, rec)
+}
+
+// standUntil enters when what is authorised is given up.
+func (r *reducer) standUntil(id payment.ID, rec *payment.Record) {
 	if ttl := rec.Rail.Terms.AuthorizationTTLUS; ttl > 0 {
 		rec.Rail.ExpiresAtUS = r.d.AcceptedAtUS + ttl
 		r.w.DueAdd = append(r.w.DueAdd, r.authorizationDue(id, rec))

@@ -38,6 +38,8 @@ func Apply(s Snapshot, cmd payment.Command, m payment.Meta) (Writes, []Emission,
 		r.tick()
 	case payment.IsCustomerKey(m.Key):
 		r.customer()
+	case payment.IsCardKey(m.Key):
+		r.card()
 	default:
 		r.account()
 	}
@@ -69,6 +71,7 @@ func (r *reducer) begin(m payment.Meta) {
 	if a := cmd.RailAnswer; a != nil {
 		r.d.OrderID, r.d.RailCode, r.d.Connector, r.d.RailReference = a.OrderID, a.Code, a.Connector, a.Reference
 	}
+	r.d.tellCard(cmd)
 	if cmd.Kind != payment.KindTick {
 		if r.s.Cell != nil {
 			r.cell = *r.s.Cell
@@ -120,7 +123,15 @@ func (r *reducer) account() {
 	}
 	switch r.cmd.Kind {
 	case payment.KindPayIn, payment.KindPayOut, payment.KindTransfer:
-		r.instruct()
+		r.instruct(r.cmd.Instruction)
+	case payment.KindAuthorization:
+		r.instruct(cardInstruction(r.cmd.CardTransaction))
+	case payment.KindAuthorizationAdvice:
+		r.advise()
+	case payment.KindReversal:
+		r.reversal()
+	case payment.KindClearing:
+		r.clearing()
 	case payment.KindRefund:
 		r.refund()
 	case payment.KindApprove, payment.KindDecline:
@@ -147,7 +158,8 @@ func (r *reducer) account() {
 		r.dispute()
 	case payment.KindDisputeEvidence, payment.KindDisputeAccept:
 		r.contest()
-	case payment.KindUnknown, payment.KindOpenAccount, payment.KindTick, payment.KindReleaseClaim:
+	case payment.KindUnknown, payment.KindOpenAccount, payment.KindTick, payment.KindReleaseClaim, payment.KindIssueCard,
+		payment.KindSetCardStatus:
 		r.fail("kind %s under an account's key", r.cmd.Kind)
 	}
 }
@@ -188,7 +200,8 @@ func (r *reducer) owner() payment.Reason {
 // standing checks what an account may do at all. What only gives back or takes back is never refused.
 func (r *reducer) standing() payment.Reason {
 	switch r.cmd.Kind {
-	case payment.KindExpire, payment.KindLegResult, payment.KindRailAnswer, payment.KindDispute:
+	case payment.KindExpire, payment.KindLegResult, payment.KindRailAnswer, payment.KindDispute,
+		payment.KindAuthorizationAdvice, payment.KindReversal, payment.KindClearing:
 		return payment.ReasonNone
 	default:
 	}
@@ -218,6 +231,9 @@ func (r *reducer) standing() payment.Reason {
 func (r *reducer) repeated() bool {
 	var hash [32]byte
 	switch {
+	case r.cmd.Kind == payment.KindAuthorization && foreclosed(r.s.Payment):
+		r.comesLate()
+		return true
 	case creates(r.cmd.Kind) && r.s.Payment != nil:
 		hash = r.s.Payment.BodyHash
 	case r.s.Command != nil:
@@ -286,11 +302,19 @@ func (r *reducer) newRecord() {
 		Kind: r.cmd.Kind, BodyHash: r.cmd.BodyHash, FirstSeq: r.cell.Seq,
 		CreatedAtUS: r.d.AcceptedAtUS, EffectiveDate: r.d.EffectiveDate, Pins: r.cmd.Pins,
 	}
-	if r.cmd.Kind.Operation() {
+	switch {
+	case r.cmd.Kind.Operation():
 		r.d.PaymentID, r.rec.Related = payment.ID(r.cmd.CommandID), r.cmd.PaymentID
+		if c := r.cmd.Clearing; c != nil {
+			byCard(r.rec, c.Card, c.AmountMinor, c.Currency)
+		}
 		return
-	}
-	if q := r.cmd.FXQuote; q != nil {
+	case r.cmd.CardTransaction != nil:
+		r.rec.Kind = payment.KindAuthorization
+		asked(r.rec, r.cmd.CardTransaction)
+		return
+	case r.cmd.FXQuote != nil:
+		q := r.cmd.FXQuote
 		r.rec.AmountMinor, r.rec.Currency, r.rec.TargetCurrency = q.AmountMinor, q.Currency, q.TargetCurrency
 		return
 	}

@@ -21,6 +21,7 @@ type Cell struct {
 	OpenHash         [32]byte
 
 	CustomerAccount payment.AccountID // customer cells only
+	Card            *CardState        // card cells only; never changed in place
 }
 
 // AccountStatus is open, blocked or closed.

@@ -43,7 +43,7 @@ type Decision struct {
 	RailCode          string
 	Connector         string
 	RailReference     string
-	ReasonCode        string                 // disputes: the card network's
+	ReasonCode        string                 // disputes: the card network's; REVERSAL: field 39
 	Evidence          []payment.EvidenceFile // DISPUTE_EVIDENCE
 	Quote             payment.ID             // the quote that the payment has used
 	FraudScore        uint32
@@ -59,6 +59,10 @@ type Decision struct {
 	CreatedAtUS         int64
 	Instrument          string
 	DeadlineUS          int64
+
+	Card                             payment.CardKey // of cards that pay from accounts, as what follows
+	MCC, Acquirer, CardAcceptor, RRN string
+	CardState                        *CardState // requests about a card only
 }
 
 // tell copies a payment's facts into the decision about it.
@@ -83,7 +87,7 @@ func (d *Decision) tellStatus(s payment.Status, r *payment.Record) {
 	}
 }
 
-// tellRail tells what a card payment's rail has granted and taken, and when what is left expires.
+// tellRail tells what is granted and taken of a payment by card, and when what is left expires.
 func (d *Decision) tellRail(r *payment.Record) {
 	if r.Kind == payment.KindDispute {
 		d.FeeMinor = r.DisputeFeeMinor
@@ -91,7 +95,7 @@ func (d *Decision) tellRail(r *payment.Record) {
 	if r.Kind == payment.KindDispute && d.Kind != payment.KindRailAnswer { // which tells its own
 		d.Connector, d.RailReference, d.ReasonCode = r.Rail.Connector, r.Rail.Reference, r.Rail.ReasonCode
 	}
-	if r.Rail == nil || r.Kind != payment.KindPayIn {
+	if r.Rail == nil || r.Kind != payment.KindPayIn && r.Kind != payment.KindAuthorization {
 		return
 	}
 	d.CapturedMinor, d.AuthorizedMinor = r.Rail.CapturedMinor, r.Rail.AuthorizedMinor

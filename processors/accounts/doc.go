@@ -117,6 +117,7 @@ type Emission struct {
 	Command   *CommandEmission
 	Directory *DirectoryEntry
 	Order     *Order
+	Card      *CardEntry
 	Reply     bool // the decision answers a caller, if one waits
 }
 

@@ -220,6 +220,11 @@ func sampleDocuments() documents {
 				},
 				Bank: &policy.Bank{}, QuoteTTLUS: 60 * second,
 			},
+			"issuing@1": {
+				ID: "issuing", Version: 1, LimitCurrency: "BRL", Limits: limits, FraudMode: policy.FraudModeEnforce,
+				ReviewScore: 500, DeclineScore: 900, ReviewTimeoutUS: 3600 * second, RetentionDays: 90,
+				Issuing: &policy.Issuing{AuthorizationTTLUS: 7 * 86_400 * second},
+			},
 			"generous@1": {
 				ID: "generous", Version: 1, LimitCurrency: "BRL", Limits: limits, RetentionDays: 90,
 				Card: &policy.Card{FeeReturned: true, CurrentRate: true, Dispute: &policy.Dispute{
@@ -436,6 +441,12 @@ func text(d *accounts.Decision, names map[string]string) string {
 		fmt.Fprintf(&b, "  captured %d of %d\n", d.CapturedMinor, d.AuthorizedMinor)
 	}
 	b.WriteString(newFacts(d))
+	if d.DeadlineUS != 0 && d.Method == "issuing" {
+		fmt.Fprintf(&b, "  expires in %d s\n", (d.DeadlineUS-d.AcceptedAtUS)/second)
+	}
+	if s := d.CardState; s != nil {
+		fmt.Fprintf(&b, "  card %s %s of %s\n", s.Last4, s.Status, name(string(s.Account)))
+	}
 	for _, j := range d.Journals {
 		fmt.Fprintf(&b, "  %s:", j.Kind)
 		for i, p := range j.Postings {

@@ -11,9 +11,9 @@ import (
 	"github.com/caudalpay/caudal/processors/policy"
 )
 
-// instruct runs the stage chain of PAY_IN, PAY_OUT and TRANSFER. Each stage only proposes; nothing of the cell changes
+// instruct runs the stage chain of PAY_IN, PAY_OUT, TRANSFER and AUTHORIZATION. Each stage only proposes; nothing of the cell changes
 // before all have spoken, apart from the velocity counters, which count refused payments too.
-func (r *reducer) instruct() {
+func (r *reducer) instruct(in *payment.Instruction) {
 	pol, rec := r.s.Policy, r.rec
 	if pol == nil {
 		r.fail("pinned policy %q is not there", r.cmd.Pins.Policy)
@@ -25,13 +25,15 @@ func (r *reducer) instruct() {
 	p := intake.Propose(
 		intake.Request{
 			Kind: r.cmd.Kind, Account: payment.AccountID(r.key), Currencies: r.cell.State.Currencies,
-			AtUS: r.d.AcceptedAtUS, Instruction: r.cmd.Instruction, Quote: r.s.Quote,
+			AtUS: r.d.AcceptedAtUS, Instruction: in, Quote: r.s.Quote,
 		},
 		intake.References{
 			Policy: pol, Fees: r.s.Fees, Rates: r.s.Rates,
 			Enforced: pol.FraudMode == policy.FraudModeEnforce && r.s.Rules != nil && len(r.s.Rules.Rules) > 0,
 		})
-	rec.TargetCurrency, rec.TargetAmountMinor = p.TargetCurrency, p.TargetAmountMinor
+	if rec.Kind != payment.KindAuthorization { // of which nothing is converted
+		rec.TargetCurrency, rec.TargetAmountMinor = p.TargetCurrency, p.TargetAmountMinor
+	}
 	rec.FeeMinor, rec.FX, rec.LimitCurrency = p.FeeMinor, p.FX, p.LimitCurrency
 	r.d.LimitAmountMinor, r.d.LimitCurrency = p.LimitAmountMinor, p.LimitCurrency
 	if len(p.Reasons) > 0 {
@@ -40,9 +42,9 @@ func (r *reducer) instruct() {
 	}
 	r.byRail(pol)
 
-	reasons := compliance.Screen(r.s.Blocklist, r.cmd.Instruction.Counterparty)
+	reasons := compliance.Screen(r.s.Blocklist, in.Counterparty)
 	verdict := r.assess(before, p.LimitAmountMinor)
-	if verdict == fraud.Decline {
+	if verdict == fraud.Decline || verdict == fraud.Review && rec.Kind == payment.KindAuthorization { // nobody can wait at a till
 		reasons = append(reasons, payment.ReasonFraudScore)
 	}
 	windows, refused := r.reserve(p.LimitAmountMinor)
@@ -55,12 +57,17 @@ func (r *reducer) instruct() {
 		return
 	}
 	r.cell.Limits = windows
-	r.cell.Fraud = r.cell.Fraud.ObserveAmount(p.LimitAmountMinor)
-	if digest := rec.CounterpartyDigest; len(digest) > 0 && !r.s.PartySeen {
+	r.observe(p.LimitAmountMinor)
+	r.useQuote(in.Quote)
+	r.grant(verdict)
+}
+
+// observe adds a granted payment to what fraud rules look at.
+func (r *reducer) observe(limitAmountMinor int64) {
+	r.cell.Fraud = r.cell.Fraud.ObserveAmount(limitAmountMinor)
+	if digest := r.rec.CounterpartyDigest; len(digest) > 0 && !r.s.PartySeen {
 		r.w.Party = digest
 	}
-	r.useQuote()
-	r.grant(verdict)
 }
 
 // assess scores the payment and reports the rules that hit.
@@ -83,6 +90,9 @@ func (r *reducer) reserve(limitAmountMinor int64) (limits.Windows, []payment.Rea
 	rec := r.rec
 	rec.LimitAmountMinor = limitAmountMinor
 	rec.LimitDay, rec.LimitMonth = calendar.DayOf(at, pol.UTCOffsets), calendar.MonthOf(at, pol.UTCOffsets)
+	if r.cmd.Kind == payment.KindAuthorizationAdvice {
+		return limits.Use(r.cell.Limits, rec.LimitDay, rec.LimitMonth, limitAmountMinor), nil
+	}
 	return limits.Reserve(r.cell.Limits, pol.Limits, r.cell.State.KYCLevel, rec.LimitDay, rec.LimitMonth, limitAmountMinor)
 }
 
@@ -94,10 +104,10 @@ func (r *reducer) fund(verdict fraud.Verdict) []payment.Reason {
 		return []payment.Reason{payment.ReasonInsufficientFunds}
 	}
 	journal := post(r.key, rec)
-	if verdict == fraud.Review || rec.Rail != nil {
+	if verdict == fraud.Review || rec.Rail != nil && !rec.Financial {
 		journal = hold(r.key, rec)
 	}
-	if !r.book(journal) {
+	if len(journal.Postings) > 0 && !r.book(journal) {
 		return []payment.Reason{payment.ReasonAmountOverflow}
 	}
 	return nil
@@ -113,6 +123,13 @@ func (r *reducer) grant(verdict fraud.Verdict) {
 		return
 	}
 	r.d.Outcome = payment.OutcomeApproved
+	if r.rec.Kind == payment.KindAuthorization {
+		if !r.rec.Financial {
+			r.rec.Rail.HoldMinor = r.rec.AmountMinor
+		}
+		r.authorize(payment.EventAuthorized, payment.EventSettled)
+		return
+	}
 	if r.rec.Rail != nil {
 		r.askRail(r.d.PaymentID, r.rec)
 		return

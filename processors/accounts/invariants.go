@@ -51,15 +51,29 @@ func (r *reducer) wellFormed() error {
 		body = len(cmd.Evidence) > 0 && len(cmd.Evidence) <= payment.EvidenceFilesMax
 	case payment.KindDisputeAccept:
 		body = cmd.Accept != nil
+	case payment.KindIssueCard:
+		body = cmd.IssueCard != nil
+	case payment.KindSetCardStatus:
+		body = cmd.CardStatus != nil && cmd.CardStatus.Status != payment.CardStatusUnknown
+	case payment.KindAuthorization, payment.KindAuthorizationAdvice:
+		body = cmd.CardTransaction != nil && cmd.CardTransaction.AmountMinor >= 0
+	case payment.KindReversal:
+		body = cmd.Reversal != nil && cmd.Reversal.LeftMinor >= 0
+	case payment.KindClearing:
+		body = cmd.Clearing != nil && cmd.Clearing.AmountMinor > 0
 	case payment.KindUnknown:
 	}
 	switch {
 	case !body:
 		return malformed("body of %s", cmd.Kind)
 	case cmd.Kind == payment.KindTick:
-		if _, err := payment.ParseAccountID(r.key); err == nil || payment.IsCustomerKey(r.key) {
+		if _, err := payment.ParseAccountID(r.key); err == nil || payment.IsCustomerKey(r.key) || payment.IsCardKey(r.key) {
 			return malformed("tick under key %s", r.key)
 		}
+		return nil
+	case cmd.Kind.OfCard() != payment.IsCardKey(r.key):
+		return malformed("%s under key %s", cmd.Kind, r.key)
+	case cmd.Kind.OfCard():
 		return nil
 	case payment.IsCustomerKey(r.key):
 		return r.namesCustomer()
@@ -99,6 +113,8 @@ func (r *reducer) namesPayment() error {
 		}
 	case payment.KindRefund, payment.KindCapture, payment.KindVoid, payment.KindIncrement, payment.KindDispute:
 		own = payment.ID(cmd.CommandID)
+	case payment.KindAuthorization, payment.KindAuthorizationAdvice, payment.KindReversal, payment.KindClearing:
+		return r.namesAuthorization()
 	case payment.KindCounterLeg:
 		if cmd.CounterLeg.TransferID != cmd.PaymentID || cmd.CounterLeg.PayerAccount != cmd.PaymentID.Account() {
 			return malformed("counter-leg of %s", cmd.PaymentID)
@@ -116,6 +132,24 @@ func (r *reducer) namesPayment() error {
 		return nil
 	}
 	if _, err := payment.ParseID(string(own)); err != nil || own.Kind() != cmd.Kind || string(own.Account()) != r.key {
+		return malformed("id %q of a %s under key %s", own, cmd.Kind, r.key)
+	}
+	return nil
+}
+
+// namesAuthorization checks the ids of what an acquirer tells. A clearing may name no authorization.
+func (r *reducer) namesAuthorization() error {
+	cmd := r.cmd
+	id, own := cmd.PaymentID, payment.ID(cmd.CommandID)
+	if _, err := payment.ParseID(string(id)); (cmd.Kind != payment.KindClearing || id != "") &&
+		(err != nil || id.Kind() != payment.KindAuthorization || string(id.Account()) != r.key) {
+		return malformed("authorization %q under key %s", id, r.key)
+	}
+	switch _, err := payment.ParseID(cmd.CommandID); {
+	case cmd.Kind == payment.KindReversal:
+	case cmd.Kind != payment.KindClearing && own == id:
+	case cmd.Kind == payment.KindClearing && err == nil && own.Kind() == cmd.Kind && string(own.Account()) == r.key:
+	default:
 		return malformed("id %q of a %s under key %s", own, cmd.Kind, r.key)
 	}
 	return nil
@@ -171,8 +205,8 @@ func checkRecord(rec *payment.Record) error {
 			return fmt.Errorf("captured %d and %d of %d: %w", rail.CapturedMinor, rail.CapturingMinor, most, ErrInvariant)
 		}
 	}
-	// Invariant: no payment gives back more than it brought.
-	if rec.RefundedMinor < 0 || given > brought {
+	// Invariant: no payment gives back more than it brought. What a card acceptor gives back is its own affair.
+	if rec.RefundedMinor < 0 || given > brought && rec.Kind != payment.KindAuthorization {
 		return fmt.Errorf("refunded %d of %d: %w", given, brought, ErrInvariant)
 	}
 	return nil

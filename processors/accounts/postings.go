@@ -72,7 +72,7 @@ func postPayIn(l *lines, account string, rec *payment.Record) {
 
 func postOut(l *lines, account string, rec *payment.Record) {
 	other := ledger.SysTransit
-	if rec.Kind == payment.KindPayOut {
+	if rec.Kind != payment.KindTransfer {
 		other = ledger.SysClearing(rec.Method)
 	}
 	l.add(account, rec.Currency, -rec.AmountMinor)

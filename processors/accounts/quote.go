@@ -22,8 +22,7 @@ func (r *reducer) quote() {
 }
 
 // useQuote gives the quote that a granted payment was converted by to it, for good.
-func (r *reducer) useQuote() {
-	id := r.cmd.Instruction.Quote
+func (r *reducer) useQuote(id payment.ID) {
 	if id == "" {
 		return
 	}

@@ -20,9 +20,12 @@ func (r *reducer) byRail(pol *policy.Policy) {
 		return
 	}
 	rail := &payment.Rail{}
-	if rec.Kind == payment.KindPayOut {
+	switch rec.Kind {
+	case payment.KindPayOut:
 		rail.Terms.FeeReturned = pol.Bank.FeeReturned
-	} else {
+	case payment.KindAuthorization:
+		rail.Terms.AuthorizationTTLUS = pol.Issuing.AuthorizationTTLUS
+	default:
 		card := r.cmd.Instruction.Card
 		rail.Capture, rail.Brand, rail.Installments = card.Capture, card.Brand, card.Installments
 		_, rail.HoldMinor = credit(rec)
@@ -102,15 +105,18 @@ func (r *reducer) postCapture(paid *payment.Record, amountMinor int64) (feeMinor
 	return feeMinor, targetMinor
 }
 
-// releaseHold takes so much of what a card payment holds out of the pending layer.
+// releaseHold takes so much of what a card payment holds out of the pending layer: a credit, or the debit of an authorization.
 func (r *reducer) releaseHold(paid *payment.Record, amountMinor int64) {
 	paid.Rail.HoldMinor -= amountMinor
+	if paid.Kind == payment.KindAuthorization {
+		amountMinor = -amountMinor
+	}
 	if j, some := r.pending(ledger.JournalRelease, paid.TargetCurrency, -amountMinor); some {
 		r.must(j)
 	}
 }
 
-// pending is a card payment's pending credit, or its release; false where it is nothing.
+// pending is a card payment's pending line, or its release; false where it is nothing.
 func (r *reducer) pending(kind ledger.JournalKind, currency string, amountMinor int64) (j ledger.Journal, some bool) {
 	l := newLines(ledger.LayerPending, 2)
 	l.add(r.key, currency, amountMinor)
@@ -160,7 +166,12 @@ func (r *reducer) expireAuthorization(id payment.ID, paid *payment.Record) {
 	r.releaseHold(paid, rail.HoldMinor)
 	r.move(paid, payment.EventAuthorizationExpired)
 	rail.ExpiresAtUS = 0
-	r.orderVoid(id, paid, rail.AuthorizedMinor-rail.CapturedMinor)
+	switch {
+	case paid.Kind == payment.KindPayIn:
+		r.orderVoid(id, paid, rail.AuthorizedMinor-rail.CapturedMinor)
+	case rail.CapturedMinor == 0:
+		r.unreserve(paid)
+	}
 	r.store(id, paid)
 }
 

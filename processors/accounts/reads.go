@@ -34,7 +34,7 @@ func Reads(cmd payment.Command, key string) []Key {
 	if cmd.Kind == payment.KindTick {
 		return []Key{{KeyDue, ""}}
 	}
-	if payment.IsCustomerKey(key) {
+	if payment.IsCustomerKey(key) || payment.IsCardKey(key) {
 		return nil
 	}
 	keys := make([]Key, 0, 8)
@@ -76,6 +76,24 @@ func Reads(cmd payment.Command, key string) []Key {
 		if cmd.Kind == payment.KindDisputeAccept {
 			add(KeyPolicy, cmd.Pins.Policy)
 		}
+	case payment.KindAuthorization, payment.KindAuthorizationAdvice:
+		add(KeyPayment, identity(cmd.PaymentID))
+		if cmd.CardTransaction != nil {
+			add(KeyParty, string(cmd.CardTransaction.Counterparty.Digest))
+		}
+		add(KeyPolicy, cmd.Pins.Policy)
+		add(KeyRates, cmd.Pins.Rates)
+		if cmd.Kind == payment.KindAuthorization {
+			add(KeyRules, cmd.Pins.Rules)
+			add(KeyBlocklist, cmd.Pins.Blocklist)
+		}
+	case payment.KindReversal:
+		add(KeyPayment, identity(cmd.PaymentID))
+		add(KeyPolicy, cmd.Pins.Policy)
+	case payment.KindClearing:
+		add(KeyPayment, identity(payment.ID(cmd.CommandID)))
+		add(KeyRelated, identity(cmd.PaymentID))
+		add(KeyPolicy, cmd.Pins.Policy)
 	case payment.KindRailAnswer:
 		add(KeyRelated, identity(cmd.PaymentID))
 		if cmd.RailAnswer == nil {
@@ -97,7 +115,8 @@ func Reads(cmd payment.Command, key string) []Key {
 	case payment.KindCounterLeg:
 		add(KeyLeg, identity(cmd.PaymentID))
 		add(KeyPolicy, cmd.Pins.Policy)
-	case payment.KindUnknown, payment.KindOpenAccount, payment.KindTick, payment.KindReleaseClaim:
+	case payment.KindUnknown, payment.KindOpenAccount, payment.KindTick, payment.KindReleaseClaim, payment.KindIssueCard,
+		payment.KindSetCardStatus:
 	}
 	return keys
 }

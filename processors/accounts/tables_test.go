@@ -24,6 +24,10 @@ import (
 //	quote NAME AMOUNT CUR to=CUR key=K         payin|payout|transfer ... [quote=KEY]
 //	dispute KEY STAGE AMOUNT key=K [code=C] [until=SECONDS]     evidence KEY [files=N] key=K     accept KEY key=K
 //	answer KEY STEP RESULT [amount=MINOR] [closed=yes] [code=C] [connector=C] [reference=R] [of=KEY]
+//	issue CARD NAME [last4=N]            card CARD STATUS                (merchant=M)
+//	authorize KEY AMOUNT CUR [on=NAME] [financial=yes] [party=NAME] [country=CC]
+//	advise KEY AMOUNT CUR [financial=yes] [standin=yes] [refused=yes]    reverse KEY [left=MINOR] [standin=yes]
+//	clear KEY AMOUNT CUR [of=KEY] [final=yes] [credit=yes]
 //	tick [after=SECONDS]             state NAME STATUS                balances NAME
 //	any of them with hold=yes        deliver                          again
 //
@@ -40,6 +44,7 @@ type table struct {
 	caller
 	names    map[string]string // of keys
 	policy   string            // of the account opened last
+	account  string            // its name
 	payments map[string]payment.ID
 	currency map[string]string
 	held     []accounts.CommandEmission
@@ -70,7 +75,11 @@ func (x *table) run(t *testing.T, d *datadriven.TestData) string {
 	if m := option(d, "tenant", ""); m != "" {
 		cmd.Tenant = m
 	}
-	if pin := option(d, "pin", ""); pin != "" && pin != "none" {
+	switch pin := option(d, "pin", ""); pin {
+	case "":
+	case "none":
+		cmd.Pins = payment.Pins{}
+	default:
 		cmd.Pins.Policy = pin
 	}
 	return x.deliver(key, cmd, option(d, "hold", "") != "")
@@ -92,6 +101,8 @@ func (x *table) deliver(key string, cmd payment.Command, hold bool) string {
 			b.WriteString(x.deliver(o.Command.Key, o.Command.Command, false))
 		case o.Order != nil:
 			b.WriteString(x.order(o.Order))
+		case o.Card != nil:
+			fmt.Fprintf(&b, "  cards: %s\n", o.Card.State.Status)
 		case o.Directory != nil:
 			fmt.Fprintf(&b, "  directory: level %d\n", o.Directory.State.KYCLevel)
 		}
@@ -146,7 +157,7 @@ func (x *table) parse(t *testing.T, d *datadriven.TestData) (string, payment.Com
 	}
 	switch d.Cmd {
 	case "open":
-		x.policy = option(d, "policy", "standard")
+		x.policy, x.account = option(d, "policy", "standard"), name
 		o := payment.OpenAccount{
 			Currencies: strings.Split(word(d, 1), "/"), KYCLevel: uint8(number(option(d, "kyc", "3"))),
 			OverdraftLimitMinor: int64(number(option(d, "overdraft", "0"))), Policy: x.policy,
@@ -214,8 +225,7 @@ func (x *table) parse(t *testing.T, d *datadriven.TestData) (string, payment.Com
 	case "tick":
 		return x.tick(0)
 	default:
-		t.Fatalf("%s: unknown command %s", d.Pos, d.Cmd)
-		return "", payment.Command{}
+		return x.parseCard(t, d)
 	}
 }
 
@@ -239,9 +249,6 @@ func (x *table) disputed(d *datadriven.TestData) (string, payment.Command) {
 	}
 	cmd.CommandID = string(x.payments[k])
 	cmd.Pins = x.pins()
-	if option(d, "pin", "") == "none" {
-		cmd.Pins = payment.Pins{}
-	}
 	return key, cmd
 }
 

@@ -79,13 +79,17 @@ const (
 	MethodBank = "bank" // payouts
 )
 
+// MethodIssuing is that of the cards which pay from an account.
+const MethodIssuing = "issuing"
+
 // settlesAtOnce tells which methods need no outside; the others wait for their rail.
 func settlesAtOnce(method string) bool { return method == "book" || method == "cash" }
 
-// HasRail tells whether a policy has a rail for the method.
+// HasRail tells whether a policy has a rail for the method; that of an issued card is the network which collects later.
 func HasRail(p *policy.Policy, kind payment.Kind, method string) bool {
 	return kind == payment.KindPayIn && method == MethodCard && p.Card != nil ||
-		kind == payment.KindPayOut && method == MethodBank && p.Bank != nil
+		kind == payment.KindPayOut && method == MethodBank && p.Bank != nil ||
+		kind == payment.KindAuthorization && method == MethodIssuing && p.Issuing != nil
 }
 
 func (p *Proposal) refuse(reason payment.Reason) { p.Reasons = append(p.Reasons, reason) }
@@ -138,22 +142,27 @@ func pinned(c fx.Conversion) *payment.FX {
 	}
 }
 
-// limit computes the amount in the policy's limit currency, at mid. Where nothing depends on it a missing rate is no obstacle.
+// limit computes the amount in the policy's limit currency. Where nothing depends on it a missing rate is no obstacle.
 func (p *Proposal) limit(r Request, ref References) {
-	in := r.Instruction
-	switch p.LimitCurrency {
-	case "":
-		return
-	case in.Currency:
-		p.LimitAmountMinor = in.AmountMinor
-		return
-	}
-	amount, reason := ref.Rates.AtMid(r.AtUS, in.AmountMinor, fx.Pair{Source: in.Currency, Target: p.LimitCurrency})
-	if reason == payment.ReasonNone {
-		p.LimitAmountMinor = amount
-		return
-	}
-	if len(ref.Policy.Limits) > 0 || ref.Enforced {
+	amount, reason := LimitAmount(r, ref)
+	if reason != payment.ReasonNone && (len(ref.Policy.Limits) > 0 || ref.Enforced) {
 		p.refuse(reason)
 	}
+	p.LimitAmountMinor = amount
+}
+
+// LimitAmount is what an instruction is in the policy's limit currency, at mid; 0 where there is none, or no rate.
+func LimitAmount(r Request, ref References) (int64, payment.Reason) {
+	in := r.Instruction
+	switch ref.Policy.LimitCurrency {
+	case "":
+		return 0, payment.ReasonNone
+	case in.Currency:
+		return in.AmountMinor, payment.ReasonNone
+	}
+	amount, reason := ref.Rates.AtMid(r.AtUS, in.AmountMinor, fx.Pair{Source: in.Currency, Target: ref.Policy.LimitCurrency})
+	if reason != payment.ReasonNone {
+		return 0, reason
+	}
+	return amount, payment.ReasonNone
 }

@@ -19,7 +19,7 @@ type Windows struct {
 // Reserve adds an amount to both windows where the level's limits allow it. On a reason the windows come back unchanged.
 // Without limits nothing is counted; a level without a row may send nothing.
 //
-// Invariant: a window never holds more than the limit it was reserved under.
+// Invariant: a window never holds more than the limit it was reserved under, but for what Use has added.
 func Reserve(w Windows, limits []policy.KYCLimit, level uint8, day, month int32, amountMinor int64) (Windows, []payment.Reason) {
 	if len(limits) == 0 {
 		return w, nil
@@ -43,6 +43,13 @@ func Reserve(w Windows, limits []policy.KYCLimit, level uint8, day, month int32,
 	}
 	next.DayUsedMinor, next.MonthUsedMinor = dayUsed, monthUsed
 	return next, nil
+}
+
+// Use adds an amount that is spent already, whatever the limits say. A window that would leave int64 stays at its end.
+func Use(w Windows, day, month int32, amountMinor int64) Windows {
+	w = w.at(day, month)
+	w.DayUsedMinor, w.MonthUsedMinor = money.AddUpTo(w.DayUsedMinor, amountMinor), money.AddUpTo(w.MonthUsedMinor, amountMinor)
+	return w
 }
 
 // Release takes back what was reserved on a day and in a month, from each window only while it is still that one.

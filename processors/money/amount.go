@@ -13,6 +13,14 @@ func Add(a, b int64) (int64, bool) {
 	return s, (s > a) == (b > 0)
 }
 
+// AddUpTo is a+b of two that are not negative, the largest int64 where the sum leaves it: for what is only counted.
+func AddUpTo(a, b int64) int64 {
+	if s, ok := Add(a, b); ok {
+		return s
+	}
+	return math.MaxInt64
+}
+
 // Sub is a-b, false where the difference leaves int64.
 func Sub(a, b int64) (int64, bool) {
 	d := a - b

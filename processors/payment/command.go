@@ -32,6 +32,12 @@ type Command struct {
 	Dispute     *Dispute
 	Evidence    []EvidenceFile // DISPUTE_EVIDENCE
 	Accept      *DisputeAccept
+
+	IssueCard       *IssueCard
+	CardStatus      *SetCardStatus
+	CardTransaction *CardTransaction
+	Reversal        *Reversal
+	Clearing        *Clearing
 }
 
 // Meta says where a command stands in the log.

@@ -16,6 +16,9 @@ type AccountID string
 // CustomerKey is "cus_" and 20 base32 characters: the key under which a customer's one account is claimed.
 type CustomerKey string
 
+// CardKey is "crd_" and 20 base32 characters: the key under which a card's number is an account's.
+type CardKey string
+
 // ID names a payment: a prefix by kind, the account's 20 characters, 20 characters of the idempotency key's digest.
 // The prefix is for people; identity is the 40 characters behind it.
 type ID string
@@ -23,8 +26,11 @@ type ID string
 const (
 	accountPrefix  = "acc_"
 	customerPrefix = "cus_"
+	cardPrefix     = "crd_"
 	commandPrefix  = "cmd_"
-	digestLen      = 20
+
+	authorizationPrefix = "au_"
+	digestLen           = 20
 )
 
 // ErrID marks a malformed id.
@@ -63,6 +69,20 @@ func IDFrom(kind Kind, account AccountID, merchant, idempotencyKey string) ID {
 	return ID(kind.Prefix() + strings.TrimPrefix(string(account), accountPrefix) + digest("payment", merchant, idempotencyKey))
 }
 
+// CardKeyFrom derives the key of a card from a keyed digest of its number: the number itself could be guessed from a plain one.
+func CardKeyFrom(keyedDigest []byte) CardKey {
+	return CardKey(cardPrefix + digest("card", string(keyedDigest)))
+}
+
+// CardIDFrom derives the id of an authorization or a clearing from what its acquirer knows it by, with the year. It is no
+// merchant's idempotency key, and cannot be taken by one.
+func CardIDFrom(kind Kind, account AccountID, matchKey string) ID {
+	return ID(kind.Prefix() + strings.TrimPrefix(string(account), accountPrefix) + digest("card_transaction", matchKey))
+}
+
+// AuthorizationCode is what the acquirer is told of a granted authorization: a function of its id, so nobody need remember it.
+func (id ID) AuthorizationCode() string { return strings.ToUpper(string(id[len(id)-6:])) }
+
 // CommandIDFrom derives the id of a request that is not a payment (opening, verdict, KYC level).
 func CommandIDFrom(key, merchant, idempotencyKey string) string {
 	return commandPrefix + strings.TrimLeft(key[4:], "_") + digest("command", merchant, idempotencyKey)
@@ -79,6 +99,19 @@ func ParseAccountID(s string) (AccountID, error) {
 // IsCustomerKey tells whether a record key is a customer's.
 func IsCustomerKey(key string) bool {
 	return strings.HasPrefix(key, customerPrefix) && isDigest(key[len(customerPrefix):], digestLen)
+}
+
+// IsCardKey tells whether a record key is a card's.
+func IsCardKey(key string) bool {
+	return strings.HasPrefix(key, cardPrefix) && isDigest(key[len(cardPrefix):], digestLen)
+}
+
+// ParseCardKey checks the form of a card's key.
+func ParseCardKey(s string) (CardKey, error) {
+	if !IsCardKey(s) {
+		return "", ErrID
+	}
+	return CardKey(s), nil
 }
 
 // ParseID checks the form of a payment id.

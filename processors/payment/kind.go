@@ -5,25 +5,32 @@ type Kind uint8
 
 // The kinds of commands.
 const (
-	KindUnknown      Kind = 0
-	KindOpenAccount  Kind = 1
-	KindSetKYCLevel  Kind = 2
-	KindPayIn        Kind = 10
-	KindPayOut       Kind = 11
-	KindTransfer     Kind = 12
-	KindRefund       Kind = 13
-	KindCapture      Kind = 14
-	KindVoid         Kind = 15
-	KindIncrement    Kind = 16
-	KindFXQuote      Kind = 17
-	KindApprove      Kind = 20
-	KindDecline      Kind = 21
-	KindExpire       Kind = 30
-	KindTick         Kind = 31
-	KindCounterLeg   Kind = 40
-	KindLegResult    Kind = 41
-	KindReleaseClaim Kind = 42
-	KindRailAnswer   Kind = 50
+	KindUnknown       Kind = 0
+	KindOpenAccount   Kind = 1
+	KindSetKYCLevel   Kind = 2
+	KindIssueCard     Kind = 3
+	KindSetCardStatus Kind = 4
+	KindPayIn         Kind = 10
+	KindPayOut        Kind = 11
+	KindTransfer      Kind = 12
+	KindRefund        Kind = 13
+	KindCapture       Kind = 14
+	KindVoid          Kind = 15
+	KindIncrement     Kind = 16
+	KindFXQuote       Kind = 17
+	KindApprove       Kind = 20
+	KindDecline       Kind = 21
+	KindExpire        Kind = 30
+	KindTick          Kind = 31
+	KindCounterLeg    Kind = 40
+	KindLegResult     Kind = 41
+	KindReleaseClaim  Kind = 42
+	KindRailAnswer    Kind = 50
+
+	KindAuthorization       Kind = 60
+	KindAuthorizationAdvice Kind = 61
+	KindReversal            Kind = 62
+	KindClearing            Kind = 63
 
 	KindDispute         Kind = 70
 	KindDisputeEvidence Kind = 71
@@ -51,15 +58,19 @@ func (k Kind) Prefix() string {
 		return "fq_"
 	case KindDispute:
 		return "dp_"
+	case KindAuthorization:
+		return authorizationPrefix
+	case KindClearing:
+		return "cl_"
 	default:
 		return ""
 	}
 }
 
-// Operation tells the kinds that are a record of their own about another payment.
+// Operation tells the kinds that are a record of their own about another payment. A clearing may be about none.
 func (k Kind) Operation() bool {
 	switch k {
-	case KindRefund, KindCapture, KindVoid, KindIncrement:
+	case KindRefund, KindCapture, KindVoid, KindIncrement, KindClearing:
 		return true
 	default:
 		return false
@@ -67,13 +78,19 @@ func (k Kind) Operation() bool {
 }
 
 func kindByPrefix(p string) Kind {
-	for _, k := range [...]Kind{KindPayIn, KindPayOut, KindTransfer, KindRefund, KindCapture, KindVoid, KindIncrement, KindFXQuote, KindDispute} {
+	for _, k := range [...]Kind{
+		KindPayIn, KindPayOut, KindTransfer, KindRefund, KindCapture, KindVoid, KindIncrement, KindFXQuote, KindDispute,
+		KindAuthorization, KindClearing,
+	} {
 		if p == k.Prefix() {
 			return k
 		}
 	}
 	return KindUnknown
 }
+
+// OfCard tells the kinds that lie under a card's key.
+func (k Kind) OfCard() bool { return k == KindIssueCard || k == KindSetCardStatus }
 
 // String is the word used in the API, in tables and in files.
 func (k Kind) String() string {
@@ -82,6 +99,10 @@ func (k Kind) String() string {
 		return "open_account"
 	case KindSetKYCLevel:
 		return "set_kyc_level"
+	case KindIssueCard:
+		return "issue_card"
+	case KindSetCardStatus:
+		return "set_card_status"
 	case KindPayIn:
 		return "payin"
 	case KindPayOut:
@@ -120,6 +141,14 @@ func (k Kind) String() string {
 		return "dispute_evidence"
 	case KindDisputeAccept:
 		return "dispute_accept"
+	case KindAuthorization:
+		return "authorization"
+	case KindAuthorizationAdvice:
+		return "authorization_advice"
+	case KindReversal:
+		return "reversal"
+	case KindClearing:
+		return "clearing"
 	default:
 		return "unknown"
 	}

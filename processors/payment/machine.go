@@ -50,6 +50,12 @@ const (
 	EventEvidence
 	EventAccept
 
+	// What an acquirer tells of a card that pays from an account.
+	EventAdvised          // granted elsewhere
+	EventAdvisedFinancial // the same, to be posted at once
+	EventReversed         // a dual message, wholly
+	EventReduced          // a dual message, in part
+
 	events
 )
 
@@ -84,6 +90,7 @@ const (
 	FamilyOperation        // capture, void, increment, refund: about another payment
 	FamilyQuote
 	FamilyDispute
+	FamilyAuthorization // of a card that pays from the account
 	families
 )
 
@@ -100,6 +107,8 @@ func FamilyOf(k Kind) Family {
 		return FamilyQuote
 	case KindDispute:
 		return FamilyDispute
+	case KindAuthorization:
+		return FamilyAuthorization
 	default:
 		return FamilyOperation
 	}
@@ -235,6 +244,36 @@ pre_arbitration  =            =        =                won  lost  .         los
 won              =            =        pre_arbitration  =    =     x         x
 lost             =            =        =                won  =     x         x
 `
+	// A dual message is authorised first and cleared later; a single one is both, and what it gives back is a refund. An
+	// AUTHORIZATION that finds its record is a repeat.
+	authorizationTable = `
+                   settled    authorized        declined  advised           advised_financial
+none               succeeded  requires_capture  failed    requires_capture  succeeded
+requires_capture   =          =                 =         =                 =
+partially_captured =          =                 =         =                 =
+succeeded          =          =                 =         =                 =
+failed             =          =                 =         requires_capture  succeeded
+cancelled          =          =                 x         =                 =
+expired            =          =                 =         =                 =
+
+                   reversed   reduced  refunded  refunded_all
+none               cancelled  x        x         cancelled
+requires_capture   cancelled  .        -         -
+partially_captured succeeded  .        -         -
+succeeded          =          =        .         cancelled
+failed             =          =        =         =
+cancelled          =          =        =         =
+expired            =          =        -         -
+
+                   captured            captured_all  authorization_expired
+none               -                   -             -
+requires_capture   partially_captured  succeeded     expired
+partially_captured .                   succeeded     succeeded
+succeeded          .                   .             =
+failed             L                   L             =
+cancelled          L                   L             =
+expired            succeeded           succeeded     =
+`
 )
 
 type table [statuses][events]Step
@@ -243,6 +282,7 @@ type table [statuses][events]Step
 var tables = [families]*table{
 	FamilyPayIn: parse(payInTable), FamilyPayOut: parse(payOutTable), FamilyTransfer: parse(transferTable), FamilyOperation: parse(operationTable),
 	FamilyQuote: parse(quoteTable), FamilyDispute: parse(disputeTable),
+	FamilyAuthorization: parse(authorizationTable),
 }
 
 // Next is what the table of a family says of an event in a status. StatusNone is a payment that is not there yet.
@@ -387,6 +427,14 @@ func (e Event) String() string {
 		return "evidence"
 	case EventAccept:
 		return "accept"
+	case EventAdvised:
+		return "advised"
+	case EventAdvisedFinancial:
+		return "advised_financial"
+	case EventReversed:
+		return "reversed"
+	case EventReduced:
+		return "reduced"
 	default:
 		return "no event"
 	}

@@ -41,6 +41,10 @@ var families = []struct {
 	{payment.FamilyDispute, "Disputes", "Each is a record of its own about a pay-in by `card`, whose status it does not change.", []payment.Status{
 		payment.StatusNone, payment.StatusPreDispute, payment.StatusDispute, payment.StatusPreArbitration, payment.StatusWon, payment.StatusLost,
 	}},
+	{payment.FamilyAuthorization, "Authorizations", "Of a card that pays from an account. `reversed` and `reduced` are a reversal of a dual message, `refunded_all` and `refunded` of a single one, wholly and in part.", []payment.Status{
+		payment.StatusNone, payment.StatusRequiresCapture, payment.StatusPartiallyCaptured, payment.StatusSucceeded, payment.StatusFailed,
+		payment.StatusCancelled, payment.StatusExpired,
+	}},
 }
 
 func everyEvent() (all []payment.Event) {
@@ -89,10 +93,14 @@ func asked(e payment.Event) bool {
 	}
 }
 
-// Invariant: what is final stays, unless money is given back, comes back, is taken again, or the rail was late.
+// Invariant: what is final stays, unless money is given back, comes back, is taken again, or the rail was late. Of an issued
+// card the other side has the last word: what it has granted or collects is a fact.
 func TestFinalIsFinal(t *testing.T) {
-	back := []payment.Event{payment.EventRefunded, payment.EventRefundedAll, payment.EventReturned, payment.EventPreArbitration, payment.EventWon}
 	for _, f := range families {
+		back := []payment.Event{payment.EventRefunded, payment.EventRefundedAll, payment.EventReturned, payment.EventPreArbitration, payment.EventWon}
+		if f.family == payment.FamilyAuthorization {
+			back = append(back, payment.EventAdvised, payment.EventAdvisedFinancial, payment.EventCaptured, payment.EventCapturedAll)
+		}
 		for _, s := range f.statuses {
 			for _, e := range everyEvent() {
 				if step := payment.Next(f.family, s, e); s.Final() && step.Effect == payment.Move && !slices.Contains(back, e) {

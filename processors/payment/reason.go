@@ -14,6 +14,8 @@ const (
 	ReasonAccountBlocked       Reason = 13
 	ReasonCustomerHasAccount   Reason = 14
 	ReasonPolicyMismatch       Reason = 15
+	ReasonCardTaken            Reason = 16 // the card is another account's
+	ReasonCardBlocked          Reason = 17 // blocked, closed, or expired
 	ReasonPaymentUnknown       Reason = 20
 	ReasonPaymentTooOld        Reason = 21
 	ReasonPaymentState         Reason = 22
@@ -69,6 +71,10 @@ func (r Reason) String() string {
 		return "customer_has_account"
 	case ReasonPolicyMismatch:
 		return "policy_mismatch"
+	case ReasonCardTaken:
+		return "card_taken"
+	case ReasonCardBlocked:
+		return "card_blocked"
 	case ReasonPaymentUnknown:
 		return "payment_unknown"
 	case ReasonPaymentTooOld:

@@ -50,7 +50,11 @@ type Record struct {
 	DisputeTaken    bool  // disputes: the money is with the rail now
 	DisputeFeeMinor int64 // disputes: what stands charged, in TargetCurrency
 
-	Rail *Rail // payments that a rail executes, the operations on them, and disputes
+	Rail *Rail // payments that a rail executes, the operations on them, disputes and granted authorizations
+
+	Card      CardKey // authorizations and clearings
+	Financial bool    // authorizations: a single message, posted at once
+	Advised   bool    // authorizations: granted elsewhere
 }
 
 // Rail is what a payment's rail has granted and done so far. Amounts are in the payment's currency unless said.

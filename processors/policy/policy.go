@@ -16,10 +16,11 @@ type Policy struct {
 	DeclineScore    uint32               // score >= this: declined; 0: never
 	UTCOffsets      []calendar.UTCOffset // ascending by FromUS; empty: UTC
 	ReviewTimeoutUS int64
-	RetentionDays   int32 // of payment records after creation
-	QuoteTTLUS      int64 // how long a quote holds; 0: no quotes
-	Card            *Card // nil: no pay-ins by card
-	Bank            *Bank // nil: no payouts by bank
+	RetentionDays   int32    // of payment records after creation
+	QuoteTTLUS      int64    // how long a quote holds; 0: no quotes
+	Card            *Card    // nil: no pay-ins by card
+	Bank            *Bank    // nil: no payouts by bank
+	Issuing         *Issuing // nil: no card pays from the account
 }
 
 // Card is what holds for pay-ins by card.
@@ -59,6 +60,13 @@ type Charge struct {
 // Bank is what holds for payouts by bank.
 type Bank struct {
 	FeeReturned bool // a payout that comes back brings its fee with it
+}
+
+// Issuing is what holds for cards that pay from the account.
+type Issuing struct {
+	AuthorizationTTLUS int64 // 0: what is authorised never expires here
+	// StandInFloor is what is granted at the door where no decision comes in time, by currency; none: refused.
+	StandInFloor []Charge
 }
 
 // KYCLimit is what an account of a KYC level may send per day and per month, inclusive, in the limit currency.

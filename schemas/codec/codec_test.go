@@ -144,6 +144,7 @@ func crossings() map[string]crossing {
 	}
 	addDocuments(all)
 	addDisputes(all)
+	addIssuing(all)
 	return all
 }
 

@@ -73,7 +73,8 @@ func requested(k payment.Kind) bool {
 // namesPayment tells the kinds that are about a payment.
 func namesPayment(k payment.Kind) bool {
 	switch k {
-	case payment.KindOpenAccount, payment.KindSetKYCLevel, payment.KindReleaseClaim, payment.KindRailAnswer, payment.KindTick:
+	case payment.KindOpenAccount, payment.KindSetKYCLevel, payment.KindReleaseClaim, payment.KindRailAnswer, payment.KindTick,
+		payment.KindIssueCard, payment.KindSetCardStatus, payment.KindClearing:
 		return false
 	default:
 		return true
@@ -94,8 +95,9 @@ func commandHead(m *paymentsv1.Command, c *payment.Command) (err error) {
 	if !tick && c.CommandID == "" {
 		return refuse("%s without a command id", c.Kind)
 	}
-	// The customer's key knows which account is meant, where the level of a customer is set.
-	if c.Account, err = accountID(m.GetAccount(), !tick && c.Kind != payment.KindSetKYCLevel); err != nil {
+	// The customer's key knows which account is meant, where the level of a customer is set, and the card's where its status is.
+	known := c.Kind == payment.KindSetKYCLevel || c.Kind == payment.KindSetCardStatus
+	if c.Account, err = accountID(m.GetAccount(), !tick && !known); err != nil {
 		return err
 	}
 	if c.PaymentID, err = paymentID(m.GetPaymentId(), namesPayment(c.Kind)); err != nil {
@@ -109,6 +111,9 @@ func commandHead(m *paymentsv1.Command, c *payment.Command) (err error) {
 		if id.Kind() != c.Kind || (!c.Kind.Operation() && c.Kind != payment.KindDispute && id != c.PaymentID) {
 			return refuse("command %s of payment %s", c.CommandID, c.PaymentID)
 		}
+	}
+	if err := cardIDs(c); err != nil {
+		return err
 	}
 	if c.BodyHash, err = hash("body hash", m.GetBodyHash(), requested(c.Kind)); err != nil {
 		return err
@@ -174,6 +179,21 @@ func commandBody(m *paymentsv1.Command, c *payment.Command) (err error) {
 	case *paymentsv1.Command_DisputeAccept:
 		fits = c.Kind == payment.KindDisputeAccept
 		c.Accept, err = &payment.DisputeAccept{}, known(b.DisputeAccept)
+	case *paymentsv1.Command_IssueCard:
+		fits = c.Kind == payment.KindIssueCard
+		c.IssueCard, err = issueCardFrom(b.IssueCard)
+	case *paymentsv1.Command_SetCardStatus:
+		fits = c.Kind == payment.KindSetCardStatus
+		c.CardStatus, err = setCardStatusFrom(b.SetCardStatus)
+	case *paymentsv1.Command_CardTransaction:
+		fits = c.Kind == payment.KindAuthorization || c.Kind == payment.KindAuthorizationAdvice
+		c.CardTransaction, err = cardTransactionFrom(c.Kind, b.CardTransaction)
+	case *paymentsv1.Command_Reversal:
+		fits = c.Kind == payment.KindReversal
+		c.Reversal, err = reversalFrom(b.Reversal)
+	case *paymentsv1.Command_Clearing:
+		fits = c.Kind == payment.KindClearing
+		c.Clearing, err = clearingFrom(b.Clearing)
 	}
 	if err == nil && !fits {
 		return refuse("%s with the body %T", c.Kind, m.GetBody())
@@ -248,22 +268,8 @@ func instructionFrom(kind payment.Kind, b *paymentsv1.Instruction) (*payment.Ins
 		AmountMinor: b.GetAmountMinor(), Currency: b.GetCurrency(), TargetCurrency: b.GetTargetCurrency(), Method: b.GetMethod(),
 		ToAccount: to, Instrument: b.GetInstrument(), EffectiveDate: b.GetEffectiveDate(),
 	}
-	if p := b.GetCounterparty(); p != nil {
-		if err := known(p); err != nil {
-			return nil, err
-		}
-		for _, d := range [...][]byte{p.GetDigest(), p.GetNameDigest(), p.GetDocumentDigest(), p.GetAccountDigest()} {
-			if len(d) > digestMax {
-				return nil, refuse("digest of %d bytes", len(d))
-			}
-		}
-		if len(p.GetCountry()) > textMax {
-			return nil, refuse("country too long")
-		}
-		in.Counterparty = payment.Counterparty{
-			Country: p.GetCountry(), Digest: p.GetDigest(), NameDigest: p.GetNameDigest(),
-			DocumentDigest: p.GetDocumentDigest(), AccountDigest: p.GetAccountDigest(),
-		}
+	if in.Counterparty, err = counterpartyFrom(b.GetCounterparty()); err != nil {
+		return nil, err
 	}
 	if in.Card, err = cardFrom(b.GetCard()); err != nil {
 		return nil, err
@@ -272,6 +278,24 @@ func instructionFrom(kind payment.Kind, b *paymentsv1.Instruction) (*payment.Ins
 		return nil, err
 	}
 	return in, known(b)
+}
+
+func counterpartyFrom(p *paymentsv1.Counterparty) (payment.Counterparty, error) {
+	if p == nil {
+		return payment.Counterparty{}, nil
+	}
+	for _, d := range [...][]byte{p.GetDigest(), p.GetNameDigest(), p.GetDocumentDigest(), p.GetAccountDigest()} {
+		if len(d) > digestMax {
+			return payment.Counterparty{}, refuse("digest of %d bytes", len(d))
+		}
+	}
+	if len(p.GetCountry()) > textMax {
+		return payment.Counterparty{}, refuse("country too long")
+	}
+	return payment.Counterparty{
+		Country: p.GetCountry(), Digest: p.GetDigest(), NameDigest: p.GetNameDigest(),
+		DocumentDigest: p.GetDocumentDigest(), AccountDigest: p.GetAccountDigest(),
+	}, known(p)
 }
 
 func cardFrom(b *paymentsv1.Card) (payment.Card, error) {
@@ -441,6 +465,8 @@ func CommandToProto(c *payment.Command, e Envelope) *paymentsv1.Command {
 		m.Body = &paymentsv1.Command_Void{Void: &paymentsv1.VoidInstruction{}}
 	case c.Increment != nil:
 		m.Body = &paymentsv1.Command_Increment{Increment: &paymentsv1.IncrementInstruction{AmountMinor: c.Increment.AmountMinor}}
+	case c.IssueCard != nil, c.CardStatus != nil, c.CardTransaction != nil, c.Reversal != nil, c.Clearing != nil:
+		issuingBody(m, c)
 	case c.RailAnswer != nil:
 		m.Body = &paymentsv1.Command_RailAnswer{RailAnswer: &paymentsv1.RailAnswer{
 			OrderId: c.RailAnswer.OrderID, Result: paymentsv1.RailResult(c.RailAnswer.Result), Code: c.RailAnswer.Code,
@@ -467,11 +493,15 @@ func instructionTo(in *payment.Instruction) *paymentsv1.Instruction {
 			Capture: paymentsv1.CaptureMethod(in.Card.Capture), Brand: in.Card.Brand, Installments: uint32(in.Card.Installments),
 		}
 	}
-	p := &in.Counterparty
-	if p.Country != "" || len(p.Digest)+len(p.NameDigest)+len(p.DocumentDigest)+len(p.AccountDigest) > 0 {
-		m.Counterparty = &paymentsv1.Counterparty{
-			Country: p.Country, Digest: p.Digest, NameDigest: p.NameDigest, DocumentDigest: p.DocumentDigest, AccountDigest: p.AccountDigest,
-		}
-	}
+	m.Counterparty = counterpartyTo(&in.Counterparty)
 	return m
+}
+
+func counterpartyTo(p *payment.Counterparty) *paymentsv1.Counterparty {
+	if p.Country == "" && len(p.Digest)+len(p.NameDigest)+len(p.DocumentDigest)+len(p.AccountDigest) == 0 {
+		return nil
+	}
+	return &paymentsv1.Counterparty{
+		Country: p.Country, Digest: p.Digest, NameDigest: p.NameDigest, DocumentDigest: p.DocumentDigest, AccountDigest: p.AccountDigest,
+	}
 }

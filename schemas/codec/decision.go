@@ -89,6 +89,8 @@ func DecisionToProto(d *accounts.Decision, s Seal) *paymentsv1.Decision {
 	m.CapturedMinor, m.AuthorizedMinor = d.CapturedMinor, d.AuthorizedMinor
 	m.OrderId, m.RailCode, m.Connector, m.RailReference = d.OrderID, d.RailCode, d.Connector, d.RailReference
 	m.Evidence, m.ReasonCode, m.Quote = filesTo(d.Evidence), d.ReasonCode, string(d.Quote)
+	m.Card, m.Mcc, m.Acquirer, m.CardAcceptor, m.Rrn = string(d.Card), d.MCC, d.Acquirer, d.CardAcceptor, d.RRN
+	m.CardState = cardStateTo(d.CardState)
 	return m
 }
 
@@ -162,7 +164,7 @@ func DecisionFromProto(m *paymentsv1.Decision) (accounts.Decision, Seal, error) 
 		CreatedAtUS: m.GetCreatedAtUs(), Instrument: m.GetInstrument(), DeadlineUS: m.GetDeadlineUs(),
 		CapturedMinor: m.GetCapturedMinor(), AuthorizedMinor: m.GetAuthorizedMinor(),
 		OrderID: m.GetOrderId(), RailCode: m.GetRailCode(), Connector: m.GetConnector(), RailReference: m.GetRailReference(),
-		ReasonCode: m.GetReasonCode(),
+		MCC: m.GetMcc(), Acquirer: m.GetAcquirer(), CardAcceptor: m.GetCardAcceptor(), RRN: m.GetRrn(), ReasonCode: m.GetReasonCode(),
 	}
 	err := checkVersion("decision", m.GetVersion())
 	if err == nil {
@@ -220,6 +222,12 @@ func decisionIDs(m *paymentsv1.Decision, d *accounts.Decision) (err error) {
 		return err
 	}
 	if d.Evidence, err = filesFrom(m.GetEvidence()); err != nil {
+		return err
+	}
+	if d.Card, err = cardKey(m.GetCard(), false); err != nil {
+		return err
+	}
+	if d.CardState, err = cardStateFrom(m.GetCardState()); err != nil {
 		return err
 	}
 	d.BodyHash, err = hash("body hash", m.GetBodyHash(), false)

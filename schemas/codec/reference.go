@@ -99,6 +99,16 @@ func policyRails(m *referencev1.Policy, p *policy.Policy) error {
 			return err
 		}
 	}
+	if i := m.GetIssuing(); i != nil {
+		if i.GetAuthorizationTtlS() < 0 || i.GetAuthorizationTtlS() > timeMaxUS/1_000_000 {
+			return refuse("authorization of %d s", i.GetAuthorizationTtlS())
+		}
+		floor, err := chargesFrom("stand-in floor", i.GetStandInFloor())
+		if err != nil {
+			return err
+		}
+		p.Issuing = &policy.Issuing{AuthorizationTTLUS: i.GetAuthorizationTtlS() * 1_000_000, StandInFloor: floor}
+	}
 	if b := m.GetBank(); b != nil {
 		p.Bank = &policy.Bank{FeeReturned: b.GetReturnFee() == referencev1.RefundFee_REFUND_FEE_RETURNED}
 	}
@@ -168,6 +178,9 @@ func EncodePolicy(p *policy.Policy, ids payment.Pins) ([]byte, error) {
 	}
 	if b := p.Bank; b != nil {
 		m.Bank = &referencev1.BankPolicy{ReturnFee: refundFee(b.FeeReturned)}
+	}
+	if i := p.Issuing; i != nil {
+		m.Issuing = &referencev1.IssuingPolicy{AuthorizationTtlS: i.AuthorizationTTLUS / 1_000_000, StandInFloor: chargesTo(i.StandInFloor)}
 	}
 	for _, l := range p.Limits {
 		m.Limits = append(m.Limits, &referencev1.KycLimit{Level: uint32(l.Level), DayMinor: l.DayMinor, MonthMinor: l.MonthMinor})

@@ -110,6 +110,7 @@ func sampleCommands() map[string]payment.Command {
 	all["rail_answer_told"] = c
 	maps.Copy(all, sampleOperations(base))
 	maps.Copy(all, sampleDisputes(base))
+	maps.Copy(all, sampleIssuing(base))
 	c = own(payment.KindPayIn)
 	c.Instruction = &payment.Instruction{
 		AmountMinor: 1234, Currency: "BRL", Method: "card", Instrument: "tok_1",

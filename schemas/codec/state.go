@@ -46,6 +46,7 @@ func CellToProto(c *accounts.Cell) *paymentsv1.AccountCell {
 	m.State, m.Balances = accountStateTo(c.State), balancesInto(p.balances[:], p.balanceList[:], c.Balances)
 	m.AccountSeq, m.LastAcceptedAtUs = c.Seq, c.LastAcceptedAtUS
 	m.OpenHash, m.CustomerAccount = hashBytes(&c.OpenHash), string(c.CustomerAccount)
+	m.Card = cardStateTo(c.Card)
 	if c.Limits != (limits.Windows{}) {
 		l := &p.limits
 		l.Day, l.DayUsedMinor, l.Month, l.MonthUsedMinor = c.Limits.Day, c.Limits.DayUsedMinor, c.Limits.Month, c.Limits.MonthUsedMinor
@@ -79,6 +80,9 @@ func CellFromProto(m *paymentsv1.AccountCell) (c accounts.Cell, err error) {
 		return accounts.Cell{}, err
 	}
 	if c.CustomerAccount, err = accountID(m.GetCustomerAccount(), false); err != nil {
+		return accounts.Cell{}, err
+	}
+	if c.Card, err = cardStateFrom(m.GetCard()); err != nil {
 		return accounts.Cell{}, err
 	}
 	if c.OpenHash, err = hash("open hash", m.GetOpenHash(), false); err != nil {
@@ -189,6 +193,7 @@ func PaymentRecordToProto(r *payment.Record) *paymentsv1.PaymentRecord {
 		CounterpartyDigest: r.CounterpartyDigest, Pins: pinsInto(&paymentsv1.Pins{}, &r.Pins), Instrument: r.Instrument,
 		ExpiresAtUs: r.ExpiresAtUS, Rail: railTo(r.Rail), Quote: string(r.Quote), QuotedPayment: string(r.QuotedPayment),
 		DisputeTaken: r.DisputeTaken, DisputeFeeMinor: r.DisputeFeeMinor,
+		Card: string(r.Card), Financial: r.Financial, Advised: r.Advised,
 	}
 }
 
@@ -202,6 +207,7 @@ func PaymentRecordFromProto(m *paymentsv1.PaymentRecord) (payment.Record, error)
 		FraudScore: m.GetFraudScore(), RefundedMinor: m.GetRefundedMinor(), RefundedTargetMinor: m.GetRefundedTargetMinor(),
 		DeadlineUS: m.GetDeadlineUs(), CounterpartyCountry: m.GetCounterpartyCountry(), CounterpartyDigest: m.GetCounterpartyDigest(),
 		Instrument: m.GetInstrument(), ExpiresAtUS: m.GetExpiresAtUs(), DisputeTaken: m.GetDisputeTaken(), DisputeFeeMinor: m.GetDisputeFeeMinor(),
+		Financial: m.GetFinancial(), Advised: m.GetAdvised(),
 	}
 	if err := checkVersion("payment record", m.GetVersion()); err != nil {
 		return payment.Record{}, err
@@ -223,6 +229,9 @@ func PaymentRecordFromProto(m *paymentsv1.PaymentRecord) (payment.Record, error)
 		return payment.Record{}, err
 	}
 	if r.QuotedPayment, err = paymentID(m.GetQuotedPayment(), false); err != nil {
+		return payment.Record{}, err
+	}
+	if r.Card, err = cardKey(m.GetCard(), false); err != nil {
 		return payment.Record{}, err
 	}
 	if r.FX, err = fxFrom(m.GetFx()); err != nil {

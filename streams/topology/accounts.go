@@ -64,9 +64,9 @@ func NewAccounts(c engine.Config) (*engine.Engine, error) {
 	return e, nil
 }
 
-// attributable tells the keys that can be parked: accounts and customers. Anything else is a tick, or nobody's.
+// attributable tells the keys that can be parked: accounts, customers and cards. Anything else is a tick, or nobody's.
 func attributable(key []byte) bool {
 	k := string(key)
 	_, err := payment.ParseAccountID(k)
-	return err == nil || payment.IsCustomerKey(k)
+	return err == nil || payment.IsCustomerKey(k) || payment.IsCardKey(k)
 }

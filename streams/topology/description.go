@@ -65,13 +65,14 @@ func schema(m proto.Message) string { return string(m.ProtoReflect().Descriptor(
 
 const (
 	byAccount   = "account"
+	byAnyKey    = "account, customer or card"
 	byVersion   = "id@version"
 	byPartition = "explicit partition"
 )
 
 // The edges of the accounts group. Its configuration is made from these.
 func accountsInput() edge {
-	return edge{topics.Commands, "account or customer; ticks: explicit partition", &paymentsv1.Command{}}
+	return edge{topics.Commands, byAnyKey + "; ticks: explicit partition", &paymentsv1.Command{}}
 }
 
 func accountsOutputs() []edge {
@@ -80,6 +81,7 @@ func accountsOutputs() []edge {
 		{topics.Commands, "account or customer", &paymentsv1.Command{}},
 		{topics.Replies, byPartition, &paymentsv1.Reply{}},
 		{topics.Directory, byAccount, &directoryv1.AccountEntry{}},
+		{topics.Cards, "card", &directoryv1.CardEntry{}},
 		{topics.RailsOrders, byAccount, &railsv1.Order{}},
 	}
 }
@@ -95,7 +97,7 @@ func accountsLookups() []edge {
 }
 
 func accountsCell() edge {
-	return edge{topics.AccountsTable, "account or customer", &paymentsv1.AccountCell{}}
+	return edge{topics.AccountsTable, byAnyKey, &paymentsv1.AccountCell{}}
 }
 
 func names(edges []edge) (topics []string) {

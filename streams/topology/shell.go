@@ -273,6 +273,12 @@ func (s *accountsShell) emit(r record, emissions []accounts.Emission, d *account
 				return fmt.Errorf("encoding directory entry: %w", err)
 			}
 			r.Emit(topics.Directory, string(e.Directory.Account), b)
+		case e.Card != nil:
+			b, err := codec.EncodeCardEntry(e.Card)
+			if err != nil {
+				return fmt.Errorf("encoding card entry: %w", err)
+			}
+			r.Emit(topics.Cards, string(e.Card.Card), b)
 		case e.Order != nil:
 			b, err := codec.EncodeOrder(e.Order, envelope.Sealed)
 			if err != nil {

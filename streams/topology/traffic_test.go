@@ -49,6 +49,7 @@ func reference(tb testing.TB) map[string][]byte {
 			},
 			FraudMode: policy.FraudModeEnforce, ReviewScore: 500, DeclineScore: 900, ReviewTimeoutUS: 3600 * second, RetentionDays: 90,
 			Card: &policy.Card{AuthorizationTTLUS: 86_400 * second, OverCaptureBP: 500, FeeReturned: true}, Bank: &policy.Bank{},
+			Issuing: &policy.Issuing{AuthorizationTTLUS: 86_400 * second},
 		}, payment.Pins{Fees: "std", Rates: "fx", Rules: "rules", Blocklist: "block"})),
 		topics.FeeSchedules + "/std@1": must(codec.EncodeFees(&fees.Schedule{Ref: "std@1", Fees: []fees.Fee{
 			{Kind: payment.KindPayIn, Method: "cash", Currency: "BRL", FixedMinor: 30, RatePPM: 10_000},
@@ -257,7 +258,11 @@ func (t *traffic) next() []command {
 	}
 	name := t.names[t.rand.IntN(len(t.names))]
 	switch n := t.rand.IntN(100); {
-	case n < 30:
+	case n < 4:
+		return []command{t.onCard(name)}
+	case n < 14:
+		return []command{t.acquirer(name)}
+	case n < 35:
 		return []command{t.pay(payment.KindPayIn, name)}
 	case n < 50:
 		return []command{t.pay(payment.KindPayOut, name)}

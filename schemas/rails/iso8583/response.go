@@ -61,22 +61,25 @@ func responseCode(reason payment.Reason) (ResponseCode, bool) {
 		return ResponseApproved, true
 	case payment.ReasonIdempotencyConflict:
 		return ResponseDuplicate, true
-	case payment.ReasonAccountUnknown, payment.ReasonOwnerMismatch:
+	case payment.ReasonAccountUnknown, payment.ReasonOwnerMismatch, payment.ReasonCardTaken:
 		return ResponseInvalidCard, true
 	case payment.ReasonAccountClosed:
 		return ResponseClosedAccount, true
-	case payment.ReasonAccountBlocked:
+	case payment.ReasonAccountBlocked, payment.ReasonCardBlocked:
 		return ResponseRestrictedCard, true
 	case payment.ReasonPaymentUnknown, payment.ReasonPaymentTooOld:
 		return ResponseNotLocated, true
 	case payment.ReasonPaymentState:
 		return ResponseNoAction, true
-	case payment.ReasonCustomerHasAccount, payment.ReasonSameAccount:
+	case payment.ReasonCustomerHasAccount, payment.ReasonSameAccount,
+		// Of quotes, as the mismatch: the feed uses none.
+		payment.ReasonQuoteUnknown, payment.ReasonQuoteExpired, payment.ReasonQuoteUsed:
 		return ResponseInvalidTransaction, true
 	case payment.ReasonMethodUnavailable, payment.ReasonCurrencyNotHeld, payment.ReasonRateMissing,
 		payment.ReasonBlockedParty, payment.ReasonBlockedCountry:
 		return ResponseNotPermitted, true
-	case payment.ReasonRefundExceedsPayment, payment.ReasonAmountOverflow, payment.ReasonAmountTooSmall:
+	case payment.ReasonRefundExceedsPayment, payment.ReasonAmountOverflow, payment.ReasonAmountTooSmall,
+		payment.ReasonQuoteMismatch:
 		return ResponseInvalidAmount, true
 	case payment.ReasonPolicyMismatch, payment.ReasonRateStale:
 		return ResponseSystemMalfunction, true
@@ -87,9 +90,10 @@ func responseCode(reason payment.Reason) (ResponseCode, bool) {
 	case payment.ReasonInsufficientFunds:
 		return ResponseInsufficientFunds, true
 	case payment.ReasonReviewDeclined, payment.ReasonReviewExpired, payment.ReasonRailRefused,
-		// Of operations on a payment that a rail executes: the feed asks for none of these.
+		// Of operations on a payment that a rail executes, and of disputes: the feed asks for none of these.
 		payment.ReasonCaptureExceedsAuthorization, payment.ReasonOperationInProgress, payment.ReasonRailLate,
-		payment.ReasonRailAmount, payment.ReasonRailContradiction, payment.ReasonAuthorizationExpired:
+		payment.ReasonRailAmount, payment.ReasonRailContradiction, payment.ReasonAuthorizationExpired,
+		payment.ReasonDeadlinePassed:
 		return ResponseDoNotHonour, true
 	default:
 		return "", false

@@ -1,0 +1,103 @@
+package accounts
+
+import (
+	"github.com/caudalpay/caudal/processors/intake"
+	"github.com/caudalpay/caudal/processors/ledger"
+	"github.com/caudalpay/caudal/processors/payment"
+)
+
+// reversal takes an authorization back, so that the acquirer's part of it is left. It may come before what it takes back.
+func (r *reducer) reversal() {
+	found := r.s.Payment
+	switch {
+	case found == nil && r.cmd.Reversal.LeftMinor > 0:
+		r.decline(payment.ReasonPaymentUnknown)
+	case found == nil:
+		r.foreclose()
+	case found.Kind != payment.KindAuthorization:
+		r.decline(payment.ReasonPaymentState)
+	default:
+		r.takeBack(clone(found))
+	}
+}
+
+// foreclose remembers that an authorization was taken back, for the one that comes later. It has no body hash: nobody has
+// asked for it.
+func (r *reducer) foreclose() {
+	r.rec = &payment.Record{
+		Kind: payment.KindAuthorization, FirstSeq: r.cell.Seq, CreatedAtUS: r.d.AcceptedAtUS, EffectiveDate: r.d.EffectiveDate,
+		Pins: r.cmd.Pins, Method: intake.MethodIssuing, Card: r.cmd.Reversal.Card,
+	}
+	r.created = true
+	r.move(r.rec, payment.EventReversed)
+}
+
+func (r *reducer) takeBack(rec *payment.Record) {
+	e, some := reversed(rec, r.cmd.Reversal.LeftMinor)
+	if some {
+		r.undo(rec, e)
+	}
+	v := r.cmd.Reversal
+	if v.StandIn && v.LeftMinor == 0 && rec.FirstOutcome == payment.OutcomeApproved && !rec.Advised && rec.Rail.CapturedMinor == 0 {
+		// The acquirer was told no while this house was still about to say yes: that answer stands.
+		rec.FirstOutcome, rec.FirstStatus = payment.OutcomeDeclined, payment.StatusFailed
+		rec.FirstReasons = []payment.Reason{payment.ReasonRailRefused}
+		some = true
+	}
+	if some {
+		r.store(r.d.PaymentID, rec)
+		return
+	}
+	r.d.tell(r.d.PaymentID, rec)
+}
+
+// reversed is the event that leaves so much of an authorization; false where it changes nothing.
+func reversed(rec *payment.Record, leftMinor int64) (payment.Event, bool) {
+	rail := rec.Rail
+	if rail == nil {
+		return 0, false // nothing was granted
+	}
+	var e payment.Event
+	switch {
+	case rec.Financial && leftMinor == 0:
+		e = payment.EventRefundedAll
+	case rec.Financial && leftMinor < rail.CapturedMinor:
+		e = payment.EventRefunded
+	case !rec.Financial && leftMinor <= rail.CapturedMinor:
+		e = payment.EventReversed
+	case !rec.Financial && leftMinor < rail.AuthorizedMinor:
+		e = payment.EventReduced
+	default:
+		return 0, false
+	}
+	switch payment.Next(payment.FamilyAuthorization, rec.Status, e).Effect {
+	case payment.Move, payment.Stay:
+		return e, true
+	default:
+		return 0, false
+	}
+}
+
+// undo moves the money back, so far as it was held or taken, and the authorization on.
+func (r *reducer) undo(rec *payment.Record, e payment.Event) {
+	rail, left := rec.Rail, r.cmd.Reversal.LeftMinor
+	switch e {
+	case payment.EventReversed:
+		r.giveUp(rec)
+		if rail.CapturedMinor == 0 {
+			r.unreserve(rec)
+		}
+	case payment.EventReduced:
+		// Where the account had no room nothing is held, and no more is released than is.
+		r.releaseHold(rec, max(rail.HoldMinor-(left-rail.CapturedMinor), 0))
+		rail.AuthorizedMinor = left
+	case payment.EventRefundedAll:
+		r.collect(ledger.JournalReturn, rec.Currency, -rail.CapturedMinor)
+		rail.CapturedMinor = 0
+		r.unreserve(rec)
+	default: // refunded in part
+		r.collect(ledger.JournalReturn, rec.Currency, left-rail.CapturedMinor)
+		rail.CapturedMinor, rail.AuthorizedMinor = left, left
+	}
+	r.move(rec, e)
+}
