@@ -29,13 +29,14 @@ const serveHelp = `Serves on one address, until it is told to stop:
   /books    what was really done; /books/summary in short
 
 The last character of a card token says what its issuer does: 0, 1, 4 or a letter approves, 2 does not authorise, 3 expired,
-5 blocked, 6 times out, 7 cancelled, 8 has a problem, 9 is decided by the seed. Of a payout's account: 5 is refused, 6 stays
-pending, 7 fails, 8 is returned, 9 by the seed, the others are paid.
+5 blocked, 6 times out, 7 cancelled, 8 has a problem, 9 is decided by the seed. Of a payout's account: 3 comes back
+unpaid, 4 is called failed and paid after all, 5 is refused, 6 stays pending, 7 fails, 8 is returned after it was paid, 9 by the
+seed, the others are paid.
 
 Faults are a YAML file, or text with commas between:
 
   kind=rate               timeout_before timeout_after error_before error_after reset_before reset_after wrong_amount garbage
-                          unfinished (cielo 0 or 12, pagarme processing)
+                          unfinished (cielo 0 or 12, pagarme processing, bank pending)
                           hook_duplicate hook_reorder hook_delay hook_lie_unknown hook_lie_amount hook_lie_state
   connector.kind=rate     for cielo, rede, pagarme or bank alone
   latency=rate:min..max/rate:min..max   in milliseconds; a distribution in pieces

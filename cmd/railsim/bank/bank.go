@@ -2,8 +2,9 @@
 //
 // The API is the simulator's own. No bank's is public enough to follow, and what they have in common is this: an id of the
 // client's that makes a repeat harmless, an answer that promises nothing, and statuses by webhook and by query. The last digit of
-// the account's number or token decides: 5 is refused at once, 6 stays pending for ever, 7 fails before the money leaves, 8 comes
-// back after it was paid, 9 is one of these by the seed, all others are paid.
+// the account's number or token decides: 3 comes back before it was paid, 4 is called failed and turns out to be paid, 5 is
+// refused at once, 6 stays pending for ever, 7 fails before the money leaves, 8 comes back after it was paid, 9 is paid or one of
+// 3, 4, 7 and 8 by the seed, all others are paid. Reasons are codes of the central bank's for returned TEDs.
 package bank
 
 import (
@@ -34,7 +35,7 @@ type Credentials struct {
 type Config struct {
 	Credentials Credentials
 	Seed        uint64
-	Delay       time.Duration // between statuses
+	Delay       time.Duration // between statuses, on average: half as much or as much again, by the seed
 	Now         func() time.Time
 }
 
@@ -45,6 +46,13 @@ const (
 	StatusPaid     = "paid"
 	StatusFailed   = "failed"
 	StatusReturned = "returned"
+)
+
+// Reasons, as codes of returned TEDs.
+const (
+	reasonClosed  = "1" // the account is closed
+	reasonAccount = "2" // branch or account invalid
+	reasonHolder  = "3" // CPF or CNPJ of somebody else
 )
 
 // request is POST /transfers.
@@ -64,6 +72,8 @@ type Account struct {
 	Number string `json:"number,omitempty"`
 	Type   string `json:"type,omitempty"`
 	Name   string `json:"name,omitempty"`
+	// Document is the holder's CPF or CNPJ.
+	Document string `json:"document,omitempty"`
 }
 
 // Transfer is one, as it is told.
@@ -122,8 +132,8 @@ func (s *Server) Attach(j cards.Appender) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.journal = j
-	for id := range s.transfers {
-		s.due.Add(s.cfg.Now().Add(s.cfg.Delay), id)
+	for _, r := range s.transfers {
+		s.later(*r)
 	}
 }
 
@@ -190,7 +200,7 @@ func (s *Server) fate(id string, a Account) int {
 	case last < '9':
 		return int(last - '0')
 	}
-	fates := []int{0, 0, 0, 0, 0, 7, 8}
+	fates := []int{0, 0, 0, 0, 3, 4, 7, 8}
 	return fates[faults.Draw(s.cfg.Seed, faults.Site{Connector: Name, Reference: id, Operation: "fate"}, "fate")%uint64(len(fates))]
 }
 
@@ -249,12 +259,18 @@ func (s *Server) accept(id string, q request, call *faults.Call) (Transfer, int,
 	if err := s.record(r, e); err != nil {
 		return Transfer{}, 0, err
 	}
-	s.due.Add(now.Add(s.cfg.Delay), id)
+	s.later(r)
 	select {
 	case s.wake <- struct{}{}:
 	default:
 	}
 	return r.Transfer, http.StatusAccepted, nil
+}
+
+// later lets a transfer go on, after a while that the seed decides.
+func (s *Server) later(r record) {
+	drawn := faults.Draw(s.cfg.Seed, faults.Site{Connector: Name, Reference: r.Transfer.ID, Operation: "delay", Call: r.Event}, "delay")
+	s.due.Add(s.cfg.Now().Add(s.cfg.Delay/2+time.Duration(drawn%1024)*s.cfg.Delay/1024), r.Transfer.ID)
 }
 
 func (s *Server) record(r record, e journal.Entry) error {
@@ -292,6 +308,9 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	t.Amount = call.Amount(t.Amount)
+	if call.Unfinished() {
+		t.Status, t.Reason = StatusPending, ""
+	}
 	call.Answer(w, r, faults.Answer{Status: http.StatusOK, Body: wire.Marshal(t)})
 }
 
@@ -328,14 +347,16 @@ func next(status string, fate int) (to, reason string, kind journal.Kind) {
 	switch {
 	case fate == 6:
 		return "", "", ""
-	case status == StatusPending && fate == 7:
-		return StatusFailed, "account_blocked", journal.Failed
+	case status == StatusPending && (fate == 4 || fate == 7):
+		return StatusFailed, reasonAccount, journal.Failed
 	case status == StatusPending:
 		return StatusSent, "", journal.Sent
-	case status == StatusSent:
+	case status == StatusSent && fate == 3:
+		return StatusReturned, reasonHolder, journal.Returned
+	case status == StatusSent, status == StatusFailed && fate == 4:
 		return StatusPaid, "", journal.Paid
 	case status == StatusPaid && fate == 8:
-		return StatusReturned, "account_closed", journal.Returned
+		return StatusReturned, reasonClosed, journal.Returned
 	default:
 		return "", "", ""
 	}
@@ -353,7 +374,7 @@ func (s *Server) step(id string) error {
 	if err := s.record(r, journal.Entry{Kind: kind}); err != nil {
 		return err
 	}
-	s.due.Add(now.Add(s.cfg.Delay), id)
+	s.later(r)
 	return nil
 }
 

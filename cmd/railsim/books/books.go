@@ -162,7 +162,11 @@ func (l *Line) count(e journal.Entry) {
 		l.SentMinor += e.AmountMinor
 		l.NetMinor -= e.AmountMinor
 	case journal.Paid:
-		l.Paid++
+		if l.Paid++; l.Paid > l.Sent { // it had been called failed
+			l.Sent++
+			l.SentMinor += e.AmountMinor
+			l.NetMinor -= e.AmountMinor
+		}
 	case journal.Failed:
 		l.Failed++
 	case journal.Returned:
@@ -189,6 +193,8 @@ func (o *order) stand(e journal.Entry) {
 		c.captured += e.AmountMinor
 	case journal.Voided, journal.Failed, journal.Returned:
 		c.voided += e.AmountMinor
+	case journal.Paid:
+		c.voided = 0
 	default:
 	}
 	switch after := c.stands(); {

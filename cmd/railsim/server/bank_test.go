@@ -18,7 +18,7 @@ func (h *house) transferBecomes(id, status string) {
 
 func TestBankTransfer(t *testing.T) {
 	h := start(t, config())
-	for number, end := range map[string]string{"10": "paid", "7": "failed", "8": "returned"} {
+	for number, end := range map[string]string{"10": "paid", "3": "returned", "4": "paid", "7": "failed", "8": "returned"} {
 		a := h.must(202, "POST", "/bank/transfers", transfer("E"+number, number, 1000))
 		equal(t, "status", a.text(t, "status"), "pending")
 		h.transferBecomes("E"+number, end)
@@ -29,6 +29,12 @@ func TestBankTransfer(t *testing.T) {
 	equal(t, "failed", failed.Sent+failed.Paid, 0)
 	equal(t, "returned", returned.NetMinor, 0)
 	equal(t, "returned first sent", returned.SentMinor, 1000)
+	late, unpaid := h.line("E4"), h.line("E3")
+	equal(t, "paid after all", late.NetMinor, -1000)
+	equal(t, "called failed before", late.Failed, 1)
+	equal(t, "stands after all", h.order("E4").Charged, 1)
+	equal(t, "came back unpaid", unpaid.NetMinor, 0)
+	equal(t, "was not paid", unpaid.Paid, 0)
 	equal(t, "what stands", h.order("E10").Charged, 1)
 	equal(t, "what was returned does not stand", h.order("E8").Charged, 0)
 	equal(t, "what failed does not stand", h.order("E7").Charged, 0)

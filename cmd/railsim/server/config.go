@@ -44,7 +44,7 @@ func (c *Config) Flags(f *pflag.FlagSet) {
 	f.StringVar(&c.Webhooks, "webhooks", "", "URL that webhooks go to, /cielo, /rede, /pagarme or /bank added; default: none are sent")
 	f.StringVar(&c.Credentials, "credentials", "", "YAML file with what clients must show and the secret of webhooks; default: well-known ones for tests")
 	f.DurationVar(&c.Day, "day", 24*time.Hour, "length of a business day: a cancel of a capture on a later one is a refund")
-	f.DurationVar(&c.BankDelay, "bank-delay", 200*time.Millisecond, "time between the statuses of a transfer")
+	f.DurationVar(&c.BankDelay, "bank-delay", 200*time.Millisecond, "time between the statuses of a transfer, on average")
 	f.DurationVar(&c.HookRetry, "hook-retry", time.Second, "back-off after a webhook's first failure; it doubles up to a minute")
 	f.IntVar(&c.HookWorkers, "hook-workers", 8, "webhooks under way at once")
 }
