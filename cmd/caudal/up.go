@@ -46,7 +46,7 @@ func upCommand() *cobra.Command {
 	f.IntVar(&o.Workers, "workers", 1, "streams workers: processes that share the partitions")
 	f.StringVar(&o.State, "state", up.StateDisk, "where workers keep their state beside the accounts: disk (in the data folder) or memory")
 	streamsFlags(c, &o.Streams)
-	f.StringVar(&o.Rails, "rails", "", "file that names acquirers and routes (docs/rails.md): executes the orders of payments by card")
+	f.StringVar(&o.Rails, "rails", "", "file that names acquirers, banks and routes (docs/rails.md): executes the orders of payments by card and of payouts by bank")
 	f.StringVar(&o.Pprof, "pprof", "", "address of net/http/pprof, of the workers' under /worker/, /worker-1/ ... and the broker's under /broker/")
 	_ = f.MarkHidden("pprof") // the flag exists
 	return c

@@ -1,4 +1,4 @@
-// Package rails reads the file that names an installation's acquirers, and runs their connectors. It decides nothing about
+// Package rails reads the file that names an installation's acquirers and banks, and runs their connectors. It decides nothing about
 // money and speaks no dialect: sinks/rails does.
 package rails
 
@@ -11,7 +11,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/caudalpay/caudal/schemas/strictyaml"
+	"github.com/caudalpay/caudal/sinks/rails/bank"
 	"github.com/caudalpay/caudal/sinks/rails/cards"
 	"github.com/caudalpay/caudal/sinks/rails/cards/abecs"
 	"github.com/caudalpay/caudal/sinks/rails/cards/cielo"
@@ -27,6 +30,7 @@ type file struct {
 	Version   strictyaml.Whole `yaml:"version"`
 	Routes    string           `yaml:"routes"` // another file, beside this one
 	Acquirers []acquirer       `yaml:"acquirers"`
+	Banks     []payer          `yaml:"banks"`
 	Timing    timing           `yaml:"timing"`
 }
 
@@ -41,6 +45,15 @@ type acquirer struct {
 	Descriptor string `yaml:"descriptor"`  // on the holder's invoice
 	Secret     secret `yaml:"secret"`
 	Vault      vault  `yaml:"vault"` // rede
+}
+
+// payer is one that takes payouts, by the name that routes use.
+type payer struct {
+	Name       string   `yaml:"name"`
+	Dialect    string   `yaml:"dialect"` // transfers
+	URL        string   `yaml:"url"`
+	Currencies []string `yaml:"currencies"`
+	Secret     secret   `yaml:"secret"`
 }
 
 // secret is where a secret stands: in a variable of the environment, or alone in a file.
@@ -60,48 +73,114 @@ type timing struct {
 	Polls         []string `yaml:"polls"`
 	NotFoundAfter string   `yaml:"not_found_after"`
 	Authorization string   `yaml:"authorization_patience"`
+	Payout        string   `yaml:"payout_patience"`
+	WatchFor      string   `yaml:"watch_for"`
+	WatchFirst    string   `yaml:"watch_first"`
 }
 
-// Cards completes the configuration of the card connectors from a file; the caller names brokers and the process. The
-// error names the place in the file and says what to change.
-func Cards(path string, c cards.Config) (cards.Config, error) {
+// Load completes the configurations of the connectors from a file, by the word for what they connect: one of acquirers and one
+// of banks, where the file names some. The caller gives brokers and the process in c, and what opens destinations. The error
+// names the place in the file and says what to change.
+func Load(path string, c cards.Config) (map[string]cards.Config, error) {
 	raw, err := os.ReadFile(path) //nolint:gosec // the operator's own
 	if err != nil {
-		return c, fmt.Errorf("reading the file of rails: %w", err)
+		return nil, fmt.Errorf("reading the file of rails: %w", err)
 	}
 	var f file
 	if err := strictyaml.Unmarshal(raw, &f); err != nil {
-		return c, fmt.Errorf("reading %s: %w", path, err)
+		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
-	if err := f.into(filepath.Dir(path), &c); err != nil {
-		return c, fmt.Errorf("reading %s: %w", path, err)
+	all, err := f.configs(filepath.Dir(path), c)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
-	return c, nil
+	return all, nil
 }
 
-func (f *file) into(folder string, c *cards.Config) (err error) {
+// The words for what is connected, also as a label of metrics.
+const (
+	Card = "card"
+	Bank = "bank"
+)
+
+func (f *file) configs(folder string, c cards.Config) (map[string]cards.Config, error) {
 	if f.Kind != "rails" || f.Version != fileVersion {
-		return fmt.Errorf("kind %q, version %d: kind is rails, version is %d", f.Kind, f.Version, fileVersion)
+		return nil, fmt.Errorf("kind %q, version %d: kind is rails, version is %d", f.Kind, f.Version, fileVersion)
 	}
-	if f.Routes == "" || len(f.Acquirers) == 0 {
-		return errors.New("routes and acquirers: at least one acquirer, and the name of the file with the routes")
+	if f.Routes == "" || len(f.Acquirers)+len(f.Banks) == 0 {
+		return nil, errors.New("routes, acquirers and banks: at least one acquirer or bank, and the name of the file with the routes")
 	}
-	if c.Routes, err = cards.LoadRoutes(beside(folder, f.Routes)); err != nil {
-		return err //nolint:wrapcheck // it says what it was doing
+	if err := f.Timing.into(&c); err != nil {
+		return nil, err
 	}
-	if c.Codes, err = abecs.Default(); err != nil {
+	routes, err := cards.LoadRoutes(beside(folder, f.Routes))
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says what it was doing
+	}
+	byCard, byBank := c, c
+	if err := f.open(folder, &byCard, &byBank); err != nil {
+		return nil, err
+	}
+	for _, name := range routes.Connectors() {
+		if byCard.Acquirers[name] == nil && byBank.Banks[name] == nil {
+			return nil, fmt.Errorf("route to %q, which is not configured", name)
+		}
+	}
+	byCard.Routes = routes.Only(func(name string) bool { return byCard.Acquirers[name] != nil })
+	byBank.Routes = routes.Only(func(name string) bool { return byBank.Banks[name] != nil })
+	all := map[string]cards.Config{}
+	if len(byCard.Acquirers) > 0 {
+		all[Card] = withRegistry(byCard, Card)
+	}
+	if len(byBank.Banks) > 0 {
+		byBank.Group = cards.DefaultBankGroup
+		all[Bank] = withRegistry(byBank, Bank)
+	}
+	return all, nil
+}
+
+// withRegistry lets the metrics of several connectors stand in one registry.
+func withRegistry(c cards.Config, method string) cards.Config {
+	if c.Registry != nil {
+		c.Registry = prometheus.WrapRegistererWith(prometheus.Labels{"method": method}, c.Registry)
+	}
+	return c
+}
+
+// open makes what the file names; names are of one of them only.
+func (f *file) open(folder string, byCard, byBank *cards.Config) (err error) {
+	if byCard.Codes, err = abecs.Default(); err != nil {
 		return fmt.Errorf("reading the table of declines: %w", err)
 	}
-	c.Acquirers = map[string]cards.Acquirer{}
+	byCard.Acquirers, byBank.Banks = map[string]cards.Acquirer{}, map[string]cards.Bank{}
 	for i, a := range f.Acquirers {
-		if a.Name == "" || c.Acquirers[a.Name] != nil {
+		if a.Name == "" || byCard.Acquirers[a.Name] != nil {
 			return fmt.Errorf("acquirers[%d].name: each needs one of its own", i)
 		}
-		if c.Acquirers[a.Name], err = a.open(folder); err != nil {
+		if byCard.Acquirers[a.Name], err = a.open(folder); err != nil {
 			return fmt.Errorf("acquirers[%d] %s: %w", i, a.Name, err)
 		}
 	}
-	return f.Timing.into(c)
+	for i, b := range f.Banks {
+		if b.Name == "" || byCard.Acquirers[b.Name] != nil || byBank.Banks[b.Name] != nil {
+			return fmt.Errorf("banks[%d].name: each needs one of its own", i)
+		}
+		if byBank.Banks[b.Name], err = b.open(folder); err != nil {
+			return fmt.Errorf("banks[%d] %s: %w", i, b.Name, err)
+		}
+	}
+	return nil
+}
+
+func (b *payer) open(folder string) (cards.Bank, error) {
+	if b.Dialect != "transfers" {
+		return nil, fmt.Errorf("dialect %q: choose transfers", b.Dialect)
+	}
+	token, err := b.Secret.read(folder)
+	if err != nil {
+		return nil, err
+	}
+	return bank.New(bank.Config{URL: b.URL, Token: token, Currencies: b.Currencies})
 }
 
 // open makes the acquirer that speaks the dialect.
@@ -167,7 +246,8 @@ func (t timing) into(c *cards.Config) error {
 		into *time.Duration
 	}{
 		"deadline": {t.Deadline, &c.Guard.Deadline}, "not_found_after": {t.NotFoundAfter, &c.NotFoundAfter},
-		"authorization_patience": {t.Authorization, &c.Patience.Authorization},
+		"authorization_patience": {t.Authorization, &c.Patience.Authorization}, "payout_patience": {t.Payout, &c.Patience.Payout},
+		"watch_for": {t.WatchFor, &c.Watch.For}, "watch_first": {t.WatchFirst, &c.Watch.First},
 	} {
 		if d.text == "" {
 			continue

@@ -19,7 +19,7 @@ import (
 )
 
 // simulator plays the acquirers of deploy/rails/simulated.yaml, and gives the configuration that reaches it.
-func simulator(t *testing.T, faults string) (url string, c cards.Config) {
+func simulator(t *testing.T, faults string) (url string, all map[string]cards.Config) {
 	t.Helper()
 	cfg := server.Config{Seed: 1, Faults: faults, Day: 24 * time.Hour, HookRetry: time.Second, HookWorkers: 1, Log: slog.New(slog.DiscardHandler)}
 	s, err := server.New(cfg)
@@ -40,11 +40,11 @@ func simulator(t *testing.T, faults string) (url string, c cards.Config) {
 		}
 	})
 	url = "http://" + l.Addr().String()
-	c, err = rails.Cards(configured(t, url), cards.DefaultConfig())
+	all, err = rails.Load(configured(t, url), cards.DefaultConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return url, c
+	return url, all
 }
 
 // configured is deploy/rails with another address.
@@ -54,6 +54,7 @@ func configured(t *testing.T, url string) string {
 	t.Setenv("RAILSIM_CIELO", credentials.Cielo.MerchantKey)
 	t.Setenv("RAILSIM_REDE", credentials.Rede.Token)
 	t.Setenv("RAILSIM_STONE", credentials.Pagarme.SecretKey)
+	t.Setenv("RAILSIM_BANK", credentials.Bank.Token)
 	folder := t.TempDir()
 	for _, name := range []string{"simulated.yaml", "routes.yaml"} {
 		b, err := os.ReadFile(filepath.Join("../../../deploy/rails", name))
@@ -71,8 +72,8 @@ func configured(t *testing.T, url string) string {
 // TestDialectsAreUnderstood lets each dialect ask the simulator for all that it can ask. Both were written from the same public
 // pages by different hands: where they differ, one has misread them.
 func TestDialectsAreUnderstood(t *testing.T) {
-	url, c := simulator(t, "")
-	for name, a := range c.Acquirers {
+	url, all := simulator(t, "")
+	for name, a := range all[rails.Card].Acquirers {
 		t.Run(name, func(t *testing.T) {
 			x := exchange{t: t, a: a, name: name}
 			collected := x.do(a.Authorize, x.request(cards.OperationCollect, "co", ""), cards.OutcomeConfirmed)

@@ -141,27 +141,39 @@ func (in *running) startSinks(ctx context.Context) (err error) {
 	in.checks = append(in.checks, http.Check{Name: "postgres", Ready: in.postgres.Ready}, http.Check{Name: "clickhouse", Ready: in.clickhouseReady})
 	components := map[string]component{"postgres sink": in.postgres, "clickhouse sink": in.clickhouse}
 	if in.options.Rails != "" {
-		runner, err := in.cardConnectors()
+		connectors, err := in.connectors()
 		if err != nil {
 			return err
 		}
-		in.checks = append(in.checks, http.Check{Name: "card connectors", Ready: runner.Ready})
-		components["card connectors"] = runner
+		for name, runner := range connectors {
+			in.checks = append(in.checks, http.Check{Name: name, Ready: runner.Ready})
+			components[name] = runner
+		}
 	}
 	in.launch(ctx, &in.sinks, components)
 	return nil
 }
 
-// cardConnectors execute the orders of payments by card. They are part of the sinks: what leaves the house.
-func (in *running) cardConnectors() (*cards.Runner, error) {
-	config := cards.DefaultConfig()
-	config.Brokers, config.Partitions, config.Instance = in.parts.Brokers, in.options.Partitions, "up"
-	config.Logger, config.Registry = in.log, in.registry
-	config, err := rails.Cards(in.options.Rails, config)
+// connectors execute the orders of payments by card and by bank. They are part of the sinks: what leaves the house.
+func (in *running) connectors() (map[string]*cards.Runner, error) {
+	sealer, err := seal.LoadOrCreate(filepath.Join(in.options.Data, sealFile))
 	if err != nil {
 		return nil, err
 	}
-	return cards.New(config)
+	config := cards.DefaultConfig()
+	config.Brokers, config.Partitions, config.Instance, config.Open = in.parts.Brokers, in.options.Partitions, "up", sealer.Open
+	config.Logger, config.Registry = in.log, in.registry
+	configs, err := rails.Load(in.options.Rails, config)
+	if err != nil {
+		return nil, err
+	}
+	runners := map[string]*cards.Runner{}
+	for method, config := range configs {
+		if runners[method+" connectors"], err = cards.New(config); err != nil {
+			return nil, err
+		}
+	}
+	return runners, nil
 }
 
 func (in *running) startIngress(ctx context.Context) error {

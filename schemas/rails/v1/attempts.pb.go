@@ -32,6 +32,7 @@ const (
 	AttemptState_ATTEMPT_STATE_INTENDED    AttemptState = 2 // about to be sent: from here on it may have been
 	AttemptState_ATTEMPT_STATE_UNKNOWN     AttemptState = 3 // sent, and nobody knows; it is asked for
 	AttemptState_ATTEMPT_STATE_DONE        AttemptState = 4 // answered for good
+	AttemptState_ATTEMPT_STATE_FOLLOWED    AttemptState = 5 // answered, and a bank may still say something else: it is asked for
 )
 
 // Enum value maps for AttemptState.
@@ -42,6 +43,7 @@ var (
 		2: "ATTEMPT_STATE_INTENDED",
 		3: "ATTEMPT_STATE_UNKNOWN",
 		4: "ATTEMPT_STATE_DONE",
+		5: "ATTEMPT_STATE_FOLLOWED",
 	}
 	AttemptState_value = map[string]int32{
 		"ATTEMPT_STATE_UNSPECIFIED": 0,
@@ -49,6 +51,7 @@ var (
 		"ATTEMPT_STATE_INTENDED":    2,
 		"ATTEMPT_STATE_UNKNOWN":     3,
 		"ATTEMPT_STATE_DONE":        4,
+		"ATTEMPT_STATE_FOLLOWED":    5,
 	}
 )
 
@@ -85,7 +88,7 @@ type Attempt struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
 	Version             uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"` // format version, 1
 	State               AttemptState           `protobuf:"varint,2,opt,name=state,proto3,enum=caudal.rails.v1.AttemptState" json:"state,omitempty"`
-	Order               *Order                 `protobuf:"bytes,3,opt,name=order,proto3" json:"order,omitempty"`                                   // whole, without what is sealed: it is asked for after its own record is committed
+	Order               *Order                 `protobuf:"bytes,3,opt,name=order,proto3" json:"order,omitempty"`                                   // whole: it is asked for, or sent again, after its own record is committed; what is sealed only until the rail has it
 	Offset              int64                  `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"`                                // of the order's record
 	Connector           string                 `protobuf:"bytes,5,opt,name=connector,proto3" json:"connector,omitempty"`                           // who is asked, as cielo
 	OwnReference        string                 `protobuf:"bytes,6,opt,name=own_reference,json=ownReference,proto3" json:"own_reference,omitempty"` // the id under which the connector knows the order there
@@ -93,7 +96,7 @@ type Attempt struct {
 	IntendedAtUs        int64                  `protobuf:"varint,8,opt,name=intended_at_us,json=intendedAtUs,proto3" json:"intended_at_us,omitempty"`
 	CapturedBeforeMinor int64                  `protobuf:"varint,9,opt,name=captured_before_minor,json=capturedBeforeMinor,proto3" json:"captured_before_minor,omitempty"` // as the acquirer told before the call, for a capture, void or return
 	ReturnedBeforeMinor int64                  `protobuf:"varint,10,opt,name=returned_before_minor,json=returnedBeforeMinor,proto3" json:"returned_before_minor,omitempty"`
-	Polls               uint32                 `protobuf:"varint,11,opt,name=polls,proto3" json:"polls,omitempty"` // how often it was asked for
+	Polls               uint32                 `protobuf:"varint,11,opt,name=polls,proto3" json:"polls,omitempty"` // how often it was asked for since the result was learnt
 	NextPollAtUs        int64                  `protobuf:"varint,12,opt,name=next_poll_at_us,json=nextPollAtUs,proto3" json:"next_poll_at_us,omitempty"`
 	Result              v1.RailResult          `protobuf:"varint,13,opt,name=result,proto3,enum=caudal.payments.v1.RailResult" json:"result,omitempty"` // UNKNOWN, and DONE
 	Code                string                 `protobuf:"bytes,14,opt,name=code,proto3" json:"code,omitempty"`
@@ -276,13 +279,14 @@ const file_schemas_rails_v1_attempts_proto_rawDesc = "" +
 	"\x04code\x18\x0e \x01(\tR\x04code\x12\x1c\n" +
 	"\treference\x18\x0f \x01(\tR\treference\x12!\n" +
 	"\famount_minor\x18\x10 \x01(\x03R\vamountMinor\x12$\n" +
-	"\x0ereported_at_us\x18\x11 \x01(\x03R\freportedAtUs*\x97\x01\n" +
+	"\x0ereported_at_us\x18\x11 \x01(\x03R\freportedAtUs*\xb3\x01\n" +
 	"\fAttemptState\x12\x1d\n" +
 	"\x19ATTEMPT_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ATTEMPT_STATE_WAITING\x10\x01\x12\x1a\n" +
 	"\x16ATTEMPT_STATE_INTENDED\x10\x02\x12\x19\n" +
 	"\x15ATTEMPT_STATE_UNKNOWN\x10\x03\x12\x16\n" +
-	"\x12ATTEMPT_STATE_DONE\x10\x04B6Z4github.com/caudalpay/caudal/schemas/rails/v1;railsv1b\x06proto3"
+	"\x12ATTEMPT_STATE_DONE\x10\x04\x12\x1a\n" +
+	"\x16ATTEMPT_STATE_FOLLOWED\x10\x05B6Z4github.com/caudalpay/caudal/schemas/rails/v1;railsv1b\x06proto3"
 
 var (
 	file_schemas_rails_v1_attempts_proto_rawDescOnce sync.Once

@@ -3,7 +3,10 @@ package cards
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
+
+	"github.com/caudalpay/caudal/processors/payment"
 )
 
 // ErrNotSent says that a call surely reached nobody: the connection was refused, the breaker is open, the bulkhead is
@@ -13,12 +16,18 @@ var ErrNotSent = errors.New("not sent")
 // CodeUnsupported is the code of what an acquirer cannot do: nothing was sent.
 const CodeUnsupported = "unsupported"
 
-// Acquirer speaks the dialect of one acquirer. Its methods return an error only where nothing was sent (ErrNotSent);
-// whatever else happens is in the result. They end when ctx ends. Safe for concurrent use.
-type Acquirer interface {
+// Port is what acquirers and banks have in common. The methods that call out return an error only where nothing was sent
+// (ErrNotSent); whatever else happens is in the result. They end when ctx ends. Safe for concurrent use.
+type Port interface {
 	Capabilities() Capabilities
-	// OwnReference is the id under which the acquirer knows an attempt at an order: another attempt has another one.
+	// OwnReference is the id under which the other side knows an attempt at an order: another attempt has another one,
+	// but where Capabilities say that it Deduplicates.
 	OwnReference(orderID string, attempt uint32) string
+}
+
+// Acquirer speaks the dialect of one acquirer.
+type Acquirer interface {
+	Port
 	// Authorize reserves the amount, and for OperationCollect takes it at once.
 	Authorize(ctx context.Context, r Request) (Result, error)
 	Capture(ctx context.Context, r Request) (Result, error)
@@ -28,6 +37,15 @@ type Acquirer interface {
 	Refund(ctx context.Context, r Request) (Result, error)
 	// Status tells how the transaction stands, by Reference or, where that is empty, by OwnReference. It changes nothing.
 	Status(ctx context.Context, r Request) (Standing, error)
+}
+
+// Bank speaks the dialect of one bank that pays out. What it does takes hours, and may be undone days later.
+type Bank interface {
+	Port
+	// Send asks for a transfer. That the bank has taken it is OutcomeAccepted, and promises nothing.
+	Send(ctx context.Context, r Request) (Result, error)
+	// Find tells what became of a transfer, by OwnReference. It changes nothing.
+	Find(ctx context.Context, r Request) (Result, error)
 }
 
 type orderKey struct{}
@@ -55,6 +73,8 @@ type Capabilities struct {
 	Synchronous bool
 	// Repeatable: the same attempt may be sent again, and is done once.
 	Repeatable bool
+	// Deduplicates: Repeatable for ever. What it does not know may be sent again at any time, under the OwnReference it had.
+	Deduplicates bool
 }
 
 // Operation is what is asked of an acquirer.
@@ -69,6 +89,7 @@ const (
 	OperationVoid
 	OperationRefund
 	OperationIncrement
+	OperationSend // pay out
 )
 
 // String is the word used in metrics and logs.
@@ -86,13 +107,18 @@ func (o Operation) String() string {
 		return "refund"
 	case OperationIncrement:
 		return "increment"
+	case OperationSend:
+		return "send"
 	default:
 		return "unknown"
 	}
 }
 
+// authorizes tells the operations that an issuer is asked about.
+func (o Operation) authorizes() bool { return o == OperationAuthorize || o == OperationCollect }
+
 // follows tells the operations on something that was authorised before.
-func (o Operation) follows() bool { return o != OperationAuthorize && o != OperationCollect }
+func (o Operation) follows() bool { return !o.authorizes() && o != OperationSend }
 
 // Request is one attempt at one order, as a dialect needs it.
 type Request struct {
@@ -105,7 +131,20 @@ type Request struct {
 	Instrument   string // token of a vaulted card
 	Brand        string
 	Installments uint32 // at least 1
+	Destination  Destination
 }
+
+// Destination is where a payout goes, as the merchant has told it. It is never logged.
+type Destination struct{ Account, Name, Document string }
+
+// LogValue implements slog.LogValuer.
+func (Destination) LogValue() slog.Value { return slog.StringValue("redacted") }
+
+// String implements fmt.Stringer.
+func (Destination) String() string { return "redacted" }
+
+// GoString implements fmt.GoStringer.
+func (Destination) GoString() string { return "redacted" }
 
 // Outcome is what became of a request.
 type Outcome uint8
@@ -116,6 +155,9 @@ const (
 	OutcomeConfirmed
 	OutcomeRefused  // surely not done
 	OutcomeNotFound // the acquirer knows nothing of it; it may still come
+	OutcomeAccepted // a bank has taken it, and may still refuse
+	OutcomeSent     // it has left the bank
+	OutcomeReturned // it came back
 )
 
 // String is the word used in metrics and logs.
@@ -127,8 +169,32 @@ func (o Outcome) String() string {
 		return "refused"
 	case OutcomeNotFound:
 		return "not_found"
+	case OutcomeAccepted:
+		return "accepted"
+	case OutcomeSent:
+		return "sent"
+	case OutcomeReturned:
+		return "returned"
 	default:
 		return "unknown"
+	}
+}
+
+// told is what an account is told of an outcome.
+func (o Outcome) told() payment.RailResult {
+	switch o {
+	case OutcomeConfirmed:
+		return payment.RailConfirmed
+	case OutcomeRefused:
+		return payment.RailRefused
+	case OutcomeAccepted:
+		return payment.RailAccepted
+	case OutcomeSent:
+		return payment.RailSent
+	case OutcomeReturned:
+		return payment.RailReturned
+	default:
+		return payment.RailUnknown
 	}
 }
 
@@ -220,7 +286,7 @@ func (s Standing) outcome(o Operation, b before) Result {
 		return s.difference(r, s.ReturnedMinor-b.returnedMinor)
 	case OperationRefund:
 		return s.difference(r, s.ReturnedMinor-b.returnedMinor)
-	case OperationUnknown, OperationIncrement:
+	case OperationUnknown, OperationIncrement, OperationSend:
 	}
 	return r
 }

@@ -2,6 +2,7 @@ package cards
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,12 +40,47 @@ const (
 	stateIntended = railsv1.AttemptState_ATTEMPT_STATE_INTENDED
 	stateUnknown  = railsv1.AttemptState_ATTEMPT_STATE_UNKNOWN
 	stateDone     = railsv1.AttemptState_ATTEMPT_STATE_DONE
+	stateFollowed = railsv1.AttemptState_ATTEMPT_STATE_FOLLOWED
 )
 
 // open tells that the order may have been sent and nobody knows what became of it.
 func (a *attempt) open() bool { return a.state == stateIntended || a.state == stateUnknown }
 
-// request is what the acquirer is asked, now or again.
+// asked tells that the other side is asked about the order now and then.
+func (a *attempt) asked() bool { return a.open() || a.state == stateFollowed }
+
+// stage is what an attempt counts as.
+type stage uint8
+
+const (
+	stageOther      stage = iota
+	stageUnresolved       // nobody knows
+	stageUnderWay         // a bank has it
+	stageWatched          // over, unless the bank takes it back
+	stages
+)
+
+func (a *attempt) stage() stage {
+	switch {
+	case a == nil:
+		return stageOther
+	case a.open():
+		return stageUnresolved
+	case a.state == stateFollowed && a.over():
+		return stageWatched
+	case a.state == stateFollowed:
+		return stageUnderWay
+	default:
+		return stageOther
+	}
+}
+
+// over tells that what was told last is an end.
+func (a *attempt) over() bool {
+	return a.result != payment.RailAccepted && a.result != payment.RailSent
+}
+
+// request is what the other side is asked, now or again.
 func (a *attempt) request() Request {
 	o := a.order
 	return Request{
@@ -65,20 +101,36 @@ func tidy(text string) string {
 	return text
 }
 
-// learn takes in what an acquirer said.
-func (a *attempt) learn(r Result, now time.Time) {
+// ranked orders what is told of an order: only what ranks higher than what was told before is news. A bank that goes back
+// to an earlier word is slow or wrong, but one that calls paid what it called failed is believed.
+func ranked(r payment.RailResult) int {
+	return slices.Index([]payment.RailResult{
+		payment.RailAccepted, payment.RailSent, payment.RailRefused, payment.RailConfirmed, payment.RailReturned,
+	}, r)
+}
+
+// learn takes in what was said, and gives what was told before.
+func (a *attempt) learn(r Result, now time.Time) (prior payment.RailResult) {
+	prior = a.result
 	a.code, a.amount, a.reportedAt = tidy(r.Code), max(0, r.AmountMinor), now
 	if r.Reference != "" {
 		a.reference = tidy(r.Reference)
 	}
-	switch r.Outcome {
-	case OutcomeConfirmed:
-		a.state, a.result = stateDone, payment.RailConfirmed
-	case OutcomeRefused:
-		a.state, a.result, a.amount = stateDone, payment.RailRefused, 0
-	default:
-		a.state, a.result, a.amount = stateUnknown, payment.RailUnknown, 0
+	a.state, a.result = stateDone, r.Outcome.told()
+	switch {
+	case a.result == payment.RailUnknown:
+		a.state, a.amount = stateUnknown, 0
+	case a.result == payment.RailRefused:
+		a.amount = 0
 	}
+	// What a bank has under a reference it may still say something else about.
+	if a.order.Operation == OperationSend && a.result != payment.RailReturned && a.state == stateDone && a.reference != "" {
+		a.state, a.polls = stateFollowed, 0
+	}
+	if a.state != stateUnknown {
+		a.order.Sealed = nil
+	}
+	return prior
 }
 
 // record is the attempt's, for the partition of its order.
@@ -115,11 +167,24 @@ func decodeAttempt(b []byte) (*attempt, error) {
 	}, nil
 }
 
+// answers are the commands that tell the account something new. What came back had left: where that was never told, because
+// nobody asked in between, it is told first.
+func (a *attempt) answers(prior payment.RailResult) ([]*kgo.Record, error) {
+	last, err := a.answer()
+	if err != nil || a.result != payment.RailReturned || ranked(prior) >= ranked(payment.RailSent) {
+		return []*kgo.Record{last}, err
+	}
+	left := *a
+	left.result, left.code = payment.RailSent, ""
+	first, err := left.answer()
+	return []*kgo.Record{first, last}, err
+}
+
 // answer is the command that tells the account. It depends on the attempt alone, so a repeat is the same bytes.
 func (a *attempt) answer() (*kgo.Record, error) {
 	account := payment.AccountID(a.order.Account)
 	told := "rail_answer/" + a.order.ID + "/" + a.result.String()
-	if a.state == stateDone {
+	if a.result != payment.RailUnknown {
 		told += "/" + a.connector + "/" + a.reference
 	}
 	value, err := codec.EncodeCommand(&payment.Command{
@@ -137,10 +202,13 @@ func (a *attempt) answer() (*kgo.Record, error) {
 	return &kgo.Record{Topic: topics.Commands, Key: []byte(a.order.Account), Value: value}, nil
 }
 
-// slim is what a repeated answer needs of an order that is done.
+// slim is what a repeated answer needs of an order that is done, and besides what a bank is asked about one that may not be.
 func (a *attempt) slim() *attempt {
 	s := *a
-	s.order.Instrument, s.order.Brand, s.order.Currency, s.order.Reference, s.order.Connector, s.own = "", "", "", "", "", ""
+	s.order.Instrument, s.order.Brand, s.order.Currency, s.order.Reference, s.order.Connector = "", "", "", "", ""
+	if s.state == stateDone {
+		s.own = ""
+	}
 	return &s
 }
 

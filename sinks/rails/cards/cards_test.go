@@ -29,7 +29,7 @@ func fullAttempt() *attempt {
 	return &attempt{
 		state: stateDone, offset: 7, connector: "cielo", own: "5h6oxzrswfgseg22wzts3tgbrtkvj2nb", number: 2,
 		order: order{
-			ID: "o1", Operation: OperationCapture, Tenant: "t1", Merchant: "m1", Account: string(account),
+			ID: "o1", Operation: OperationCapture, Method: methodCard, Tenant: "t1", Merchant: "m1", Account: string(account),
 			PaymentID: string(payment.IDFrom(payment.KindPayIn, account, "m1", "k1")), AmountMinor: 1234, Currency: "BRL",
 			Instrument: "tok_1", Brand: "visa", Installments: 3, Connector: "cielo", Reference: "tid-0", DeadlineUS: 5, OrderedAtUS: 6,
 		},
@@ -93,7 +93,7 @@ func TestUndecodable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := decodeOrder(b, time.Now()); !errors.Is(err, ErrUndecodable) {
+		if _, _, err := decodeOrder(b, methodCard, time.Now()); !errors.Is(err, ErrUndecodable) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -101,7 +101,7 @@ func TestUndecodable(t *testing.T) {
 		if _, err := decodeAttempt(b); !errors.Is(err, ErrUndecodable) {
 			t.Errorf("attempt %x: %v", b, err)
 		}
-		if _, _, err := decodeOrder(b, time.Now()); !errors.Is(err, ErrUndecodable) {
+		if _, _, err := decodeOrder(b, methodCard, time.Now()); !errors.Is(err, ErrUndecodable) {
 			t.Errorf("order %x: %v", b, err)
 		}
 	}

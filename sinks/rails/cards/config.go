@@ -9,13 +9,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/sinks/rails/cards/abecs"
 )
 
-// DefaultGroup is the consumer group, and the stem of the transactional ids that fence its members.
-const DefaultGroup = "rails-cards"
+// The consumer groups, and the stems of the transactional ids that fence their members: cards and banks have one each, so that
+// a day's payouts do not stand before somebody at a till, and what was ordered before the first bank was configured is there.
+const (
+	DefaultGroup     = "rails-cards"
+	DefaultBankGroup = "rails-bank"
+)
 
-// Config of a Runner.
+// Config of a Runner. It is one of acquirers, for orders by card, or one of banks, for orders by bank.
 type Config struct {
 	Brokers []string
 	Client  []kgo.Opt // further client options: dialer, TLS, SASL
@@ -25,12 +30,16 @@ type Config struct {
 	Instance string
 	// Partitions of rails.orders.v1, rails.attempts and payments.commands.v1.
 	Partitions int32
-	// Acquirers by the name that routes, orders and answers use.
+	// Acquirers, or Banks, by the name that routes, orders and answers use.
 	Acquirers map[string]Acquirer
+	Banks     map[string]Bank
 	Routes    *Routes
-	Codes     *abecs.Table
-	Guard     Guard
-	Patience  Patience
+	Codes     *abecs.Table // of acquirers
+	// Open makes the destination of a payout readable, for banks.
+	Open     func(*paymentsv1.Sealed) (*paymentsv1.Personal, error)
+	Guard    Guard
+	Patience Patience
+	Watch    Watch
 	// Polls are the times after the first UNKNOWN at which an order is asked for; after the last it is asked for at that
 	// interval, for ever: nothing is guessed.
 	Polls []time.Duration
@@ -68,9 +77,28 @@ type Guard struct {
 type Patience struct {
 	Authorization time.Duration // somebody stands at a till
 	FollowUp      time.Duration
+	Payout        time.Duration
 	First, Most   time.Duration // pauses between rounds
 	// Resends is how often a decline of a kind that the table calls passing is sent again where nobody else is left.
 	Resends int
+}
+
+func (p Patience) of(o Operation) time.Duration {
+	switch {
+	case o.authorizes():
+		return p.Authorization
+	case o == OperationSend:
+		return p.Payout
+	default:
+		return p.FollowUp
+	}
+}
+
+// Watch is how long a bank is asked about what it has called paid or failed: it may come back, or have been paid after all.
+type Watch struct {
+	For   time.Duration // from the bank's last news on; 0: not at all
+	First time.Duration // until the first question; the pauses double with the age
+	Most  int64         // orders of a partition that are watched at one time
 }
 
 // DefaultConfig holds the figures that suit one node; brokers, acquirers and routes are missing.
@@ -83,10 +111,11 @@ func DefaultConfig() Config {
 			Sendings: 3, BackoffFirst: 100 * time.Millisecond, BackoffMost: time.Second,
 		},
 		Patience: Patience{
-			Authorization: 30 * time.Second, FollowUp: 10 * time.Minute,
+			Authorization: 30 * time.Second, FollowUp: 10 * time.Minute, Payout: time.Hour,
 			First: 500 * time.Millisecond, Most: 10 * time.Second, Resends: 1,
 		},
 		Polls:         []time.Duration{5 * time.Second, time.Minute, 5 * time.Minute, time.Hour, 24 * time.Hour},
+		Watch:         Watch{For: 30 * 24 * time.Hour, First: time.Hour, Most: 100_000},
 		NotFoundAfter: 2 * time.Minute,
 		Keep:          14 * 24 * time.Hour,
 		Concurrency:   16,
@@ -104,8 +133,12 @@ func (c Config) Validate() error {
 		return errors.New("no group")
 	case c.Partitions <= 0:
 		return errors.New("no partitions")
-	case len(c.Acquirers) == 0 || c.Routes == nil || c.Codes == nil:
-		return errors.New("no acquirers, routes or table of codes")
+	case (len(c.Acquirers) == 0) == (len(c.Banks) == 0) || c.Routes == nil:
+		return errors.New("no routes, or neither acquirers nor banks, or both")
+	case len(c.Acquirers) > 0 && c.Codes == nil || len(c.Banks) > 0 && c.Open == nil:
+		return errors.New("no table of codes for acquirers, or nothing that opens destinations for banks")
+	case c.Watch.For < 0 || c.Watch.First <= 0 || c.Watch.Most < 0:
+		return errors.New("the first pause of watching must be positive, and no other figure of it negative")
 	case c.Concurrency <= 0 || c.PendingMax <= 0 || c.CommitEvery <= 0:
 		return errors.New("concurrency, pending orders and commit interval must be positive")
 	case c.NotFoundAfter < c.Guard.longest()+c.Guard.Deadline:
@@ -127,11 +160,31 @@ func (c Config) Validate() error {
 		return errors.New("the last poll, at which not found is never, comes before not found may be concluded")
 	}
 	for _, route := range c.Routes.routes {
-		if c.Acquirers[route.Connector] == nil {
+		if c.ports()[route.Connector] == nil {
 			return fmt.Errorf("route to %q, which is not configured", route.Connector)
 		}
 	}
 	return errors.Join(c.Guard.validate(), c.Patience.validate())
+}
+
+// ports are the acquirers or banks.
+func (c Config) ports() map[string]Port {
+	all := make(map[string]Port, len(c.Acquirers)+len(c.Banks))
+	for name, a := range c.Acquirers {
+		all[name] = a
+	}
+	for name, b := range c.Banks {
+		all[name] = b
+	}
+	return all
+}
+
+// method of the orders that are executed.
+func (c Config) method() string {
+	if len(c.Banks) > 0 {
+		return methodBank
+	}
+	return methodCard
 }
 
 // longest is how long a call may take with its repeats.
@@ -148,7 +201,7 @@ func (g Guard) validate() error {
 }
 
 func (p Patience) validate() error {
-	if p.Authorization <= 0 || p.FollowUp <= 0 || p.First <= 0 || p.Most < p.First || p.Resends < 0 {
+	if p.Authorization <= 0 || p.FollowUp <= 0 || p.Payout <= 0 || p.First <= 0 || p.Most < p.First || p.Resends < 0 {
 		return errors.New("patience must be positive")
 	}
 	return nil

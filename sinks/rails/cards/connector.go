@@ -14,14 +14,15 @@ import (
 	"github.com/failsafe-go/failsafe-go/timeout"
 )
 
-// errUnclear lets the breaker count what an acquirer did not tell.
+// errUnclear lets the breaker count what was not told.
 var errUnclear = errors.New("no clear answer")
 
-// connector is an acquirer behind its deadline, bulkhead, breaker and retries.
+// connector is an acquirer or a bank behind its deadline, bulkhead, breaker and retries.
 type connector struct {
 	name     string
-	acquirer Acquirer
+	port     Port
 	can      Capabilities
+	do       map[Operation]func(context.Context, Request) (Result, error)
 	breaker  circuitbreaker.CircuitBreaker[any]
 	once     failsafe.Executor[any] // repeats what was not sent
 	repeated failsafe.Executor[any] // repeats also what may have been sent
@@ -31,8 +32,8 @@ type connector struct {
 
 // newConnector builds the policies, outermost first: retries, a place, the breaker, the deadline. A call that finds no
 // place is nothing the acquirer did, so the breaker does not see it.
-func newConnector(name string, acquirer Acquirer, g Guard, m *metrics) *connector {
-	c := &connector{name: name, acquirer: acquirer, can: acquirer.Capabilities(), metrics: m}
+func newConnector(name string, port Port, g Guard, m *metrics) *connector {
+	c := &connector{name: name, port: port, can: port.Capabilities(), do: operationsOf(port), metrics: m}
 	state := m.breaker.WithLabelValues(name)
 	state.Set(gauge(circuitbreaker.ClosedState))
 	m.amounts.WithLabelValues(name) // there from the start, so that the first one is an increase
@@ -58,6 +59,20 @@ func newConnector(name string, acquirer Acquirer, g Guard, m *metrics) *connecto
 	return c
 }
 
+// operationsOf a port are those that it can be asked for.
+func operationsOf(port Port) map[Operation]func(context.Context, Request) (Result, error) {
+	switch p := port.(type) {
+	case Acquirer:
+		return map[Operation]func(context.Context, Request) (Result, error){
+			OperationAuthorize: p.Authorize, OperationCollect: p.Authorize, OperationCapture: p.Capture, OperationVoid: p.Void, OperationRefund: p.Refund,
+		}
+	case Bank:
+		return map[Operation]func(context.Context, Request) (Result, error){OperationSend: p.Send}
+	default:
+		return nil
+	}
+}
+
 func gauge(s circuitbreaker.State) float64 {
 	switch s {
 	case circuitbreaker.OpenState:
@@ -76,17 +91,9 @@ func (c *connector) healthy() bool { return !c.breaker.IsOpen() || c.breaker.Rem
 // send does what a request asks. The error is ErrNotSent, and nothing else.
 func (c *connector) send(ctx context.Context, r Request) (Result, error) {
 	ctx = withOrder(ctx, r.OrderID)
-	do := c.acquirer.Authorize
-	switch r.Operation {
-	case OperationAuthorize, OperationCollect:
-	case OperationCapture:
-		do = c.acquirer.Capture
-	case OperationVoid:
-		do = c.acquirer.Void
-	case OperationRefund:
-		do = c.acquirer.Refund
-	case OperationUnknown, OperationIncrement:
-		return Result{Outcome: OutcomeRefused, Code: CodeUnsupported}, nil
+	do := c.do[r.Operation]
+	if do == nil {
+		return refused(CodeUnsupported), nil
 	}
 	policies := c.once
 	if c.can.Repeatable {
@@ -94,21 +101,42 @@ func (c *connector) send(ctx context.Context, r Request) (Result, error) {
 	}
 	return guarded(ctx, c, policies, call[Result]{
 		word: r.Operation.String(), do: func(ctx context.Context) (Result, error) { return do(ctx, r) },
-		outcome: func(r Result) string { return r.Outcome.String() }, unclear: func(r Result) bool { return r.Outcome == OutcomeUnknown },
+		outcome: outcomeWord, unclear: unknown,
 		doubted: func(r Result) Result {
-			if r.Outcome == OutcomeConfirmed {
-				return r
+			if r.Outcome == OutcomeRefused || r.Outcome == OutcomeNotFound { // because the one before was done?
+				return Result{Reference: r.Reference}
 			}
-			return Result{Reference: r.Reference} // refused, because the one before was done?
+			return r
 		},
 	})
 }
 
-// status asks how a transaction stands: that may be repeated.
+func outcomeWord(r Result) string { return r.Outcome.String() }
+func unknown(r Result) bool       { return r.Outcome == OutcomeUnknown }
+
+// find asks what became of a request; what the transaction it changes was like before tells an acquirer's answer apart.
+func (c *connector) find(ctx context.Context, r Request, b before) (Result, error) {
+	if bank, ok := c.port.(Bank); ok {
+		return guarded(withOrder(ctx, r.OrderID), c, c.repeated, call[Result]{
+			word: "status", do: func(ctx context.Context) (Result, error) { return bank.Find(ctx, r) }, outcome: outcomeWord, unclear: unknown,
+		})
+	}
+	standing, err := c.status(ctx, r)
+	if err != nil {
+		return Result{}, err
+	}
+	return standing.outcome(r.Operation, b), nil
+}
+
+// status asks an acquirer how a transaction stands: that may be repeated.
 func (c *connector) status(ctx context.Context, r Request) (Standing, error) {
+	acquirer, ok := c.port.(Acquirer)
+	if !ok {
+		return Standing{}, fmt.Errorf("%w: %s has no transactions", ErrNotSent, c.name)
+	}
 	ctx = withOrder(ctx, r.OrderID)
 	return guarded(ctx, c, c.repeated, call[Standing]{
-		word: "status", do: func(ctx context.Context) (Standing, error) { return c.acquirer.Status(ctx, r) },
+		word: "status", do: func(ctx context.Context) (Standing, error) { return acquirer.Status(ctx, r) },
 		outcome: func(s Standing) string {
 			if s.State == StateUnclear {
 				return OutcomeUnknown.String()

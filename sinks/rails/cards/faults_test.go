@@ -387,7 +387,7 @@ func TestFencedOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer old.close()
-	a := &attempt{state: stateIntended, order: order{ID: "o1", Account: "a"}, intendedAt: time.Now()}
+	a := &attempt{state: stateIntended, order: order{ID: "o1", Account: "a", Method: methodCard}, intendedAt: time.Now()}
 	record, err := a.record(0)
 	if err != nil {
 		t.Fatal(err)

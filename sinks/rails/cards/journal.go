@@ -155,7 +155,7 @@ func (j *journal) commit(ctx context.Context, all []entry) error {
 // fenceKey is the key of a record that says nothing: what stands before it is all there is.
 const fenceKey = "fence"
 
-// restore reads all attempts of a partition, the last of each order. The journal is open, so nobody else writes; how far
+// restore reads all attempts of a partition at orders of its method, the last of each order. The journal is open, so nobody else writes; how far
 // to read is told by a record of its own, since compaction leaves gaps in offsets.
 func (j *journal) restore(ctx context.Context, cfg Config) (map[string]*attempt, error) {
 	fence := &kgo.Record{Topic: topics.RailsAttempts, Key: []byte(fenceKey), Value: []byte{formatVersion}}
@@ -187,14 +187,14 @@ func (j *journal) restore(ctx context.Context, cfg Config) (map[string]*attempt,
 			if record.Offset == fence.Offset {
 				return all, nil
 			}
-			if err := take(all, record); err != nil {
+			if err := take(all, record, cfg.method()); err != nil {
 				return nil, err
 			}
 		}
 	}
 }
 
-func take(all map[string]*attempt, record *kgo.Record) error {
+func take(all map[string]*attempt, record *kgo.Record, method string) error {
 	id := string(record.Key)
 	switch {
 	case id == fenceKey:
@@ -207,7 +207,10 @@ func take(all map[string]*attempt, record *kgo.Record) error {
 	if err != nil {
 		return fmt.Errorf("restoring partition %d offset %d: %w", record.Partition, record.Offset, err)
 	}
-	if a.state == stateDone {
+	switch {
+	case a.order.Method != method: // another runner's
+		return nil
+	case a.state == stateDone:
 		a = a.slim()
 	}
 	all[id] = a

@@ -15,6 +15,8 @@ type metrics struct {
 	failovers   *prometheus.CounterVec
 	amounts     *prometheus.CounterVec
 	unresolved  prometheus.Gauge
+	followed    *prometheus.GaugeVec
+	unwatched   prometheus.Counter
 	pending     prometheus.Gauge
 	sessions    prometheus.Counter
 	journal     prometheus.Histogram
@@ -24,7 +26,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	auto := promauto.With(reg)
 	m := &metrics{
 		calls: auto.NewCounterVec(prometheus.CounterOpts{
-			Name: "caudal_sinks_cards_calls_total", Help: "Calls to acquirers by what became of them.",
+			Name: "caudal_sinks_cards_calls_total", Help: "Calls to acquirers and banks by what became of them.",
 		}, []string{"connector", "operation", "outcome"}),
 		callSeconds: auto.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "caudal_sinks_cards_call_seconds", Help: "Time of a call to an acquirer, with its repeats.",
@@ -51,6 +53,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		unresolved: auto.NewGauge(prometheus.GaugeOpts{
 			Name: "caudal_sinks_cards_unresolved_orders", Help: "Orders that may have been done and of which nobody knows.",
 		}),
+		followed: auto.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "caudal_sinks_cards_followed_orders", Help: "Payouts that a bank has and has not finished (under_way), or that are over and may still come back (watched).",
+		}, []string{"stage"}),
+		unwatched: auto.NewCounter(prometheus.CounterOpts{
+			Name: "caudal_sinks_cards_unwatched_orders_total", Help: "Payouts that nobody asks about any more, because too many are watched.",
+		}),
 		pending: auto.NewGauge(prometheus.GaugeOpts{
 			Name: "caudal_sinks_cards_pending_orders", Help: "Orders read and not finished.",
 		}),
@@ -65,5 +73,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	for _, o := range []Outcome{OutcomeUnknown, OutcomeConfirmed, OutcomeRefused, OutcomeNotFound} {
 		m.polls.WithLabelValues(o.String()) // there from the start
 	}
+	m.followed.WithLabelValues("under_way")
+	m.followed.WithLabelValues("watched")
 	return m
 }

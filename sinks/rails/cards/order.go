@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/caudalpay/caudal/processors/payment"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
 )
 
@@ -18,12 +19,14 @@ var ErrUndecodable = errors.New("undecodable")
 const (
 	formatVersion = 1
 	methodCard    = "card"
+	methodBank    = "bank"
 )
 
 // order is what is to be done.
 type order struct {
 	ID           string
 	Operation    Operation
+	Method       string
 	Tenant       string
 	Merchant     string
 	Account      string
@@ -37,10 +40,12 @@ type order struct {
 	Reference    string
 	DeadlineUS   int64
 	OrderedAtUS  int64
+	// Sealed names the destination of a payout, until somebody has it.
+	Sealed *paymentsv1.Sealed
 }
 
-// decodeOrder reads a record of rails.orders.v1. False: it is another rail's.
-func decodeOrder(b []byte, written time.Time) (order, bool, error) {
+// decodeOrder reads a record of rails.orders.v1. False: it is of another method.
+func decodeOrder(b []byte, method string, written time.Time) (order, bool, error) {
 	m := new(railsv1.Order)
 	if err := proto.Unmarshal(b, m); err != nil {
 		return order{}, false, fmt.Errorf("%w order: %w", ErrUndecodable, err)
@@ -48,7 +53,7 @@ func decodeOrder(b []byte, written time.Time) (order, bool, error) {
 	if m.GetVersion() != formatVersion {
 		return order{}, false, fmt.Errorf("%w order %q: version %d", ErrUndecodable, m.GetOrderId(), m.GetVersion())
 	}
-	if m.GetMethod() != methodCard {
+	if m.GetMethod() != method {
 		return order{}, false, nil
 	}
 	o := orderFrom(m)
@@ -64,24 +69,26 @@ func decodeOrder(b []byte, written time.Time) (order, bool, error) {
 
 func orderFrom(m *railsv1.Order) order {
 	return order{
-		ID: m.GetOrderId(), Operation: operationOf(m.GetKind()), Tenant: m.GetTenant(), Merchant: m.GetMerchant(),
+		ID: m.GetOrderId(), Operation: operationOf(m.GetKind()), Method: m.GetMethod(), Tenant: m.GetTenant(), Merchant: m.GetMerchant(),
 		Account: m.GetAccount(), PaymentID: m.GetPaymentId(), AmountMinor: m.GetAmountMinor(), Currency: m.GetCurrency(),
 		Instrument: m.GetInstrument(), Brand: m.GetBrand(), Installments: max(1, m.GetInstallments()),
 		Connector: m.GetConnector(), Reference: m.GetReference(), DeadlineUS: m.GetDeadlineUs(), OrderedAtUS: m.GetOrderedAtUs(),
+		Sealed: m.GetSealed(),
 	}
 }
 
-// orderTo is an order as an attempt keeps it. What is sealed stays in the order's own record.
+// orderTo is an order as an attempt keeps it.
 func orderTo(o order) *railsv1.Order {
 	return &railsv1.Order{
-		Version: formatVersion, OrderId: o.ID, Kind: kindOf(o.Operation), Method: methodCard, Tenant: o.Tenant, Merchant: o.Merchant,
+		Version: formatVersion, OrderId: o.ID, Kind: kindOf(o.Operation), Method: o.Method, Tenant: o.Tenant, Merchant: o.Merchant,
 		Account: o.Account, PaymentId: o.PaymentID, AmountMinor: o.AmountMinor, Currency: o.Currency, Instrument: o.Instrument,
 		Brand: o.Brand, Installments: o.Installments, Connector: o.Connector, Reference: o.Reference,
 		DeadlineUs: o.DeadlineUS, OrderedAtUs: o.OrderedAtUS,
+		Sealed: o.Sealed,
 	}
 }
 
-// operationOf an order; SEND is no card's, and is refused as unsupported.
+// operationOf an order. What a method has no port for is refused as unsupported.
 func operationOf(k railsv1.OrderKind) Operation {
 	switch k {
 	case railsv1.OrderKind_ORDER_KIND_AUTHORIZE:
@@ -96,6 +103,8 @@ func operationOf(k railsv1.OrderKind) Operation {
 		return OperationRefund
 	case railsv1.OrderKind_ORDER_KIND_INCREMENT:
 		return OperationIncrement
+	case railsv1.OrderKind_ORDER_KIND_SEND:
+		return OperationSend
 	default:
 		return OperationUnknown
 	}
@@ -115,6 +124,8 @@ func kindOf(o Operation) railsv1.OrderKind {
 		return railsv1.OrderKind_ORDER_KIND_RETURN
 	case OperationIncrement:
 		return railsv1.OrderKind_ORDER_KIND_INCREMENT
+	case OperationSend:
+		return railsv1.OrderKind_ORDER_KIND_SEND
 	default:
 		return railsv1.OrderKind_ORDER_KIND_UNSPECIFIED
 	}

@@ -35,7 +35,7 @@ type owner struct {
 	next      atomic.Int64 // committable offset, -1: none yet
 	committed atomic.Int64
 	pending   atomic.Int64
-	unknown   atomic.Int64
+	staged    [stages]atomic.Int64
 
 	attempts map[string]*attempt // by order id
 	lanes    map[string]*lane    // by payment id
@@ -94,7 +94,10 @@ func newOwner(cfg Config, part int32, client *kgo.Client, connectors map[string]
 	}
 	o.next.Store(noOffset)
 	o.committed.Store(noOffset)
-	o.worker = &worker{cfg: cfg, partition: part, connectors: connectors, metrics: m, log: o.log, places: make(chan struct{}, cfg.Concurrency)}
+	o.worker = &worker{
+		cfg: cfg, partition: part, connectors: connectors, metrics: m, log: o.log, places: make(chan struct{}, cfg.Concurrency),
+		watched: &o.staged[stageWatched],
+	}
 	return o
 }
 
@@ -127,9 +130,12 @@ func (o *owner) run(ctx context.Context) {
 func (o *owner) resume() {
 	var waiting []*attempt
 	for _, a := range o.attempts {
+		o.stage(nil, a)
 		switch {
-		case a.open():
-			o.lane(a.order.PaymentID).blocked = a.order.ID
+		case a.asked():
+			if a.open() {
+				o.lane(a.order.PaymentID).blocked = a.order.ID
+			}
 			at := a.nextPoll
 			if a.state == stateIntended {
 				at = o.cfg.Now()
@@ -144,13 +150,31 @@ func (o *owner) resume() {
 		o.queue(task{kind: taskExecute, order: a.order, offset: noOffset})
 	}
 	o.count()
-	o.log.Info("partition of card orders taken", "attempts", len(o.attempts), "unresolved", o.unknown.Load(), "waiting", len(waiting))
+	o.log.Info("partition of orders taken", "method", o.cfg.method(), "attempts", len(o.attempts),
+		"unresolved", o.staged[stageUnresolved].Load(), "waiting", len(waiting))
 }
 
-// count tells the gauges what nobody knows.
+// stage counts an attempt as what it has become; nil: it was not there, or is not any more.
+func (o *owner) stage(from, to *attempt) {
+	o.counted(from.stage(), -1)
+	o.counted(to.stage(), 1)
+}
+
+func (o *owner) counted(s stage, by int64) {
+	o.staged[s].Add(by)
+	switch s {
+	case stageUnresolved:
+		o.metrics.unresolved.Add(float64(by))
+	case stageUnderWay:
+		o.metrics.followed.WithLabelValues("under_way").Add(float64(by))
+	case stageWatched:
+		o.metrics.followed.WithLabelValues("watched").Add(float64(by))
+	default:
+	}
+}
+
+// count tells the gauge what is not finished.
 func (o *owner) count() {
-	unknown := int64(len(o.due))
-	o.metrics.unresolved.Add(float64(unknown - o.unknown.Swap(unknown)))
 	pending := int64(len(o.offsets.open))
 	o.metrics.pending.Add(float64(pending - o.pending.Swap(pending)))
 }
@@ -199,14 +223,16 @@ func (o *owner) drain(cancel context.CancelFunc) {
 			o.next.Store(o.offsets.committable())
 		}
 	}
-	o.metrics.unresolved.Sub(float64(o.unknown.Swap(0)))
+	for _, a := range o.attempts {
+		o.stage(a, nil)
+	}
 	o.metrics.pending.Sub(float64(o.pending.Swap(0)))
 }
 
 // take reads one record of rails.orders.v1.
 func (o *owner) take(ctx context.Context, r *kgo.Record) error {
 	o.offsets.read(r.Offset)
-	order, ours, err := decodeOrder(r.Value, r.Timestamp)
+	order, ours, err := decodeOrder(r.Value, o.cfg.method(), r.Timestamp)
 	if err != nil {
 		return fmt.Errorf("reading offset %d of partition %d: %w", r.Offset, o.part, err)
 	}
@@ -221,7 +247,7 @@ func (o *owner) take(ctx context.Context, r *kgo.Record) error {
 // admit puts an order where it belongs: one that is known is answered again at once, the others go into their lane.
 func (o *owner) admit(ctx context.Context, t task) {
 	switch a := o.attempts[t.order.ID]; {
-	case a != nil && (a.state == stateDone || a.state == stateUnknown):
+	case a != nil && (a.state == stateDone || a.state == stateFollowed || a.state == stateUnknown):
 		t.kind = taskAgain
 		o.start(ctx, t)
 	case a != nil: // it waits, or is asked for: its answer comes from there
@@ -353,14 +379,15 @@ func (o *owner) learn(kind taskKind, a *attempt) {
 	if kind == taskExecute || kind == taskWait {
 		l.busy = false
 	}
+	o.stage(o.attempts[a.order.ID], a)
+	o.attempts[a.order.ID] = a
 	switch a.state {
-	case stateDone:
+	case stateDone, stateFollowed:
 		o.attempts[a.order.ID] = a.slim()
 		if l.blocked == a.order.ID {
 			l.blocked = ""
 		}
 	case stateWaiting:
-		o.attempts[a.order.ID] = a
 		// Behind those that wait already, ahead of those still to be parked.
 		at := slices.IndexFunc(l.queue, task.read)
 		if at < 0 {
@@ -368,8 +395,9 @@ func (o *owner) learn(kind taskKind, a *attempt) {
 		}
 		l.queue = slices.Insert(l.queue, at, task{kind: taskExecute, order: a.order, offset: noOffset})
 	default:
-		o.attempts[a.order.ID] = a
 		l.blocked = a.order.ID
+	}
+	if a.asked() {
 		heap.Push(&o.due, dueOrder{at: a.nextPoll, id: a.order.ID})
 	}
 	o.offer(l)
@@ -407,7 +435,7 @@ func (o *owner) ask(ctx context.Context) {
 	now := o.cfg.Now()
 	for len(o.due) > 0 && o.running < o.cfg.PendingMax && !o.due[0].at.After(now) {
 		next, _ := heap.Pop(&o.due).(dueOrder)
-		if a := o.attempts[next.id]; a != nil && a.open() {
+		if a := o.attempts[next.id]; a != nil && a.asked() {
 			o.start(ctx, task{kind: taskPoll, order: a.order, offset: noOffset})
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/caudalpay/caudal/schemas/strictyaml"
 )
 
-// Routes say which acquirers may take an authorisation. What follows an authorisation goes where that went.
+// Routes say which acquirers may take an authorisation, and which banks a payout. What follows an authorisation goes where that went.
 type Routes struct{ routes []route }
 
 // route is one rule. What it does not name fits all.
@@ -83,6 +83,26 @@ func (r route) fits(o order) bool {
 	return (len(r.Brands) == 0 || slices.Contains(r.Brands, o.Brand)) &&
 		(len(r.Currencies) == 0 || slices.Contains(r.Currencies, o.Currency)) &&
 		o.AmountMinor >= int64(r.FromMinor) && (r.ToMinor == 0 || o.AmountMinor <= int64(r.ToMinor))
+}
+
+// Only are the routes to some connectors.
+func (rs *Routes) Only(known func(connector string) bool) *Routes {
+	some := &Routes{}
+	for _, r := range rs.routes {
+		if known(r.Connector) {
+			some.routes = append(some.routes, r)
+		}
+	}
+	return some
+}
+
+// Connectors are all that a route leads to.
+func (rs *Routes) Connectors() []string {
+	var names []string
+	for _, r := range rs.routes {
+		names = append(names, r.Connector)
+	}
+	return names
 }
 
 // candidates are the connectors that may take an order: the healthy ones first, then the cheaper, then as in the file.

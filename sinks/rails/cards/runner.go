@@ -43,8 +43,8 @@ func New(cfg Config) (*Runner, error) {
 		cfg: cfg, metrics: newMetrics(cfg.Registry), connectors: map[string]*connector{},
 		err: errors.New("not started"), owners: map[int32]*owner{},
 	}
-	for name, a := range cfg.Acquirers {
-		r.connectors[name] = newConnector(name, a, cfg.Guard, r.metrics)
+	for name, port := range cfg.ports() {
+		r.connectors[name] = newConnector(name, port, cfg.Guard, r.metrics)
 	}
 	return r, nil
 }
@@ -116,14 +116,18 @@ type ConnectorSnapshot struct {
 // PartitionSnapshot is one partition's of this member.
 type PartitionSnapshot struct {
 	Partition int32
-	// Pending orders were read and are not finished; of the unresolved ones nobody knows whether they are done.
-	Pending, Unresolved int64
-	Committable         int64 // offset, -1: nothing was read yet
+	// Pending orders were read and are not finished; of the unresolved ones nobody knows whether they are done; those under way
+	// a bank has not finished; the watched ones are over unless it takes them back.
+	Pending, Unresolved, UnderWay, Watched int64
+	Committable                            int64 // offset, -1: nothing was read yet
 }
 
 // Snapshot tells how things stand now.
 func (r *Runner) Snapshot() Snapshot {
-	s := Snapshot{Codes: r.cfg.Codes.Source() + " of " + r.cfg.Codes.ValidFrom().Format(time.DateOnly)}
+	s := Snapshot{}
+	if r.cfg.Codes != nil {
+		s.Codes = r.cfg.Codes.Source() + " of " + r.cfg.Codes.ValidFrom().Format(time.DateOnly)
+	}
 	if err := r.Ready(); err != nil {
 		s.Error = err.Error()
 	}
@@ -135,7 +139,8 @@ func (r *Runner) Snapshot() Snapshot {
 	for _, part := range slices.Sorted(maps.Keys(owners)) {
 		o := owners[part]
 		s.Partitions = append(s.Partitions, PartitionSnapshot{
-			Partition: part, Pending: o.pending.Load(), Unresolved: o.unknown.Load(), Committable: o.next.Load(),
+			Partition: part, Pending: o.pending.Load(), Unresolved: o.staged[stageUnresolved].Load(), UnderWay: o.staged[stageUnderWay].Load(),
+			Watched: o.staged[stageWatched].Load(), Committable: o.next.Load(),
 		})
 	}
 	return s

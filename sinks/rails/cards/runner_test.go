@@ -31,6 +31,7 @@ const partitions = 2
 const (
 	childBrokers = "CAUDAL_TEST_CARDS_BROKERS"
 	childBank    = "CAUDAL_TEST_CARDS_BANK"
+	childPayer   = "CAUDAL_TEST_CARDS_PAYER"
 	childPoint   = "CAUDAL_TEST_CARDS_POINT"
 )
 
@@ -48,6 +49,9 @@ func runChild(brokers []string) error {
 	cfg, err := config(brokers, map[string]Acquirer{"bank": newTeller(os.Getenv(childBank))})
 	if err != nil {
 		return err
+	}
+	if url := os.Getenv(childPayer); url != "" {
+		cfg = paying(cfg, newCounter(url))
 	}
 	cfg.Instance = "child"
 	cfg.hook = func(p point, _ string) {
@@ -81,7 +85,7 @@ func config(brokers []string, acquirers map[string]Acquirer) (Config, error) {
 	cfg.Guard.Deadline, cfg.Guard.Sendings, cfg.Guard.InFlightWait = time.Second, 2, 50*time.Millisecond
 	cfg.Guard.BackoffFirst, cfg.Guard.BackoffMost = 5*time.Millisecond, 20*time.Millisecond
 	cfg.Guard.BreakerCalls = 1000
-	cfg.Patience = Patience{Authorization: 10 * time.Second, FollowUp: 10 * time.Second, First: 10 * time.Millisecond, Most: 50 * time.Millisecond, Resends: 1}
+	cfg.Patience = Patience{Authorization: 10 * time.Second, FollowUp: 10 * time.Second, Payout: 10 * time.Second, First: 10 * time.Millisecond, Most: 50 * time.Millisecond, Resends: 1}
 	cfg.NotFoundAfter = 3500 * time.Millisecond
 	cfg.CommitEvery = 20 * time.Millisecond
 	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
@@ -290,8 +294,14 @@ func TestKilledAnywhereChargesOnce(t *testing.T) {
 
 func spawn(t testing.TB, h *house, b *bank, p point) *exec.Cmd {
 	t.Helper()
+	return spawnAt(t, h, p, childBank+"="+b.server.URL)
+}
+
+// spawnAt starts a child with the bank that a variable names.
+func spawnAt(t testing.TB, h *house, p point, at string) *exec.Cmd {
+	t.Helper()
 	child := exec.Command(os.Args[0], "-test.run=^$")
-	child.Env = append(os.Environ(), childBrokers+"="+strings.Join(h.brokers, ","), childBank+"="+b.server.URL, childPoint+"="+string(p))
+	child.Env = append(os.Environ(), childBrokers+"="+strings.Join(h.brokers, ","), childPoint+"="+string(p), at)
 	var out bytes.Buffer
 	child.Stdout, child.Stderr = &out, &out
 	if err := child.Start(); err != nil {

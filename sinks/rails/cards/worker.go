@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -38,6 +39,7 @@ type worker struct {
 	metrics    *metrics
 	log        *slog.Logger
 	stopping   <-chan struct{} // no new sending, no pause
+	watched    *atomic.Int64   // how many orders of the partition are watched; nil: none
 	// places are held by orders under way. One that pauses gives its own back: an acquirer that is away must not hold up
 	// the orders of the others.
 	places chan struct{}
@@ -59,33 +61,34 @@ func (w *worker) execute(ctx context.Context, o order, offset int64) (*attempt, 
 	if err != nil {
 		return nil, err
 	}
-	a.learn(w.believed(a, result), w.cfg.Now())
+	now := w.cfg.Now()
+	prior := a.learn(w.believed(a, result), now)
 	if a.state == stateUnknown {
-		a.nextPoll = a.intendedAt.Add(w.cfg.Polls[0])
 		w.log.Warn("order with an unknown outcome", "payment_id", o.PaymentID, "order", o.ID, "connector", a.connector)
 	}
-	return a, w.settle(ctx, a)
+	w.schedule(a, now)
+	return a, w.settle(ctx, a, prior)
 }
 
-// believed is what an acquirer says, unless it tells another amount than was ordered: then one of the two is wrong about
+// believed is what the other side says, unless it tells another amount than was ordered: then one of the two is wrong about
 // something, and it is asked again until it tells the right one, or a person has looked at it.
 func (w *worker) believed(a *attempt, r Result) Result {
-	if r.Outcome != OutcomeConfirmed || r.AmountMinor == 0 || r.AmountMinor == a.order.AmountMinor {
+	if ranked(r.Outcome.told()) < 0 || r.Outcome == OutcomeRefused || r.AmountMinor == 0 || r.AmountMinor == a.order.AmountMinor {
 		return r
 	}
 	w.metrics.amounts.WithLabelValues(a.connector).Inc()
-	w.log.Warn("acquirer tells another amount", "payment_id", a.order.PaymentID, "order", a.order.ID, "connector", a.connector,
+	w.log.Warn("another amount told than ordered", "payment_id", a.order.PaymentID, "order", a.order.ID, "connector", a.connector,
 		"ordered_minor", a.order.AmountMinor, "told_minor", r.AmountMinor)
 	return Result{Code: r.Code, Reference: r.Reference}
 }
 
-// settle makes what was learnt durable together with its answer.
-func (w *worker) settle(ctx context.Context, a *attempt) error {
-	answer, err := a.answer()
+// settle makes what was learnt durable together with its answer. Prior is what was told before.
+func (w *worker) settle(ctx context.Context, a *attempt, prior payment.RailResult) error {
+	answers, err := a.answers(prior)
 	if err != nil {
 		return err
 	}
-	if err := w.note(ctx, a, answer); err != nil {
+	if err := w.note(ctx, a, answers...); err != nil {
 		return err
 	}
 	w.metrics.answers.WithLabelValues(a.result.String()).Inc()
@@ -140,10 +143,7 @@ func (w *worker) try(ctx context.Context, a *attempt) (Result, error) {
 		return refused(why), nil
 	}
 	began, pause, resends := w.cfg.Now(), w.cfg.Patience.First, w.cfg.Patience.Resends
-	patience := w.cfg.Patience.Authorization
-	if a.order.Operation.follows() {
-		patience = w.cfg.Patience.FollowUp
-	}
+	patience := w.cfg.Patience.of(a.order.Operation)
 	for {
 		names := w.candidates(a.order)
 		if len(names) == 0 {
@@ -209,7 +209,7 @@ func (w *worker) round(ctx context.Context, a *attempt, names []string) (Result,
 
 // passing tells a decline that may pass by itself.
 func (w *worker) passing(o order, r Result) bool {
-	return r.Outcome == OutcomeRefused && !o.Operation.follows() && w.cfg.Codes.Verdict(o.Brand, r.Code) == abecs.Passing
+	return r.Outcome == OutcomeRefused && o.Operation.authorizes() && w.cfg.Codes.Verdict(o.Brand, r.Code) == abecs.Passing
 }
 
 // elsewhere tells a refusal that another acquirer may not repeat: also one of what this one cannot do.
@@ -225,9 +225,13 @@ func (w *worker) ask(ctx context.Context, a *attempt, c *connector) (Result, err
 	default:
 	}
 	number := a.number + 1
-	a.connector, a.own = c.name, c.acquirer.OwnReference(a.order.ID, number)
+	a.connector, a.own = c.name, c.port.OwnReference(a.order.ID, number)
 	if c.can.unsupported(a.request()) != "" {
 		return refused(CodeUnsupported), nil
+	}
+	destination, err := w.destination(a.order)
+	if err != nil {
+		return Result{}, err
 	}
 	a.before = before{}
 	if a.order.Operation.follows() {
@@ -244,7 +248,7 @@ func (w *worker) ask(ctx context.Context, a *attempt, c *connector) (Result, err
 		a.before = before{capturedMinor: standing.CapturedMinor, returnedMinor: standing.ReturnedMinor}
 	}
 	w.at(pointBeforeIntent, a.order.ID)
-	a.state, a.number, a.intendedAt = stateIntended, number, w.cfg.Now()
+	a.state, a.number, a.intendedAt, a.polls = stateIntended, number, w.cfg.Now(), 0
 	if err := w.note(ctx, a); err != nil {
 		return Result{}, err
 	}
@@ -252,9 +256,23 @@ func (w *worker) ask(ctx context.Context, a *attempt, c *connector) (Result, err
 	if w.cfg.Now().Sub(a.intendedAt) > w.cfg.Guard.Deadline {
 		return Result{}, nil // the next owner may have asked by now and found nothing: too late to send
 	}
-	result, err := c.send(ctx, a.request())
+	request := a.request()
+	request.Destination = destination
+	result, err := c.send(ctx, request)
 	w.at(pointAfterCall, a.order.ID)
 	return result, err
+}
+
+// destination opens where a payout goes. What cannot be opened yet may be, once the key is there.
+func (w *worker) destination(o order) (Destination, error) {
+	if o.Operation != OperationSend {
+		return Destination{}, nil
+	}
+	p, err := w.cfg.Open(o.Sealed)
+	if err != nil {
+		return Destination{}, fmt.Errorf("%w: opening the destination: %w", ErrNotSent, err)
+	}
+	return Destination{Account: p.GetCounterpartyAccount(), Name: p.GetCounterpartyName(), Document: p.GetCounterpartyDocument()}, nil
 }
 
 // rest pauses, unless the partition is given up.
@@ -273,58 +291,99 @@ func (w *worker) rest(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// poll asks for an order that may have been sent. It answers where something is known now, or nothing was told before.
+// poll asks for an order that may have been sent, or of which a bank may say something else by now. It answers where there
+// is news, or nothing was told before.
 func (w *worker) poll(ctx context.Context, known *attempt) (*attempt, error) {
 	a := *known
-	result := w.believed(&a, w.resolve(ctx, &a))
+	found, err := w.resolve(ctx, &a)
+	if err != nil {
+		return nil, err
+	}
+	result := w.believed(&a, found)
 	w.metrics.polls.WithLabelValues(result.Outcome.String()).Inc()
 	now := w.cfg.Now()
-	if result.Outcome == OutcomeConfirmed || result.Outcome == OutcomeRefused {
-		a.learn(result, now)
-		return &a, w.settle(ctx, &a)
+	first := a.state == stateIntended && a.result == payment.RailUnspecified // its owner died before it could say that nobody knows
+	if first || ranked(result.Outcome.told()) > ranked(a.result) {
+		prior := a.learn(result, now)
+		w.schedule(&a, now)
+		return &a, w.settle(ctx, &a, prior)
 	}
-	first := a.state == stateIntended // its owner died before it could say that nobody knows
-	a.state = stateUnknown
-	if !first {
-		a.polls++
+	if a.state == stateIntended {
+		a.state = stateUnknown
 	}
-	a.nextPoll = w.nextPoll(&a, now)
-	if !first {
-		return &a, w.note(ctx, &a)
-	}
-	a.learn(Result{}, now)
-	return &a, w.settle(ctx, &a)
+	a.polls++
+	w.schedule(&a, now)
+	return &a, w.note(ctx, &a)
 }
 
-// nextPoll follows the schedule from the intent on, and behind its end repeats its last interval.
-func (w *worker) nextPoll(a *attempt, now time.Time) time.Time {
+// schedule says when an order is asked for next. What nobody knows, and what a bank has not finished, follows the polls, from
+// the intent or the last news on, and behind their end repeats the last interval. What is over is watched ever more rarely, and
+// is done when the time of watching is.
+func (w *worker) schedule(a *attempt, now time.Time) {
+	since := a.intendedAt
+	switch a.stage() {
+	case stageWatched:
+		w.watch(a, now)
+		return
+	case stageUnderWay:
+		since = a.reportedAt
+	case stageUnresolved:
+	default:
+		return
+	}
 	last := w.cfg.Polls[len(w.cfg.Polls)-1]
 	if int(a.polls) >= len(w.cfg.Polls) {
-		return now.Add(last)
+		a.nextPoll = now.Add(last)
+		return
 	}
-	at := a.intendedAt.Add(w.cfg.Polls[a.polls])
-	if at.Before(now) { // it was nobody's for a while: the schedule goes on from here
-		at = now.Add(w.cfg.Polls[0])
+	if a.nextPoll = since.Add(w.cfg.Polls[a.polls]); a.nextPoll.Before(now) { // it was nobody's for a while: the schedule goes on from here
+		a.nextPoll = now.Add(w.cfg.Polls[0])
 	}
-	return at
 }
 
-// resolve finds out what became of an order: NotFound where it is too early to conclude anything from that.
-func (w *worker) resolve(ctx context.Context, a *attempt) Result {
+// watch lets the pauses grow with the age of what is watched. Memory has an end: who comes when it is reached is not watched.
+func (w *worker) watch(a *attempt, now time.Time) {
+	end := a.reportedAt.Add(w.cfg.Watch.For)
+	full := a.polls == 0 && w.watched != nil && w.watched.Load() >= w.cfg.Watch.Most
+	if full && now.Before(end) {
+		w.metrics.unwatched.Inc()
+	}
+	if full || !now.Before(end) {
+		a.state, a.nextPoll = stateDone, time.Time{}
+		return
+	}
+	if a.nextPoll = now.Add(max(w.cfg.Watch.First, now.Sub(a.reportedAt))); a.nextPoll.After(end) {
+		a.nextPoll = end
+	}
+}
+
+// resolve finds out what became of an order: NotFound where it is too early to conclude anything from that. What a bank that
+// deduplicates does not know is sent again: where the call before comes late, it is the same one.
+func (w *worker) resolve(ctx context.Context, a *attempt) (Result, error) {
 	c := w.connectors[a.connector]
 	if c == nil {
 		w.log.Error("order at a connector that is not configured", "order", a.order.ID, "connector", a.connector)
-		return Result{}
+		return Result{}, nil
 	}
-	standing, err := c.status(ctx, a.request())
+	result, err := c.find(ctx, a.request(), a.before)
 	if err != nil {
-		return Result{}
+		return Result{}, nil
 	}
-	result := standing.outcome(a.order.Operation, a.before)
-	if result.Outcome != OutcomeNotFound || !w.surelyNot(c, a) {
-		return result
+	if result.Outcome != OutcomeNotFound || !a.open() || !w.surelyNot(c, a) {
+		return result, nil
 	}
-	if a.order.Operation.follows() || !c.can.VoidsByOwn {
+	if why := w.never(a.order); c.can.Deduplicates && why == "" {
+		if result, err = w.ask(ctx, a, c); errors.Is(err, ErrNotSent) {
+			return Result{}, nil
+		}
+		return result, err
+	}
+	return w.refuse(ctx, a, c), nil
+}
+
+// refuse concludes that what is not found was not done.
+func (w *worker) refuse(ctx context.Context, a *attempt, c *connector) Result {
+	if !a.order.Operation.authorizes() || !c.can.VoidsByOwn {
 		return refused("not_found")
 	}
 	// The last of doubt: should it stand there after all, it is given up before it is called not done.

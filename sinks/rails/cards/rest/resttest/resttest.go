@@ -26,11 +26,11 @@ const deadline = 20 * time.Second
 
 // Run walks through the files of testdata. Each case is a command
 //
-//	<operation> [amount=] [reference=] [brand=] [installments=] [nobody]
+//	<operation> [amount=] [reference=] [brand=] [installments=] [account=] [nobody]
 //
 // with the answers to give, each after a line "HTTP <status>"; "CUT" cuts the connection after the request was read,
 // "HANG" never answers, and nobody means that nobody listens.
-func Run(t *testing.T, dial func(url string) (cards.Acquirer, error)) {
+func Run[P cards.Port](t *testing.T, dial func(url string) (P, error)) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			t.Helper()
@@ -39,7 +39,7 @@ func Run(t *testing.T, dial func(url string) (cards.Acquirer, error)) {
 	})
 }
 
-func try(t *testing.T, d *datadriven.TestData, dial func(url string) (cards.Acquirer, error)) string {
+func try[P cards.Port](t *testing.T, d *datadriven.TestData, dial func(url string) (P, error)) string {
 	t.Helper()
 	ctx, giveUp := context.WithTimeout(t.Context(), deadline)
 	defer giveUp()
@@ -49,18 +49,25 @@ func try(t *testing.T, d *datadriven.TestData, dial func(url string) (cards.Acqu
 	if d.HasArg("nobody") {
 		listening.Close()
 	}
-	a, err := dial(listening.URL)
+	port, err := dial(listening.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, status := request(t, d, a)
+	r, status := request(t, d, port)
 	said := ""
-	if status {
-		standing, err := a.Status(ctx, r)
-		said = tellStanding(standing, err)
-	} else {
-		result, err := call(a, r.Operation)(ctx, r)
-		said = tell(result, err)
+	switch p := any(port).(type) {
+	case cards.Acquirer:
+		if status {
+			said = tellStanding(p.Status(ctx, r))
+		} else {
+			said = tell(call(p, r.Operation)(ctx, r))
+		}
+	case cards.Bank:
+		if status {
+			said = tell(p.Find(ctx, r))
+		} else {
+			said = tell(p.Send(ctx, r))
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,21 +87,23 @@ func call(a cards.Acquirer, o cards.Operation) func(context.Context, cards.Reque
 	}
 }
 
-func request(t *testing.T, d *datadriven.TestData, a cards.Acquirer) (r cards.Request, status bool) {
+func request(t *testing.T, d *datadriven.TestData, p cards.Port) (r cards.Request, status bool) {
 	t.Helper()
 	const orderID = "pi_aaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbb.collect"
 	r = cards.Request{
-		OrderID: orderID, OwnReference: a.OwnReference(orderID, 1), AmountMinor: 15_700, Currency: "BRL",
+		OrderID: orderID, OwnReference: p.OwnReference(orderID, 1), AmountMinor: 15_700, Currency: "BRL",
 		Instrument: "6e1bf77a-b28b-4660-b14f-455e2a1c95e9", Brand: "visa", Installments: 1,
 	}
 	d.MaybeScanArgs(t, "amount", &r.AmountMinor)
 	d.MaybeScanArgs(t, "reference", &r.Reference)
 	d.MaybeScanArgs(t, "brand", &r.Brand)
+	d.MaybeScanArgs(t, "account", &r.Destination.Account)
 	installments := 1
 	d.MaybeScanArgs(t, "installments", &installments)
 	r.Installments = uint32(installments)
 	for _, o := range []cards.Operation{
 		cards.OperationAuthorize, cards.OperationCollect, cards.OperationCapture, cards.OperationVoid, cards.OperationRefund,
+		cards.OperationSend,
 	} {
 		if o.String() == d.Cmd {
 			r.Operation = o

@@ -1,0 +1,362 @@
+package cards
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/caudalpay/caudal/processors/payment"
+	"github.com/caudalpay/caudal/schemas/codec"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
+	"github.com/caudalpay/caudal/schemas/topics"
+)
+
+// payer is a bank that pays out. The destination says what becomes of a transfer: "<faults>|<outcomes>", faults by comma for the
+// first calls of Send ("cut": taken and the connection cut, "lost": cut before it was taken, "refuse"), outcomes for the calls of
+// Find one after the other, the last for ever.
+type payer struct {
+	server *httptest.Server
+
+	mu        sync.Mutex
+	transfers map[string]*transfer // by our reference
+	sendings  map[string]int       // by our reference
+	finds     map[string]int
+}
+
+type transfer struct {
+	order    string
+	amount   int64
+	outcomes []Outcome
+}
+
+func newPayer(t testing.TB) *payer {
+	p := &payer{transfers: map[string]*transfer{}, sendings: map[string]int{}, finds: map[string]int{}}
+	p.server = httptest.NewServer(p)
+	t.Cleanup(p.server.Close)
+	return p
+}
+
+func outcomeOf(word string) Outcome {
+	for _, o := range []Outcome{OutcomeAccepted, OutcomeSent, OutcomeConfirmed, OutcomeRefused, OutcomeReturned, OutcomeNotFound} {
+		if o.String() == word {
+			return o
+		}
+	}
+	return OutcomeUnknown
+}
+
+func (p *payer) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+	var r Request
+	if err := json.NewDecoder(q.Body).Decode(&r); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	word, result := p.answer(q.URL.Path, r)
+	switch word {
+	case "cut", "lost":
+		panic(http.ErrAbortHandler)
+	default:
+		_ = json.NewEncoder(w).Encode(result)
+	}
+}
+
+func (p *payer) answer(path string, r Request) (string, Result) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if path == "/find" {
+		return p.find(r)
+	}
+	faults, outcomes, _ := strings.Cut(r.Destination.Account, "|")
+	word := "ok"
+	if words := strings.Split(faults, ","); p.sendings[r.OwnReference] < len(words) {
+		word = words[p.sendings[r.OwnReference]]
+	}
+	p.sendings[r.OwnReference]++
+	switch t := p.transfers[r.OwnReference]; {
+	case word == "lost":
+		return word, Result{}
+	case word == "refuse":
+		return word, refused("account")
+	case t == nil:
+		t = &transfer{order: r.OrderID, amount: r.AmountMinor}
+		for w := range strings.SplitSeq(outcomes, ",") {
+			t.outcomes = append(t.outcomes, outcomeOf(w))
+		}
+		p.transfers[r.OwnReference] = t
+	}
+	return word, Result{Outcome: OutcomeAccepted, Reference: "tr-" + r.OwnReference, AmountMinor: r.AmountMinor}
+}
+
+func (p *payer) find(r Request) (string, Result) {
+	t := p.transfers[r.OwnReference]
+	if t == nil {
+		return "", Result{Outcome: OutcomeNotFound}
+	}
+	o := t.outcomes[0]
+	if p.finds[r.OwnReference]++; len(t.outcomes) > 1 {
+		t.outcomes = t.outcomes[1:]
+	}
+	return "", Result{Outcome: o, Code: "c", Reference: "tr-" + r.OwnReference, AmountMinor: t.amount}
+}
+
+// taken is how many transfers of an order there are.
+func (p *payer) taken(orderID string) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, t := range p.transfers {
+		if t.order == orderID {
+			n++
+		}
+	}
+	return n
+}
+
+// counter is the dialect of the payer.
+type counter struct{ teller }
+
+func newCounter(url string) *counter {
+	c := &counter{teller: *newTeller(url)}
+	c.can.Repeatable, c.can.Deduplicates = true, true
+	return c
+}
+
+func (c *counter) OwnReference(orderID string, _ uint32) string { return "e2e-" + orderID }
+
+func (c *counter) Send(ctx context.Context, r Request) (result Result, err error) {
+	_, err = c.ask(ctx, "/send", r, &result)
+	return result, err
+}
+
+func (c *counter) Find(ctx context.Context, r Request) (result Result, err error) {
+	_, err = c.ask(ctx, "/find", r, &result)
+	return result, err
+}
+
+// bankOnly hides what a teller has of an acquirer.
+type bankOnly struct{ Bank }
+
+// paying makes a configuration one of a bank.
+func paying(cfg Config, c *counter) Config {
+	cfg.Group, cfg.Acquirers, cfg.Banks = DefaultBankGroup, nil, map[string]Bank{"bank": bankOnly{c}}
+	cfg.Open = func(s *paymentsv1.Sealed) (*paymentsv1.Personal, error) {
+		return &paymentsv1.Personal{CounterpartyAccount: string(s.GetCiphertext())}, nil
+	}
+	cfg.Watch = Watch{For: time.Hour, First: 50 * time.Millisecond, Most: 100}
+	cfg.Polls = []time.Duration{50 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond, 4 * time.Second}
+	return cfg
+}
+
+// payout is an order of account n to a destination that says what becomes of it.
+func payout(n int, destination string) *railsv1.Order {
+	o := collect(n, "")
+	id := payment.IDFrom(payment.KindPayOut, accountOf(n), "m1", fmt.Sprintf("key-%d", n))
+	o.OrderId, o.PaymentId, o.Kind, o.Method, o.Brand = string(id)+".send", string(id), railsv1.OrderKind_ORDER_KIND_SEND, "bank", ""
+	o.Sealed = &paymentsv1.Sealed{KeyId: "k", Ciphertext: []byte(destination)}
+	return o
+}
+
+// told reads what an order was told, each result once, until the last of them was.
+func (h *house) told(o *railsv1.Order, last payment.RailResult) (all []payment.RailResult) {
+	h.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(h.brokers...), kgo.ConsumeTopics(topics.Commands),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(50*time.Millisecond))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(h.t.Context(), 30*time.Second)
+	defer cancel()
+	for !slices.Contains(all, last) {
+		fetches := client.PollFetches(ctx)
+		if ctx.Err() != nil {
+			h.t.Fatalf("%s was never told %s, only %v", o.GetOrderId(), last, all)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			c, _, err := codec.DecodeCommand(r.Value)
+			if err != nil {
+				h.t.Fatal(err)
+			}
+			if c.RailAnswer.OrderID == o.GetOrderId() && !slices.Contains(all, c.RailAnswer.Result) {
+				all = append(all, c.RailAnswer.Result)
+			}
+		})
+	}
+	return all
+}
+
+// A payout is told as far as it has come, also what happens to it after it was over.
+func TestPayouts(t *testing.T) {
+	const accepted, sent, paid, refused, returned, unknown = payment.RailAccepted, payment.RailSent, payment.RailConfirmed, payment.RailRefused, payment.RailReturned, payment.RailUnknown
+	h, p := newHouse(t), newPayer(t)
+	h.start(paying(h.config(nil), newCounter(p.server.URL)))
+	cases := []struct {
+		destination string
+		want        []payment.RailResult
+		transfers   int
+	}{
+		{"ok|accepted,sent,sent,confirmed", []payment.RailResult{accepted, sent, paid}, 1},
+		{"ok|sent,confirmed,sent,confirmed,returned", []payment.RailResult{accepted, sent, paid, returned}, 1},
+		{"ok|refused", []payment.RailResult{accepted, refused}, 1},
+		{"ok|refused,refused,confirmed", []payment.RailResult{accepted, refused, paid}, 1},
+		{"ok|returned", []payment.RailResult{accepted, sent, returned}, 1}, // nobody asked while it was away: it had left
+		{"ok|unknown,not_found,confirmed", []payment.RailResult{accepted, paid}, 1},
+		{"refuse", []payment.RailResult{refused}, 0},
+		{"cut|confirmed", []payment.RailResult{accepted, paid}, 1}, // the second sending is the first
+		{"cut,cut|confirmed", []payment.RailResult{unknown, paid}, 1},
+		{"lost,lost|confirmed", []payment.RailResult{unknown, accepted, paid}, 1}, // not found, and sent again
+		{"lost,lost,refuse", []payment.RailResult{unknown, refused}, 0},
+	}
+	var orders []*railsv1.Order
+	for i, c := range cases {
+		orders = append(orders, payout(i, c.destination))
+	}
+	h.order(append(orders, collect(99, "ok"))...) // another runner's
+	for i, c := range cases {
+		if got := h.told(orders[i], c.want[len(c.want)-1]); !slices.Equal(got, c.want) {
+			t.Errorf("%s: told %v, want %v", c.destination, got, c.want)
+		}
+		if n := p.taken(orders[i].GetOrderId()); n != c.transfers {
+			t.Errorf("%s: %d transfers", c.destination, n)
+		}
+	}
+}
+
+// Invariant: whenever a process dies, a payout is sent once, and is sent.
+func TestKilledAnywherePaysOnce(t *testing.T) {
+	for _, at := range []point{pointBeforeIntent, pointAfterIntent, pointAfterCall, pointAfterOutcome, pointAfterAnswer, pointBeforeCommit} {
+		t.Run(string(at), func(t *testing.T) {
+			h, p := newHouse(t), newPayer(t)
+			o := payout(1, "ok|confirmed,confirmed,confirmed,confirmed,confirmed,returned")
+			h.order(o)
+			if err := spawnAt(t, h, at, childPayer+"="+p.server.URL).Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+				t.Fatalf("the child was to be killed at %q: %v", at, err)
+			}
+			cfg := paying(h.config(nil), newCounter(p.server.URL))
+			cfg.Instance = "child"
+			h.start(cfg)
+			all := h.told(o, payment.RailReturned)
+			if n := p.taken(o.GetOrderId()); n != 1 || slices.Contains(all, payment.RailRefused) || !slices.Contains(all, payment.RailConfirmed) {
+				t.Errorf("%d transfers, told %v", n, all)
+			}
+		})
+	}
+}
+
+// What is watched survives a restart, ends with its time, and is not more than it may be.
+func TestWatching(t *testing.T) {
+	h, p := newHouse(t), newPayer(t)
+	cfg := paying(h.config(nil), newCounter(p.server.URL))
+	cfg.Watch.First = time.Hour
+	r, stop := h.start(cfg)
+	over := payout(1, "ok|confirmed,returned")
+	h.order(over)
+	h.told(over, payment.RailConfirmed)
+	watched := func(r *Runner) (n int64) {
+		for _, s := range r.Snapshot().Partitions {
+			n += s.Watched
+		}
+		return n
+	}
+	eventually(t, "watched", func() bool { return watched(r) == 1 })
+	stop()
+	if n := p.finds["e2e-"+over.GetOrderId()]; n != 1 {
+		t.Fatalf("asked %d times before the first pause was over", n)
+	}
+	r, stop = h.start(cfg)
+	eventually(t, "watched again", func() bool { return watched(r) == 1 })
+	stop()
+	cfg.Watch.Most = 0
+	r, _ = h.start(cfg)
+	more := payout(2, "ok|confirmed")
+	h.order(more)
+	h.told(more, payment.RailConfirmed)
+	eventually(t, "no more than may be", func() bool {
+		m := &dto.Metric{}
+		return r.metrics.unwatched.Write(m) == nil && m.GetCounter().GetValue() == 1 && watched(r) == 1
+	})
+}
+
+// The pauses between questions grow with the age of what is over, and have an end.
+func TestWatchSchedule(t *testing.T) {
+	cfg, err := config([]string{"nobody"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Watch = DefaultConfig().Watch
+	w := &worker{cfg: cfg, metrics: newMetrics(prometheus.NewRegistry())}
+	began := time.Unix(1_790_000_000, 0)
+	a := &attempt{order: order{Operation: OperationSend}, polls: 3}
+	a.learn(Result{Outcome: OutcomeConfirmed, Reference: "tr"}, began)
+	asked := 0
+	for now := began; ; now = a.nextPoll {
+		w.schedule(a, now)
+		if a.state == stateDone {
+			if now.Sub(began) != cfg.Watch.For {
+				t.Errorf("watched for %v", now.Sub(began))
+			}
+			break
+		}
+		if asked++; !a.nextPoll.After(now) || asked > 20 {
+			t.Fatalf("%d. pause from %v to %v", asked, now, a.nextPoll)
+		}
+		a.polls++
+	}
+	if asked < 8 {
+		t.Errorf("asked %d times", asked)
+	}
+}
+
+// A destination that cannot be opened is not sent, and stays nobody's but the account's.
+func TestSealedDestination(t *testing.T) {
+	h, p := newHouse(t), newPayer(t)
+	cfg := paying(h.config(nil), newCounter(p.server.URL))
+	opened := cfg.Open
+	var mu sync.Mutex
+	locked := true
+	cfg.Open = func(s *paymentsv1.Sealed) (*paymentsv1.Personal, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if locked {
+			return nil, context.DeadlineExceeded
+		}
+		return opened(s)
+	}
+	h.start(cfg)
+	o := payout(1, "ok|confirmed")
+	h.order(o)
+	time.Sleep(100 * time.Millisecond)
+	if p.taken(o.GetOrderId()) != 0 {
+		t.Fatal("sent to nobody knows whom")
+	}
+	mu.Lock()
+	locked = false
+	mu.Unlock()
+	h.told(o, payment.RailConfirmed)
+	a := fullAttempt()
+	a.order.Operation, a.order.Method, a.order.Sealed, a.state, a.result = OperationSend, methodBank, o.GetSealed(), stateIntended, payment.RailUnspecified
+	for _, known := range []bool{false, true} {
+		if known {
+			a.learn(Result{Outcome: OutcomeAccepted, Reference: "tr"}, time.Unix(1, 0))
+		}
+		r, err := a.record(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(r.Value, o.GetSealed().GetCiphertext()) == known {
+			t.Errorf("the bank has it: %v; what is sealed is kept: %v", known, !known)
+		}
+	}
+}
