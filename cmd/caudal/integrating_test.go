@@ -39,13 +39,13 @@ func integratingLines() []pageLine {
 		{address: "/refunds", status: created, ends: "succeeded", payment: "partially_refunded", holds: []string{`"status":"processing"`}},
 		{address: "re_...", status: http.StatusOK, holds: []string{`"amount":2500`}},
 		{address: "/refunds", status: created, ends: "succeeded", payment: "refunded", holds: []string{`"amount":6500`}},
-		{address: "/payouts", status: created, ends: "created"}, // until there is a connector for banks
-		{address: "po_...", status: http.StatusOK, holds: []string{`"status":"created"`}},
+		{address: "/payouts", status: created, ends: "paid", holds: []string{`"status":"created"`}},
+		{address: "po_...", status: http.StatusOK, holds: []string{`"status":"paid"`}},
 		{address: "/payins", status: created, ends: "failed"},
 		{address: "/payins", status: http.StatusUnprocessableEntity, holds: []string{`"/amount"`, `"/method/brand"`, `"/instrument"`}},
 		{address: "/payments:batch", status: http.StatusOK, ends: "succeeded", holds: []string{`"index":0,"status":201`, `"index":1,"status":422`}},
-		{address: "/statement?limit=100", status: http.StatusOK, holds: []string{`"amount":8000`, `"amount":-2500`, `"has_more":false`}},
-		{address: "/balances", status: http.StatusOK, holds: []string{`"held":1100`}},
+		{address: "/statement?limit=100", status: http.StatusOK, holds: []string{`"amount":8000`, `"amount":-2500`, `"amount":-1000`, `"has_more":false`}},
+		{address: "/balances", status: http.StatusOK, holds: []string{`"held":0`}},
 		{address: "database=caudal", status: http.StatusOK, holds: []string{"refunded", "10000", "8000"}},
 	}
 }

@@ -33,20 +33,24 @@ routes: routes.yaml
 acquirers:
   - {name: cielo, dialect: cielo, url: URL/cielo, query_url: URL/cielo, merchant_id: 00000000-0000-4000-a000-000000000001, secret: {file: cielo.key}}
   - {name: stone, dialect: pagarme, url: URL/pagarme, customer_id: cus_1, secret: {file: stone.key}}
-timing: {deadline: 500ms, polls: [300ms, 1s, 3s, 6s, 14s], not_found_after: 13s}
+banks:
+  - {name: bank, dialect: transfers, url: URL/bank, currencies: [BRL], secret: {file: bank.key}}
+timing: {deadline: 500ms, polls: [300ms, 1s, 3s, 6s, 14s], not_found_after: 13s, watch_first: 300ms}
 `
 
 const railRoutes = `version: 1
 routes:
   - {connector: cielo, brands: [visa], cost_bp: 200}
   - {connector: stone, cost_bp: 220}
+  - {connector: bank}
 `
 
 // railsim starts the simulator, and gives its address and the file that leads to it.
 func railsim(t *testing.T, seed uint64, faults string) (url, file string) {
 	t.Helper()
 	s, err := server.New(server.Config{
-		Seed: seed, Faults: faults, Data: t.TempDir(), Day: 24 * time.Hour, HookRetry: time.Second, HookWorkers: 1, Log: slog.New(slog.DiscardHandler),
+		Seed: seed, Faults: faults, Data: t.TempDir(), Day: 24 * time.Hour, BankDelay: 200 * time.Millisecond, HookRetry: time.Second, HookWorkers: 1,
+		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -68,6 +72,7 @@ func railsim(t *testing.T, seed uint64, faults string) (url, file string) {
 	for name, text := range map[string]string{
 		"rails.yaml": railFile, "routes.yaml": railRoutes,
 		"cielo.key": server.DefaultCredentials().Cielo.MerchantKey, "stone.key": server.DefaultCredentials().Pagarme.SecretKey,
+		"bank.key": server.DefaultCredentials().Bank.Token,
 	} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(strings.ReplaceAll(text, "URL", url)), 0o600); err != nil {
 			t.Fatal(err)
@@ -76,9 +81,10 @@ func railsim(t *testing.T, seed uint64, faults string) (url, file string) {
 	return url, filepath.Join(folder, "rails.yaml")
 }
 
-// railPayment is a card payment as the decisions tell it.
+// railPayment is a card payment, or a payout by bank, as the decisions tell it.
 type railPayment struct {
 	status             paymentsv1.PaymentStatus
+	amount             int64 // of a payout
 	captured, refunded int64
 	order              string // of its authorisation
 	late               bool
@@ -130,6 +136,10 @@ func tell(d *paymentsv1.Decision, get func(string) *railPayment) {
 		if d.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER {
 			p.order, p.captured = d.GetOrderId(), d.GetCapturedMinor()
 		}
+	}
+	if strings.HasPrefix(id, "po_") {
+		p := get(id)
+		p.status, p.amount = status, d.GetAmountMinor()
 	}
 	if related := d.GetRelatedPaymentId(); strings.HasPrefix(related, "pi_") && d.GetRelatedStatus() != 0 {
 		p := get(related)

@@ -295,14 +295,18 @@ func (w *worker) rest(ctx context.Context, d time.Duration) error {
 // is news, or nothing was told before.
 func (w *worker) poll(ctx context.Context, known *attempt) (*attempt, error) {
 	a := *known
+	first := a.state == stateIntended && a.result == payment.RailUnspecified // its owner died before it could say that nobody knows
 	found, err := w.resolve(ctx, &a)
-	if err != nil {
+	now := w.cfg.Now()
+	switch {
+	case err != nil && !errors.Is(err, ErrNotSent):
 		return nil, err
+	case err != nil && !first && a.state == known.state: // nobody was asked: that is no poll
+		a.nextPoll = now.Add(w.cfg.Guard.BreakerDelay)
+		return &a, nil
 	}
 	result := w.believed(&a, found)
 	w.metrics.polls.WithLabelValues(result.Outcome.String()).Inc()
-	now := w.cfg.Now()
-	first := a.state == stateIntended && a.result == payment.RailUnspecified // its owner died before it could say that nobody knows
 	if first || ranked(result.Outcome.told()) > ranked(a.result) {
 		prior := a.learn(result, now)
 		w.schedule(&a, now)
@@ -358,7 +362,8 @@ func (w *worker) watch(a *attempt, now time.Time) {
 }
 
 // resolve finds out what became of an order: NotFound where it is too early to conclude anything from that. What a bank that
-// deduplicates does not know is sent again: where the call before comes late, it is the same one.
+// deduplicates does not know is sent again: where the call before comes late, it is the same one. The error is ErrNotSent where
+// nobody was asked; another ends the partition.
 func (w *worker) resolve(ctx context.Context, a *attempt) (Result, error) {
 	c := w.connectors[a.connector]
 	if c == nil {
@@ -366,17 +371,11 @@ func (w *worker) resolve(ctx context.Context, a *attempt) (Result, error) {
 		return Result{}, nil
 	}
 	result, err := c.find(ctx, a.request(), a.before)
-	if err != nil {
-		return Result{}, nil
-	}
-	if result.Outcome != OutcomeNotFound || !a.open() || !w.surelyNot(c, a) {
-		return result, nil
-	}
-	if why := w.never(a.order); c.can.Deduplicates && why == "" {
-		if result, err = w.ask(ctx, a, c); errors.Is(err, ErrNotSent) {
-			return Result{}, nil
-		}
+	if err != nil || result.Outcome != OutcomeNotFound || !a.open() || !w.surelyNot(c, a) {
 		return result, err
+	}
+	if c.can.Deduplicates && w.never(a.order) == "" {
+		return w.ask(ctx, a, c)
 	}
 	return w.refuse(ctx, a, c), nil
 }
