@@ -21,7 +21,7 @@ import (
 // simulator plays the acquirers of deploy/rails/simulated.yaml, and gives the configuration that reaches it.
 func simulator(t *testing.T, faults string) (url string, all map[string]cards.Config) {
 	t.Helper()
-	cfg := server.Config{Seed: 1, Faults: faults, Day: 24 * time.Hour, HookRetry: time.Second, HookWorkers: 1, Log: slog.New(slog.DiscardHandler)}
+	cfg := server.Config{Seed: 1, Faults: faults, Day: 24 * time.Hour, BankDelay: 20 * time.Millisecond, HookRetry: time.Second, HookWorkers: 1, Log: slog.New(slog.DiscardHandler)}
 	s, err := server.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -118,6 +118,55 @@ func TestDialectsAreUnderstood(t *testing.T) {
 	}
 	if err != nil || json.Unmarshal(raw, &books) != nil || books.Orders < 9 || books.ChargedTwice != 0 {
 		t.Errorf("books: %v %s", err, raw)
+	}
+}
+
+// TestBankIsUnderstood lets the connector send transfers to the simulated bank, and follows each to its end.
+func TestBankIsUnderstood(t *testing.T) {
+	_, all := simulator(t, "")
+	b := all[rails.Bank].Banks["bank"]
+	if b == nil {
+		t.Fatal("no bank in deploy/rails/simulated.yaml")
+	}
+	request := func(order, account string) cards.Request {
+		return cards.Request{
+			Operation: cards.OperationSend, OrderID: order, OwnReference: b.OwnReference(order, 1), AmountMinor: 1000, Currency: "BRL",
+			Destination: cards.Destination{Account: account, Name: "Ana Souza", Document: "52998224725"},
+		}
+	}
+	for account, want := range map[string]cards.Result{
+		"60701190/0001/12345-0": {Outcome: cards.OutcomeConfirmed},
+		"60701190/0001/12345-3": {Outcome: cards.OutcomeReturned, Code: "3"},
+		"60701190/0001/12345-4": {Outcome: cards.OutcomeConfirmed},
+		"60701190/0001/12345-7": {Outcome: cards.OutcomeRefused, Code: "2"},
+		"60701190/0001/12345-8": {Outcome: cards.OutcomeReturned, Code: "1"},
+		"acct_1":                {Outcome: cards.OutcomeConfirmed},
+	} {
+		r := request("po_"+account, account)
+		if s, err := b.Find(t.Context(), r); err != nil || s.Outcome != cards.OutcomeNotFound {
+			t.Errorf("%s, never sent: %+v %v", account, s, err)
+		}
+		taken, err := b.Send(t.Context(), r)
+		if err != nil || taken.Outcome != cards.OutcomeAccepted || taken.AmountMinor != 1000 || taken.Reference == "" {
+			t.Fatalf("%s: %+v %v", account, taken, err)
+		}
+		want.Reference, want.AmountMinor = taken.Reference, 1000
+		found := cards.Result{}
+		for until := time.Now().Add(10 * time.Second); found != want; time.Sleep(5 * time.Millisecond) {
+			if found, err = b.Find(t.Context(), r); err != nil || time.Now().After(until) {
+				t.Fatalf("%s: %+v %v, want %+v", account, found, err, want)
+			}
+		}
+		if again, err := b.Send(t.Context(), r); err != nil || again != want {
+			t.Errorf("%s, sent again: %+v %v", account, again, err)
+		}
+		r.AmountMinor++
+		if other, err := b.Send(t.Context(), r); err != nil || other.Outcome != cards.OutcomeUnknown {
+			t.Errorf("%s, another transfer under its id: %+v %v", account, other, err)
+		}
+	}
+	if r, err := b.Send(t.Context(), request("po_5", "60701190/0001/12345-5")); err != nil || r.Outcome != cards.OutcomeRefused || r.Code != "account_invalid" {
+		t.Errorf("turned down: %+v %v", r, err)
 	}
 }
 
