@@ -34,7 +34,7 @@ type answer struct {
 func refusal(p *Problem) answer {
 	a := answer{status: p.Status, media: problemMediaType, body: encode(p)}
 	switch p.Code {
-	case ErrorBusy, ErrorUnavailable, ErrorStoreBehind, ErrorInFlight:
+	case ErrorBusy, ErrorUnavailable, ErrorStoreBehind, ErrorInFlight, ErrorRateLimited:
 		a.retry = true
 	case ErrorMalformedRequest, ErrorTooLarge, ErrorTimeout, ErrorHeadersTooLarge:
 		a.closing = true

@@ -26,6 +26,7 @@ type Config struct {
 	BatchItemsMax  int           // 1,000
 	BodyMaxBytes   int           // single writes; 16 KiB
 	BatchMaxBytes  int           // 4 MiB
+	HookMaxBytes   int           // notifications of processors; 64 KiB
 	PolicyDefault  string        // of accounts that name none; standard
 	RetryAfter     time.Duration // said with 503; 1 s
 	HeaderMaxBytes int           // request line and headers; 8 KiB
@@ -45,6 +46,7 @@ type Ports struct {
 	Sealer   Sealer
 	Store    Store
 	Keys     *Keyring
+	Webhooks Webhooks // nil: no processor notifies here
 	Checks   []Check
 	Now      func() time.Time
 	Log      *slog.Logger
@@ -80,6 +82,7 @@ func (c Config) withDefaults() Config {
 		{&c.BatchItemsMax, 1_000},
 		{&c.BodyMaxBytes, 16 << 10},
 		{&c.BatchMaxBytes, 4 << 20},
+		{&c.HookMaxBytes, 64 << 10},
 		{&c.HeaderMaxBytes, 8 << 10},
 	} {
 		if *d.value == 0 {
@@ -107,7 +110,7 @@ func (c Config) Validate() error {
 	if c.WaitDefault > c.WaitMax {
 		return errors.New("checking configuration: the default wait is longer than the longest")
 	}
-	if min(c.ConnsMax, c.RecentKeys, c.BatchItemsMax, c.BodyMaxBytes, c.BatchMaxBytes, c.HeaderMaxBytes) <= 0 || c.ConnsPerIPMax < 0 {
+	if min(c.ConnsMax, c.RecentKeys, c.BatchItemsMax, c.BodyMaxBytes, c.BatchMaxBytes, c.HookMaxBytes, c.HeaderMaxBytes) <= 0 || c.ConnsPerIPMax < 0 {
 		return errors.New("checking configuration: a limit is negative")
 	}
 	if !isName(c.PolicyDefault) {

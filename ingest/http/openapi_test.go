@@ -93,7 +93,7 @@ func TestDocumentHasEveryField(t *testing.T) {
 		"BatchAnswer": BatchAnswer{}, "BatchItemAnswer": BatchItemAnswer{}, "PaymentView": PaymentView{}, "AccountView": AccountView{},
 		"BalancesView": BalancesView{}, "BalanceView": BalanceView{}, "StatementPage": StatementPage{}, "StatementLine": StatementLine{},
 		"Violation": Violation{}, "Problem": Problem{}, "DeclinedProblem": DeclinedProblem{}, "FX": FXView{}, "Counterparty": CounterpartyView{},
-		"HealthView": HealthView{}, "ReadyView": ReadyView{}, "CheckView": CheckView{}, "ErrorView": ErrorView{},
+		"HealthView": HealthView{}, "ReceivedView": ReceivedView{}, "ReadyView": ReadyView{}, "CheckView": CheckView{}, "ErrorView": ErrorView{},
 	} {
 		schema, ok := doc.Components.Schemas[name]
 		if !ok {
@@ -239,6 +239,9 @@ func TestExamplesAreTaken(t *testing.T) {
 	s, secret := benchServer(t)
 	sent := 0
 	for _, r := range s.routes() {
+		if r.hook { // what processors send is read in ingest/webhooks, and tested there
+			continue
+		}
 		for media, content := range doc.Paths[r.template][strings.ToLower(r.method)].RequestBody.Content {
 			for name, example := range content.Examples {
 				var ctx fasthttp.RequestCtx

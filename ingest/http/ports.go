@@ -21,6 +21,12 @@ var (
 	ErrPending = errors.New("accepted and not yet decided")
 	// ErrNotFound: the store has no such object of this owner.
 	ErrNotFound = errors.New("not found")
+	// ErrForged: who notifies has not shown the secret, or long ago.
+	ErrForged = errors.New("the notification is not known to be its processor's")
+	// ErrMalformed: what came is no JSON.
+	ErrMalformed = errors.New("the notification is not JSON")
+	// ErrLimited: more came than may.
+	ErrLimited = errors.New("too many notifications")
 	// ErrPolicyUnknown: no policy of this id for this tenant.
 	ErrPolicyUnknown = errors.New("unknown policy")
 )
@@ -90,6 +96,13 @@ type Sealer interface {
 	AppendBodyHash(b, canonical []byte) []byte
 	// PartyDigest is an HMAC-SHA-256 of normalised text, under a key of its own.
 	PartyDigest(normalised string) []byte
+}
+
+// Webhooks takes what processors notify.
+type Webhooks interface {
+	// Receive returns after the broker's acknowledgement. ErrNotFound where there is no such processor, ErrForged, ErrMalformed,
+	// ErrLimited, ErrBusy, ErrUnavailable. It keeps nothing of body.
+	Receive(ctx context.Context, processor string, header func(name string) []string, body []byte) error
 }
 
 // Owner is whose objects a caller sees and moves.

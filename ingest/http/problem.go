@@ -18,6 +18,7 @@ const (
 	ErrorInvalidKey          ErrorID = "invalid_idempotency_key"
 	ErrorInvalidParameter    ErrorID = "invalid_parameter"
 	ErrorUnauthorized        ErrorID = "unauthorized"
+	ErrorNotificationRefused ErrorID = "notification_refused"
 	ErrorInsufficientScope   ErrorID = "insufficient_scope"
 	ErrorPaymentDeclined     ErrorID = "payment_declined"
 	ErrorNotFound            ErrorID = "not_found"
@@ -32,6 +33,7 @@ const (
 	ErrorInvalidRequest      ErrorID = "invalid_request"
 	ErrorMethodUnavailable   ErrorID = "method_unavailable"
 	ErrorIdempotencyConflict ErrorID = "idempotency_conflict"
+	ErrorRateLimited         ErrorID = "rate_limited"
 	ErrorHeadersTooLarge     ErrorID = "headers_too_large"
 	ErrorInternal            ErrorID = "internal_error"
 	ErrorBusy                ErrorID = "busy"
@@ -61,6 +63,7 @@ func catalogue() []errorEntry {
 		{ErrorInvalidKey, fasthttp.StatusBadRequest, "The Idempotency-Key header is not usable", "The key is longer than 255 characters, holds something else than visible ASCII, or was sent twice."},
 		{ErrorInvalidParameter, fasthttp.StatusBadRequest, "A parameter of the address is not usable", "A query parameter is unknown, malformed or out of range; a cursor that this API did not make."},
 		{ErrorUnauthorized, fasthttp.StatusUnauthorized, "No valid key", "Authorization: Bearer with a known key is needed."},
+		{ErrorNotificationRefused, fasthttp.StatusUnauthorized, "The notification is not accepted", "A processor's webhook was not shown to be its own. Nothing was recorded. Why is in the metrics of the house, and is not told."},
 		{ErrorPaymentDeclined, fasthttp.StatusPaymentRequired, "The payment was declined", "The payment was decided and refused; `reasons` says why, the main reason first. Nothing moved. A repeat gets the same answer."},
 		{ErrorInsufficientScope, fasthttp.StatusForbidden, "The key may not do this", "The key is known and lacks the scope that this call needs."},
 		{ErrorNotFound, fasthttp.StatusNotFound, "Nothing is here", "No such address, or no such object of this merchant."},
@@ -70,11 +73,12 @@ func catalogue() []errorEntry {
 		{ErrorTimeout, fasthttp.StatusRequestTimeout, "The request did not arrive in time", "Headers and body have to arrive within the read time-out. The connection is closed."},
 		{ErrorInFlight, fasthttp.StatusConflict, "The same request is still in flight", "A write with this Idempotency-Key waits for its decision at this moment. Repeat it after the time in Retry-After."},
 		{ErrorRequestDeclined, fasthttp.StatusConflict, "The request was declined", "A request that is not a payment was decided and refused; `reasons` says why."},
-		{ErrorTooLarge, fasthttp.StatusRequestEntityTooLarge, "The body is too large", "A single write has at most 16 KiB, a batch at most 4 MiB and 1,000 items."},
+		{ErrorTooLarge, fasthttp.StatusRequestEntityTooLarge, "The body is too large", "A single write has at most 16 KiB, a batch at most 4 MiB and 1,000 items, a processor's notification at most 64 KiB."},
 		{ErrorMediaType, fasthttp.StatusUnsupportedMediaType, "The media type is not supported", "Bodies are application/json; batches may be application/x-ndjson as well. No content coding is taken."},
 		{ErrorInvalidRequest, fasthttp.StatusUnprocessableEntity, "The request breaks a rule", "`violations` lists what is wrong, each with the JSON pointer of its place. Nothing was recorded; the key may be used again."},
 		{ErrorMethodUnavailable, fasthttp.StatusUnprocessableEntity, "The payment method is not available", "No rail exists for this method and kind. Methods `book` and `cash` settle at once; `card` takes pay-ins and `bank` payouts, where the account's policy has them."},
 		{ErrorIdempotencyConflict, fasthttp.StatusUnprocessableEntity, "The key was used for another request", "The same Idempotency-Key of the same account came with another body. Nothing changed."},
+		{ErrorRateLimited, fasthttp.StatusTooManyRequests, "Too many requests", "More notifications of this processor came than are taken in a second. Nothing was recorded. Retry after the time in Retry-After."},
 		{ErrorHeadersTooLarge, fasthttp.StatusRequestHeaderFieldsTooLarge, "The headers are too large", "Request line and headers have at most 8 KiB."},
 		{ErrorInternal, fasthttp.StatusInternalServerError, "Something broke", "The house is at fault. A retry with the same Idempotency-Key is safe."},
 		{ErrorBusy, fasthttp.StatusServiceUnavailable, "The house is busy", "The bounded buffer of commands is full. Nothing was recorded. Retry after the time in Retry-After."},

@@ -19,6 +19,7 @@ type route struct {
 	template string // one segment may be {id}
 	scope    string // empty: open to all
 	batch    bool   // takes NDJSON too, and the larger body
+	hook     bool   // takes what processors notify
 	handle   func(*call) answer
 }
 
@@ -38,6 +39,7 @@ func (s *Server) routes() []route {
 		{method: post, template: "/payments/{id}/approve", scope: ScopeReviews, handle: s.postApprove},
 		{method: post, template: "/payments/{id}/decline", scope: ScopeReviews, handle: s.postDecline},
 		{method: put, template: "/customers/{id}/kyc-level", scope: ScopeAccounts, handle: s.putKYCLevel},
+		{method: post, template: "/webhooks/{id}", hook: true, handle: s.postWebhook},
 		{method: get, template: "/transactions/{id}", scope: ScopeRead, handle: s.getTransaction},
 		{method: get, template: "/accounts/{id}", scope: ScopeRead, handle: s.getAccount},
 		{method: get, template: "/accounts/{id}/balances", scope: ScopeRead, handle: s.getBalances},

@@ -151,10 +151,22 @@ func (s *Server) Ready() error {
 func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	path, _, _ := strings.Cut(string(h.RequestURI()), "?")
 	routes, _ := s.router.find([]byte(path))
-	if len(routes) > 0 && routes[0].batch {
-		return fasthttp.RequestConfig{MaxRequestBodySize: s.cfg.BatchMaxBytes}
+	if len(routes) == 0 {
+		return fasthttp.RequestConfig{MaxRequestBodySize: s.cfg.BodyMaxBytes}
 	}
-	return fasthttp.RequestConfig{MaxRequestBodySize: s.cfg.BodyMaxBytes}
+	return fasthttp.RequestConfig{MaxRequestBodySize: s.cfg.bodyMost(routes[0])}
+}
+
+// bodyMost is the longest body that a route takes.
+func (c *Config) bodyMost(r *route) int {
+	switch {
+	case r.batch:
+		return c.BatchMaxBytes
+	case r.hook:
+		return c.HookMaxBytes
+	default:
+		return c.BodyMaxBytes
+	}
 }
 
 // broken answers what fasthttp itself could not read.
@@ -245,10 +257,7 @@ func (s *Server) bodyForm(ctx *fasthttp.RequestCtx, r *route) *Problem {
 	if len(h.ContentEncoding()) > 0 {
 		return s.problem(ErrorMediaType, "No content coding is taken.")
 	}
-	most := s.cfg.BodyMaxBytes
-	if r.batch {
-		most = s.cfg.BatchMaxBytes
-	}
+	most := s.cfg.bodyMost(r)
 	if len(ctx.Request.Body()) > most {
 		return s.problem(ErrorTooLarge, "At most "+strconv.Itoa(most)+" bytes.")
 	}

@@ -100,6 +100,7 @@ func (k *Keyring) SealInto(s *paymentsv1.Sealed, p *paymentsv1.Personal) (bool, 
 func appendPersonal(b []byte, p *paymentsv1.Personal) ([]byte, error) {
 	for i, text := range [...]string{
 		p.GetReference(), p.GetCounterpartyName(), p.GetCounterpartyDocument(), p.GetCounterpartyAccount(), p.GetMetadataJson(), p.GetReason(),
+		p.GetNotification(),
 	} {
 		if text == "" {
 			continue

@@ -9,7 +9,8 @@ const (
 	Replies     = "ingress.replies.v1"
 	DeadLetters = "payments.commands.dead.v1"
 
-	RailsAttempts = "rails.attempts" // what a connector has tried, in the partition of the order
+	RailsAttempts      = "rails.attempts"         // what a connector has tried, in the partition of the order
+	RailsNotifications = "rails.notifications.v1" // what processors tell by webhook, in the partition of the order where that is known
 
 	AccountsGroup = "accounts"
 	AccountsTable = "accounts-table" // Goka's group table of AccountsGroup
@@ -54,6 +55,7 @@ func Catalogue() []Topic {
 		{Decisions, Unlimited, true},
 		{RailsOrders, Long, true},
 		{RailsAttempts, Compact, true},
+		{RailsNotifications, Long, true},
 		{Replies, Minutes, true},
 		{DeadLetters, Long, true},
 		{AccountsTable, Compact, true},

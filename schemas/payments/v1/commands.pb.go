@@ -1308,6 +1308,7 @@ type Personal struct {
 	CounterpartyAccount  string                 `protobuf:"bytes,4,opt,name=counterparty_account,json=counterpartyAccount,proto3" json:"counterparty_account,omitempty"`
 	MetadataJson         string                 `protobuf:"bytes,5,opt,name=metadata_json,json=metadataJson,proto3" json:"metadata_json,omitempty"` // a JSON object, at most 2 kB
 	Reason               string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`                                 // a refund's free-text reason
+	Notification         string                 `protobuf:"bytes,7,opt,name=notification,proto3" json:"notification,omitempty"`                     // the body of a processor's webhook, as it came
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
 }
@@ -1380,6 +1381,13 @@ func (x *Personal) GetMetadataJson() string {
 func (x *Personal) GetReason() string {
 	if x != nil {
 		return x.Reason
+	}
+	return ""
+}
+
+func (x *Personal) GetNotification() string {
+	if x != nil {
+		return x.Notification
 	}
 	return ""
 }
@@ -3203,14 +3211,15 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x1e\n" +
 	"\n" +
 	"ciphertext\x18\x02 \x01(\fR\n" +
-	"ciphertext\"\xfa\x01\n" +
+	"ciphertext\"\x9e\x02\n" +
 	"\bPersonal\x12\x1c\n" +
 	"\treference\x18\x01 \x01(\tR\treference\x12+\n" +
 	"\x11counterparty_name\x18\x02 \x01(\tR\x10counterpartyName\x123\n" +
 	"\x15counterparty_document\x18\x03 \x01(\tR\x14counterpartyDocument\x121\n" +
 	"\x14counterparty_account\x18\x04 \x01(\tR\x13counterpartyAccount\x12#\n" +
 	"\rmetadata_json\x18\x05 \x01(\tR\fmetadataJson\x12\x16\n" +
-	"\x06reason\x18\x06 \x01(\tR\x06reason\"\xec\x01\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\"\n" +
+	"\fnotification\x18\a \x01(\tR\fnotification\"\xec\x01\n" +
 	"\vOpenAccount\x12\x1f\n" +
 	"\vexternal_id\x18\x01 \x01(\tR\n" +
 	"externalId\x123\n" +
