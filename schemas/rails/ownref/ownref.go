@@ -16,9 +16,9 @@ const marked = 8
 // PartitionsMax is how many partitions a mark can tell.
 const PartitionsMax = int32(len(alphabet) * len(alphabet))
 
-// Mark writes the partition over the first two characters of a digest. Shorter than eight characters it stays as it is.
+// Mark writes the partition over the first two characters of a digest. What is no digest in base32 stays as it is.
 func Mark(digest string, partition int32) string {
-	if len(digest) < marked || partition < 0 || partition >= PartitionsMax {
+	if !markable(digest) || partition < 0 || partition >= PartitionsMax {
 		return digest
 	}
 	base := int32(len(alphabet))
@@ -27,15 +27,12 @@ func Mark(digest string, partition int32) string {
 
 // Partition is where the order of a marked id stands. False: none of ours can be it.
 func Partition(text string, partitions int32) (int32, bool) {
-	if len(text) < marked {
+	if !markable(text) {
 		return 0, false
-	}
-	for i := range len(text) {
-		if strings.IndexByte(alphabet, text[i]) < 0 {
-			return 0, false
-		}
 	}
 	base := int32(len(alphabet))
 	partition := int32(strings.IndexByte(alphabet, text[0]))*base + int32(strings.IndexByte(alphabet, text[1])) //nolint:gosec // below 32
 	return partition, partition < partitions
 }
+
+func markable(text string) bool { return len(text) >= marked && strings.Trim(text, alphabet) == "" }

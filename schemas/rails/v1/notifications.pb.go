@@ -87,17 +87,27 @@ const (
 	NotifiedState_NOTIFIED_STATE_CAPTURED    NotifiedState = 3 // at least in part
 	NotifiedState_NOTIFIED_STATE_VOIDED      NotifiedState = 4 // given up or given back as a whole
 	NotifiedState_NOTIFIED_STATE_DECLINED    NotifiedState = 5
+	NotifiedState_NOTIFIED_STATE_ACCEPTED    NotifiedState = 6 // of a transfer: a bank has it
+	NotifiedState_NOTIFIED_STATE_SENT        NotifiedState = 7 // it has left
+	NotifiedState_NOTIFIED_STATE_PAID        NotifiedState = 8
+	NotifiedState_NOTIFIED_STATE_FAILED      NotifiedState = 9
+	NotifiedState_NOTIFIED_STATE_RETURNED    NotifiedState = 10 // it came back
 )
 
 // Enum value maps for NotifiedState.
 var (
 	NotifiedState_name = map[int32]string{
-		0: "NOTIFIED_STATE_UNSPECIFIED",
-		1: "NOTIFIED_STATE_PENDING",
-		2: "NOTIFIED_STATE_AUTHORIZED",
-		3: "NOTIFIED_STATE_CAPTURED",
-		4: "NOTIFIED_STATE_VOIDED",
-		5: "NOTIFIED_STATE_DECLINED",
+		0:  "NOTIFIED_STATE_UNSPECIFIED",
+		1:  "NOTIFIED_STATE_PENDING",
+		2:  "NOTIFIED_STATE_AUTHORIZED",
+		3:  "NOTIFIED_STATE_CAPTURED",
+		4:  "NOTIFIED_STATE_VOIDED",
+		5:  "NOTIFIED_STATE_DECLINED",
+		6:  "NOTIFIED_STATE_ACCEPTED",
+		7:  "NOTIFIED_STATE_SENT",
+		8:  "NOTIFIED_STATE_PAID",
+		9:  "NOTIFIED_STATE_FAILED",
+		10: "NOTIFIED_STATE_RETURNED",
 	}
 	NotifiedState_value = map[string]int32{
 		"NOTIFIED_STATE_UNSPECIFIED": 0,
@@ -106,6 +116,11 @@ var (
 		"NOTIFIED_STATE_CAPTURED":    3,
 		"NOTIFIED_STATE_VOIDED":      4,
 		"NOTIFIED_STATE_DECLINED":    5,
+		"NOTIFIED_STATE_ACCEPTED":    6,
+		"NOTIFIED_STATE_SENT":        7,
+		"NOTIFIED_STATE_PAID":        8,
+		"NOTIFIED_STATE_FAILED":      9,
+		"NOTIFIED_STATE_RETURNED":    10,
 	}
 )
 
@@ -209,7 +224,7 @@ type Notification struct {
 	OwnReference    string                 `protobuf:"bytes,10,opt,name=own_reference,json=ownReference,proto3" json:"own_reference,omitempty"` // the id that we gave it; empty: not told
 	State           NotifiedState          `protobuf:"varint,11,opt,name=state,proto3,enum=caudal.rails.v1.NotifiedState" json:"state,omitempty"`
 	AuthorizedMinor int64                  `protobuf:"varint,12,opt,name=authorized_minor,json=authorizedMinor,proto3" json:"authorized_minor,omitempty"` // 0: not told
-	CapturedMinor   int64                  `protobuf:"varint,13,opt,name=captured_minor,json=capturedMinor,proto3" json:"captured_minor,omitempty"`       // 0: not told
+	CapturedMinor   int64                  `protobuf:"varint,13,opt,name=captured_minor,json=capturedMinor,proto3" json:"captured_minor,omitempty"`       // or of the transfer; 0: not told
 	ReturnedMinor   int64                  `protobuf:"varint,14,opt,name=returned_minor,json=returnedMinor,proto3" json:"returned_minor,omitempty"`       // voided and refunded; 0: not told
 	Dispute         *NotifiedDispute       `protobuf:"bytes,15,opt,name=dispute,proto3" json:"dispute,omitempty"`                                         // DISPUTE
 	unknownFields   protoimpl.UnknownFields
@@ -491,14 +506,20 @@ const file_schemas_rails_v1_notifications_proto_rawDesc = "" +
 	"\x1dNOTIFICATION_KIND_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19NOTIFICATION_KIND_PAYMENT\x10\x01\x12\x1d\n" +
 	"\x19NOTIFICATION_KIND_DISPUTE\x10\x02\x12\x1b\n" +
-	"\x17NOTIFICATION_KIND_OTHER\x10\x03*\xbf\x01\n" +
+	"\x17NOTIFICATION_KIND_OTHER\x10\x03*\xc6\x02\n" +
 	"\rNotifiedState\x12\x1e\n" +
 	"\x1aNOTIFIED_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16NOTIFIED_STATE_PENDING\x10\x01\x12\x1d\n" +
 	"\x19NOTIFIED_STATE_AUTHORIZED\x10\x02\x12\x1b\n" +
 	"\x17NOTIFIED_STATE_CAPTURED\x10\x03\x12\x19\n" +
 	"\x15NOTIFIED_STATE_VOIDED\x10\x04\x12\x1b\n" +
-	"\x17NOTIFIED_STATE_DECLINED\x10\x05*\xb9\x01\n" +
+	"\x17NOTIFIED_STATE_DECLINED\x10\x05\x12\x1b\n" +
+	"\x17NOTIFIED_STATE_ACCEPTED\x10\x06\x12\x17\n" +
+	"\x13NOTIFIED_STATE_SENT\x10\a\x12\x17\n" +
+	"\x13NOTIFIED_STATE_PAID\x10\b\x12\x19\n" +
+	"\x15NOTIFIED_STATE_FAILED\x10\t\x12\x1b\n" +
+	"\x17NOTIFIED_STATE_RETURNED\x10\n" +
+	"*\xb9\x01\n" +
 	"\fDisputeStage\x12\x1d\n" +
 	"\x19DISPUTE_STAGE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19DISPUTE_STAGE_PRE_DISPUTE\x10\x01\x12\x19\n" +

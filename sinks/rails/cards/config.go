@@ -40,6 +40,7 @@ type Config struct {
 	Guard    Guard
 	Patience Patience
 	Watch    Watch
+	Hearing  Hearing
 	// Polls are the times after the first UNKNOWN at which an order is asked for; after the last it is asked for at that
 	// interval, for ever: nothing is guessed.
 	Polls []time.Duration
@@ -116,6 +117,7 @@ func DefaultConfig() Config {
 		},
 		Polls:         []time.Duration{5 * time.Second, time.Minute, 5 * time.Minute, time.Hour, 24 * time.Hour},
 		Watch:         Watch{For: 30 * 24 * time.Hour, First: time.Hour, Most: 100_000},
+		Hearing:       Hearing{AtOnce: 4, WaitingMax: 1024, Pause: time.Second, Unclear: 6, Denied: 3},
 		NotFoundAfter: 2 * time.Minute,
 		Keep:          14 * 24 * time.Hour,
 		Concurrency:   16,
@@ -164,7 +166,7 @@ func (c Config) Validate() error {
 			return fmt.Errorf("route to %q, which is not configured", route.Connector)
 		}
 	}
-	return errors.Join(c.Guard.validate(), c.Patience.validate())
+	return errors.Join(c.Guard.validate(), c.Patience.validate(), c.Hearing.validate())
 }
 
 // ports are the acquirers or banks.

@@ -38,6 +38,10 @@ func newConnector(name string, port Port, g Guard, m *metrics) *connector {
 	state.Set(gauge(circuitbreaker.ClosedState))
 	m.amounts.WithLabelValues(name) // there from the start, so that the first one is an increase
 	m.failovers.WithLabelValues(name)
+	for _, v := range verdicts() {
+		m.notifications.WithLabelValues(name, string(v))
+	}
+	m.disputes.WithLabelValues(name, stageWord(0))
 	c.breaker = circuitbreaker.NewBuilder[any]().
 		WithFailureRateThreshold(0.5, g.BreakerCalls, g.BreakerWindow).
 		WithDelay(g.BreakerDelay).
@@ -116,16 +120,50 @@ func unknown(r Result) bool       { return r.Outcome == OutcomeUnknown }
 
 // find asks what became of a request; what the transaction it changes was like before tells an acquirer's answer apart.
 func (c *connector) find(ctx context.Context, r Request, b before) (Result, error) {
+	t, err := c.look(ctx, r, b)
+	return t.result, err
+}
+
+// look asks the same, and gives all that was told.
+func (c *connector) look(ctx context.Context, r Request, b before) (told, error) {
 	if bank, ok := c.port.(Bank); ok {
-		return guarded(withOrder(ctx, r.OrderID), c, c.repeated, call[Result]{
+		result, err := guarded(withOrder(ctx, r.OrderID), c, c.repeated, call[Result]{
 			word: "status", do: func(ctx context.Context) (Result, error) { return bank.Find(ctx, r) }, outcome: outcomeWord, unclear: unknown,
 		})
+		return told{result: result, transfer: true}, err
 	}
 	standing, err := c.status(ctx, r)
 	if err != nil {
-		return Result{}, err
+		return told{}, err
 	}
-	return standing.outcome(r.Operation, b), nil
+	return told{standing: standing, result: standing.outcome(r.Operation, b)}, nil
+}
+
+// identify asks an acquirer for our reference of a transaction; it is empty where the acquirer has not told it, or is never asked.
+func (c *connector) identify(ctx context.Context, reference string) (string, Standing, error) {
+	namer, ok := c.port.(Namer)
+	if !ok {
+		return "", Standing{State: StateAbsent}, nil
+	}
+	type named struct {
+		own      string
+		standing Standing
+	}
+	n, err := guarded(ctx, c, c.repeated, call[named]{
+		word: "name", do: func(ctx context.Context) (named, error) {
+			own, s, err := namer.Name(ctx, reference)
+			return named{own, s}, err
+		},
+		outcome: func(n named) string { return statusWord(n.standing) }, unclear: func(n named) bool { return n.standing.State == StateUnclear },
+	})
+	return n.own, n.standing, err
+}
+
+func statusWord(s Standing) string {
+	if s.State == StateUnclear {
+		return OutcomeUnknown.String()
+	}
+	return "told"
 }
 
 // status asks an acquirer how a transaction stands: that may be repeated.
@@ -137,13 +175,7 @@ func (c *connector) status(ctx context.Context, r Request) (Standing, error) {
 	ctx = withOrder(ctx, r.OrderID)
 	return guarded(ctx, c, c.repeated, call[Standing]{
 		word: "status", do: func(ctx context.Context) (Standing, error) { return acquirer.Status(ctx, r) },
-		outcome: func(s Standing) string {
-			if s.State == StateUnclear {
-				return OutcomeUnknown.String()
-			}
-			return "told"
-		},
-		unclear: func(s Standing) bool { return s.State == StateUnclear },
+		outcome: statusWord, unclear: func(s Standing) bool { return s.State == StateUnclear },
 	})
 }
 

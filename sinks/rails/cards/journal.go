@@ -48,8 +48,11 @@ func openJournal(ctx context.Context, cfg Config, partition int32, m *metrics) (
 		kgo.TransactionTimeout(transactionTimeout),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(func(topic string) func(*kgo.Record, int) int {
-			if topic == topics.RailsAttempts {
+			switch topic {
+			case topics.RailsAttempts:
 				return func(*kgo.Record, int) int { return int(partition) }
+			case topics.RailsNotifications:
+				return func(r *kgo.Record, _ int) int { return int(r.Partition) }
 			}
 			return func(r *kgo.Record, n int) int { return int(topics.Partition(r.Key, int32(n))) } //nolint:gosec // a partition count
 		})),

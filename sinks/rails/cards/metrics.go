@@ -1,6 +1,8 @@
 package cards
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -20,6 +22,16 @@ type metrics struct {
 	pending     prometheus.Gauge
 	sessions    prometheus.Counter
 	journal     prometheus.Histogram
+
+	notifications *prometheus.CounterVec
+	disputes      *prometheus.CounterVec
+}
+
+// newLag shows what only the owners of partitions know.
+func newLag(reg prometheus.Registerer, lag func() time.Duration) {
+	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "caudal_sinks_cards_notification_lag_seconds", Help: "How long the oldest notification of a processor has waited to be judged.",
+	}, func() float64 { return lag().Seconds() })
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -70,6 +82,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 13),
 		}),
 	}
+	m.notifications = auto.NewCounterVec(prometheus.CounterOpts{
+		Name: "caudal_sinks_cards_notifications_total", Help: "Notifications of processors by what they turned out to be when the processor was asked.",
+	}, []string{"connector", "verdict"})
+	m.disputes = auto.NewCounterVec(prometheus.CounterOpts{
+		Name: "caudal_sinks_cards_disputes_total", Help: "Disputes that processors have notified, and that nobody has taken up.",
+	}, []string{"connector", "stage"})
 	for _, o := range []Outcome{OutcomeUnknown, OutcomeConfirmed, OutcomeRefused, OutcomeNotFound} {
 		m.polls.WithLabelValues(o.String()) // there from the start
 	}

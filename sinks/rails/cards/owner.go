@@ -44,6 +44,14 @@ type owner struct {
 	offsets  *offsets
 	due      dueHeap
 	paused   bool
+
+	notes          []*note // notifications to be judged, in the order in which they came
+	hearing        int     // questions for them under way
+	heard          *offsets
+	asking         map[string]bool // orders that are asked for now; true: came due meanwhile
+	nextHeard      atomic.Int64    // committable offset of notifications, -1: none yet
+	committedHeard atomic.Int64
+	oldest         atomic.Int64 // when the oldest notification that is not judged was received, in microseconds; 0: there is none
 }
 
 // lane holds the orders of one payment: one after the other, and none while one may have been done or not.
@@ -61,6 +69,7 @@ type task struct {
 	order  order
 	offset int64 // of the record that is finished with it; -1: none
 	ids    []string
+	notes  []*note // that ask for it
 }
 
 type taskKind uint8
@@ -71,12 +80,17 @@ const (
 	taskAgain
 	taskWait
 	taskForget
+	taskHear    // ask for an order, because of notifications
+	taskName    // ask which order a notification is about
+	taskForward // hand a notification to the owner of its order
 )
 
 // outcome is a task's, from its worker.
 type outcome struct {
 	task
 	attempt *attempt // what is known now; nil: as before
+	told    told
+	own     string
 	err     error
 }
 
@@ -90,13 +104,15 @@ func newOwner(cfg Config, part int32, client *kgo.Client, connectors map[string]
 	o := &owner{
 		cfg: cfg, part: part, client: client, metrics: m, log: cfg.Logger.With("partition", part),
 		inbox: make(chan []*kgo.Record, 8), finished: make(chan outcome), stopping: make(chan struct{}), stopped: make(chan struct{}),
-		lanes: map[string]*lane{}, offsets: newOffsets(),
+		lanes: map[string]*lane{}, offsets: newOffsets(), heard: newOffsets(), asking: map[string]bool{},
 	}
 	o.next.Store(noOffset)
 	o.committed.Store(noOffset)
+	o.nextHeard.Store(noOffset)
+	o.committedHeard.Store(noOffset)
 	o.worker = &worker{
 		cfg: cfg, partition: part, connectors: connectors, metrics: m, log: o.log, places: make(chan struct{}, cfg.Concurrency),
-		watched: &o.staged[stageWatched],
+		watched: &o.staged[stageWatched], names: &names{orders: map[string]string{}},
 	}
 	return o
 }
@@ -116,12 +132,18 @@ func (o *owner) run(ctx context.Context) {
 		return
 	}
 	o.resume()
+	listener, err := o.openEar(ctx)
+	if err != nil {
+		o.err = err
+		return
+	}
+	defer listener.close()
 	// Work under way outlives ctx: what was sent is better known than asked for by the next owner.
 	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	pausing, end := context.WithCancel(ctx)
 	o.worker.stopping = pausing.Done()
-	o.err = o.loop(pausing, working)
+	o.err = o.loop(pausing, working, listener)
 	end()
 	o.drain(cancel)
 }
@@ -131,16 +153,18 @@ func (o *owner) resume() {
 	var waiting []*attempt
 	for _, a := range o.attempts {
 		o.stage(nil, a)
+		for own := range o.worker.owns(a) {
+			o.worker.names.add(own, a.order.ID)
+		}
 		switch {
 		case a.asked():
 			if a.open() {
 				o.lane(a.order.PaymentID).blocked = a.order.ID
 			}
-			at := a.nextPoll
 			if a.state == stateIntended {
-				at = o.cfg.Now()
+				a.nextPoll = o.cfg.Now()
 			}
-			heap.Push(&o.due, dueOrder{at: at, id: a.order.ID})
+			o.await(a)
 		case a.state == stateWaiting:
 			waiting = append(waiting, a)
 		}
@@ -179,7 +203,7 @@ func (o *owner) count() {
 	o.metrics.pending.Add(float64(pending - o.pending.Swap(pending)))
 }
 
-func (o *owner) loop(ctx, working context.Context) error {
+func (o *owner) loop(ctx, working context.Context, listener *ear) error {
 	sweep := time.NewTicker(forgetEvery)
 	defer sweep.Stop()
 	timer := time.NewTimer(idleWait)
@@ -188,8 +212,12 @@ func (o *owner) loop(ctx, working context.Context) error {
 		o.dispatch(working)
 		o.count()
 		o.hold()
-		timer.Reset(o.untilDue())
+		timer.Reset(min(o.hear(working), o.untilDue()))
 		select {
+		case records := <-o.listening(listener):
+			o.listen(records)
+		case err := <-listener.failed:
+			return err
 		case records := <-o.inbox:
 			for _, r := range records {
 				if err := o.take(working, r); err != nil {
@@ -329,6 +357,9 @@ func (o *owner) dispatch(ctx context.Context) {
 func (o *owner) start(ctx context.Context, t task) {
 	o.running++
 	known := o.attempts[t.order.ID]
+	if t.kind == taskPoll {
+		o.asking[t.order.ID] = false
+	}
 	go func() {
 		o.worker.enter()
 		defer o.worker.leave()
@@ -344,6 +375,12 @@ func (o *owner) start(ctx context.Context, t task) {
 			done.attempt, done.err = o.worker.wait(ctx, t.order, t.offset)
 		case taskForget:
 			done.err = o.worker.forget(ctx, t.ids)
+		case taskHear:
+			done.attempt, done.told, done.err = o.worker.hear(ctx, known, t.notes[0])
+		case taskName:
+			done.own, done.told, done.err = o.worker.name(ctx, t.notes[0])
+		case taskForward:
+			done.err = o.worker.forward(ctx, t.notes[0])
 		}
 		o.finished <- done // before the place is given back: the owner reads until all are joined
 	}()
@@ -358,11 +395,21 @@ func (o *owner) finish(done outcome) error {
 		}
 		return done.err
 	}
-	if done.kind == taskForget {
+	switch done.kind {
+	case taskForget:
 		for _, id := range done.ids {
+			for own := range o.worker.owns(o.attempts[id]) {
+				o.worker.names.drop(own)
+			}
 			delete(o.attempts, id)
 		}
 		return nil
+	case taskHear, taskName, taskForward:
+		o.answered(done)
+		return nil
+	case taskPoll:
+		delete(o.asking, done.order.ID)
+	default:
 	}
 	if done.attempt != nil {
 		o.learn(done.kind, done.attempt)
@@ -398,7 +445,7 @@ func (o *owner) learn(kind taskKind, a *attempt) {
 		l.blocked = a.order.ID
 	}
 	if a.asked() {
-		heap.Push(&o.due, dueOrder{at: a.nextPoll, id: a.order.ID})
+		o.await(a)
 	}
 	o.offer(l)
 }
@@ -435,11 +482,20 @@ func (o *owner) ask(ctx context.Context) {
 	now := o.cfg.Now()
 	for len(o.due) > 0 && o.running < o.cfg.PendingMax && !o.due[0].at.After(now) {
 		next, _ := heap.Pop(&o.due).(dueOrder)
-		if a := o.attempts[next.id]; a != nil && a.asked() {
-			o.start(ctx, task{kind: taskPoll, order: a.order, offset: noOffset})
+		a := o.attempts[next.id]
+		if a == nil || !a.asked() || !a.nextPoll.Equal(next.at) { // something was learnt since, and when to ask with it
+			continue
 		}
+		if _, asking := o.asking[next.id]; asking {
+			o.asking[next.id] = true
+			continue
+		}
+		o.start(ctx, task{kind: taskPoll, order: a.order, offset: noOffset})
 	}
 }
+
+// await lets an order be asked for when its next poll is due.
+func (o *owner) await(a *attempt) { heap.Push(&o.due, dueOrder{at: a.nextPoll, id: a.order.ID}) }
 
 // forget drops outcomes that no order can ask for any more.
 func (o *owner) forget(ctx context.Context) {

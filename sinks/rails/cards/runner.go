@@ -43,6 +43,7 @@ func New(cfg Config) (*Runner, error) {
 		cfg: cfg, metrics: newMetrics(cfg.Registry), connectors: map[string]*connector{},
 		err: errors.New("not started"), owners: map[int32]*owner{},
 	}
+	newLag(cfg.Registry, r.lag)
 	for name, port := range cfg.ports() {
 		r.connectors[name] = newConnector(name, port, cfg.Guard, r.metrics)
 	}
@@ -96,6 +97,17 @@ func (r *Runner) Ready() error {
 		return fmt.Errorf("%w: %w", ErrNotReady, r.err)
 	}
 	return nil
+}
+
+// lag is how long the oldest notification of this member's partitions has waited to be judged.
+func (r *Runner) lag() time.Duration {
+	oldest := time.Duration(0)
+	for _, o := range r.held() {
+		if at := o.oldest.Load(); at > 0 {
+			oldest = max(oldest, r.cfg.Now().Sub(timeOf(at)))
+		}
+	}
+	return oldest
 }
 
 // Snapshot is how things stand, for people.
@@ -300,22 +312,27 @@ func (s *session) commit(done chan<- struct{}) {
 const commitTimeout = 10 * time.Second
 
 func (s *session) commitOwners(ctx context.Context, owners map[int32]*owner) {
-	offsets := map[int32]kgo.EpochOffset{}
+	offsets, heard := map[int32]kgo.EpochOffset{}, map[int32]kgo.EpochOffset{}
 	for part, o := range owners {
 		if next := o.next.Load(); next > o.committed.Load() {
 			offsets[part] = kgo.EpochOffset{Epoch: -1, Offset: next}
 		}
+		if next := o.nextHeard.Load(); next > o.committedHeard.Load() {
+			heard[part] = kgo.EpochOffset{Epoch: -1, Offset: next}
+		}
 	}
-	if len(offsets) == 0 {
+	if len(offsets) == 0 && len(heard) == 0 {
 		return
 	}
+	all := map[string]map[int32]kgo.EpochOffset{topics.RailsOrders: offsets, topics.RailsNotifications: heard}
+	maps.DeleteFunc(all, func(_ string, parts map[int32]kgo.EpochOffset) bool { return len(parts) == 0 })
 	if s.cfg.hook != nil {
 		s.cfg.hook(pointBeforeCommit, "")
 	}
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	var failed error
-	s.client.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{topics.RailsOrders: offsets},
+	s.client.CommitOffsetsSync(ctx, all,
 		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
 			failed = commitError(resp, err)
 		})
@@ -325,6 +342,9 @@ func (s *session) commitOwners(ctx context.Context, owners map[int32]*owner) {
 	}
 	for part, at := range offsets {
 		owners[part].committed.Store(at.Offset)
+	}
+	for part, at := range heard {
+		owners[part].committedHeard.Store(at.Offset)
 	}
 }
 

@@ -113,7 +113,7 @@ func newHouse(t testing.TB) *house {
 	h.client = client
 	t.Cleanup(client.Close)
 	admin := kadm.NewClient(client)
-	for _, topic := range []string{topics.RailsOrders, topics.Commands, topics.RailsAttempts} {
+	for _, topic := range []string{topics.RailsOrders, topics.Commands, topics.RailsAttempts, topics.RailsNotifications} {
 		if _, err := admin.CreateTopic(t.Context(), partitions, 1, nil, topic); err != nil {
 			t.Fatal(err)
 		}

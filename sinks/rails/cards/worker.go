@@ -39,7 +39,8 @@ type worker struct {
 	metrics    *metrics
 	log        *slog.Logger
 	stopping   <-chan struct{} // no new sending, no pause
-	watched    *atomic.Int64   // how many orders of the partition are watched; nil: none
+	names      *names
+	watched    *atomic.Int64 // how many orders of the partition are watched; nil: none
 	// places are held by orders under way. One that pauses gives its own back: an acquirer that is away must not hold up
 	// the orders of the others.
 	places chan struct{}
@@ -225,7 +226,7 @@ func (w *worker) ask(ctx context.Context, a *attempt, c *connector) (Result, err
 	default:
 	}
 	number := a.number + 1
-	a.connector, a.own = c.name, c.port.OwnReference(a.order.ID, number)
+	a.connector, a.own = c.name, w.own(c, a.order.ID, number)
 	if c.can.unsupported(a.request()) != "" {
 		return refused(CodeUnsupported), nil
 	}
@@ -251,6 +252,9 @@ func (w *worker) ask(ctx context.Context, a *attempt, c *connector) (Result, err
 	a.state, a.number, a.intendedAt, a.polls = stateIntended, number, w.cfg.Now(), 0
 	if err := w.note(ctx, a); err != nil {
 		return Result{}, err
+	}
+	if !a.order.Operation.follows() {
+		w.names.add(a.own, a.order.ID)
 	}
 	w.at(pointAfterIntent, a.order.ID)
 	if w.cfg.Now().Sub(a.intendedAt) > w.cfg.Guard.Deadline {

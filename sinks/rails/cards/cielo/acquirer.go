@@ -18,7 +18,10 @@ type Acquirer struct {
 	rest rest.Client
 }
 
-var _ cards.Acquirer = (*Acquirer)(nil)
+var (
+	_ cards.Acquirer = (*Acquirer)(nil)
+	_ cards.Namer    = (*Acquirer)(nil)
+)
 
 // New takes the credentials of one merchant.
 func New(cfg Config) (*Acquirer, error) {
@@ -133,18 +136,29 @@ func (a *Acquirer) Status(ctx context.Context, r cards.Request) (cards.Standing,
 	return cards.Foremost(all), nil
 }
 
+// Name gives the MerchantOrderId of a sale: Cielo's notifications tell only its PaymentId.
+func (a *Acquirer) Name(ctx context.Context, reference string) (string, cards.Standing, error) {
+	s, standing, err := a.sale(ctx, reference)
+	return s.MerchantOrderID, standing, err
+}
+
 func (a *Acquirer) byPayment(ctx context.Context, id string) (cards.Standing, error) {
+	_, standing, err := a.sale(ctx, id)
+	return standing, err
+}
+
+func (a *Acquirer) sale(ctx context.Context, id string) (sale, cards.Standing, error) {
 	reply, err := a.rest.Do(ctx, rest.Call{Method: http.MethodGet, URL: a.cfg.QueryURL + "/1/sales/" + url.PathEscape(id)})
 	if err != nil {
-		return cards.Standing{}, err
+		return sale{}, cards.Standing{}, err
 	}
 	var s sale
 	switch {
 	case reply.Status == http.StatusNotFound:
-		return cards.Standing{State: cards.StateAbsent}, nil
+		return sale{}, cards.Standing{State: cards.StateAbsent}, nil
 	case !reply.OK() || !reply.Decode(&s):
-		return cards.Standing{}, nil
+		return sale{}, cards.Standing{}, nil
 	default:
-		return s.Payment.standing(), nil
+		return s, s.Payment.standing(), nil
 	}
 }

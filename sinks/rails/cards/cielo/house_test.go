@@ -180,7 +180,7 @@ func newHouse(t *testing.T, url string) *house {
 	t.Helper()
 	brokers := embedtest.Broker(t)
 	client := connect(t, kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(100*time.Millisecond))
-	for _, topic := range []string{topics.RailsOrders, topics.Commands, topics.RailsAttempts} {
+	for _, topic := range []string{topics.RailsOrders, topics.Commands, topics.RailsAttempts, topics.RailsNotifications} {
 		if _, err := kadm.NewClient(client).CreateTopic(t.Context(), 1, 1, nil, topic); err != nil {
 			t.Fatal(err)
 		}

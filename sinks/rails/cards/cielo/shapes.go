@@ -77,7 +77,8 @@ const (
 )
 
 type sale struct {
-	Payment payment `json:"Payment"`
+	MerchantOrderID string  `json:"MerchantOrderId"`
+	Payment         payment `json:"Payment"`
 }
 
 type payment struct {
