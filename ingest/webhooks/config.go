@@ -19,7 +19,7 @@ type Sealer interface {
 
 // Processor is one that may tell something.
 type Processor struct {
-	Dialect  string // cielo, rede, pagarme
+	Dialect  string // cielo, rede, pagarme, transfers
 	Verifier Verifier
 	// PerSecond bounds what is taken of it, twice as many at once.
 	PerSecond int

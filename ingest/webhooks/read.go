@@ -17,7 +17,7 @@ import (
 type reader func(body []byte, n *railsv1.Notification) error
 
 func readers() map[string]reader {
-	return map[string]reader{"cielo": readCielo, "pagarme": readPagarme, "rede": readRede}
+	return map[string]reader{"cielo": readCielo, "pagarme": readPagarme, "rede": readRede, "transfers": readTransfers}
 }
 
 // errNotUnderstood: the body is JSON, and not of a shape that is known.

@@ -53,6 +53,9 @@ func bodies() []struct{ name, dialect, body, want string } {
 			`kind: NOTIFICATION_KIND_PAYMENT type: "PV.UPDATE_TRANSACTION" reference: "7" own_reference: "ours" state: NOTIFIED_STATE_VOIDED returned_minor: 700`},
 		{"contested", "rede", `{"events":["PV.CHARGEBACK"],"data":{"id":"tid","reference":"ours","amount":700}}`,
 			`kind: NOTIFICATION_KIND_DISPUTE type: "PV.CHARGEBACK" reference: "tid" own_reference: "ours" dispute: {id: "tid" stage: DISPUTE_STAGE_DISPUTE stage_word: "PV.CHARGEBACK" amount_minor: 700 currency: "BRL"}`},
+		{"sent", "transfers", `{"id":"evt_1","type":"transfer.sent","data":{"id":"e1","end_to_end_id":"e1","amount":700,"status":"sent"}}`,
+			`kind: NOTIFICATION_KIND_PAYMENT event_id: "evt_1" type: "transfer.sent" reference: "e1" own_reference: "e1" state: NOTIFIED_STATE_SENT captured_minor: 700`},
+		{"no transfer", "transfers", `{"id":"evt_1","type":"transfer.sent"}`, ""},
 	}
 }
 

@@ -36,15 +36,16 @@ type file struct {
 
 // acquirer is one that takes orders, by the name that routes use.
 type acquirer struct {
-	Name       string `yaml:"name"`
-	Dialect    string `yaml:"dialect"` // cielo, rede, pagarme
-	URL        string `yaml:"url"`
-	QueryURL   string `yaml:"query_url"`   // cielo
-	MerchantID string `yaml:"merchant_id"` // cielo: MerchantId; rede: the affiliation
-	CustomerID string `yaml:"customer_id"` // pagarme: owns the cards
-	Descriptor string `yaml:"descriptor"`  // on the holder's invoice
-	Secret     secret `yaml:"secret"`
-	Vault      vault  `yaml:"vault"` // rede
+	Name       string   `yaml:"name"`
+	Dialect    string   `yaml:"dialect"` // cielo, rede, pagarme
+	URL        string   `yaml:"url"`
+	QueryURL   string   `yaml:"query_url"`   // cielo
+	MerchantID string   `yaml:"merchant_id"` // cielo: MerchantId; rede: the affiliation
+	CustomerID string   `yaml:"customer_id"` // pagarme: owns the cards
+	Descriptor string   `yaml:"descriptor"`  // on the holder's invoice
+	Secret     secret   `yaml:"secret"`
+	Vault      vault    `yaml:"vault"` // rede
+	Webhook    *webhook `yaml:"webhook"`
 }
 
 // payer is one that takes payouts, by the name that routes use.
@@ -54,6 +55,7 @@ type payer struct {
 	URL        string   `yaml:"url"`
 	Currencies []string `yaml:"currencies"`
 	Secret     secret   `yaml:"secret"`
+	Webhook    *webhook `yaml:"webhook"`
 }
 
 // secret is where a secret stands: in a variable of the environment, or alone in a file.
@@ -82,19 +84,27 @@ type timing struct {
 // of banks, where the file names some. The caller gives brokers and the process in c, and what opens destinations. The error
 // names the place in the file and says what to change.
 func Load(path string, c cards.Config) (map[string]cards.Config, error) {
-	raw, err := os.ReadFile(path) //nolint:gosec // the operator's own
+	f, err := read(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading the file of rails: %w", err)
-	}
-	var f file
-	if err := strictyaml.Unmarshal(raw, &f); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
+		return nil, err
 	}
 	all, err := f.configs(filepath.Dir(path), c)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
 	return all, nil
+}
+
+func read(path string) (*file, error) {
+	raw, err := os.ReadFile(path) //nolint:gosec // the operator's own
+	if err != nil {
+		return nil, fmt.Errorf("reading the file of rails: %w", err)
+	}
+	f := new(file)
+	if err := strictyaml.Unmarshal(raw, f); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return f, nil
 }
 
 // The words for what is connected, also as a label of metrics.

@@ -22,6 +22,7 @@ import (
 	"github.com/caudalpay/caudal/ingest/producer"
 	"github.com/caudalpay/caudal/ingest/reference"
 	"github.com/caudalpay/caudal/ingest/ticker"
+	"github.com/caudalpay/caudal/ingest/webhooks"
 	"github.com/caudalpay/caudal/schemas/seal"
 	"github.com/caudalpay/caudal/sinks/clickhouse"
 	"github.com/caudalpay/caudal/sinks/decisionlog"
@@ -212,16 +213,35 @@ func (in *running) startIngress(ctx context.Context) error {
 	}
 	in.checks = append(in.checks, http.Check{Name: "broker", Ready: commands.Ready}, http.Check{Name: "reads", Ready: in.store.Ready}, http.Check{Name: "directory", Ready: accounts.Ready},
 		http.Check{Name: "reference data", Ready: pins.Ready})
+	hooks, err := in.webhooks(sealer)
+	if err != nil {
+		return err
+	}
 	server, err := http.New(http.Config{Address: in.options.HTTP}, http.Ports{
 		Commands: commands, Accounts: accounts, Pins: pins, Sealer: sealer, Store: in.store, Keys: keys, Checks: in.checks,
+		Webhooks: hooks,
 		Now: time.Now, Log: in.log, Metrics: in.registry, Gatherer: in.gatherer(ctx),
 	})
 	if err != nil {
 		return err
 	}
-	in.launch(ctx, &in.ingress, map[string]component{"producer": commands, "directory": accounts, "reference data": pins, "ticker": ticks})
+	in.launch(ctx, &in.ingress, map[string]component{"producer": commands, "directory": accounts, "reference data": pins, "ticker": ticks, "webhooks": hooks})
 	in.launch(ctx, &in.door, map[string]component{"api": server})
 	return nil
+}
+
+// webhooks take what the processors of the file of rails notify. Without a file there is none that may.
+func (in *running) webhooks(sealer webhooks.Sealer) (*webhooks.Receiver, error) {
+	config := webhooks.DefaultConfig()
+	config.Brokers, config.Partitions, config.Sealer = in.parts.Brokers, in.options.Partitions, sealer
+	config.Log, config.Registry = in.log, in.registry
+	if in.options.Rails != "" {
+		var err error
+		if config.Processors, err = rails.Webhooks(in.options.Rails); err != nil {
+			return nil, err
+		}
+	}
+	return webhooks.New(config)
 }
 
 // clickhouseReady also asks the server itself: a sink that waits for an answer does not know yet that none will come.

@@ -35,6 +35,9 @@ const Name = "cielo"
 type Credentials struct {
 	MerchantID  string `yaml:"merchant_id"`
 	MerchantKey string `yaml:"merchant_key"`
+	// WebhookHeader has WebhookValue in each notification.
+	WebhookHeader string `yaml:"webhook_header"`
+	WebhookValue  string `yaml:"webhook_value"`
 }
 
 // Server is the acquirer.

@@ -1,8 +1,8 @@
 // Package hooks tells the client by webhook what has happened: one for each change at an acquirer or the bank, to
 // URL/{connector}, repeated with back-off until it is answered 2xx.
 //
-// They are signed as Standard Webhooks 1.0.0 says (HMAC-SHA256 over id.timestamp.body, headers webhook-id, webhook-timestamp,
-// webhook-signature). That is the simulator's convention: Cielo and Pagar.me's documents name a static header and no signature.
+// Each shows who sends it as the one it plays does: Cielo by a header with a fixed value (docs.cielo.com.br, "Notification
+// Post"), Pagar.me by HTTP Basic. Of Rede and of banks nothing is public: they sign as Standard Webhooks 1.0.0 says.
 //
 // Without faults the webhooks of one reference arrive in order, one after the other. What was told is kept in delivered.ndjson,
 // so that after a kill only what was not told is told; what was under way may come twice.
@@ -10,6 +10,7 @@ package hooks
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -29,9 +30,10 @@ type Shape func(e journal.Entry, lie faults.Kind, wrong func(int64) int64) (body
 
 // Config of a sender.
 type Config struct {
-	URL     string // empty: nobody is told anything
-	Key     []byte
-	Shapes  map[string]Shape // by connector
+	URL     string            // empty: nobody is told anything
+	Sign    map[string]Signer // by connector
+	Names   map[string]string // what the client calls a connector, where that is not its own name
+	Shapes  map[string]Shape  // by connector
 	Plan    *faults.Plan
 	Now     func() time.Time
 	Backoff time.Duration // after the first failure; it doubles up to a minute
@@ -302,12 +304,13 @@ func (s *Sender) serve(ctx context.Context, key string) {
 
 func (s *Sender) post(ctx context.Context, m *message) error {
 	m.attempts++
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.cfg.URL+"/"+m.connector, bytes.NewReader(m.body))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.cfg.URL+"/"+cmp.Or(s.cfg.Names[m.connector], m.connector), bytes.NewReader(m.body))
 	if err != nil {
 		return fmt.Errorf("making a webhook: %w", err)
 	}
 	r.Header.Set("Content-Type", "application/json")
-	sign(r.Header, s.cfg.Key, m.id, s.cfg.Now(), m.body)
+	r.Header.Set(HeaderDelivery, m.id)
+	s.cfg.Sign[m.connector](r.Header, m.id, s.cfg.Now(), m.body)
 	a, err := s.client.Do(r)
 	if err != nil {
 		return fmt.Errorf("sending a webhook: %w", err)

@@ -11,6 +11,32 @@ import (
 	"time"
 )
 
+// HeaderDelivery tells deliveries of the simulator apart, also where the one it plays names no event.
+const HeaderDelivery = "X-Delivery-Id"
+
+// Signer shows a client who sends a webhook.
+type Signer func(h http.Header, id string, at time.Time, body []byte)
+
+// Standard signs as Standard Webhooks 1.0.0 says: HMAC-SHA256 over id.timestamp.body.
+func Standard(key []byte) Signer {
+	return func(h http.Header, id string, at time.Time, body []byte) {
+		timestamp := strconv.FormatInt(at.Unix(), 10)
+		h.Set(HeaderID, id)
+		h.Set(HeaderTimestamp, timestamp)
+		h.Set(HeaderSignature, Sign(key, id, timestamp, body))
+	}
+}
+
+// Fixed sends a header with a fixed value along, and signs nothing.
+func Fixed(name, value string) Signer {
+	return func(h http.Header, _ string, _ time.Time, _ []byte) { h.Set(name, value) }
+}
+
+// Basic sends user:password along as HTTP Basic, and signs nothing.
+func Basic(pair string) Signer {
+	return Fixed("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
+}
+
 // Headers of Standard Webhooks.
 const (
 	HeaderID        = "webhook-id"
@@ -37,11 +63,4 @@ func Sign(key []byte, id, timestamp string, body []byte) string {
 	_, _ = fmt.Fprintf(mac, "%s.%s.", id, timestamp) // a hash takes everything
 	_, _ = mac.Write(body)
 	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
-}
-
-func sign(h http.Header, key []byte, id string, at time.Time, body []byte) {
-	timestamp := strconv.FormatInt(at.Unix(), 10)
-	h.Set(HeaderID, id)
-	h.Set(HeaderTimestamp, timestamp)
-	h.Set(HeaderSignature, Sign(key, id, timestamp, body))
 }

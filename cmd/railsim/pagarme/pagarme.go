@@ -31,6 +31,7 @@ const Name = "pagarme"
 // Credentials are the user of Basic; its password is empty.
 type Credentials struct {
 	SecretKey string `yaml:"secret_key"`
+	Webhook   string `yaml:"webhook"` // user:password of HTTP Basic
 }
 
 // Server is the acquirer.

@@ -237,7 +237,7 @@ func (s *Server) Webhook(e journal.Entry, lie faults.Kind, wrong func(int64) int
 	}
 	n := notification{
 		CompanyNumber: s.credentials.PV, Events: []string{"PV.UPDATE_TRANSACTION"},
-		Data: noted{ID: c.ID, Reference: c.Reference, Status: status(c), Amount: c.LastAmountMinor},
+		Data: note(c),
 	}
 	switch lie {
 	case faults.HookLieUnknown:
@@ -247,9 +247,13 @@ func (s *Server) Webhook(e journal.Entry, lie faults.Kind, wrong func(int64) int
 	case faults.HookLieState:
 		switch e.Kind {
 		case journal.Captured:
-			n.Data.Status = statusPending
+			n.Data.Status, n.Data.Amount, n.Data.Refunded = statusPending, c.AskedMinor, 0
 		case journal.Voided, journal.Refunded:
-			n.Data.Status = statusApproved
+			if c.CapturedMinor == 0 {
+				n.Data.Status, n.Data.Amount = statusPending, c.AskedMinor
+				break
+			}
+			n.Data.Status, n.Data.Amount, n.Data.Refunded = statusApproved, c.CapturedMinor, 0
 		default:
 			return nil, false // nothing was before it
 		}

@@ -100,7 +100,19 @@ type noted struct {
 	ID        string `json:"id"` // tid
 	Reference string `json:"reference"`
 	Status    string `json:"status"`
-	Amount    int64  `json:"amount"`
+	Amount    int64  `json:"amount"`                  // authorised, captured or cancelled, by status
+	Refunded  int64  `json:"refundedAmount,omitzero"` // of what was captured
+}
+
+func note(c cards.Charge) noted {
+	n := noted{ID: c.ID, Reference: c.Reference, Status: status(c), Amount: c.AskedMinor}
+	switch n.Status {
+	case statusApproved:
+		n.Amount, n.Refunded = c.CapturedMinor, c.VoidedMinor+c.RefundedMinor
+	case statusCanceled:
+		n.Amount = c.VoidedMinor + c.RefundedMinor
+	}
+	return n
 }
 
 // Statuses of an authorisation.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,7 +57,7 @@ func (e *ear) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if why := unsigned(r, b); why != "" {
 		e.bad = append(e.bad, why)
 	}
-	m := told{r.URL.Path, r.Header.Get(hooks.HeaderID), string(b), time.Now()}
+	m := told{r.URL.Path, r.Header.Get(hooks.HeaderDelivery), string(b), time.Now()}
 	e.all = append(e.all, m)
 	status := http.StatusNoContent
 	if e.refuse != nil {
@@ -68,8 +69,20 @@ func (e *ear) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(status)
 }
 
-// unsigned says what is wrong with a signature, worked out here by other means than the sender's.
+// unsigned says what is wrong with what shows who sends, worked out here by other means than the sender's.
 func unsigned(r *http.Request, body []byte) string {
+	switch path.Base(r.URL.Path) {
+	case "cielo":
+		if got := r.Header.Get("X-Railsim"); got != "railsim-cielo-webhook" || r.Header.Get("webhook-signature") != "" {
+			return "header of cielo " + got
+		}
+		return ""
+	case "pagarme":
+		if user, password, ok := r.BasicAuth(); !ok || user != "railsim" || password != "railsim-pagarme-webhook" {
+			return "basic of pagarme " + r.Header.Get("Authorization")
+		}
+		return ""
+	}
 	secret, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(server.DefaultCredentials().Webhook, "whsec_"))
 	if err != nil {
 		return err.Error()
