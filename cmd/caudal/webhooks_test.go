@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caudalpay/caudal/cmd/railsim/server"
+)
+
+// hookFaults lose answers, but never an effect: who wants to know what became of an order must be told, or wait for the poll.
+const hookFaults = "timeout_after=6%,reset_after=6%,error_after=6%,timeout_ms=900,latency=90%:1..10/10%:20..100," +
+	"hook_duplicate=20%,hook_reorder=20%,hook_delay=10%,hook_lie_unknown=10%,hook_lie_amount=10%,hook_lie_state=20%,hook_delay_ms=400,hook_reorder_ms=400"
+
+// hookFile asks by itself after half an hour only.
+const hookFile = `kind: rails
+version: 1
+routes: routes.yaml
+acquirers:
+  - {name: cielo, dialect: cielo, url: URL/cielo, query_url: URL/cielo, merchant_id: 00000000-0000-4000-a000-000000000001, secret: {file: cielo.key},
+     webhook: {header: X-Railsim, secrets: [{file: other.hook}, {file: cielo.hook}]}}
+  - {name: rede, dialect: rede, url: URL/rede/v1, merchant_id: "10000001", secret: {file: rede.key}, vault: {expiration: 12/2040},
+     webhook: {secrets: [{file: rede.hook}]}}
+  - {name: stone, dialect: pagarme, url: URL/pagarme, customer_id: cus_1, secret: {file: stone.key},
+     webhook: {secrets: [{file: stone.hook}]}}
+timing: {deadline: 500ms, polls: [30m, 1h], not_found_after: 20m}
+`
+
+const hookRoutes = `version: 1
+routes:
+  - {connector: cielo, brands: [visa], cost_bp: 200}
+  - {connector: rede, brands: [mastercard], cost_bp: 200}
+  - {connector: stone, cost_bp: 220}
+`
+
+// notifyingRailsim starts the simulator, and gives its address and the file that leads to it. It notifies a house.
+func notifyingRailsim(t *testing.T, house string) (url, file string) {
+	t.Helper()
+	s, err := server.New(server.Config{
+		Seed: 11, Faults: hookFaults, Data: t.TempDir(), Day: 24 * time.Hour, HookRetry: 200 * time.Millisecond, HookWorkers: 4,
+		Webhooks: "http://" + house + "/webhooks", HookNames: map[string]string{"pagarme": "stone"}, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, l) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	url, folder := "http://"+l.Addr().String(), t.TempDir()
+	known := server.DefaultCredentials()
+	for name, text := range map[string]string{
+		"rails.yaml": hookFile, "routes.yaml": hookRoutes, "cielo.key": known.Cielo.MerchantKey, "rede.key": known.Rede.Token,
+		"stone.key": known.Pagarme.SecretKey, "cielo.hook": known.Cielo.WebhookValue, "other.hook": "the-secret-of-before",
+		"rede.hook": known.Webhook, "stone.hook": known.Pagarme.Webhook,
+	} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(strings.ReplaceAll(text, "URL", url)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return url, filepath.Join(folder, "rails.yaml")
+}
+
+func fetched(t *testing.T, url string) string {
+	t.Helper()
+	resp, err := http.Get(url) //nolint:noctx // on loopback, in a test
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// judged sums what a house has counted of a metric, by the last label.
+func (h *house) judged(metric, label string) map[string]int {
+	h.t.Helper()
+	all := map[string]int{}
+	for _, m := range regexp.MustCompile(`(?m)^`+metric+`\{.*`+label+`="([a-z_]+)".*\} (\d+)$`).FindAllStringSubmatch(fetched(h.t, "http://"+h.http+"/metrics"), -1) {
+		n, err := strconv.Atoi(m[2])
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		all[m[1]] += n
+	}
+	return all
+}
+
+// hooksTold waits until the simulator has told all it has to tell, and the house has judged it.
+func (h *house) hooksTold(url string) {
+	h.t.Helper()
+	for until := time.Now().Add(2 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		var books struct {
+			Webhooks struct {
+				Waiting int `json:"waiting"`
+			} `json:"webhooks"`
+		}
+		if err := json.Unmarshal([]byte(fetched(h.t, url+"/books/summary")), &books); err != nil {
+			h.t.Fatal(err)
+		}
+		lag := regexp.MustCompile(`(?m)^caudal_sinks_cards_notification_lag_seconds.* 0$`).FindString(fetched(h.t, "http://"+h.http+"/metrics"))
+		if books.Webhooks.Waiting == 0 && lag != "" {
+			return
+		}
+		if time.Now().After(until) {
+			h.t.Fatalf("%d webhooks wait at the simulator; lag %q", books.Webhooks.Waiting, lag)
+		}
+	}
+}
+
+// Invariant: what nobody answered is known as soon as its processor notifies, the house killed or not; a notification that is
+// repeated, late, out of order or a lie moves nothing.
+func TestWebhooksAnswer(t *testing.T) {
+	address := freeAddress(t)
+	url, file := notifyingRailsim(t, address)
+	data, rng := t.TempDir(), rand.New(rand.NewPCG(11, 1))
+	const payments = 180
+	var accounts []string
+	for i := range 3 { // two of them are killed while webhooks come in
+		h := startHouseAt(t, address, data, "--rails", file)
+		api := h.api(t)
+		if accounts == nil {
+			accounts = h.openRailAccounts(t, api, 6)
+		}
+		var items []any
+		for k := range payments / 3 {
+			serial := i*payments/3 + k
+			items = append(items, map[string]any{
+				"kind": "payin", "idempotency_key": fmt.Sprint("card-", serial), "account_id": accounts[serial%len(accounts)],
+				"amount": 1000 + serial, "currency": "BRL", "reference": "rails", "instrument": "tok_" + string("abc0129"[rng.IntN(7)]),
+				"method": map[string]any{"type": "card", "capture": []string{"automatic", "manual"}[serial%2], "brand": []string{"visa", "mastercard", "elo"}[rng.IntN(3)]},
+			})
+		}
+		answers, err := api.Batch(t.Context(), items, "respond-async")
+		if err != nil || len(answers) != len(items) || answers[0].Status != http.StatusAccepted {
+			t.Fatalf("batch: %v %+v", err, answers)
+		}
+		if i < 2 {
+			time.Sleep(300*time.Millisecond + time.Duration(rng.Int64N(int64(time.Second))))
+			h.kill()
+			api.Close()
+			continue
+		}
+		h.operate(api, h.answered(90*time.Second))
+		all := h.answered(90 * time.Second)
+		h.hooksTold(url)
+		verdicts, door := h.judged("caudal_sinks_cards_notifications_total", "verdict"), h.judged("caudal_ingest_webhooks_notifications_total", "outcome")
+		t.Logf("notifications: %v at the door, %v when asked", door, verdicts)
+		for _, v := range []string{"confirmed", "repeated", "stale", "lie", "unknown_payment"} {
+			if verdicts[v] == 0 {
+				t.Errorf("no notification was judged %s", v)
+			}
+		}
+		if door["duplicate"] == 0 || door["accepted"] == 0 {
+			t.Errorf("at the door: %v", door)
+		}
+		api.Close()
+		h.stop()
+		agree(t, url, all, payments)
+	}
+	if out, err := caudal(t, "verify", "--data", data).CombinedOutput(); err != nil {
+		t.Fatalf("verify: %v\n%s", err, out)
+	}
+}
