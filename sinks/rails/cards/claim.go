@@ -51,7 +51,7 @@ func claimed(s railsv1.NotifiedState) payment.RailResult {
 	}
 }
 
-// of compares a notification with how the transaction stands. What is 0 is not told, on either side.
+// of compares a notification with how the transaction stands. What it gives as 0 it does not tell.
 func (s Standing) of(n *railsv1.Notification) verdict {
 	switch s.State {
 	case StateUnclear:
@@ -67,12 +67,15 @@ func (s Standing) of(n *railsv1.Notification) verdict {
 	if claim == StateUnclear {
 		return verdictRepeated
 	}
-	authorized := compared(n.GetAuthorizedMinor(), s.AuthorizedMinor)
+	authorized := 0
+	if s.AuthorizedMinor > 0 { // not every standing tells it
+		authorized = compared(n.GetAuthorizedMinor(), s.AuthorizedMinor)
+	}
 	captured, returned := compared(n.GetCapturedMinor(), s.CapturedMinor), compared(n.GetReturnedMinor(), s.ReturnedMinor)
 	switch {
-	case authorized != 0 || captured > 0 || returned > 0:
+	case authorized != 0 || captured != 0 || returned > 0:
 		return verdictLie
-	case claim == s.State && captured == 0 && returned == 0 && (claim != StateCaptured || n.GetReturnedMinor() == s.ReturnedMinor):
+	case claim == s.State && returned == 0 && (claim != StateCaptured || n.GetReturnedMinor() == s.ReturnedMinor):
 		return verdictRepeated
 	case s.State == StatePending: // on its way to what is claimed, perhaps
 		return verdictUnclear
@@ -103,7 +106,7 @@ func claimedState(s railsv1.NotifiedState) State {
 // compared is below 0 where less is claimed than is so, above 0 where more is, and 0 where the claim is right or none.
 func compared(claim, is int64) int {
 	switch {
-	case claim == 0 || claim == is || is == 0 && claim < 0:
+	case claim == 0 || claim == is:
 		return 0
 	case claim < is:
 		return -1

@@ -254,15 +254,17 @@ func (o *owner) consider(ctx context.Context, n *note) {
 		return
 	}
 	partition, ours := ownref.Partition(n.GetOwnReference(), o.cfg.Partitions)
-	if ours && partition != o.part {
+	id := o.worker.names.find(n.GetOwnReference())
+	switch {
+	case ours && partition != o.part:
 		o.inquire(ctx, task{kind: taskForward, offset: noOffset, notes: []*note{n}})
 		return
+	case !ours, id == "":
+		o.judge(n, verdictUnknownPayment)
+		return
 	}
-	a := o.attempts[o.worker.names.find(n.GetOwnReference())]
+	a := o.attempts[id]
 	if a == nil {
-		if o.worker.names.find(n.GetOwnReference()) == "" {
-			o.judge(n, verdictUnknownPayment)
-		}
 		return // under way for the first time: what becomes of it is known soon
 	}
 	if l := o.lanes[a.order.PaymentID]; l != nil {
@@ -333,9 +335,6 @@ func (o *owner) named(n *note, own string, s told) {
 	switch {
 	case own != "":
 		n.OwnReference = own
-		if _, ours := ownref.Partition(own, o.cfg.Partitions); !ours {
-			o.judge(n, verdictUnknownPayment)
-		}
 	case s.standing.State == StateAbsent:
 		o.again(n, o.cfg.Hearing.Denied, verdictUnknownPayment)
 	case s.standing.State == StateUnclear:
