@@ -19,7 +19,9 @@ acquirers:
   - {name: cielo, dialect: cielo, url: URL/cielo, query_url: URL/cielo, merchant_id: ID, secret: {file: cielo.key}}
   - {name: rede, dialect: rede, url: URL/rede/v1, merchant_id: "PV", secret: {file: rede.key}, vault: {expiration: 12/2040}}
   - {name: stone, dialect: pagarme, url: URL/pagarme, customer_id: cus_railsim, secret: {file: stone.key}}
-timing: {deadline: 500ms, polls: [300ms, 1s, 3s, 6s, 14s], not_found_after: 13s} # a simulator answers soon, or never
+banks:
+  - {name: bank, dialect: transfers, url: URL/bank, currencies: [BRL, USD, EUR], secret: {file: bank.key}}
+timing: {deadline: 500ms, polls: [300ms, 1s, 3s, 6s, 14s], not_found_after: 13s, watch_first: 300ms} # a simulator answers soon, or never
 `
 
 const routesFile = `version: 1
@@ -27,6 +29,7 @@ routes:
   - {connector: cielo, brands: [visa], cost_bp: 200}
   - {connector: rede, brands: [elo], cost_bp: 210}
   - {connector: stone, cost_bp: 220}
+  - {connector: bank}
 `
 
 func railsCommand() *cobra.Command {
@@ -61,7 +64,8 @@ func writeRails(dir, url string) (string, error) {
 	known := server.DefaultCredentials()
 	fill := strings.NewReplacer("URL", url, "ID", known.Cielo.MerchantID, "PV", known.Rede.PV)
 	for name, text := range map[string]string{
-		"rails.yaml": fill.Replace(railsFile), "routes.yaml": routesFile, "cielo.key": known.Cielo.MerchantKey, "rede.key": known.Rede.Token, "stone.key": known.Pagarme.SecretKey,
+		"rails.yaml": fill.Replace(railsFile), "routes.yaml": routesFile, "cielo.key": known.Cielo.MerchantKey, "rede.key": known.Rede.Token,
+		"stone.key": known.Pagarme.SecretKey, "bank.key": known.Bank.Token,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			return "", fmt.Errorf("writing %s: %w", name, err)

@@ -321,6 +321,9 @@ func (w *worker) poll(ctx context.Context, known *attempt) (*attempt, error) {
 	}
 	a.polls++
 	w.schedule(&a, now)
+	if result.Outcome == OutcomeUnknown && a.stage() == stageWatched { // nothing was said: the pause has no reason to grow
+		a.nextPoll = now.Add(w.cfg.Watch.First)
+	}
 	return &a, w.note(ctx, &a)
 }
 
