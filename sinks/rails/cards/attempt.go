@@ -117,11 +117,12 @@ func (a *attempt) learn(r Result, now time.Time) (prior payment.RailResult) {
 		a.reference = tidy(r.Reference)
 	}
 	a.state, a.result = stateDone, r.Outcome.told()
-	switch {
-	case a.result == payment.RailUnknown:
+	switch a.result {
+	case payment.RailUnknown:
 		a.state, a.amount = stateUnknown, 0
-	case a.result == payment.RailRefused:
+	case payment.RailRefused:
 		a.amount = 0
+	default:
 	}
 	// What a bank has under a reference it may still say something else about.
 	if a.order.Operation == OperationSend && a.result != payment.RailReturned && a.state == stateDone && a.reference != "" {

@@ -1,13 +1,18 @@
-// Package cards executes the orders of card payments at acquirers and answers them: rails.orders.v1 in, RAIL_ANSWER
-// commands out.
+// Package cards executes the orders of payments by card at acquirers, and of payouts at banks, and answers them:
+// rails.orders.v1 in, RAIL_ANSWER commands out. A Runner is for one of the two; what differs is behind the ports Acquirer and
+// Bank.
 //
-// It charges at most once per order. Before any call that moves money the intent stands in rails.attempts, written under
-// the partition's transactional id: who owned the partition before is fenced and can neither intend nor answer any more.
-// An order with an intent and no outcome is never sent again; it is asked for until the acquirer knows. The outcome and
-// its answer are one transaction, so a restart gives the same answers again.
+// It charges, or pays, at most once per order. Before any call that moves money the intent stands in rails.attempts, written
+// under the partition's transactional id: who owned the partition before is fenced and can neither intend nor answer any more.
+// An order with an intent and no outcome is asked for until the other side knows, and sent again only where that deduplicates
+// for ever. The outcome and its answer are one transaction, so a restart gives the same answers again.
 //
 // Refused means surely not done. A timeout, a cut connection, a 5xx and an answer that cannot be read are UNKNOWN. A call
-// that never left this process is neither: it is tried again, here or at the next acquirer.
+// that never left this process is neither: it is tried again, here or at the next acquirer or bank.
 //
-// It refuses to hold card numbers: an order brings the token of a vaulted card, and nothing else of it.
+// A bank's answer is no end. What it has taken is followed until it is paid, failed or returned, and what is paid or failed is
+// watched for Watch.For, since banks take both back.
+//
+// It refuses to hold card numbers: an order brings the token of a vaulted card, and nothing else of it. The destination of a
+// payout is opened for the call alone.
 package cards

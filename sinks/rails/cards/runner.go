@@ -18,7 +18,7 @@ import (
 )
 
 // ErrNotReady says that a runner has no session with its broker, or has not restored a partition yet.
-var ErrNotReady = errors.New("card connectors are not ready")
+var ErrNotReady = errors.New("connectors are not ready")
 
 // Runner executes the orders of the partitions that its group gives it. Run it once.
 type Runner struct {
@@ -34,7 +34,7 @@ type Runner struct {
 // New takes a valid configuration.
 func New(cfg Config) (*Runner, error) {
 	if err := cfg.Validate(); err != nil {
-		return nil, fmt.Errorf("configuring card connectors: %w", err)
+		return nil, fmt.Errorf("configuring connectors: %w", err)
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -69,12 +69,12 @@ func (r *Runner) Run(ctx context.Context) error {
 			return nil
 		}
 		if errors.Is(err, ErrUndecodable) {
-			return fmt.Errorf("running card connectors: %w", err)
+			return fmt.Errorf("running connectors: %w", err)
 		}
 		if time.Since(began) > retryMost {
 			wait = retryFirst
 		}
-		r.cfg.Logger.Warn("card connectors begin again", "error", err, "after", wait)
+		r.cfg.Logger.Warn("connectors begin again", "error", err, "after", wait)
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait/2 + rand.N(wait)): //nolint:gosec // spreads retries
@@ -337,7 +337,7 @@ func (s *session) commitOwners(ctx context.Context, owners map[int32]*owner) {
 			failed = commitError(resp, err)
 		})
 	if failed != nil {
-		s.cfg.Logger.Warn("committing offsets of card orders", "error", failed)
+		s.cfg.Logger.Warn("committing offsets of orders", "error", failed)
 		return
 	}
 	for part, at := range offsets {
