@@ -16,11 +16,33 @@ kind: rails
 version: 1
 routes: routes.yaml
 acquirers:
-  - {name: cielo, dialect: cielo, url: URL/cielo, query_url: URL/cielo, merchant_id: ID, secret: {file: cielo.key}}
-  - {name: rede, dialect: rede, url: URL/rede/v1, merchant_id: "PV", secret: {file: rede.key}, vault: {expiration: 12/2040}}
-  - {name: stone, dialect: pagarme, url: URL/pagarme, customer_id: cus_railsim, secret: {file: stone.key}}
+  - name: cielo
+    dialect: cielo
+    url: URL/cielo
+    query_url: URL/cielo
+    merchant_id: ID
+    secret: {file: cielo.key}
+    webhook: {header: HEADER, secrets: [{file: cielo.hook}]}
+  - name: rede
+    dialect: rede
+    url: URL/rede/v1
+    merchant_id: "PV"
+    secret: {file: rede.key}
+    vault: {expiration: 12/2040}
+    webhook: {secrets: [{file: standard.hook}]}
+  - name: pagarme
+    dialect: pagarme
+    url: URL/pagarme
+    customer_id: cus_railsim
+    secret: {file: pagarme.key}
+    webhook: {secrets: [{file: pagarme.hook}]}
 banks:
-  - {name: bank, dialect: transfers, url: URL/bank, currencies: [BRL, USD, EUR], secret: {file: bank.key}}
+  - name: bank
+    dialect: transfers
+    url: URL/bank
+    currencies: [BRL, USD, EUR]
+    secret: {file: bank.key}
+    webhook: {secrets: [{file: standard.hook}]}
 timing: {deadline: 500ms, polls: [300ms, 1s, 3s, 6s, 14s], not_found_after: 13s, watch_first: 300ms} # a simulator answers soon, or never
 `
 
@@ -28,7 +50,7 @@ const routesFile = `version: 1
 routes:
   - {connector: cielo, brands: [visa], cost_bp: 200}
   - {connector: rede, brands: [elo], cost_bp: 210}
-  - {connector: stone, cost_bp: 220}
+  - {connector: pagarme, cost_bp: 220}
   - {connector: bank}
 `
 
@@ -62,10 +84,11 @@ func writeRails(dir, url string) (string, error) {
 		return "", fmt.Errorf("making the folder: %w", err)
 	}
 	known := server.DefaultCredentials()
-	fill := strings.NewReplacer("URL", url, "ID", known.Cielo.MerchantID, "PV", known.Rede.PV)
+	fill := strings.NewReplacer("URL", url, "ID", known.Cielo.MerchantID, "PV", known.Rede.PV, "HEADER", known.Cielo.WebhookHeader)
 	for name, text := range map[string]string{
 		"rails.yaml": fill.Replace(railsFile), "routes.yaml": routesFile, "cielo.key": known.Cielo.MerchantKey, "rede.key": known.Rede.Token,
-		"stone.key": known.Pagarme.SecretKey, "bank.key": known.Bank.Token,
+		"pagarme.key": known.Pagarme.SecretKey, "bank.key": known.Bank.Token,
+		"cielo.hook": known.Cielo.WebhookValue, "pagarme.hook": known.Pagarme.Webhook, "standard.hook": known.Webhook,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			return "", fmt.Errorf("writing %s: %w", name, err)
