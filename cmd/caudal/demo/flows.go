@@ -25,6 +25,9 @@ func flows() []flow {
 		{name: "the acquirer's answer is lost", play: lost},
 		{name: "refunded in parts, and not beyond", play: refunded},
 		{name: "two refunds at once", play: refundedTwice},
+		{name: "a payout that arrives", play: paid},
+		{name: "a payout that the bank refuses", play: payoutRefused},
+		{name: "a payout that comes back", play: payoutReturned},
 		{name: "a transfer that the payee cannot take", play: compensated},
 	}
 }
@@ -213,3 +216,21 @@ func expires(s *scene) error {
 	s.step("expired at the minute's tick")
 	return nil
 }
+
+// payout sends money to an account whose last digit tells the simulated bank what to do with it.
+func (s *scene) payout(amount int64, digit, becomes string) error {
+	a, err := s.ask("/payouts", object{
+		"account_id": s.account, "amount": amount, "currency": "BRL", "method": object{"type": "bank"}, "reference": "demo",
+		"counterparty": object{"name": "Demo Ltda", "country": "BR", "account": "0001-1234" + digit},
+	})
+	if err != nil {
+		return err
+	}
+	s.step("%s", a.Status)
+	_, err = s.becomes(a.PaymentID, becomes)
+	return err
+}
+
+func paid(s *scene) error           { return s.payout(120_00, "0", "paid") }
+func payoutRefused(s *scene) error  { return s.payout(120_00, "5", "failed") }
+func payoutReturned(s *scene) error { return s.payout(120_00, "8", "returned") }
