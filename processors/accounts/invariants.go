@@ -13,7 +13,7 @@ func malformed(format string, args ...any) error {
 // wellFormed checks that a command has the body of its kind and belongs to its key, so that the stages need not.
 func (r *reducer) wellFormed() error {
 	cmd := r.cmd
-	var body bool
+	body := cardBody(cmd)
 	switch cmd.Kind {
 	case payment.KindOpenAccount:
 		body = cmd.Open != nil && len(cmd.Open.Currencies) > 0
@@ -51,17 +51,7 @@ func (r *reducer) wellFormed() error {
 		body = len(cmd.Evidence) > 0 && len(cmd.Evidence) <= payment.EvidenceFilesMax
 	case payment.KindDisputeAccept:
 		body = cmd.Accept != nil
-	case payment.KindIssueCard:
-		body = cmd.IssueCard != nil
-	case payment.KindSetCardStatus:
-		body = cmd.CardStatus != nil && cmd.CardStatus.Status != payment.CardStatusUnknown
-	case payment.KindAuthorization, payment.KindAuthorizationAdvice:
-		body = cmd.CardTransaction != nil && cmd.CardTransaction.AmountMinor >= 0
-	case payment.KindReversal:
-		body = cmd.Reversal != nil && cmd.Reversal.LeftMinor >= 0
-	case payment.KindClearing:
-		body = cmd.Clearing != nil && cmd.Clearing.AmountMinor > 0
-	case payment.KindUnknown:
+	default:
 	}
 	switch {
 	case !body:
@@ -135,6 +125,24 @@ func (r *reducer) namesPayment() error {
 		return malformed("id %q of a %s under key %s", own, cmd.Kind, r.key)
 	}
 	return nil
+}
+
+// cardBody tells whether a command about an issued card has the body of its kind.
+func cardBody(cmd *payment.Command) bool {
+	switch cmd.Kind {
+	case payment.KindIssueCard:
+		return cmd.IssueCard != nil
+	case payment.KindSetCardStatus:
+		return cmd.CardStatus != nil && cmd.CardStatus.Status != payment.CardStatusUnknown
+	case payment.KindAuthorization, payment.KindAuthorizationAdvice:
+		return cmd.CardTransaction != nil && cmd.CardTransaction.AmountMinor >= 0
+	case payment.KindReversal:
+		return cmd.Reversal != nil && cmd.Reversal.LeftMinor >= 0
+	case payment.KindClearing:
+		return cmd.Clearing != nil && cmd.Clearing.AmountMinor > 0
+	default:
+		return false
+	}
 }
 
 // namesAuthorization checks the ids of what an acquirer tells. A clearing may name no authorization.

@@ -312,7 +312,7 @@ func anyCardHistory(t *rapid.T) {
 	from := 0
 	for range rapid.IntRange(1, 60).Draw(t, "steps") {
 		if before == nil && rapid.IntRange(0, 9).Draw(t, "snapshot") == 0 {
-			before, from = &cardHouse{house: x.house.copy()}, len(x.log)
+			before, from = &cardHouse{house: x.copy()}, len(x.log)
 		}
 		if rapid.IntRange(0, 11).Draw(t, "tick") == 0 && x.now < noon+70*86_400*second {
 			x.now += rapid.SampledFrom([]int64{0, 86_400, 3 * 86_400, 8 * 86_400}).Draw(t, "later") * second

@@ -66,7 +66,7 @@ func Reads(cmd payment.Command, key string) []Key {
 		add(KeyPayment, identity(cmd.PaymentID))
 		add(KeyPolicy, cmd.Pins.Policy)
 		add(KeyRates, cmd.Pins.Rates)
-	case payment.KindDispute:
+	case payment.KindDispute, payment.KindClearing:
 		add(KeyPayment, identity(payment.ID(cmd.CommandID)))
 		add(KeyRelated, identity(cmd.PaymentID))
 		add(KeyPolicy, cmd.Pins.Policy)
@@ -76,24 +76,8 @@ func Reads(cmd payment.Command, key string) []Key {
 		if cmd.Kind == payment.KindDisputeAccept {
 			add(KeyPolicy, cmd.Pins.Policy)
 		}
-	case payment.KindAuthorization, payment.KindAuthorizationAdvice:
-		add(KeyPayment, identity(cmd.PaymentID))
-		if cmd.CardTransaction != nil {
-			add(KeyParty, string(cmd.CardTransaction.Counterparty.Digest))
-		}
-		add(KeyPolicy, cmd.Pins.Policy)
-		add(KeyRates, cmd.Pins.Rates)
-		if cmd.Kind == payment.KindAuthorization {
-			add(KeyRules, cmd.Pins.Rules)
-			add(KeyBlocklist, cmd.Pins.Blocklist)
-		}
-	case payment.KindReversal:
-		add(KeyPayment, identity(cmd.PaymentID))
-		add(KeyPolicy, cmd.Pins.Policy)
-	case payment.KindClearing:
-		add(KeyPayment, identity(payment.ID(cmd.CommandID)))
-		add(KeyRelated, identity(cmd.PaymentID))
-		add(KeyPolicy, cmd.Pins.Policy)
+	case payment.KindAuthorization, payment.KindAuthorizationAdvice, payment.KindReversal:
+		readsOfCard(&cmd, add)
 	case payment.KindRailAnswer:
 		add(KeyRelated, identity(cmd.PaymentID))
 		if cmd.RailAnswer == nil {
@@ -115,10 +99,24 @@ func Reads(cmd payment.Command, key string) []Key {
 	case payment.KindCounterLeg:
 		add(KeyLeg, identity(cmd.PaymentID))
 		add(KeyPolicy, cmd.Pins.Policy)
-	case payment.KindUnknown, payment.KindOpenAccount, payment.KindTick, payment.KindReleaseClaim, payment.KindIssueCard,
-		payment.KindSetCardStatus:
+	default: // account requests, and what lies under no account's key
 	}
 	return keys
+}
+
+// readsOfCard names what is needed for a word of an acquirer. An advice asks no stage, so it needs no rules.
+func readsOfCard(cmd *payment.Command, add func(KeyKind, string)) {
+	add(KeyPayment, identity(cmd.PaymentID))
+	add(KeyPolicy, cmd.Pins.Policy)
+	if cmd.CardTransaction == nil {
+		return
+	}
+	add(KeyParty, string(cmd.CardTransaction.Counterparty.Digest))
+	add(KeyRates, cmd.Pins.Rates)
+	if cmd.Kind == payment.KindAuthorization {
+		add(KeyRules, cmd.Pins.Rules)
+		add(KeyBlocklist, cmd.Pins.Blocklist)
+	}
 }
 
 // ofAnother tells whether a payment lives under another account's key: what stands here of it is its counter-leg.

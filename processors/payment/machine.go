@@ -427,6 +427,14 @@ func (e Event) String() string {
 		return "evidence"
 	case EventAccept:
 		return "accept"
+	default:
+		return e.ofIssued()
+	}
+}
+
+// ofIssued are the words of an acquirer about a card that pays from an account.
+func (e Event) ofIssued() string {
+	switch e {
 	case EventAdvised:
 		return "advised"
 	case EventAdvisedFinancial:

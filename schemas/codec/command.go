@@ -179,21 +179,8 @@ func commandBody(m *paymentsv1.Command, c *payment.Command) (err error) {
 	case *paymentsv1.Command_DisputeAccept:
 		fits = c.Kind == payment.KindDisputeAccept
 		c.Accept, err = &payment.DisputeAccept{}, known(b.DisputeAccept)
-	case *paymentsv1.Command_IssueCard:
-		fits = c.Kind == payment.KindIssueCard
-		c.IssueCard, err = issueCardFrom(b.IssueCard)
-	case *paymentsv1.Command_SetCardStatus:
-		fits = c.Kind == payment.KindSetCardStatus
-		c.CardStatus, err = setCardStatusFrom(b.SetCardStatus)
-	case *paymentsv1.Command_CardTransaction:
-		fits = c.Kind == payment.KindAuthorization || c.Kind == payment.KindAuthorizationAdvice
-		c.CardTransaction, err = cardTransactionFrom(c.Kind, b.CardTransaction)
-	case *paymentsv1.Command_Reversal:
-		fits = c.Kind == payment.KindReversal
-		c.Reversal, err = reversalFrom(b.Reversal)
-	case *paymentsv1.Command_Clearing:
-		fits = c.Kind == payment.KindClearing
-		c.Clearing, err = clearingFrom(b.Clearing)
+	default:
+		fits, err = issuingFrom(m, c)
 	}
 	if err == nil && !fits {
 		return refuse("%s with the body %T", c.Kind, m.GetBody())

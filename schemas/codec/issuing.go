@@ -69,6 +69,28 @@ func cardIDs(c *payment.Command) error {
 	return nil
 }
 
+// issuingFrom reads the body of a command about an issued card; false where it is not that of the command's kind.
+func issuingFrom(m *paymentsv1.Command, c *payment.Command) (fits bool, err error) {
+	switch b := m.GetBody().(type) {
+	case *paymentsv1.Command_IssueCard:
+		fits = c.Kind == payment.KindIssueCard
+		c.IssueCard, err = issueCardFrom(b.IssueCard)
+	case *paymentsv1.Command_SetCardStatus:
+		fits = c.Kind == payment.KindSetCardStatus
+		c.CardStatus, err = setCardStatusFrom(b.SetCardStatus)
+	case *paymentsv1.Command_CardTransaction:
+		fits = c.Kind == payment.KindAuthorization || c.Kind == payment.KindAuthorizationAdvice
+		c.CardTransaction, err = cardTransactionFrom(c.Kind, b.CardTransaction)
+	case *paymentsv1.Command_Reversal:
+		fits = c.Kind == payment.KindReversal
+		c.Reversal, err = reversalFrom(b.Reversal)
+	case *paymentsv1.Command_Clearing:
+		fits = c.Kind == payment.KindClearing
+		c.Clearing, err = clearingFrom(b.Clearing)
+	}
+	return fits, err
+}
+
 func issueCardFrom(b *paymentsv1.IssueCard) (*payment.IssueCard, error) {
 	if err := shown(b.GetFirst6(), b.GetLast4(), b.GetExpiry()); err != nil {
 		return nil, err
