@@ -29,6 +29,7 @@ func TestDomainWordsAreThoseOfTheWire(t *testing.T) {
 		{paymentsv1.AccountKind(0).Descriptor(), "ACCOUNT_KIND_", func(n uint8) string { return payment.AccountKind(n).String() }, "unknown"},
 		{paymentsv1.ExpirePurpose(0).Descriptor(), "EXPIRE_PURPOSE_", func(n uint8) string { return payment.ExpirePurpose(n).String() }, "unknown"},
 		{paymentsv1.RailResult(0).Descriptor(), "RAIL_RESULT_", func(n uint8) string { return payment.RailResult(n).String() }, "unspecified"},
+		{paymentsv1.CardStatus(0).Descriptor(), "CARD_STATUS_", func(n uint8) string { return payment.CardStatus(n).String() }, "unknown"},
 		{paymentsv1.CaptureMethod(0).Descriptor(), "CAPTURE_METHOD_", func(n uint8) string { return payment.CaptureMethod(n).String() }, "unspecified"},
 		{paymentsv1.DisputeStage(0).Descriptor(), "DISPUTE_STAGE_", func(n uint8) string { return payment.DisputeStage(n).String() }, "unspecified"},
 		{paymentsv1.JournalKind(0).Descriptor(), "JOURNAL_KIND_", func(n uint8) string { return ledger.JournalKind(n).String() }, "unknown"},

@@ -74,10 +74,10 @@ func CardKeyFrom(keyedDigest []byte) CardKey {
 	return CardKey(cardPrefix + digest("card", string(keyedDigest)))
 }
 
-// CardIDFrom derives the id of an authorization or a clearing from what its acquirer knows it by, with the year. It is no
-// merchant's idempotency key, and cannot be taken by one.
+// CardIDFrom derives the id of an authorization or a clearing from what its acquirer knows it by, with the year. No merchant's
+// idempotency key can take it, and neither kind the other's.
 func CardIDFrom(kind Kind, account AccountID, matchKey string) ID {
-	return ID(kind.Prefix() + strings.TrimPrefix(string(account), accountPrefix) + digest("card_transaction", matchKey))
+	return ID(kind.Prefix() + strings.TrimPrefix(string(account), accountPrefix) + digest(kind.String(), matchKey))
 }
 
 // AuthorizationCode is what the acquirer is told of a granted authorization: a function of its id, so nobody need remember it.

@@ -115,6 +115,7 @@ func TestWordsAreDistinct(t *testing.T) {
 		"expire purpose": func(n uint8) string { return payment.ExpirePurpose(n).String() },
 		"rail result":    func(n uint8) string { return payment.RailResult(n).String() },
 		"capture method": func(n uint8) string { return payment.CaptureMethod(n).String() },
+		"card status":    func(n uint8) string { return payment.CardStatus(n).String() },
 	} {
 		seen := map[string]uint8{}
 		for n := range 256 {

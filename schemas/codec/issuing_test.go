@@ -14,6 +14,8 @@ import (
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
 
+const auth = payment.ID("au_bn2cvcub2gk6btmgfidq3ixuaxpd5lhq4rqj3eg3")
+
 var (
 	card      = payment.CardKeyFrom([]byte("keyed"))
 	cardState = &accounts.CardState{
@@ -29,7 +31,6 @@ func sampleIssuing(base func(payment.Kind, string) payment.Command) map[string]p
 	c = base(payment.KindSetCardStatus, "cmd_status")
 	c.Account, c.CardStatus = "", &payment.SetCardStatus{Status: payment.CardStatusClosed}
 	all["set_card_status"] = c
-	auth := payment.CardIDFrom(payment.KindAuthorization, payer, "match")
 	for _, kind := range []payment.Kind{payment.KindAuthorization, payment.KindAuthorizationAdvice} {
 		c = base(kind, string(auth))
 		told := kind == payment.KindAuthorizationAdvice
@@ -43,7 +44,7 @@ func sampleIssuing(base func(payment.Kind, string) payment.Command) map[string]p
 	c = base(payment.KindReversal, "cmd_reversal")
 	c.PaymentID, c.Reversal = auth, &payment.Reversal{LeftMinor: 34, Card: card, ReasonCode: "17", StandIn: true, RRN: "632812000417", Acquirer: "123456"}
 	all["reversal"] = c
-	c = base(payment.KindClearing, string(payment.CardIDFrom(payment.KindClearing, payer, "second")))
+	c = base(payment.KindClearing, "cl_bn2cvcub2gk6btmgfidqxfrg6vceh35exyrz6gyp")
 	c.PaymentID, c.Clearing = auth, &payment.Clearing{
 		AmountMinor: 1200, Currency: "BRL", Credit: true, Final: true, Card: card, RRN: "632812000417", Acquirer: "123456", MCC: "5411", CardAcceptor: "shop",
 	}
@@ -55,7 +56,7 @@ func sampleIssuing(base func(payment.Kind, string) payment.Command) map[string]p
 
 func addIssuing(all map[string]crossing) {
 	d := sampleDecision()
-	d.Kind, d.PaymentID = payment.KindAuthorization, payment.CardIDFrom(payment.KindAuthorization, payer, "match")
+	d.Kind, d.PaymentID = payment.KindAuthorization, auth
 	d.Card, d.MCC, d.Acquirer, d.CardAcceptor, d.RRN, d.ReasonCode = card, "5411", "123456", "shop", "632812000417", "17"
 	all["decision_issuing"] = decisionCrossing(d, codec.Seal{PreviousHash: digest("before")})
 	issued := accounts.Decision{
