@@ -82,6 +82,7 @@ func (x *table) parseCard(t *testing.T, d *datadriven.TestData) (string, payment
 			ask.Counterparty.Digest = digest(p)
 		}
 		key, cmd := x.transact(kind, name, word(d, 0), ask)
+		x.payments[word(d, 0)] = cmd.PaymentID
 		cmd.Pins = x.pins()
 		return key, cmd
 	case "reverse":
@@ -92,6 +93,7 @@ func (x *table) parseCard(t *testing.T, d *datadriven.TestData) (string, payment
 		key, cmd := x.clear(name, word(d, 0), option(d, "of", ""), payment.Clearing{
 			AmountMinor: minor(t, word(d, 1), word(d, 2)), Currency: word(d, 2), Final: set(d, "final"), Credit: set(d, "credit"),
 		})
+		x.payments[word(d, 0)] = payment.ID(cmd.CommandID)
 		cmd.Pins = x.pins()
 		return key, cmd
 	default:

@@ -56,6 +56,15 @@ func (t *traffic) acquirer(name string) command {
 	return t.record(string(cmd.Account), cmd)
 }
 
+// authorize asks whether the account's card may pay.
+func (t *traffic) authorize(name string, ask payment.CardTransaction) command {
+	cmd := t.command(payment.KindAuthorization, t.account(name), ask)
+	cmd.PaymentID = payment.CardIDFrom(cmd.Kind, cmd.Account, fmt.Sprint("match", t.number))
+	cmd.CommandID = string(cmd.PaymentID)
+	cmd.CardTransaction = &ask
+	return t.record(string(cmd.Account), cmd)
+}
+
 // Invariant: a card's key can be parked like any other, and the directory has the card as it stands.
 func TestCardsAreKeysOfTheirOwn(t *testing.T) {
 	d, traffic := newDecided(t, 4), newTraffic(t, 1, 1, 4)

@@ -251,7 +251,7 @@ func TestDueIDsSortByTimeAndComeBack(t *testing.T) {
 
 // BenchmarkPayment is the whole way of one payment apart from the engine: decode, load, decide, encode, write, emit.
 func BenchmarkPayment(b *testing.B) {
-	for _, kind := range []payment.Kind{payment.KindPayIn, payment.KindPayOut, payment.KindTransfer} {
+	for _, kind := range []payment.Kind{payment.KindPayIn, payment.KindPayOut, payment.KindTransfer, payment.KindAuthorization} {
 		b.Run(kind.String(), func(b *testing.B) {
 			d, traffic := newDecided(b, 1), newTraffic(b, 1, 100, 1)
 			for _, name := range traffic.names {
@@ -265,7 +265,14 @@ func BenchmarkPayment(b *testing.B) {
 				if kind == payment.KindTransfer {
 					in.ToAccount = traffic.account("account1")
 				}
-				commands[i] = traffic.instruct(kind, fmt.Sprint("account", i%100), in)
+				name := fmt.Sprint("account", i%100)
+				if kind == payment.KindAuthorization {
+					commands[i] = traffic.authorize(name, payment.CardTransaction{
+						AmountMinor: in.AmountMinor, Currency: in.Currency, Counterparty: in.Counterparty, Card: traffic.cardOf(name), MCC: "5411",
+					})
+					continue
+				}
+				commands[i] = traffic.instruct(kind, name, in)
 			}
 			b.ReportAllocs()
 			b.ResetTimer()
