@@ -16,9 +16,13 @@ type rail struct {
 	says    []sent
 	did     map[string]int64 // clearing account and currency to what the rail moved: in is negative, as in the books
 	ordered map[string]bool
+	// disputes is what the card network says of each: written once more here, from what the words mean.
+	disputes map[payment.ID]*disputed
 }
 
-func newRail() *rail { return &rail{did: map[string]int64{}, ordered: map[string]bool{}} }
+func newRail() *rail {
+	return &rail{did: map[string]int64{}, ordered: map[string]bool{}, disputes: map[payment.ID]*disputed{}}
+}
 
 // take executes an order, or does not, and prepares what is said of it: doubts, lies, repeats, and the truth at some time.
 func (n *network) take(t *rapid.T, c *caller, o *accounts.Order) {
@@ -29,9 +33,10 @@ func (n *network) take(t *rapid.T, c *caller, o *accounts.Order) {
 	if o.AmountMinor <= 0 && o.Kind != accounts.OrderKindVoid {
 		t.Fatalf("order over %d", o.AmountMinor)
 	}
+	closed := o.Kind == accounts.OrderKindCapture && rapid.IntRange(0, 3).Draw(t, "closed") == 0
 	say := func(r payment.RailResult, amountMinor int64) {
 		key, cmd := c.answer(o.PaymentID, payment.RailAnswer{
-			OrderID: o.OrderID, Result: r, AmountMinor: amountMinor, Connector: "c", Reference: "r-" + o.OrderID,
+			OrderID: o.OrderID, Result: r, AmountMinor: amountMinor, Connector: "c", Reference: "r-" + o.OrderID, Closed: closed,
 		})
 		n.outside.says = append(n.outside.says, sent{key, cmd})
 	}
@@ -120,6 +125,10 @@ func (n *network) checkRails(t *rapid.T) {
 		if rec.Status == payment.StatusProcessing || rec.Status == payment.StatusUnknown || rec.Status == payment.StatusCreated {
 			t.Fatalf("%s is %s, and all is answered", id, rec.Status)
 		}
+		// Invariant: nothing is left to capture of what its rail has closed.
+		if rec.Kind == payment.KindPayIn && rec.Rail.Final && !rec.Status.Final() && rec.Status != payment.StatusPartiallyRefunded {
+			t.Fatalf("%s is %s, and its last capture is done", id, rec.Status)
+		}
 		if rail := rec.Rail; rail.CapturingMinor != 0 || rail.RefundingMinor != 0 || rail.OperationOpen {
 			t.Fatalf("%s waits for something: %+v", id, rail)
 		}
@@ -133,6 +142,8 @@ func (n *network) checkHolds(t *rapid.T) {
 	for id, rec := range n.payments {
 		account, _, _ := strings.Cut(id, "/")
 		switch {
+		case rec.Kind == payment.KindDispute:
+			held[account[:24]+rec.TargetCurrency] += rec.Rail.HoldMinor
 		case rec.Kind == payment.KindPayIn && rec.Rail != nil:
 			incoming[account[:24]+rec.TargetCurrency] += rec.Rail.HoldMinor
 		case rec.Kind == payment.KindPayIn && rec.Status == payment.StatusInReview && rec.FX == nil:
