@@ -11,6 +11,7 @@ import (
 	"github.com/caudalpay/caudal/processors/payment"
 	"github.com/caudalpay/caudal/processors/policy"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
 	referencev1 "github.com/caudalpay/caudal/schemas/reference/v1"
 )
 
@@ -32,6 +33,7 @@ func TestDomainWordsAreThoseOfTheWire(t *testing.T) {
 		{paymentsv1.CardStatus(0).Descriptor(), "CARD_STATUS_", func(n uint8) string { return payment.CardStatus(n).String() }, "unknown"},
 		{paymentsv1.CaptureMethod(0).Descriptor(), "CAPTURE_METHOD_", func(n uint8) string { return payment.CaptureMethod(n).String() }, "unspecified"},
 		{paymentsv1.DisputeStage(0).Descriptor(), "DISPUTE_STAGE_", func(n uint8) string { return payment.DisputeStage(n).String() }, "unspecified"},
+		{railsv1.OrderKind(0).Descriptor(), "ORDER_KIND_", func(n uint8) string { return payment.OrderKind(n).String() }, "unknown"},
 		{paymentsv1.JournalKind(0).Descriptor(), "JOURNAL_KIND_", func(n uint8) string { return ledger.JournalKind(n).String() }, "unknown"},
 		{paymentsv1.Layer(0).Descriptor(), "LAYER_", func(n uint8) string { return ledger.Layer(n).String() }, "unknown"},
 		{referencev1.FraudMode(0).Descriptor(), "FRAUD_MODE_", func(n uint8) string { return policy.FraudMode(n).String() }, "off"},

@@ -45,7 +45,7 @@ func wasOrdered(rec *payment.Record, step string) bool {
 		return false
 	}
 	own, _ := stepOf(rec)
-	return step == own || step == stepExpire && own == stepAuthorize
+	return own != "" && step == own || step == stepExpire && own == stepAuthorize
 }
 
 // answered is the event that the answer is. One that tells another amount says nothing sure: it is asked for again.

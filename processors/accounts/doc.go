@@ -138,19 +138,18 @@ type DirectoryEntry struct {
 }
 
 // OrderKind says what a rail is asked to do.
-type OrderKind uint8
+type OrderKind = payment.OrderKind
 
 // The kinds of orders.
 const (
-	OrderKindUnknown OrderKind = 0
-	OrderKindCollect OrderKind = 1 // authorise and capture at once
-	OrderKindSend    OrderKind = 2
-	OrderKindReturn  OrderKind = 3
-
-	OrderKindAuthorize OrderKind = 4
-	OrderKindCapture   OrderKind = 5
-	OrderKindVoid      OrderKind = 6
-	OrderKindIncrement OrderKind = 7
+	OrderKindUnknown   = payment.OrderUnknown
+	OrderKindCollect   = payment.OrderCollect
+	OrderKindSend      = payment.OrderSend
+	OrderKindReturn    = payment.OrderReturn
+	OrderKindAuthorize = payment.OrderAuthorize
+	OrderKindCapture   = payment.OrderCapture
+	OrderKindVoid      = payment.OrderVoid
+	OrderKindIncrement = payment.OrderIncrement
 )
 
 // Order asks a rail to do something outside. docs/domain.md lists who asks for what.

@@ -21,27 +21,10 @@ const (
 // OrderID names an order: the record that waits for the answer, and the step that is asked for.
 func OrderID(waits payment.ID, step string) string { return string(waits) + "." + step }
 
-// stepOf is what a record asks its rail for.
+// stepOf is what a record asks its rail for, as its saga has it.
 func stepOf(rec *payment.Record) (string, OrderKind) {
-	switch rec.Kind {
-	case payment.KindPayIn:
-		if rec.Rail.Capture == payment.CaptureManual {
-			return stepAuthorize, OrderKindAuthorize
-		}
-		return stepCollect, OrderKindCollect
-	case payment.KindPayOut:
-		return stepSend, OrderKindSend
-	case payment.KindCapture:
-		return stepCapture, OrderKindCapture
-	case payment.KindVoid:
-		return stepVoid, OrderKindVoid
-	case payment.KindIncrement:
-		return stepIncrement, OrderKindIncrement
-	case payment.KindRefund:
-		return stepReturn, OrderKindReturn
-	default:
-		return "", OrderKindUnknown
-	}
+	step, _ := rec.StepOrdering()
+	return step.Name, step.Order
 }
 
 // ordered is what a record asks for, in the currency of the order: a payout is sent in what the other side gets.

@@ -171,6 +171,7 @@ here, reason ` + "`rail_late`" + `; –: nothing leads here.
 		b.WriteString("```\n\n")
 		grid(&b, f.family, f.statuses)
 	}
+	sagaPage(&b)
 	return b.String()
 }
 
