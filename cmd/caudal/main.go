@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/caudalpay/caudal/cmd/caudal/dlq"
 	"github.com/caudalpay/caudal/cmd/caudal/embedded"
+	"github.com/caudalpay/caudal/cmd/caudal/sagas"
 	"github.com/caudalpay/caudal/cmd/caudal/topologycmd"
 	"github.com/caudalpay/caudal/cmd/caudal/verifycmd"
 )
@@ -25,6 +27,9 @@ func main() {
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "caudal:", err)
+		if errors.Is(err, sagas.ErrStuck) {
+			os.Exit(sagas.ExitStuck)
+		}
 		os.Exit(1)
 	}
 }
@@ -36,6 +41,6 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	c.AddCommand(upCommand(), workerCommand(), fetchCommand(), verifycmd.New(), dlq.New(), importCommand(), accountsCommand(), topologycmd.New(), repairCommand(), benchCommand(), chaosCommand(), soakCommand(), demoCommand())
+	c.AddCommand(upCommand(), workerCommand(), fetchCommand(), verifycmd.New(), dlq.New(), importCommand(), accountsCommand(), topologycmd.New(), repairCommand(), benchCommand(), chaosCommand(), soakCommand(), sagas.New(), demoCommand())
 	return c
 }
