@@ -360,3 +360,83 @@ func TestSealedDestination(t *testing.T) {
 		}
 	}
 }
+
+// A question that reaches nobody is no poll, and one that is not answered does not let the pauses grow.
+func TestUnansweredQuestions(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	for name, c := range map[string]struct {
+		says   Result
+		err    error
+		asked  time.Duration // before the next question
+		counts uint32
+	}{
+		"nobody there":   {err: ErrNotSent, asked: 5 * time.Second, counts: 7},
+		"nothing said":   {asked: time.Hour, counts: 8},
+		"not known":      {says: Result{Outcome: OutcomeNotFound}, asked: 48 * time.Hour, counts: 8},
+		"nothing new":    {says: Result{Outcome: OutcomeConfirmed, Reference: "tr"}, asked: 48 * time.Hour, counts: 8},
+		"an older word":  {says: Result{Outcome: OutcomeSent, Reference: "tr"}, asked: 48 * time.Hour, counts: 8},
+		"another amount": {says: Result{Outcome: OutcomeReturned, Reference: "tr", AmountMinor: 7}, asked: time.Hour, counts: 8},
+	} {
+		w := newTestWorker(t, &fake{}, now)
+		w.cfg.Watch = DefaultConfig().Watch
+		w.cfg.Guard.Sendings = 1
+		says := func(context.Context, Request) (Result, error) { return c.says, c.err }
+		w.connectors["bank"] = newConnector("bank", bankWords{find: says}, w.cfg.Guard, w.metrics)
+		j := &journal{entries: make(chan entry), closed: make(chan struct{}), metrics: w.metrics}
+		w.journal = j
+		go func() {
+			for e := range j.entries {
+				e.done <- nil
+			}
+		}()
+		known := &attempt{
+			state: stateFollowed, result: payment.RailConfirmed, connector: "bank", reference: "tr", polls: 7, reportedAt: now.Add(-48 * time.Hour),
+			order: order{ID: "po.send", Operation: OperationSend, Method: methodBank, AmountMinor: 100, Account: string(accountOf(1))},
+		}
+		a, err := w.poll(t.Context(), known)
+		close(j.entries)
+		if err != nil || a.result != payment.RailConfirmed || a.state != stateFollowed || a.polls != c.counts || a.nextPoll.Sub(now) != c.asked {
+			t.Errorf("%s: %v, %+v, next after %v", name, err, a, a.nextPoll.Sub(now))
+		}
+	}
+}
+
+// bankWords is a bank that says what the test wants.
+type bankWords struct {
+	Bank
+
+	find func(context.Context, Request) (Result, error)
+}
+
+func (bankWords) Capabilities() Capabilities { return Capabilities{Deduplicates: true} }
+
+func (b bankWords) Find(ctx context.Context, r Request) (Result, error) { return b.find(ctx, r) }
+
+// Two runners keep what they tried in one partition, and each restores its own.
+func TestTwoRunnersOnePartition(t *testing.T) {
+	h := newHouse(t)
+	byCard := h.config(map[string]Acquirer{"bank": newTeller("http://127.0.0.1:1")})
+	byBank := paying(h.config(nil), newCounter("http://127.0.0.1:1"))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for round := range 2 { // the second finds the fences of the first
+		for _, cfg := range []Config{byCard, byBank} {
+			j, err := openJournal(ctx, cfg, 0, newMetrics(prometheus.NewRegistry()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer j.close()
+			a := &attempt{state: stateIntended, order: order{ID: "of " + cfg.method(), Account: "a", Method: cfg.method()}, intendedAt: time.Now()}
+			r, err := a.record(0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := j.write(ctx, r); err != nil {
+				t.Fatal(err)
+			}
+			if known, err := j.restore(ctx, cfg); err != nil || len(known) != 1 || known["of "+cfg.method()] == nil {
+				t.Errorf("round %d, %s: restored %v: %v", round, cfg.method(), known, err)
+			}
+		}
+	}
+}
