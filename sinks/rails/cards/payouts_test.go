@@ -382,34 +382,75 @@ func TestUnansweredQuestions(t *testing.T) {
 		w.cfg.Guard.Sendings = 1
 		says := func(context.Context, Request) (Result, error) { return c.says, c.err }
 		w.connectors["bank"] = newConnector("bank", bankWords{find: says}, w.cfg.Guard, w.metrics)
-		j := &journal{entries: make(chan entry), closed: make(chan struct{}), metrics: w.metrics}
-		w.journal = j
-		go func() {
-			for e := range j.entries {
-				e.done <- nil
-			}
-		}()
+		w.journal = committing(t, w.metrics)
 		known := &attempt{
 			state: stateFollowed, result: payment.RailConfirmed, connector: "bank", reference: "tr", polls: 7, reportedAt: now.Add(-48 * time.Hour),
 			order: order{ID: "po.send", Operation: OperationSend, Method: methodBank, AmountMinor: 100, Account: string(accountOf(1))},
 		}
 		a, err := w.poll(t.Context(), known)
-		close(j.entries)
 		if err != nil || a.result != payment.RailConfirmed || a.state != stateFollowed || a.polls != c.counts || a.nextPoll.Sub(now) != c.asked {
 			t.Errorf("%s: %v, %+v, next after %v", name, err, a, a.nextPoll.Sub(now))
 		}
 	}
 }
 
+// What is not found is sent again only when the first call surely is dead: should the second be refused while the first is on its
+// way, the account would hear of a refusal, and the money would leave.
+func TestSentAgainLate(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	for since, want := range map[time.Duration]int{time.Second: 0, time.Hour: 1} {
+		w := newTestWorker(t, &fake{}, now)
+		w.cfg.Open = func(*paymentsv1.Sealed) (*paymentsv1.Personal, error) { return &paymentsv1.Personal{}, nil }
+		sent := 0
+		c := newConnector("bank", bankWords{
+			find: func(context.Context, Request) (Result, error) { return Result{Outcome: OutcomeNotFound}, nil },
+			send: func(context.Context, Request) (Result, error) {
+				sent++
+				return refused("account"), nil
+			},
+		}, w.cfg.Guard, w.metrics)
+		w.connectors["bank"], w.journal = c, committing(t, w.metrics)
+		a := &attempt{
+			state: stateUnknown, result: payment.RailUnknown, connector: "bank", intendedAt: now.Add(-since),
+			order: order{ID: "po.send", Operation: OperationSend, Method: methodBank, AmountMinor: 100, Currency: "BRL", OrderedAtUS: now.UnixMicro()},
+		}
+		if _, err := w.resolve(t.Context(), a); err != nil || sent != want {
+			t.Errorf("%v after it was sent: sent %d times more, %v", since, sent, err)
+		}
+	}
+}
+
+// committing is a journal that takes everything.
+func committing(t *testing.T, m *metrics) *journal {
+	t.Helper()
+	j := &journal{entries: make(chan entry), closed: make(chan struct{}), metrics: m}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for e := range j.entries {
+			e.done <- nil
+		}
+	}()
+	t.Cleanup(func() {
+		close(j.entries)
+		<-ended
+	})
+	return j
+}
+
 // bankWords is a bank that says what the test wants.
 type bankWords struct {
 	Bank
 
-	find func(context.Context, Request) (Result, error)
+	find, send func(context.Context, Request) (Result, error)
 }
 
-func (bankWords) Capabilities() Capabilities { return Capabilities{Deduplicates: true} }
+func (bankWords) Capabilities() Capabilities {
+	return Capabilities{Currencies: []string{"BRL"}, Synchronous: true, Repeatable: true, Deduplicates: true}
+}
+func (bankWords) OwnReference(orderID string, _ uint32) string { return orderID }
 
+func (b bankWords) Send(ctx context.Context, r Request) (Result, error) { return b.send(ctx, r) }
 func (b bankWords) Find(ctx context.Context, r Request) (Result, error) { return b.find(ctx, r) }
 
 // Two runners keep what they tried in one partition, and each restores its own.
