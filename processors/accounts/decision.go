@@ -39,10 +39,13 @@ type Decision struct {
 	RefundedMinor     int64 // of Related
 	CapturedMinor     int64 // of the payment that a rail executes, as AuthorizedMinor
 	AuthorizedMinor   int64
-	OrderID           string // RAIL_ANSWER only, as the three after it
+	OrderID           string // RAIL_ANSWER only, as the five after it
 	RailCode          string
 	Connector         string
 	RailReference     string
+	RailResult        payment.RailResult
+	RailAmountMinor   int64
+	GivenOrderID      string // the order that goes out with this decision
 	ReasonCode        string                 // disputes: the card network's; REVERSAL: field 39
 	Evidence          []payment.EvidenceFile // DISPUTE_EVIDENCE
 	Quote             payment.ID             // the quote that the payment has used

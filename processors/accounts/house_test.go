@@ -131,6 +131,27 @@ func dueLess(a, b accounts.Due) bool {
 	return string(a.Account)+string(a.Payment)+string(rune(a.Purpose)) < string(b.Account)+string(b.Payment)+string(rune(b.Purpose))
 }
 
+// tellsItsRail holds a decision to what it must tell of the answer that it takes in, and of the order that goes out with it.
+func tellsItsRail(d *accounts.Decision, cmd *payment.Command, out []accounts.Emission) error {
+	given := ""
+	for _, e := range out {
+		if e.Order != nil {
+			given += e.Order.OrderID // one at most: two would be no id
+		}
+	}
+	if d.GivenOrderID != given {
+		return fmt.Errorf("the decision tells the order %q, and gives %q", d.GivenOrderID, given)
+	}
+	var said payment.RailAnswer
+	if cmd.RailAnswer != nil {
+		said = *cmd.RailAnswer
+	}
+	if d.RailResult != said.Result || d.RailAmountMinor != said.AmountMinor {
+		return fmt.Errorf("the decision tells %s of %d, the rail said %s of %d", d.RailResult, d.RailAmountMinor, said.Result, said.AmountMinor)
+	}
+	return nil
+}
+
 // decide applies a command and keeps what it writes; emissions are the caller's to deliver.
 func (h *house) decide(key string, cmd payment.Command) (entry, error) {
 	p := h.partition(key)
@@ -138,6 +159,9 @@ func (h *house) decide(key string, cmd payment.Command) (entry, error) {
 		Key: key, Topic: "commands", Partition: int32(p), Offset: h.offsets[p],
 	})
 	if err != nil {
+		return entry{}, err
+	}
+	if err := tellsItsRail(&w.Decision, &cmd, out); err != nil {
 		return entry{}, err
 	}
 	h.offsets[p]++

@@ -90,6 +90,7 @@ func crossings() map[string]crossing {
 		byRail, func() ([]byte, error) { return codec.EncodePaymentRecord(&byRail) }, func(b []byte) (any, error) { return codec.DecodePaymentRecord(b) },
 	}
 	all["decision_answered"] = decisionCrossing(sampleAnswered(), codec.Seal{PreviousHash: digest("before")})
+	all["decision_result"] = decisionCrossing(sampleResult(), codec.Seal{PreviousHash: digest("before")})
 	all["command_record"] = crossing{
 		mem, func() ([]byte, error) { return codec.EncodeCommandRecord(&mem) }, func(b []byte) (any, error) { return codec.DecodeCommandRecord(b) },
 	}

@@ -91,6 +91,7 @@ func DecisionToProto(d *accounts.Decision, s Seal) *paymentsv1.Decision {
 	m.Evidence, m.ReasonCode, m.Quote = filesTo(d.Evidence), d.ReasonCode, string(d.Quote)
 	m.Card, m.Mcc, m.Acquirer, m.CardAcceptor, m.Rrn = string(d.Card), d.MCC, d.Acquirer, d.CardAcceptor, d.RRN
 	m.CardState = cardStateTo(d.CardState)
+	m.RailResult, m.RailAmountMinor, m.GivenOrderId = paymentsv1.RailResult(d.RailResult), d.RailAmountMinor, d.GivenOrderID
 	return m
 }
 
@@ -165,6 +166,7 @@ func DecisionFromProto(m *paymentsv1.Decision) (accounts.Decision, Seal, error) 
 		CapturedMinor: m.GetCapturedMinor(), AuthorizedMinor: m.GetAuthorizedMinor(),
 		OrderID: m.GetOrderId(), RailCode: m.GetRailCode(), Connector: m.GetConnector(), RailReference: m.GetRailReference(),
 		MCC: m.GetMcc(), Acquirer: m.GetAcquirer(), CardAcceptor: m.GetCardAcceptor(), RRN: m.GetRrn(), ReasonCode: m.GetReasonCode(),
+		RailAmountMinor: m.GetRailAmountMinor(), GivenOrderID: m.GetGivenOrderId(),
 	}
 	err := checkVersion("decision", m.GetVersion())
 	if err == nil {
@@ -202,6 +204,9 @@ func decisionWords(m *paymentsv1.Decision, d *accounts.Decision) (err error) {
 		return err
 	}
 	if d.RelatedStatus, err = enum[payment.Status](m.GetRelatedStatus(), paymentsv1.PaymentStatus_name); err != nil {
+		return err
+	}
+	if d.RailResult, err = enum[payment.RailResult](m.GetRailResult(), paymentsv1.RailResult_name); err != nil {
 		return err
 	}
 	d.Reasons, err = reasonsFrom(m.GetReasons())

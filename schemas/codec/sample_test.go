@@ -245,3 +245,10 @@ func drawDecision(t *rapid.T) accounts.Decision {
 func balance(currency string) ledger.Balance {
 	return ledger.Balance{Currency: currency, PostedMinor: -1, HeldMinor: 1 << 62, IncomingMinor: 1 << 62}
 }
+
+// sampleResult is a decision on an answer, which tells what the rail said, and gives an order.
+func sampleResult() accounts.Decision {
+	d := sampleAnswered()
+	d.RailResult, d.RailAmountMinor, d.GivenOrderID = payment.RailConfirmed, 12_345, string(d.PaymentID)+".expire"
+	return d
+}

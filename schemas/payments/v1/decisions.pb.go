@@ -416,10 +416,13 @@ type Decision struct {
 	Acquirer            string                 `protobuf:"bytes,53,opt,name=acquirer,proto3" json:"acquirer,omitempty"`
 	CardAcceptor        string                 `protobuf:"bytes,54,opt,name=card_acceptor,json=cardAcceptor,proto3" json:"card_acceptor,omitempty"`
 	Rrn                 string                 `protobuf:"bytes,55,opt,name=rrn,proto3" json:"rrn,omitempty"`
-	CardState           *CardState             `protobuf:"bytes,56,opt,name=card_state,json=cardState,proto3" json:"card_state,omitempty"`    // ISSUE_CARD, SET_CARD_STATUS: the card after this decision
-	Evidence            []*EvidenceFile        `protobuf:"bytes,57,rep,name=evidence,proto3" json:"evidence,omitempty"`                       // DISPUTE_EVIDENCE
-	ReasonCode          string                 `protobuf:"bytes,58,opt,name=reason_code,json=reasonCode,proto3" json:"reason_code,omitempty"` // DISPUTE: the card network's; REVERSAL: field 39
-	Quote               string                 `protobuf:"bytes,59,opt,name=quote,proto3" json:"quote,omitempty"`                             // the quote that this payment has used
+	CardState           *CardState             `protobuf:"bytes,56,opt,name=card_state,json=cardState,proto3" json:"card_state,omitempty"`                                        // ISSUE_CARD, SET_CARD_STATUS: the card after this decision
+	Evidence            []*EvidenceFile        `protobuf:"bytes,57,rep,name=evidence,proto3" json:"evidence,omitempty"`                                                           // DISPUTE_EVIDENCE
+	ReasonCode          string                 `protobuf:"bytes,58,opt,name=reason_code,json=reasonCode,proto3" json:"reason_code,omitempty"`                                     // DISPUTE: the card network's; REVERSAL: field 39
+	Quote               string                 `protobuf:"bytes,59,opt,name=quote,proto3" json:"quote,omitempty"`                                                                 // the quote that this payment has used
+	RailResult          RailResult             `protobuf:"varint,60,opt,name=rail_result,json=railResult,proto3,enum=caudal.payments.v1.RailResult" json:"rail_result,omitempty"` // RAIL_ANSWER: what the rail says; unspecified in decisions of before this was told
+	RailAmountMinor     int64                  `protobuf:"varint,61,opt,name=rail_amount_minor,json=railAmountMinor,proto3" json:"rail_amount_minor,omitempty"`                   // RAIL_ANSWER: what the rail says it moved, in the order's currency; 0: not told
+	GivenOrderId        string                 `protobuf:"bytes,62,opt,name=given_order_id,json=givenOrderId,proto3" json:"given_order_id,omitempty"`                             // the order that this decision gives to a rail; empty: none
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -863,6 +866,27 @@ func (x *Decision) GetReasonCode() string {
 func (x *Decision) GetQuote() string {
 	if x != nil {
 		return x.Quote
+	}
+	return ""
+}
+
+func (x *Decision) GetRailResult() RailResult {
+	if x != nil {
+		return x.RailResult
+	}
+	return RailResult_RAIL_RESULT_UNSPECIFIED
+}
+
+func (x *Decision) GetRailAmountMinor() int64 {
+	if x != nil {
+		return x.RailAmountMinor
+	}
+	return 0
+}
+
+func (x *Decision) GetGivenOrderId() string {
+	if x != nil {
+		return x.GivenOrderId
 	}
 	return ""
 }
@@ -1441,7 +1465,7 @@ var File_schemas_payments_v1_decisions_proto protoreflect.FileDescriptor
 
 const file_schemas_payments_v1_decisions_proto_rawDesc = "" +
 	"\n" +
-	"#schemas/payments/v1/decisions.proto\x12\x12caudal.payments.v1\x1a\"schemas/payments/v1/commands.proto\"\x94\x12\n" +
+	"#schemas/payments/v1/decisions.proto\x12\x12caudal.payments.v1\x1a\"schemas/payments/v1/commands.proto\"\xa7\x13\n" +
 	"\bDecision\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x123\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1f.caudal.payments.v1.CommandKindR\x04kind\x125\n" +
@@ -1512,7 +1536,11 @@ const file_schemas_payments_v1_decisions_proto_rawDesc = "" +
 	"\bevidence\x189 \x03(\v2 .caudal.payments.v1.EvidenceFileR\bevidence\x12\x1f\n" +
 	"\vreason_code\x18: \x01(\tR\n" +
 	"reasonCode\x12\x14\n" +
-	"\x05quote\x18; \x01(\tR\x05quote\"\xa5\x01\n" +
+	"\x05quote\x18; \x01(\tR\x05quote\x12?\n" +
+	"\vrail_result\x18< \x01(\x0e2\x1e.caudal.payments.v1.RailResultR\n" +
+	"railResult\x12*\n" +
+	"\x11rail_amount_minor\x18= \x01(\x03R\x0frailAmountMinor\x12$\n" +
+	"\x0egiven_order_id\x18> \x01(\tR\fgivenOrderId\"\xa5\x01\n" +
 	"\x02Fx\x12#\n" +
 	"\rrate_unscaled\x18\x01 \x01(\x03R\frateUnscaled\x12\x1d\n" +
 	"\n" +
@@ -1649,8 +1677,9 @@ var file_schemas_payments_v1_decisions_proto_goTypes = []any{
 	(*Pins)(nil),         // 16: caudal.payments.v1.Pins
 	(*Sealed)(nil),       // 17: caudal.payments.v1.Sealed
 	(*EvidenceFile)(nil), // 18: caudal.payments.v1.EvidenceFile
-	(AccountKind)(0),     // 19: caudal.payments.v1.AccountKind
-	(CardStatus)(0),      // 20: caudal.payments.v1.CardStatus
+	(RailResult)(0),      // 19: caudal.payments.v1.RailResult
+	(AccountKind)(0),     // 20: caudal.payments.v1.AccountKind
+	(CardStatus)(0),      // 21: caudal.payments.v1.CardStatus
 }
 var file_schemas_payments_v1_decisions_proto_depIdxs = []int32{
 	14, // 0: caudal.payments.v1.Decision.kind:type_name -> caudal.payments.v1.CommandKind
@@ -1667,18 +1696,19 @@ var file_schemas_payments_v1_decisions_proto_depIdxs = []int32{
 	1,  // 11: caudal.payments.v1.Decision.related_status:type_name -> caudal.payments.v1.PaymentStatus
 	12, // 12: caudal.payments.v1.Decision.card_state:type_name -> caudal.payments.v1.CardState
 	18, // 13: caudal.payments.v1.Decision.evidence:type_name -> caudal.payments.v1.EvidenceFile
-	2,  // 14: caudal.payments.v1.Journal.kind:type_name -> caudal.payments.v1.JournalKind
-	9,  // 15: caudal.payments.v1.Journal.postings:type_name -> caudal.payments.v1.Posting
-	3,  // 16: caudal.payments.v1.Posting.layer:type_name -> caudal.payments.v1.Layer
-	19, // 17: caudal.payments.v1.AccountState.kind:type_name -> caudal.payments.v1.AccountKind
-	4,  // 18: caudal.payments.v1.AccountState.status:type_name -> caudal.payments.v1.AccountStatus
-	20, // 19: caudal.payments.v1.CardState.status:type_name -> caudal.payments.v1.CardStatus
-	5,  // 20: caudal.payments.v1.Reply.decision:type_name -> caudal.payments.v1.Decision
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	19, // 14: caudal.payments.v1.Decision.rail_result:type_name -> caudal.payments.v1.RailResult
+	2,  // 15: caudal.payments.v1.Journal.kind:type_name -> caudal.payments.v1.JournalKind
+	9,  // 16: caudal.payments.v1.Journal.postings:type_name -> caudal.payments.v1.Posting
+	3,  // 17: caudal.payments.v1.Posting.layer:type_name -> caudal.payments.v1.Layer
+	20, // 18: caudal.payments.v1.AccountState.kind:type_name -> caudal.payments.v1.AccountKind
+	4,  // 19: caudal.payments.v1.AccountState.status:type_name -> caudal.payments.v1.AccountStatus
+	21, // 20: caudal.payments.v1.CardState.status:type_name -> caudal.payments.v1.CardStatus
+	5,  // 21: caudal.payments.v1.Reply.decision:type_name -> caudal.payments.v1.Decision
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_schemas_payments_v1_decisions_proto_init() }

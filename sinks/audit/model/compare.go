@@ -43,6 +43,8 @@ func Differ(want, got *paymentsv1.Decision) string {
 		{"captured_minor", want.GetCapturedMinor(), got.GetCapturedMinor()},
 		{"authorized_minor", want.GetAuthorizedMinor(), got.GetAuthorizedMinor()},
 		{"rail", railText(want), railText(got)},
+		{"rail says", saidText(want, got), saidText(got, got)},
+		{"given_order_id", givenOrder(want, got), got.GetGivenOrderId()},
 		{"deadline_us", want.GetDeadlineUs(), got.GetDeadlineUs()},
 		{"account_state", stateText(want.GetAccountState()), stateText(got.GetAccountState())},
 		{"journals", Journals(want), Journals(got)},
@@ -59,6 +61,23 @@ func Differ(want, got *paymentsv1.Decision) string {
 // railText is what a decision repeats of a rail's answer.
 func railText(d *paymentsv1.Decision) string {
 	return fmt.Sprintf("%q by %q: code %q, reference %q", d.GetOrderId(), d.GetConnector(), d.GetRailCode(), d.GetRailReference())
+}
+
+// saidText is what a decision tells of the rail's result. Decisions of before results were told have none.
+func saidText(d, got *paymentsv1.Decision) string {
+	if got.GetRailResult() == paymentsv1.RailResult_RAIL_RESULT_UNSPECIFIED {
+		return ""
+	}
+	return fmt.Sprintf("%s, amount %d", d.GetRailResult(), d.GetRailAmountMinor())
+}
+
+// givenOrder is the order that a decision gives. Decisions of before that was told name none; the orders themselves are compared
+// with the topic's in any case.
+func givenOrder(want, got *paymentsv1.Decision) string {
+	if got.GetGivenOrderId() == "" {
+		return ""
+	}
+	return want.GetGivenOrderId()
 }
 
 // Order writes an order as text: everything but what is sealed.

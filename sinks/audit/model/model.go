@@ -147,6 +147,7 @@ func (p *Partition) Apply(rec Record) (Result, error) {
 	}
 	if a := c.cmd.GetRailAnswer(); a != nil {
 		d.RailCode, d.Connector, d.OrderId, d.RailReference = a.GetCode(), a.GetConnector(), a.GetOrderId(), a.GetReference()
+		d.RailResult, d.RailAmountMinor = a.GetResult(), a.GetAmountMinor()
 	}
 	c.out.Decision = d
 	if c.cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_TICK {

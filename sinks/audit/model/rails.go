@@ -184,6 +184,7 @@ func (c *call) order(p, of *pay, step string, o *railsv1.Order) {
 	o.Version, o.OrderId, o.PaymentId, o.Method, o.Account = 1, p.id+"."+step, of.id, of.method, c.acct.key
 	o.Tenant, o.Merchant, o.OrderedAtUs = c.acct.tenant, c.acct.merchant, c.acct.last
 	c.out.Orders = append(c.out.Orders, o)
+	c.out.Decision.GivenOrderId = o.GetOrderId()
 }
 
 // execute asks the rail for a payment that was just granted.
