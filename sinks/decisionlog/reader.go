@@ -30,6 +30,7 @@ const decisionVersion = 1
 type Entry struct {
 	Partition int32
 	Offset    int64
+	Written   time.Time // by the engine: the record's own time
 	*paymentsv1.Decision
 }
 
@@ -230,7 +231,7 @@ func decode(fetches kgo.Fetches, position map[int32]int64) (Batch, error) {
 		if d.GetVersion() != decisionVersion {
 			return b, fmt.Errorf("%w: partition %d offset %d: version %d", ErrUndecodable, record.Partition, record.Offset, d.GetVersion())
 		}
-		b.Entries = append(b.Entries, Entry{Partition: record.Partition, Offset: record.Offset, Decision: d})
+		b.Entries = append(b.Entries, Entry{Partition: record.Partition, Offset: record.Offset, Written: record.Timestamp, Decision: d})
 	}
 	return b, nil
 }

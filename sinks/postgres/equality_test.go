@@ -17,11 +17,11 @@ import (
 // books are what the stores must hold, each row as one line of text: made from the log decision by decision, without
 // batches and without netting.
 type books struct {
-	accounts, payments, journals, postings, balances map[string]string
+	accounts, payments, events, journals, postings, balances map[string]string
 }
 
 func rowsOf(log []logtest.Logged) books {
-	b := books{map[string]string{}, map[string]string{}, map[string]string{}, map[string]string{}, map[string]string{}}
+	b := books{map[string]string{}, map[string]string{}, map[string]string{}, map[string]string{}, map[string]string{}, map[string]string{}}
 	payments := map[string]*pay{}
 	states := map[string]logtest.Logged{}
 	seqs := map[string]uint64{}
@@ -36,6 +36,9 @@ func rowsOf(log []logtest.Logged) books {
 			states[d.GetAccount()] = d
 		}
 		pays(payments, d, kind)
+		if line := history(d, kind); line != "" {
+			b.events[fmt.Sprint(d.Partition, " ", d.Offset)] = line
+		}
 		n, own := 0, &paymentsv1.Balance{} // a journal of the house alone has no balance beside it
 		for _, j := range d.GetJournals() {
 			for _, p := range j.GetPostings() {
@@ -84,10 +87,11 @@ func rowsOf(log []logtest.Logged) books {
 		if fx := d.GetFx(); fx != nil {
 			rate = "0.1980000 0.200 100"
 		}
-		b.payments[id] = fmt.Sprintf("%s %s %d %d %d %s %s %d %d %d %d %d %d %d %s %d %s %d %d %s %s %s %s %s %s %x %s %d", p.status, p.reasons, p.refunded,
+		b.payments[id] = fmt.Sprintf("%s %s %d %d %d %s %s %d %d %d %d %d %d %d %s %d %s %d %d %s %s %s %s %s %s %x %s %d %d %d %d %d", p.status, p.reasons, p.refunded,
 			p.captured, p.authorized, p.connector, p.reference, p.seq, p.offset, p.decided, p.deadline, d.GetCreatedAtUs(), d.GetEffectiveDate(),
 			d.GetAmountMinor(), d.GetCurrency(), p.target, d.GetTargetCurrency(), p.fee, int(d.GetOutcome()), d.GetMethod(), d.GetTenant(),
-			d.GetMerchant(), d.GetAccount(), d.GetToAccount(), d.GetRelatedPaymentId(), d.GetSealed().GetCiphertext(), rate, d.GetFraudScore())
+			d.GetMerchant(), d.GetAccount(), d.GetToAccount(), d.GetRelatedPaymentId(), d.GetSealed().GetCiphertext(), rate, d.GetFraudScore(),
+			d.Offset, d.Written.UnixMicro(), d.GetCommandOffset(), d.GetCommandPartition())
 	}
 	for key, sum := range sums {
 		b.balances[key] = fmt.Sprint(sum[0].String(), " ", sum[1].String(), " ", sum[2].String())
@@ -166,6 +170,35 @@ func pays(payments map[string]*pay, d logtest.Logged, kind string) {
 	}
 }
 
+// history is the line of a payment's history that a decision is, empty where it is none.
+func history(d logtest.Logged, kind string) string {
+	of, operation, stands, other := d.GetPaymentId(), "", d.GetStatus(), ""
+	switch kind {
+	case "OPEN_ACCOUNT", "SET_KYC_LEVEL":
+		return ""
+	case "PAY_IN", "PAY_OUT", "TRANSFER":
+		if status := d.GetStatus().String(); d.GetOutcome() <= paymentsv1.Outcome_OUTCOME_DECLINED && (strings.HasSuffix(status, "_SUCCEEDED") || strings.HasSuffix(status, "_FAILED")) {
+			return ""
+		}
+	case "COUNTER_LEG":
+		other = d.GetAccount()
+	case "REFUND", "CAPTURE", "VOID", "INCREMENT", "RAIL_ANSWER", "EXPIRE":
+		if d.GetRelatedPaymentId() != "" {
+			of, operation, stands = d.GetRelatedPaymentId(), d.GetPaymentId(), d.GetRelatedStatus()
+		}
+	}
+	reasons := ""
+	for _, r := range d.GetReasons() {
+		if kind != "COUNTER_LEG" && (r == paymentsv1.Reason_REASON_OWNER_MISMATCH || r == paymentsv1.Reason_REASON_ACCOUNT_UNKNOWN) {
+			return ""
+		}
+		reasons += fmt.Sprintf("%d;", r)
+	}
+	return fmt.Sprintf("%s %s %s %d %d %d %d %d %d %d %d %d %d %d %d %s %s %s %s %s %s %s", of, operation, other, d.GetAcceptedAtUs(), d.Written.UnixMicro(),
+		d.GetAccountSeq(), d.GetCommandPartition(), d.GetCommandOffset(), d.GetAmountMinor(), d.GetRailAmountMinor(), int(d.GetKind()), int(d.GetOutcome()),
+		int(d.GetStatus()), int(stands), int(d.GetRailResult()), d.GetCurrency(), d.GetOrderId(), d.GetGivenOrderId(), d.GetConnector(), d.GetRailReference(), d.GetRailCode(), reasons)
+}
+
 // stored reads the same lines from the database.
 func stored(t testing.TB, dsn string) books {
 	t.Helper()
@@ -204,7 +237,12 @@ func stored(t testing.TB, dsn string) books {
 			refunded_minor, captured_minor, authorized_minor, connector, rail_reference, account_seq, log_offset, ` + fmt.Sprintf(us, "decided_at") + `, coalesce(` + fmt.Sprintf(us, "deadline_at") + `, 0),
 			` + fmt.Sprintf(us, "created_at") + `, effective_date - DATE '1970-01-01', amount_minor, currency, target_amount_minor, target_currency,
 			fee_minor, outcome, method, tenant, merchant, account, to_account, related_payment_id, encode(sealed, 'hex'),
-			coalesce(fx_rate || ' ' || fx_mid || ' ' || fx_spread_bp, ''), fraud_score) FROM payments.payments`),
+			coalesce(fx_rate || ' ' || fx_mid || ' ' || fx_spread_bp, ''), fraud_score, created_offset, ` + fmt.Sprintf(us, "created_written_at") + `, command_offset, command_partition) FROM payments.payments`),
+		events: read(`SELECT log_partition || ' ' || log_offset, concat_ws(' ', payment_id, operation_id, other_account, ` + fmt.Sprintf(us, "accepted_at") + `,
+			` + fmt.Sprintf(us, "written_at") + `, account_seq, command_partition, command_offset, amount_minor, rail_amount_minor, kind, outcome, status,
+			payment_status, rail_result, currency, order_id, given_order_id, connector, rail_reference, rail_code,
+			(SELECT coalesce(string_agg(r || ';', '' ORDER BY n), '') FROM unnest(reasons) WITH ORDINALITY x(r, n)))
+			FROM payments.events WHERE decided_month = date_trunc('month', accepted_at AT TIME ZONE 'UTC')::date`),
 		journals: read(`SELECT log_partition || ' ' || log_offset, account || account_seq || ' ' || (booking_date - DATE '1970-01-01') || ' ' || command_partition || ' ' || command_offset
 			|| ' ' || journals || ' ' || postings || ' ' || kind || payment_id || currency || posted_minor || ' ' || held_minor || ' ' || incoming_minor
 			FROM ledger.journals WHERE booking_month = date_trunc('month', booking_date)::date`),
@@ -224,6 +262,7 @@ func mustEqual(t testing.TB, log []logtest.Logged, dsn string) {
 	}{
 		{"accounts", want.accounts, got.accounts},
 		{"payments", want.payments, got.payments},
+		{"events", want.events, got.events},
 		{"journals", want.journals, got.journals},
 		{"postings", want.postings, got.postings},
 		{"balances", want.balances, got.balances},

@@ -195,6 +195,10 @@ func (r *rows) writePayment(p *paymentRow) error {
 	c.int8(p.captured)
 	c.int8(p.authorized)
 	c.int4(p.Partition)
+	c.int8(p.Offset)
+	c.time(p.Written.UnixMicro())
+	c.int8(d.GetCommandOffset())
+	c.int4(d.GetCommandPartition())
 	fx := d.GetFx()
 	if fx == nil {
 		c.null()

@@ -29,13 +29,13 @@ type rows struct {
 	spilled  []spill
 	accounts map[string]*accountRow
 
-	bookingMonths, createdMonths map[int32]struct{}
+	bookingMonths, createdMonths, eventMonths map[int32]struct{}
 
-	payment, journal, line *copying
-	statements             []*statement // in the order in which they run, behind the copies
-	state, related         *statement
-	balance, house         *statement
-	sequence, cells        *statement
+	payment, journal, line, event *copying
+	statements                    []*statement // in the order in which they run, behind the copies
+	state, related                *statement
+	balance, house                *statement
+	sequence, cells               *statement
 }
 
 type balanceKey struct{ account, currency string }
@@ -56,8 +56,8 @@ func newRows(shard int32) *rows {
 	r := &rows{
 		shard: shard, payments: map[string]*paymentRow{}, states: map[string]*stateRow{},
 		balances: map[balanceKey]*balanceDelta{}, system: map[balanceKey]*balanceDelta{}, accounts: map[string]*accountRow{},
-		bookingMonths: map[int32]struct{}{}, createdMonths: map[int32]struct{}{},
-		payment: newPaymentsCopying(), journal: newJournalsCopying(), line: newPostingsCopying(),
+		bookingMonths: map[int32]struct{}{}, createdMonths: map[int32]struct{}{}, eventMonths: map[int32]struct{}{},
+		payment: newPaymentsCopying(), journal: newJournalsCopying(), line: newPostingsCopying(), event: newEventsCopying(),
 		state: newStatesStatement(), related: newRelatedStatement(), balance: newBalancesStatement(),
 		house: newSystemBalancesStatement(), sequence: newSequencesStatement(), cells: newAccountsStatement(),
 	}
@@ -74,6 +74,7 @@ func (r *rows) reset() {
 	clear(r.accounts)
 	clear(r.bookingMonths)
 	clear(r.createdMonths)
+	clear(r.eventMonths)
 	r.order, r.spilled = r.order[:0], r.spilled[:0]
 	for _, c := range r.copies() {
 		c.reset()
@@ -83,7 +84,7 @@ func (r *rows) reset() {
 	}
 }
 
-func (r *rows) copies() []*copying { return []*copying{r.payment, r.journal, r.line} }
+func (r *rows) copies() []*copying { return []*copying{r.payment, r.journal, r.line, r.event} }
 
 // fill turns at most the first entries into rows and says how many it took: fewer where the sum of a customer's
 // movements could leave int64, which their balance itself never does.
@@ -155,6 +156,9 @@ func (r *rows) add(e decisionlog.Entry) error {
 		a.state = e.Decision
 	}
 	r.addPayment(e)
+	if err := r.addEvent(e); err != nil {
+		return err
+	}
 	if len(e.GetJournals()) == 0 {
 		return nil
 	}

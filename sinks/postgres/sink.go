@@ -63,8 +63,8 @@ type writer struct {
 	at   map[int32]int64
 	conn *pgconn.PgConn
 	rows *rows
-	// booked and created are the months whose partitions are known to exist.
-	booked, created map[int32]struct{}
+	// booked, created and told are the months whose partitions are known to exist.
+	booked, created, told map[int32]struct{}
 }
 
 func openWriter(ctx context.Context, cfg Config, r *rows) (*writer, error) {
@@ -72,7 +72,7 @@ func openWriter(ctx context.Context, cfg Config, r *rows) (*writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to postgres: %w", err)
 	}
-	w := &writer{cfg: cfg, conn: conn, rows: r, booked: map[int32]struct{}{}, created: map[int32]struct{}{}}
+	w := &writer{cfg: cfg, conn: conn, rows: r, booked: map[int32]struct{}{}, created: map[int32]struct{}{}, told: map[int32]struct{}{}}
 	if err := w.prepare(ctx); err != nil {
 		w.Close(ctx)
 		return nil, err
@@ -190,7 +190,7 @@ func (w *writer) transact(ctx context.Context, b *decisionlog.Batch) error {
 	if err := w.copyPayments(ctx); err != nil {
 		return err
 	}
-	for _, c := range []*copying{w.rows.journal, w.rows.line} {
+	for _, c := range []*copying{w.rows.journal, w.rows.line, w.rows.event} {
 		if err := w.copy(ctx, c, c.table); err != nil {
 			return err
 		}
@@ -200,6 +200,7 @@ func (w *writer) transact(ctx context.Context, b *decisionlog.Batch) error {
 	}
 	maps.Copy(w.booked, w.rows.bookingMonths)
 	maps.Copy(w.created, w.rows.createdMonths)
+	maps.Copy(w.told, w.rows.eventMonths)
 	return nil
 }
 
@@ -218,6 +219,7 @@ func (w *writer) sendBegin(p *pgconn.Pipeline, b *decisionlog.Batch) {
 	p.SendQueryPrepared("advance", [][]byte{[]byte(topics.Decisions), partitions.encoded(), first.encoded(), next.encoded()},
 		[]int16{0, 1, 1, 1}, nil)
 	w.sendMonths(p, "payments", "payments", w.rows.createdMonths, w.created)
+	w.sendMonths(p, "payments", "events", w.rows.eventMonths, w.told)
 	w.sendMonths(p, "ledger", "journals", w.rows.bookingMonths, w.booked)
 	w.sendMonths(p, "ledger", "postings", w.rows.bookingMonths, w.booked)
 }

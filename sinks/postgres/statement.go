@@ -81,7 +81,8 @@ func newPaymentsCopying() *copying {
 	return newCopying("payments.payments",
 		"payment_id", "created_month", "effective_date", "created_at", "decided_at", "deadline_at", "created_seq",
 		"account_seq", "log_offset", "amount_minor", "target_amount_minor", "fee_minor", "limit_amount_minor",
-		"refunded_minor", "captured_minor", "authorized_minor", "log_partition", "fx_spread_bp", "kind", "outcome", "status",
+		"refunded_minor", "captured_minor", "authorized_minor", "log_partition",
+		"created_offset", "created_written_at", "command_offset", "command_partition", "fx_spread_bp", "kind", "outcome", "status",
 		"fraud_score", "currency", "target_currency", "limit_currency", "method", "tenant", "merchant", "customer", "account",
 		"to_account", "related_payment_id", "instrument", "counterparty_country", "connector", "rail_reference", "sealed_key_id",
 		"sealed", "fx_rate", "fx_mid", "reasons",
@@ -150,6 +151,14 @@ func stateFields() []field {
 		{"connector", "text"},
 		{"rail_reference", "text"},
 	}
+}
+
+func newEventsCopying() *copying {
+	return newCopying("payments.events",
+		"payment_id", "decided_month", "accepted_at", "written_at", "account_seq", "log_offset", "command_offset", "amount_minor",
+		"rail_amount_minor", "log_partition", "command_partition", "kind", "outcome", "status", "payment_status", "rail_result",
+		"currency", "operation_id", "other_account", "order_id", "given_order_id", "connector", "rail_reference", "rail_code", "reasons",
+	)
 }
 
 func newJournalsCopying() *copying {

@@ -122,6 +122,7 @@ func Fill(t testing.TB, w *Writer, g *Generator, n int) {
 type Logged struct {
 	Partition int32
 	Offset    int64
+	Written   time.Time
 	*paymentsv1.Decision
 }
 
@@ -170,7 +171,7 @@ func Read(t testing.TB, brokers []string) []Logged {
 			if err := proto.Unmarshal(r.Value, d); err != nil {
 				t.Fatal(err)
 			}
-			all = append(all, Logged{r.Partition, r.Offset, d})
+			all = append(all, Logged{r.Partition, r.Offset, r.Timestamp, d})
 		})
 		for _, end := range ends {
 			if end > 0 {

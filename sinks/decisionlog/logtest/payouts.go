@@ -25,6 +25,7 @@ func (g *Generator) bankPayOut(a *account) []*paymentsv1.Decision {
 	}
 	d := g.create(a, payment.KindPayOut, approved, amount)
 	d.Method, d.FeeMinor, d.Status = "bank", 50, created
+	d.GivenOrderId = d.GetPaymentId() + ".send"
 	if g.rng.IntN(5) == 0 {
 		g.convert(d, a)
 	}

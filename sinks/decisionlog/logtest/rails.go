@@ -89,9 +89,20 @@ func (g *Generator) cardPayIn(a *account) []*paymentsv1.Decision {
 		d.Reasons = []paymentsv1.Reason{paymentsv1.Reason_REASON_FRAUD_SCORE}
 	}
 	d.Status, d.DeadlineUs = r.status, r.deadlineUS
+	if outcome == approved {
+		d.GivenOrderId = d.GetPaymentId() + "." + r.step()
+	}
 	a.pending(d, paymentsv1.JournalKind_JOURNAL_KIND_HOLD, r.hold)
 	a.rails = append(a.rails, r)
 	return []*paymentsv1.Decision{d}
+}
+
+// step is what a card payment asks its rail for.
+func (r *rail) step() string {
+	if r.manual {
+		return "authorize"
+	}
+	return "collect"
 }
 
 // fee is a card's, of all that is captured.
@@ -123,7 +134,7 @@ func (g *Generator) railVerdict(a *account, r *rail) []*paymentsv1.Decision {
 	switch g.rng.IntN(3) {
 	case 0:
 		d = g.about(a, paymentsv1.CommandKind_COMMAND_KIND_APPROVE, approved, r.made)
-		r.status = processing
+		r.status, d.GivenOrderId = processing, d.GetPaymentId()+"."+r.step()
 	case 1:
 		d = g.about(a, paymentsv1.CommandKind_COMMAND_KIND_DECLINE, approved, r.made)
 		r.status, d.Reasons = failed, []paymentsv1.Reason{paymentsv1.Reason_REASON_REVIEW_DECLINED}
@@ -143,6 +154,7 @@ func (g *Generator) railVerdict(a *account, r *rail) []*paymentsv1.Decision {
 func (g *Generator) answer(a *account, r *rail, waits *paymentsv1.Decision, step string) *paymentsv1.Decision {
 	d := g.about(a, paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER, applied, waits)
 	d.OrderId, d.RailCode = waits.GetPaymentId()+"."+step, fmt.Sprintf("%02d", g.rng.IntN(100))
+	d.RailResult, d.RailAmountMinor = paymentsv1.RailResult(1+g.rng.Int32N(6)), max(0, g.rng.Int64N(2000)-1000)
 	if g.rng.IntN(5) > 0 {
 		d.Connector = []string{"cielo", "rede"}[g.rng.IntN(2)]
 		if g.rng.IntN(4) > 0 {
@@ -172,11 +184,7 @@ func (r *rail) tell(d *paymentsv1.Decision) *paymentsv1.Decision {
 
 // cardAnswer answers the order of a card payment: collected or authorised, refused, or nobody knows.
 func (g *Generator) cardAnswer(a *account, r *rail) []*paymentsv1.Decision {
-	step := "collect"
-	if r.manual {
-		step = "authorize"
-	}
-	d := g.answer(a, r, r.made, step)
+	d := g.answer(a, r, r.made, r.step())
 	switch n := g.rng.IntN(10); {
 	case n == 0:
 		r.status = unknown
@@ -258,6 +266,7 @@ func (g *Generator) authorizedStep(a *account, r *rail) []*paymentsv1.Decision {
 func (g *Generator) operation(a *account, r *rail, kind payment.Kind, minor int64) *paymentsv1.Decision {
 	d := g.create(a, kind, approved, minor)
 	d.Method, d.TargetCurrency, d.TargetAmountMinor, d.Status = "card", r.made.GetTargetCurrency(), 0, processing
+	d.GivenOrderId = d.GetPaymentId() + "." + stepOf(d)
 	r.waiting = append(r.waiting, d)
 	return r.tell(d)
 }
@@ -284,14 +293,18 @@ func (g *Generator) expireAuthorization(a *account, r *rail) []*paymentsv1.Decis
 	return []*paymentsv1.Decision{r.tell(d)}
 }
 
-// operationAnswer answers the oldest operation in flight.
-func (g *Generator) operationAnswer(a *account, r *rail) []*paymentsv1.Decision {
-	op := r.waiting[0]
-	step := map[paymentsv1.CommandKind]string{
+// stepOf is what an operation asks its rail for.
+func stepOf(op *paymentsv1.Decision) string {
+	return map[paymentsv1.CommandKind]string{
 		paymentsv1.CommandKind_COMMAND_KIND_CAPTURE: "capture", paymentsv1.CommandKind_COMMAND_KIND_VOID: "void",
 		paymentsv1.CommandKind_COMMAND_KIND_INCREMENT: "increment", paymentsv1.CommandKind_COMMAND_KIND_REFUND: "return",
 	}[op.GetKind()]
-	d := g.answer(a, r, op, step)
+}
+
+// operationAnswer answers the oldest operation in flight.
+func (g *Generator) operationAnswer(a *account, r *rail) []*paymentsv1.Decision {
+	op := r.waiting[0]
+	d := g.answer(a, r, op, stepOf(op))
 	n := g.rng.IntN(10)
 	switch {
 	case n == 0:
