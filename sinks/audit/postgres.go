@@ -19,7 +19,7 @@ import (
 )
 
 func postgresChecks() []string {
-	return []string{CheckPGOffsets, CheckPGJournals, CheckPGPostings, CheckPGPayments, CheckPGBalances, CheckPGAccounts}
+	return []string{CheckPGOffsets, CheckPGJournals, CheckPGPostings, CheckPGPayments, CheckPGEvents, CheckPGBalances, CheckPGAccounts}
 }
 
 // postgresStore compares the tables of schemas/sql/postgres. All its connections look at one snapshot of the database, so
@@ -30,6 +30,7 @@ type postgresStore struct {
 	main     pgx.Tx // keeps the snapshot
 	snapshot string
 	next     map[int32]int64
+	from     map[int32]int64 // where events begin: decisions of before left none
 
 	mu       sync.Mutex
 	balances map[entry]*money
@@ -48,13 +49,13 @@ func openPostgres(ctx context.Context, a *auditor) (_ *postgresStore, err error)
 	if err != nil {
 		return nil, fmt.Errorf("parsing the data source name: %w", err)
 	}
-	cfg.MaxConns = 8
+	cfg.MaxConns = 12 // the snapshot, and a row stream each or a table of two partitions at a time
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
 	s := &postgresStore{
-		auditor: a, pool: pool, next: map[int32]int64{}, balances: map[entry]*money{}, accounts: map[string]*pgAccount{}, at: map[string]Difference{},
+		auditor: a, pool: pool, next: map[int32]int64{}, from: map[int32]int64{}, balances: map[entry]*money{}, accounts: map[string]*pgAccount{}, at: map[string]Difference{},
 	}
 	if s.main, err = pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}); err != nil {
 		pool.Close()
@@ -71,14 +72,14 @@ func (s *postgresStore) begin(ctx context.Context) error {
 	if err := s.main.QueryRow(ctx, "SELECT pg_export_snapshot()").Scan(&s.snapshot); err != nil {
 		return fmt.Errorf("exporting the snapshot: %w", err)
 	}
-	rows, err := s.main.Query(ctx, "SELECT partition, next_offset FROM sink.offsets WHERE topic = $1", topics.Decisions)
+	rows, err := s.main.Query(ctx, "SELECT partition, next_offset, events_from FROM sink.offsets WHERE topic = $1", topics.Decisions)
 	if err != nil {
 		return fmt.Errorf("reading sink.offsets: %w", err)
 	}
 	var partition int32
-	var next int64
-	if _, err := pgx.ForEachRow(rows, []any{&partition, &next}, func() error {
-		s.next[partition] = next
+	var next, from int64
+	if _, err := pgx.ForEachRow(rows, []any{&partition, &next, &from}, func() error {
+		s.next[partition], s.from[partition] = next, from
 		return nil
 	}); err != nil {
 		return fmt.Errorf("reading sink.offsets: %w", err)
@@ -117,6 +118,7 @@ type pgMirror struct {
 	ctx       context.Context //nolint:containedctx // lives as long as one partition's comparison
 	journals  *rowStream
 	postings  *rowStream
+	events    *rowStream
 
 	payments map[pgPaymentKey]*pgPayment
 	newest   map[string]pgPaymentKey // by payment id
@@ -144,6 +146,9 @@ func (s *postgresStore) open(ctx context.Context, partition int32) (mirror, erro
 			"amount_minor", "booking_month", "journal_kind", "layer", "account", "currency",
 		}, `SELECT log_offset, line::bigint, amount_minor, (booking_month - DATE '1970-01-01')::bigint, journal_kind::bigint, layer::bigint, account, currency
 		FROM ledger.postings JOIN sink.topics USING (topic) WHERE name = $1 AND log_partition = $2 ORDER BY log_offset, line, booking_month`)
+	}
+	if err == nil {
+		m.events, err = m.stream(CheckPGEvents, "payments.events", 0, pgEventColumns(), pgEventQuery())
 	}
 	if err != nil {
 		m.close() //nolint:contextcheck // ends a read, also a cancelled one
@@ -192,6 +197,9 @@ func (m *pgMirror) decision(r *kgo.Record, d *paymentsv1.Decision) error {
 	}
 	m.track(r, d)
 	m.trackPayment(r, d)
+	if err := m.event(r, d); err != nil {
+		return err
+	}
 	if len(d.GetJournals()) == 0 {
 		return nil
 	}
@@ -256,7 +264,7 @@ func (m *pgMirror) finish() error {
 			Detail: fmt.Sprintf("sink.offsets is at %d, the log ends at %d", m.limit, end),
 		})
 	}
-	for _, s := range []*rowStream{m.journals, m.postings} {
+	for _, s := range []*rowStream{m.journals, m.postings, m.events} {
 		if err := s.finish(); err != nil {
 			return err
 		}

@@ -21,6 +21,7 @@ type pgPaymentKey struct {
 // pgPayment is the row of a payment, or of an operation on one: what the decision that made it says, and the latest state.
 type pgPayment struct {
 	made     *paymentsv1.Decision
+	place    [4]string // created_offset, created_written_at, command_offset, command_partition
 	status   paymentsv1.PaymentStatus
 	reasons  []paymentsv1.Reason
 	refunded int64
@@ -78,10 +79,18 @@ func pgOperation(k paymentsv1.CommandKind) bool {
 func (m *pgMirror) trackMade(r *kgo.Record, d *paymentsv1.Decision) {
 	key := pgPaymentKey{d.GetPaymentId(), monthOf(dayOf(createdAt(d)))}
 	m.payments[key] = &pgPayment{
-		made: d, status: d.GetStatus(), reasons: d.GetReasons(), seq: d.GetAccountSeq(), offset: r.Offset, fee: d.GetFeeMinor(),
+		made: d, place: m.madeAt(r, d), status: d.GetStatus(), reasons: d.GetReasons(), seq: d.GetAccountSeq(), offset: r.Offset, fee: d.GetFeeMinor(),
 		target: d.GetTargetAmountMinor(), decided: d.GetAcceptedAtUs(), deadline: d.GetDeadlineUs(),
 	}
 	m.newest[key.id] = key
+}
+
+// madeAt is where the decision that makes a payment stands; of those before there were events, nobody wrote it down.
+func (m *pgMirror) madeAt(r *kgo.Record, d *paymentsv1.Decision) [4]string {
+	if r.Offset < m.from[m.partition] {
+		return [4]string{pgNull, pgNull, pgNull, pgNull}
+	}
+	return [4]string{fmt.Sprint(r.Offset), fmt.Sprint(r.Timestamp.UnixMicro()), fmt.Sprint(d.GetCommandOffset()), fmt.Sprint(d.GetCommandPartition())}
 }
 
 // trackChange follows a decision on a payment itself; nil: it is about none. Only an authorisation and its expiry tell what a
@@ -169,8 +178,12 @@ func pgPaymentColumns() []string {
 		"rail_reference", "fx_spread_bp", "kind", "outcome", "status",
 		"fraud_score", "currency", "target_currency", "limit_currency", "method", "tenant", "merchant", "customer", "account",
 		"to_account", "related_payment_id", "instrument", "counterparty_country", "sealed_key_id", "sealed", "fx_rate", "fx_mid", "reasons",
+		"created_offset", "created_written_at", "command_offset", "command_partition",
 	}
 }
+
+// pgNull is how a column without a value reads.
+const pgNull = "null"
 
 // pgSelect writes a column as text.
 func pgSelect(column string) string {
@@ -181,8 +194,10 @@ func pgSelect(column string) string {
 		return "coalesce((extract(epoch FROM " + column + ") * 1000000)::bigint, 0)::text"
 	case "sealed":
 		return "encode(sealed, 'hex')"
-	case "fx_spread_bp", "fx_rate", "fx_mid":
-		return "coalesce(" + column + "::text, 'null')"
+	case "created_written_at":
+		return "coalesce((extract(epoch FROM created_written_at) * 1000000)::bigint::text, '" + pgNull + "')"
+	case "fx_spread_bp", "fx_rate", "fx_mid", "created_offset", "command_offset", "command_partition":
+		return "coalesce(" + column + "::text, '" + pgNull + "')"
 	default:
 		return column + "::text"
 	}
@@ -190,7 +205,7 @@ func pgSelect(column string) string {
 
 func (p *pgPayment) row() []string {
 	d := p.made
-	spread, rate, mid := "null", "null", "null"
+	spread, rate, mid := pgNull, pgNull, pgNull
 	if fx := d.GetFx(); fx != nil {
 		spread, rate, mid = fmt.Sprint(fx.GetSpreadBp()), decimalText(fx.GetRateUnscaled(), fx.GetRateScale()), decimalText(fx.GetMidUnscaled(), fx.GetMidScale())
 	}
@@ -198,7 +213,7 @@ func (p *pgPayment) row() []string {
 	for i, r := range p.reasons {
 		reasons[i] = fmt.Sprint(int32(r))
 	}
-	return []string{
+	return append([]string{
 		fmt.Sprint(d.GetEffectiveDate()), fmt.Sprint(createdAt(d)), fmt.Sprint(p.decided), fmt.Sprint(p.deadline), fmt.Sprint(d.GetAccountSeq()),
 		fmt.Sprint(p.seq), fmt.Sprint(p.offset), fmt.Sprint(d.GetAmountMinor()), fmt.Sprint(p.target), fmt.Sprint(p.fee),
 		fmt.Sprint(d.GetLimitAmountMinor()), fmt.Sprint(p.refunded), fmt.Sprint(p.captured), fmt.Sprint(p.granted), pgText(p.rail.connector),
@@ -207,7 +222,7 @@ func (p *pgPayment) row() []string {
 		pgText(d.GetMethod()), pgText(d.GetTenant()), pgText(d.GetMerchant()), pgText(d.GetCustomer()), pgText(d.GetAccount()), pgText(d.GetToAccount()),
 		pgText(d.GetRelatedPaymentId()), pgText(d.GetInstrument()), pgText(d.GetCounterpartyCountry()), pgText(d.GetSealed().GetKeyId()),
 		fmt.Sprintf("%x", d.GetSealed().GetCiphertext()), rate, mid, "{" + strings.Join(reasons, ",") + "}",
-	}
+	}, p.place[:]...)
 }
 
 // decimalText is unscaled / 10^scale with all its digits.

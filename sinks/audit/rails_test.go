@@ -110,6 +110,30 @@ func TestPaymentsByRailsAreComparedInPostgres(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	exec := func(statement string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at := fmt.Sprintf(" WHERE log_partition = %d AND log_offset = %d", d.Partition, d.Offset)
+	for _, c := range []struct{ do, undo, names string }{
+		{"UPDATE payments.events SET rail_code = rail_code || 'x'" + at, "UPDATE payments.events SET rail_code = rtrim(rail_code, 'x')" + at, "column rail_code"},
+		{"UPDATE payments.events SET payment_status = payment_status + 1" + at, "UPDATE payments.events SET payment_status = payment_status - 1" + at, "column payment_status"},
+		{"UPDATE payments.events SET written_at = written_at + interval '1 millisecond'" + at, "UPDATE payments.events SET written_at = written_at - interval '1 millisecond'" + at, "column written_at"},
+		{"CREATE TEMP TABLE gone AS SELECT * FROM payments.events" + at + "; DELETE FROM payments.events" + at, "INSERT INTO payments.events SELECT * FROM gone", "line 0 is missing"},
+	} {
+		exec(c.do)
+		found(t, verify(t, cfg), audit.CheckPGEvents, d.GetAccount(), d.Partition, c.names)
+		exec(c.undo)
+	}
+	equal(t, verify(t, cfg), "postgres ")
+
+	// A database that was written before there were events has none of that time, and is right.
+	exec("UPDATE sink.offsets SET events_from = next_offset - 10")
+	exec("DELETE FROM payments.events e USING sink.offsets o WHERE o.partition = e.log_partition AND e.log_offset < o.events_from")
+	exec("UPDATE payments.payments p SET created_offset = NULL, created_written_at = NULL, command_offset = NULL, command_partition = NULL " +
+		"FROM sink.offsets o WHERE o.partition = p.log_partition AND p.created_offset < o.events_from")
 	equal(t, verify(t, cfg), "postgres ")
 }
 

@@ -31,6 +31,7 @@ const (
 	CheckPGJournals   = "postgres journals"
 	CheckPGPostings   = "postgres postings"
 	CheckPGPayments   = "postgres payments"
+	CheckPGEvents     = "postgres events"
 	CheckPGBalances   = "postgres balances"
 	CheckPGAccounts   = "postgres accounts"
 	CheckCHFacts      = "clickhouse facts"
