@@ -91,7 +91,7 @@ func TestDocumentHasEveryField(t *testing.T) {
 	for name, v := range map[string]any{
 		"PaymentAnswer": PaymentAnswer{}, "PendingAnswer": PendingAnswer{}, "RequestAnswer": RequestAnswer{}, "OpenedAnswer": OpenedAnswer{},
 		"BatchAnswer": BatchAnswer{}, "BatchItemAnswer": BatchItemAnswer{}, "PaymentView": PaymentView{}, "AccountView": AccountView{},
-		"BalancesView": BalancesView{}, "BalanceView": BalanceView{}, "StatementPage": StatementPage{}, "StatementLine": StatementLine{},
+		"BalancesView": BalancesView{}, "BalanceView": BalanceView{}, "StatementPage": StatementPage{}, "StatementLine": StatementLine{}, "TimelinePage": TimelinePage{}, "TimelineEvent": TimelineEvent{},
 		"Violation": Violation{}, "Problem": Problem{}, "DeclinedProblem": DeclinedProblem{}, "FX": FXView{}, "Counterparty": CounterpartyView{},
 		"HealthView": HealthView{}, "ReceivedView": ReceivedView{}, "ReadyView": ReadyView{}, "CheckView": CheckView{}, "ErrorView": ErrorView{},
 	} {

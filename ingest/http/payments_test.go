@@ -315,6 +315,7 @@ func TestOwnership(t *testing.T) {
 		{"POST", "/payments/" + string(id) + "/decline", ""},
 		{"PUT", "/customers/c1/kyc-level", `{"kyc_level":3}`},
 		{"GET", "/transactions/" + string(id), ""},
+		{"GET", "/payments/" + string(id) + "/timeline", ""},
 		{"GET", "/accounts/" + string(d.shop), ""},
 		{"GET", "/accounts/" + string(d.shop) + "/balances", ""},
 		{"GET", "/accounts/" + string(d.shop) + "/statement", ""},

@@ -130,6 +130,7 @@ type Store interface {
 	Account(ctx context.Context, owner Owner, id payment.AccountID) (*AccountView, error)
 	Balances(ctx context.Context, owner Owner, id payment.AccountID) (*BalancesView, error)
 	Statement(ctx context.Context, owner Owner, query StatementQuery) (*StatementPage, error)
+	Timeline(ctx context.Context, owner Owner, query TimelineQuery) (*TimelinePage, error)
 	// WaitSeq returns when the store holds the account up to seq, or with ctx's error.
 	WaitSeq(ctx context.Context, account payment.AccountID, seq uint64) error
 }

@@ -38,6 +38,7 @@ func (s *Server) routes() []route {
 		{method: post, template: "/payments:batch", scope: ScopePayments, batch: true, handle: s.postBatch},
 		{method: post, template: "/payments/{id}/approve", scope: ScopeReviews, handle: s.postApprove},
 		{method: post, template: "/payments/{id}/decline", scope: ScopeReviews, handle: s.postDecline},
+		{method: get, template: "/payments/{id}/timeline", scope: ScopeRead, handle: s.getTimeline},
 		{method: put, template: "/customers/{id}/kyc-level", scope: ScopeAccounts, handle: s.putKYCLevel},
 		{method: post, template: "/webhooks/{id}", hook: true, handle: s.postWebhook},
 		{method: get, template: "/transactions/{id}", scope: ScopeRead, handle: s.getTransaction},

@@ -51,7 +51,7 @@ const paymentSQL = `
 SELECT account, kind, outcome, status, reasons, amount_minor, currency, target_amount_minor, target_currency, fee_minor,
        trim_scale(fx_rate)::text, trim_scale(fx_mid)::text, coalesce(fx_spread_bp, 0), method, to_account, related_payment_id,
        refunded_minor, authorized_minor, captured_minor, instrument, fraud_score, effective_date::text, created_at, decided_at, deadline_at, account_seq,
-       counterparty_country, sealed_key_id, sealed
+       counterparty_country, sealed_key_id, sealed, connector, rail_reference, created_month, created_seq
 FROM payments.payments WHERE payment_id = $1 AND tenant = $2 AND merchant = $3 ORDER BY created_month DESC LIMIT 1`
 
 // Payment reads the latest state of a payment.
@@ -63,20 +63,22 @@ func (s *PostgresStore) Payment(ctx context.Context, owner Owner, id payment.ID)
 	var spread int32
 	var deadline *time.Time
 	var related string
-	var authorized, captured int64
+	var authorized, captured, created int64
+	var month time.Time
 	err := s.pool.QueryRow(ctx, paymentSQL, string(id), owner.Tenant, owner.Merchant).Scan(
 		&v.AccountID, &kind, &outcome, &status, &reasons, &v.Amount, &v.Currency, &v.TargetAmount, &v.TargetCurrency, &v.Fee,
 		&rate, &mid, &spread, &v.Method, &v.ToAccountID, &related, &v.RefundedAmount, &authorized, &captured, &v.Instrument, &score, &v.EffectiveDate,
-		&v.CreatedAt, &v.UpdatedAt, &deadline, &v.AccountSeq, &v.CounterpartyCountry, &v.Sealed.KeyId, &v.Sealed.Ciphertext)
+		&v.CreatedAt, &v.UpdatedAt, &deadline, &v.AccountSeq, &v.CounterpartyCountry, &v.Sealed.KeyId, &v.Sealed.Ciphertext,
+		&v.Connector, &v.RailReference, &month, &created)
+	if err == nil {
+		err = s.rail(ctx, v, related, month, created)
+	}
 	if err != nil {
 		return nil, readError("payment", err)
 	}
 	v.Kind, v.Decision = payment.Kind(kind).String(), payment.Outcome(outcome).String() //nolint:gosec // the enums' numbers fit a byte
 	v.Status, v.FraudScore = payment.Status(status).String(), uint32(score)             //nolint:gosec // fits a byte; 0 to 1000
-	v.Reasons = make([]string, len(reasons))
-	for i, r := range reasons {
-		v.Reasons[i] = payment.Reason(r).String() //nolint:gosec // the enum's numbers fit a byte
-	}
+	v.Reasons = reasonWords(reasons)
 	if rate != nil && mid != nil {
 		v.FX = &FXView{Rate: *rate, Mid: *mid, SpreadBP: spread}
 	}

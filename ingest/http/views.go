@@ -31,6 +31,10 @@ type PaymentView struct {
 	AuthorizedAmount  *int64            `json:"authorized_amount,omitzero"`   // pay-ins by card, 0 too: what the rail has granted, in currency
 	CapturedAmount    *int64            `json:"captured_amount,omitzero"`     // pay-ins by card, 0 too: taken so far, in currency
 	Instrument        string            `json:"instrument,omitzero"`
+	Connector         string            `json:"connector,omitzero"`      // who executed it, of the rails
+	RailReference     string            `json:"rail_reference,omitzero"` // the rail's own id of it
+	RailCode          string            `json:"rail_code,omitzero"`      // the rail's own, of the answer that led to this status
+	RailAmount        int64             `json:"rail_amount,omitzero"`    // what the rail says it moved, where that is not what was ordered
 	FraudScore        uint32            `json:"fraud_score"`
 	EffectiveDate     string            `json:"effective_date"` // YYYY-MM-DD
 	CreatedAt         time.Time         `json:"created_at"`
