@@ -2,10 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -23,12 +19,9 @@ func importCommand() *cobra.Command {
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.File, o.Progress = args[0], cmd.ErrOrStderr()
-			if o.Token == "" {
-				token, err := os.ReadFile(filepath.Join(data, "dev.token")) //nolint:gosec // the operator names the folder
-				if err != nil {
-					return fmt.Errorf("reading the token of the data folder (--data): %w", err)
-				}
-				o.Token = strings.TrimSpace(string(token))
+			var err error
+			if o.Token, err = tokenOr(o.Token, data); err != nil {
+				return err
 			}
 			result, err := importer.Run(cmd.Context(), o)
 			return errors.Join(err, result.Print(cmd.OutOrStdout(), output))

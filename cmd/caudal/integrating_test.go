@@ -42,7 +42,9 @@ func integratingLines() []pageLine {
 		{address: "/payouts", status: created, ends: "paid", holds: []string{`"status":"created"`}},
 		{address: "po_...", status: http.StatusOK, holds: []string{`"status":"paid"`}},
 		{address: "/payins", status: created, ends: "failed"},
+		{address: "pi_...", status: http.StatusOK, holds: []string{`"reasons":["rail_refused"]`, `"connector":"cielo"`, `"rail_code":"`}},
 		{address: "/payins", status: http.StatusUnprocessableEntity, holds: []string{`"/amount"`, `"/method/brand"`, `"/instrument"`}},
+		{address: "/timeline", status: http.StatusOK, holds: []string{`"stage":"order"`, `"rail_result":"refused"`, `"reasons":["rail_refused"]`}},
 		{address: "/payments:batch", status: http.StatusOK, ends: "succeeded", holds: []string{`"index":0,"status":201`, `"index":1,"status":422`}},
 		{address: "/statement?limit=100", status: http.StatusOK, holds: []string{`"amount":8000`, `"amount":-2500`, `"amount":-1000`, `"has_more":false`}},
 		{address: "/balances", status: http.StatusOK, holds: []string{`"held":0`}},
@@ -73,7 +75,7 @@ func TestIntegrating(t *testing.T) {
 	if len(lines) != len(expected) {
 		t.Fatalf("the page has %d curl lines, this test knows %d", len(lines), len(expected))
 	}
-	came := map[string]string{} // the last id by its prefix
+	came, declined := map[string]string{}, "" // the last id by its prefix; the payment that the issuer declined
 	for i, line := range lines {
 		e := expected[i]
 		if !strings.HasSuffix(line.address, e.address) {
@@ -81,11 +83,31 @@ func TestIntegrating(t *testing.T) {
 		}
 		body := line.sendUntil(t, e, replacer(came))
 		id := remember(came, body)
+		if e.address == "/timeline" {
+			declined = came["pi_"]
+		}
 		if e.ends != "" {
 			h.follow(bearer, id, e.ends)
 		}
 		if e.payment != "" {
 			h.follow(bearer, came["pi_"], e.payment)
+		}
+	}
+	for output, holds := range map[string][]string{
+		"table": {"rail_answer refused", "failed", "rail_refused release", "rails.orders.v1", ".collect"},
+		"json":  {`"stage":"command"`, `"rail_result":"refused"`, `"journals":["hold"]`},
+	} {
+		var out strings.Builder
+		c := root()
+		c.SetOut(&out)
+		c.SetArgs([]string{"payments", "timeline", declined, "--url", "http://" + h.http, "--data", h.data, "-o", output})
+		if err := c.ExecuteContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range holds {
+			if !strings.Contains(out.String(), text) {
+				t.Errorf("no %q in\n%s", text, out.String())
+			}
 		}
 	}
 }

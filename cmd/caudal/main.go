@@ -41,6 +41,9 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	c.AddCommand(upCommand(), workerCommand(), fetchCommand(), verifycmd.New(), dlq.New(), importCommand(), accountsCommand(), topologycmd.New(), repairCommand(), benchCommand(), chaosCommand(), soakCommand(), sagas.New(), demoCommand())
+	c.AddCommand(
+		upCommand(), workerCommand(), fetchCommand(), verifycmd.New(), dlq.New(), importCommand(), accountsCommand(), paymentsCommand(), sagas.New(),
+		topologycmd.New(), repairCommand(), benchCommand(), chaosCommand(), soakCommand(), demoCommand(),
+	)
 	return c
 }

@@ -120,6 +120,7 @@ func statusWord(s int16) string {
 	return payment.Status(s).String() //nolint:gosec // the enum's numbers fit a byte
 }
 
+// reasonWords is never nil.
 func reasonWords(reasons []int16) []string {
 	words := make([]string, len(reasons))
 	for i, r := range reasons {

@@ -131,7 +131,10 @@ func (r *timelineRow) append(events []TimelineEvent) []TimelineEvent {
 	if r.operation != "" {
 		decision.PaymentStatus = statusWord(r.stands)
 	}
-	decision.Reasons, decision.Journals = reasonWords(r.reasons), journalWords(r.journals)
+	if len(r.reasons) > 0 {
+		decision.Reasons = reasonWords(r.reasons)
+	}
+	decision.Journals = journalWords(r.journals)
 	decision.Amount, decision.Currency = r.amount, r.currency
 	if r.otherAccount == "" {
 		decision.AccountSeq = r.seq // how busy another account is, is its owner's business

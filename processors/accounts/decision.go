@@ -45,7 +45,7 @@ type Decision struct {
 	RailReference     string
 	RailResult        payment.RailResult
 	RailAmountMinor   int64
-	GivenOrderID      string // the order that goes out with this decision
+	GivenOrderID      string                 // the order that goes out with this decision
 	ReasonCode        string                 // disputes: the card network's; REVERSAL: field 39
 	Evidence          []payment.EvidenceFile // DISPUTE_EVIDENCE
 	Quote             payment.ID             // the quote that the payment has used
