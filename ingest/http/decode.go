@@ -47,6 +47,7 @@ const (
 	codeUnknownPolicy   = "unknown_policy"
 	codeUnknown         = "unknown"
 	codeConflict        = "conflict"
+	codeCardNumber      = "card_number"
 )
 
 // decoder reads one body token by token: no reflection, no copy of the body, a JSON pointer for whatever is wrong.
@@ -100,12 +101,16 @@ func (d *decoder) addAt(suffix, code, detail string) {
 	d.violations = append(d.violations, Violation{Pointer: &pointer, Code: code, Detail: detail})
 }
 
-// bounded keeps a pointer short enough to be sent back: of a longer one, the ancestor it still names.
+// bounded keeps a pointer short enough to be sent back, and free of card numbers, which may be a member's name: of any other,
+// the ancestor it still names.
 func bounded(pointer string) string {
-	if len(pointer) <= pointerMaxBytes {
-		return pointer
+	if len(pointer) > pointerMaxBytes {
+		pointer = pointer[:strings.LastIndexByte(pointer[:pointerMaxBytes], '/')]
 	}
-	return pointer[:strings.LastIndexByte(pointer[:pointerMaxBytes], '/')]
+	for holdsCardNumber(pointer) {
+		pointer = pointer[:strings.LastIndexByte(pointer, '/')]
+	}
+	return pointer
 }
 
 // end refuses anything but white space behind the value.
@@ -240,12 +245,20 @@ func (d *decoder) name(into *string) error {
 		d.add(codeMalformed, "it has to match "+namePattern)
 		return nil
 	}
+	if holdsCardNumber(s) {
+		d.add(codeCardNumber, cardNumberDetail)
+		return nil
+	}
 	*into = s
 	return nil
 }
 
-// free reads free text of at most limit runes, without control characters.
-func (d *decoder) free(into *string, limit int) error {
+const cardNumberDetail = "it looks like it holds a card number, which has no business here: name the card by its token"
+
+// free reads free text of at most limit runes, without control characters and card numbers.
+func (d *decoder) free(into *string, limit int) error { return d.guarded(into, limit, holdsCardNumber) }
+
+func (d *decoder) guarded(into *string, limit int, card func(string) bool) error {
 	text, ok, err := d.text()
 	if err != nil || !ok {
 		return err
@@ -258,7 +271,12 @@ func (d *decoder) free(into *string, limit int) error {
 		d.add(codeMalformed, "control characters are not taken")
 		return nil
 	}
-	*into = string(text)
+	s := string(text)
+	if card(s) {
+		d.add(codeCardNumber, cardNumberDetail)
+		return nil
+	}
+	*into = s
 	return nil
 }
 
@@ -362,6 +380,10 @@ func (d *decoder) metadata(into *[]byte) error {
 	}
 	if len(canonical) > metadataMaxBytes {
 		d.add(codeTooLong, "at most "+strconv.Itoa(metadataMaxBytes)+" bytes")
+		return nil
+	}
+	if metadataHoldsCardNumber(canonical) {
+		d.add(codeCardNumber, cardNumberDetail)
 		return nil
 	}
 	*into = canonical

@@ -156,13 +156,13 @@ func (p *plain) field(r *paymentRequest, f field) bool {
 		return plainCurrency(&r.targetCurrency, s)
 	case fieldReference:
 		r.reference = s
-		return len(s) <= referenceMaxRunes
+		return len(s) <= referenceMaxRunes && !holdsCardNumber(s)
 	case fieldReason:
 		r.reason = s
-		return len(s) <= referenceMaxRunes
+		return len(s) <= referenceMaxRunes && !holdsCardNumber(s)
 	case fieldInstrument:
 		r.instrument = s
-		return isName(s) && !isCardNumber(s)
+		return isName(s) && !isRowOfDigits(s) && !holdsCardNumber(s)
 	default:
 		return false
 	}
@@ -208,7 +208,7 @@ func (p *plain) counterparty(into *counterparty) bool {
 			return false
 		}
 		s, ok := p.string()
-		if !ok || s == "" || *to != "" || len(s) > partyMaxRunes || to == &into.country && !isCountry(s) {
+		if !ok || holdsCardNumber(s) || s == "" || *to != "" || len(s) > partyMaxRunes || to == &into.country && !isCountry(s) {
 			return false // an empty text could stand twice without being seen
 		}
 		*to = s

@@ -106,7 +106,7 @@ func TestRefusals(t *testing.T) {
 		{"refund under an unknown account", "/refunds", `{"payment_id":"` + pi + `"}`, http.ErrorPaymentUnknown, "/payment_id", "unknown"},
 
 		{"payment by card without an instrument", "/payins", pay(method(`"card"`)), http.ErrorInvalidRequest, "/instrument", "required"},
-		{"payment by card with its number", "/payins", pay(method(`"card"`) + `,"instrument":"4111-1111-1111-1111"`), http.ErrorInvalidRequest, "/instrument", "malformed"},
+		{"payment by card with its number", "/payins", pay(method(`"card"`) + `,"instrument":"4111-1111-1111-1111"`), http.ErrorInvalidRequest, "/instrument", "card_number"},
 		{"card: capture", "/payins", pay(method(`"card","capture":"later"`) + token), http.ErrorInvalidRequest, "/method/capture", "malformed"},
 		{"card: capture as yes or no", "/payins", pay(method(`"card","capture":true`) + token), http.ErrorInvalidRequest, "/method/capture", "wrong_type"},
 		{"card: brand in capitals", "/payins", pay(method(`"card","brand":"VISA"`) + token), http.ErrorInvalidRequest, "/method/brand", "malformed"},
@@ -169,7 +169,7 @@ func TestRefusals(t *testing.T) {
 		{"counterparty as text", "/payins", pay(whole + `,"counterparty":"x"`), http.ErrorInvalidRequest, "/counterparty", "wrong_type"},
 		{"counterparty with more", "/payins", pay(whole + `,"counterparty":{"email":"x"}`), http.ErrorInvalidRequest, "/counterparty/email", "unknown_field"},
 		{"country", "/payins", pay(whole + `,"counterparty":{"country":"bra"}`), http.ErrorInvalidRequest, "/counterparty/country", "malformed"},
-		{"instrument like a card", "/payins", pay(whole + `,"instrument":"4111111111111111"`), http.ErrorInvalidRequest, "/instrument", "malformed"},
+		{"instrument like a card", "/payins", pay(whole + `,"instrument":"4111111111111111"`), http.ErrorInvalidRequest, "/instrument", "card_number"},
 		{"instrument with spaces", "/payins", pay(whole + `,"instrument":"a b"`), http.ErrorInvalidRequest, "/instrument", "malformed"},
 		{"no such day", "/payins", pay(whole + `,"effective_date":"2026-02-30"`), http.ErrorInvalidRequest, "/effective_date", "malformed"},
 		{"day zero", "/payins", pay(whole + `,"effective_date":"1970-01-01"`), http.ErrorInvalidRequest, "/effective_date", "out_of_range"},

@@ -346,7 +346,7 @@ func (d *decoder) counterparty(into *counterparty) error {
 		case "document":
 			return d.free(&into.document, partyMaxRunes)
 		case "account":
-			return d.free(&into.account, partyMaxRunes)
+			return d.guarded(&into.account, partyMaxRunes, accountHoldsCardNumber)
 		default:
 			return d.unknown()
 		}
@@ -370,13 +370,13 @@ func isCountry[T string | []byte](s T) bool {
 	return len(s) == 2 && s[0] >= 'A' && s[0] <= 'Z' && s[1] >= 'A' && s[1] <= 'Z'
 }
 
-// instrument reads a token. A row of digits is refused: it may be a card number, which has no business here.
+// instrument reads a token. A row of digits is refused whatever it is: an id that a vault gives has more than that.
 func (d *decoder) instrument(into *string) error {
 	before := len(d.violations)
 	if err := d.name(into); err != nil || len(d.violations) > before {
 		return err
 	}
-	if !isCardNumber(*into) {
+	if !isRowOfDigits(*into) {
 		return nil
 	}
 	*into = ""
@@ -384,10 +384,10 @@ func (d *decoder) instrument(into *string) error {
 	return nil
 }
 
-// isCardNumber holds for what may be one: nothing but digits and hyphens.
-func isCardNumber(s string) bool {
+// isRowOfDigits holds for nothing but digits and what may stand between them.
+func isRowOfDigits(s string) bool {
 	for _, c := range []byte(s) {
-		if (c < '0' || c > '9') && c != '-' {
+		if (c < '0' || c > '9') && !joins(rune(c)) {
 			return false
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -89,7 +90,7 @@ type history struct {
 	seq     int
 }
 
-var mine = http.Owner{Tenant: "sample", Merchant: "shop"} //nolint:gochecknoglobals // of a test
+var mine = http.Owner{Tenant: "sample", Merchant: "shop"}
 
 const firstAt = "2026-11-22 08:00:00+00"
 
@@ -146,9 +147,7 @@ func (h *history) payment(kind payment.Kind, key, method string, outcome payment
 		"sealed_key_id": "", "sealed": []byte{}, "reasons": []int16{}, "created_offset": 100 + h.seq + 1,
 		"created_written_at": h.at().Add(time.Second + 3*time.Millisecond), "command_offset": 200 + h.seq + 1, "command_partition": 5,
 	}
-	for name, value := range more {
-		row[name] = value
-	}
+	maps.Copy(row, more)
 	h.insert("payments.payments", row)
 	return id
 }
@@ -163,9 +162,7 @@ func (h *history) decide(of payment.ID, kind payment.Kind, outcome payment.Outco
 		"kind": int16(kind), "outcome": int16(outcome), "status": int16(status), "payment_status": int16(status), "rail_result": 0, "currency": "BRL",
 		"operation_id": "", "other_account": "", "order_id": "", "given_order_id": "", "connector": "", "rail_reference": "", "rail_code": "", "reasons": []int16{},
 	}
-	for name, value := range more {
-		row[name] = value
-	}
+	maps.Copy(row, more)
 	h.insert("payments.events", row)
 }
 
@@ -176,9 +173,7 @@ func (h *history) answer(of, waits payment.ID, step string, status, stands payme
 	if waits != of {
 		row["operation_id"] = string(waits)
 	}
-	for name, value := range more {
-		row[name] = value
-	}
+	maps.Copy(row, more)
 	h.decide(of, payment.KindRailAnswer, payment.OutcomeApplied, status, row)
 }
 
