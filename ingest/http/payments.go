@@ -167,8 +167,12 @@ func (s *Server) acknowledged(p *prepared, known standing) answer {
 
 func (s *Server) submitAndWait(p *prepared, wait time.Duration, granted func(*paymentsv1.Decision) answer) answer {
 	holder := s.holders.Add(1)
-	if s.recent.begin(&p.identity, p.item.Command.GetBodyHash(), holder, true) == standingOpen {
+	known := s.recent.begin(&p.identity, p.item.Command.GetBodyHash(), holder, true)
+	switch {
+	case known == standingOpen:
 		return refusal(s.problem(ErrorInFlight, ""))
+	case known == standingConflict && p.kind == payment.KindOpenAccount:
+		return s.conflict() // the log would judge it by its account, and open another under the same key
 	}
 	deadline := time.Now().Add(wait)
 	acked := false
@@ -179,6 +183,9 @@ func (s *Server) submitAndWait(p *prepared, wait time.Duration, granted func(*pa
 		return *a
 	}
 	a := s.decided(p, d, granted)
+	if p.kind == payment.KindOpenAccount && known == standingRepeated {
+		a.replayed = true // a customer's key declines again without remembering that it did
+	}
 	if p.kind == payment.KindOpenAccount && a.status == fasthttp.StatusCreated {
 		// The account exists; it can be used through this door once the directory has it here.
 		ctx, cancel := context.WithDeadline(s.requests, deadline)
