@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,6 +17,7 @@ import (
 
 	"github.com/caudalpay/caudal/cmd/caudal/client"
 	"github.com/caudalpay/caudal/cmd/railsim/server"
+	"github.com/caudalpay/caudal/cmd/railsim/simtest"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/schemas/topics"
 )
@@ -48,37 +47,26 @@ routes:
 // railsim starts the simulator, and gives its address and the file that leads to it.
 func railsim(t *testing.T, seed uint64, faults string) (url, file string) {
 	t.Helper()
-	s, err := server.New(server.Config{
-		Seed: seed, Faults: faults, Data: t.TempDir(), Day: 24 * time.Hour, BankDelay: 200 * time.Millisecond, HookRetry: time.Second, HookWorkers: 1,
-		Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx, l) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	url, folder := "http://"+l.Addr().String(), t.TempDir()
-	for name, text := range map[string]string{
+	cfg := simtest.Config()
+	cfg.Seed, cfg.Faults, cfg.Data, cfg.BankDelay = seed, faults, t.TempDir(), 200*time.Millisecond
+	_, url = simtest.Serve(t, cfg)
+	return url, railFiles(t, url, map[string]string{
 		"rails.yaml": railFile, "routes.yaml": railRoutes,
 		"cielo.key": server.DefaultCredentials().Cielo.MerchantKey, "stone.key": server.DefaultCredentials().Pagarme.SecretKey,
 		"bank.key": server.DefaultCredentials().Bank.Token,
-	} {
+	})
+}
+
+// railFiles writes what leads a house to the simulator, and gives the path of rails.yaml.
+func railFiles(t *testing.T, url string, files map[string]string) string {
+	t.Helper()
+	folder := t.TempDir()
+	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(strings.ReplaceAll(text, "URL", url)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return url, filepath.Join(folder, "rails.yaml")
+	return filepath.Join(folder, "rails.yaml")
 }
 
 // railPayment is a card payment, or a payout by bank, as the decisions tell it.

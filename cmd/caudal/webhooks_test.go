@@ -1,23 +1,18 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/caudalpay/caudal/cmd/railsim/server"
+	"github.com/caudalpay/caudal/cmd/railsim/simtest"
 )
 
 // hookFaults lose answers, but never an effect: who wants to know what became of an order must be told, or wait for the poll.
@@ -48,38 +43,16 @@ routes:
 // notifyingRailsim starts the simulator, and gives its address and the file that leads to it. It notifies a house.
 func notifyingRailsim(t *testing.T, house string) (url, file string) {
 	t.Helper()
-	s, err := server.New(server.Config{
-		Seed: 11, Faults: hookFaults, Data: t.TempDir(), Day: 24 * time.Hour, HookRetry: 200 * time.Millisecond, HookWorkers: 4,
-		Webhooks: "http://" + house + "/webhooks", HookNames: map[string]string{"pagarme": "stone"}, Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx, l) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	url, folder := "http://"+l.Addr().String(), t.TempDir()
+	cfg := simtest.Config()
+	cfg.Seed, cfg.Faults, cfg.Data, cfg.HookRetry = 11, hookFaults, t.TempDir(), 200*time.Millisecond
+	cfg.Webhooks, cfg.HookNames = "http://"+house+"/webhooks", map[string]string{"pagarme": "stone"}
+	_, url = simtest.Serve(t, cfg)
 	known := server.DefaultCredentials()
-	for name, text := range map[string]string{
+	return url, railFiles(t, url, map[string]string{
 		"rails.yaml": hookFile, "routes.yaml": hookRoutes, "cielo.key": known.Cielo.MerchantKey, "rede.key": known.Rede.Token,
 		"stone.key": known.Pagarme.SecretKey, "cielo.hook": known.Cielo.WebhookValue, "other.hook": "the-secret-of-before",
 		"rede.hook": known.Webhook, "stone.hook": known.Pagarme.Webhook,
-	} {
-		if err := os.WriteFile(filepath.Join(folder, name), []byte(strings.ReplaceAll(text, "URL", url)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return url, filepath.Join(folder, "rails.yaml")
+	})
 }
 
 func fetched(t *testing.T, url string) string {

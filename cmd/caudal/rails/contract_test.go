@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,32 +13,17 @@ import (
 
 	"github.com/caudalpay/caudal/cmd/caudal/rails"
 	"github.com/caudalpay/caudal/cmd/railsim/server"
+	"github.com/caudalpay/caudal/cmd/railsim/simtest"
 	"github.com/caudalpay/caudal/sinks/rails/cards"
 )
 
 // simulator plays the acquirers of deploy/rails/simulated.yaml, and gives the configuration that reaches it.
 func simulator(t *testing.T, faults string) (url string, all map[string]cards.Config) {
 	t.Helper()
-	cfg := server.Config{Seed: 1, Faults: faults, Day: 24 * time.Hour, BankDelay: 20 * time.Millisecond, HookRetry: time.Second, HookWorkers: 1, Log: slog.New(slog.DiscardHandler)}
-	s, err := server.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx, l) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	url = "http://" + l.Addr().String()
-	all, err = rails.Load(configured(t, url), cards.DefaultConfig())
+	cfg := simtest.Config()
+	cfg.Faults, cfg.BankDelay = faults, 20*time.Millisecond
+	_, url = simtest.Serve(t, cfg)
+	all, err := rails.Load(configured(t, url), cards.DefaultConfig())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/caudalpay/caudal/cmd/railsim/books"
 	"github.com/caudalpay/caudal/cmd/railsim/server"
+	"github.com/caudalpay/caudal/cmd/railsim/simtest"
 )
 
 // house is a simulator under test, served for real.
@@ -44,35 +43,13 @@ func (c *clock) forward(d time.Duration) {
 	c.at = c.at.Add(d)
 }
 
-func config() server.Config {
-	return server.Config{
-		Seed: 1, Day: 24 * time.Hour, BankDelay: 5 * time.Millisecond, HookRetry: 5 * time.Millisecond, HookWorkers: 4,
-		Log: slog.New(slog.DiscardHandler),
-	}
-}
+func config() server.Config { return simtest.Config() }
 
 func start(t *testing.T, cfg server.Config) *house {
 	t.Helper()
-	s, err := server.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx, l) }()
+	s, url := simtest.Serve(t, cfg)
 	// No connection is used twice: Go's client repeats by itself what a kept connection lost.
-	h := &house{t: t, url: "http://" + l.Addr().String(), sim: s, http: &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Errorf("the simulator ended: %v", err)
-		}
-	})
-	return h
+	return &house{t: t, url: url, sim: s, http: &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
 }
 
 // answer is what a client saw.
