@@ -312,11 +312,19 @@ func (s *scene) openAs(name, policy string, currencies ...string) (string, error
 	return a.AccountID, err
 }
 
-func (s *scene) balance() (posted, held int64, err error) {
-	a, err := s.api.Do(s.ctx, client.Request{Method: http.MethodGet, Path: "/accounts/" + s.account + "/balances"})
+// get reads anything.
+func (s *scene) get(path string, into any) error {
+	a, err := s.api.Do(s.ctx, client.Request{Method: http.MethodGet, Path: path})
 	if err != nil {
-		return 0, 0, fmt.Errorf("asking for the balance: %w", err)
+		return fmt.Errorf("GET %s: %w", path, err)
 	}
+	if err := json.Unmarshal(a.Body, into); err != nil || a.Status != http.StatusOK {
+		return fmt.Errorf("GET %s answered %d: %.300s (%w)", path, a.Status, a.Body, err)
+	}
+	return nil
+}
+
+func (s *scene) balance() (posted, held int64, err error) {
 	var view struct {
 		Balances []struct {
 			Currency string `json:"currency"`
@@ -324,15 +332,15 @@ func (s *scene) balance() (posted, held int64, err error) {
 			Held     int64  `json:"held"`
 		} `json:"balances"`
 	}
-	if err := json.Unmarshal(a.Body, &view); err != nil {
-		return 0, 0, fmt.Errorf("reading the balance %.200s: %w", a.Body, err)
+	if err := s.get("/accounts/"+s.account+"/balances", &view); err != nil {
+		return 0, 0, err
 	}
 	for _, b := range view.Balances {
 		if b.Currency == "BRL" {
 			return b.Posted, b.Held, nil
 		}
 	}
-	return 0, 0, fmt.Errorf("no balance in BRL: %.200s", a.Body)
+	return 0, 0, fmt.Errorf("no balance in BRL: %+v", view)
 }
 
 func (r *Report) write(w io.Writer, output string) error {

@@ -8,29 +8,42 @@ import (
 	"strings"
 
 	"github.com/caudalpay/caudal/cmd/caudal/rig"
-	"github.com/caudalpay/caudal/cmd/railsim/books"
 )
+
+// summary is what the simulator's GET /books/summary tells, as far as it is looked at.
+type summary struct {
+	ChargedTwice int                         `json:"charged_twice"`
+	Twice        []string                    `json:"charged_twice_orders"` // the first of them
+	References   int                         `json:"references"`           // charges and transfers
+	Met          map[string]int              `json:"met"`                  // by kind of fault, on how many of them
+	Faults       map[string]map[string]int64 `json:"faults"`               // by connector and kind
+	Webhooks     any                         `json:"webhooks"`
+}
+
+// order is one of GET /books.
+type order struct {
+	ID    string `json:"order_id"`
+	Lines []struct {
+		Net int64 `json:"net_minor"`
+	} `json:"lines"`
+}
 
 // compare holds what the decisions have told against the simulator's own books.
 func (r *run) compare(ctx context.Context, s *rig.Simulator) error {
-	var summary struct {
-		books.Summary
-
-		Webhooks any `json:"webhooks"`
-	}
-	if err := s.Get(ctx, "/books/summary", &summary); err != nil {
+	var told summary
+	if err := s.Get(ctx, "/books/summary", &told); err != nil {
 		return err
 	}
-	var orders []books.Order
+	var orders []order
 	if err := s.Get(ctx, "/books", &orders); err != nil {
 		return err
 	}
-	r.report.ChargedTwice, r.report.Charges, r.report.Webhooks = summary.ChargedTwice, summary.References, summary.Webhooks
-	for _, id := range summary.Twice {
+	r.report.ChargedTwice, r.report.Charges, r.report.Webhooks = told.ChargedTwice, told.References, told.Webhooks
+	for _, id := range told.Twice {
 		r.report.find("order %s was charged twice", id)
 	}
-	r.report.PerSecond = float64(summary.References) / r.report.Seconds
-	r.faults(summary.Summary)
+	r.report.PerSecond = float64(told.References) / r.report.Seconds
+	r.faults(told)
 	r.sums(orders)
 	r.fates()
 	r.explain()
@@ -46,7 +59,7 @@ func wanted() map[string][]string {
 	}
 }
 
-func (r *run) faults(s books.Summary) {
+func (r *run) faults(s summary) {
 	for kind, on := range s.Met {
 		m := Met{On: on, Share: 100 * float64(on) / float64(max(s.References, 1))}
 		for _, kinds := range s.Faults {
@@ -67,12 +80,12 @@ func (r *run) faults(s books.Summary) {
 }
 
 // sums compares each payment by a rail with what the rail did for its order.
-func (r *run) sums(orders []books.Order) {
+func (r *run) sums(orders []order) {
 	theirs := map[string]int64{}
 	for _, o := range orders {
-		id, _, _ := strings.Cut(o.OrderID, ".")
+		id, _, _ := strings.Cut(o.ID, ".")
 		for _, l := range o.Lines {
-			theirs[id] += l.NetMinor
+			theirs[id] += l.Net
 		}
 	}
 	for id, s := range r.fold.all {

@@ -220,7 +220,7 @@ func (in *running) startIngress(ctx context.Context) error {
 	server, err := http.New(http.Config{Address: in.options.HTTP}, http.Ports{
 		Commands: commands, Accounts: accounts, Pins: pins, Sealer: sealer, Store: in.store, Keys: keys, Checks: in.checks,
 		Webhooks: hooks,
-		Now: time.Now, Log: in.log, Metrics: in.registry, Gatherer: in.gatherer(ctx),
+		Now:      time.Now, Log: in.log, Metrics: in.registry, Gatherer: in.gatherer(ctx),
 	})
 	if err != nil {
 		return err
