@@ -52,7 +52,7 @@ func (h *history) contend(t *rapid.T, k string) {
 		amount = max(rec.Rail.CapturedMinor, 1)
 	}
 	q := payment.Dispute{
-		Stage:       payment.DisputeStage(rapid.Uint8Range(1, 5).Draw(t, "stage")), //nolint:gosec // drawn so
+		Stage:       payment.DisputeStage(rapid.Uint8Range(1, 5).Draw(t, "stage")),
 		AmountMinor: amount, Connector: "stone", Reference: fmt.Sprint("d", rapid.IntRange(0, 4).Draw(t, "which")),
 		DeadlineUS: rapid.SampledFrom([]int64{0, h.now + 5*second, h.now + 86_400*second}).Draw(t, "deadline"),
 	}

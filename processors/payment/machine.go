@@ -409,6 +409,14 @@ func (e Event) String() string {
 		return "refunded"
 	case EventRefundedAll:
 		return "refunded_all"
+	default:
+		return e.apart()
+	}
+}
+
+// apart are the words of quotes, disputes and cards that pay from accounts.
+func (e Event) apart() string {
+	switch e {
 	case EventQuoted:
 		return "quoted"
 	case EventUsed:

@@ -12,13 +12,20 @@ import (
 
 // kinds are all that make records, each with what else tells its sagas apart.
 var kinds = []payment.Record{
-	{Kind: payment.KindPayIn, Method: "book"}, {Kind: payment.KindPayIn, Method: "cash"}, {Kind: payment.KindPayIn, Method: "card"},
+	{Kind: payment.KindPayIn, Method: "book"},
+	{Kind: payment.KindPayIn, Method: "cash"},
+	{Kind: payment.KindPayIn, Method: "card"},
 	{Kind: payment.KindPayIn, Method: "card", Rail: &payment.Rail{Capture: payment.CaptureManual}},
-	{Kind: payment.KindPayOut, Method: "book"}, {Kind: payment.KindPayOut, Method: "bank", Rail: &payment.Rail{}},
-	{Kind: payment.KindPayOut, Method: "bank", FX: &payment.FX{}, Rail: &payment.Rail{}}, {Kind: payment.KindTransfer, Method: "book"},
-	{Kind: payment.KindRefund, Method: "card", Rail: &payment.Rail{}}, {Kind: payment.KindCapture, Method: "card", Rail: &payment.Rail{}},
-	{Kind: payment.KindVoid, Method: "card", Rail: &payment.Rail{}}, {Kind: payment.KindIncrement, Method: "card", Rail: &payment.Rail{}},
-	{Kind: payment.KindFXQuote}, {Kind: payment.KindDispute, Method: "card", Rail: &payment.Rail{}},
+	{Kind: payment.KindPayOut, Method: "book"},
+	{Kind: payment.KindPayOut, Method: "bank", Rail: &payment.Rail{}},
+	{Kind: payment.KindPayOut, Method: "bank", FX: &payment.FX{}, Rail: &payment.Rail{}},
+	{Kind: payment.KindTransfer, Method: "book"},
+	{Kind: payment.KindRefund, Method: "card", Rail: &payment.Rail{}},
+	{Kind: payment.KindCapture, Method: "card", Rail: &payment.Rail{}},
+	{Kind: payment.KindVoid, Method: "card", Rail: &payment.Rail{}},
+	{Kind: payment.KindIncrement, Method: "card", Rail: &payment.Rail{}},
+	{Kind: payment.KindFXQuote},
+	{Kind: payment.KindDispute, Method: "card", Rail: &payment.Rail{}},
 	{Kind: payment.KindAuthorization, Method: "issuing", Rail: &payment.Rail{}},
 }
 

@@ -167,6 +167,18 @@ func commandBody(m *paymentsv1.Command, c *payment.Command) (err error) {
 	case *paymentsv1.Command_Increment:
 		fits = c.Kind == payment.KindIncrement
 		c.Increment, err = incrementFrom(b.Increment)
+	default:
+		fits, err = commandBodyApart(m, c)
+	}
+	if err == nil && !fits {
+		return refuse("%s with the body %T", c.Kind, m.GetBody())
+	}
+	return err
+}
+
+// commandBodyApart reads what quotes, disputes and cards that pay from accounts have.
+func commandBodyApart(m *paymentsv1.Command, c *payment.Command) (fits bool, err error) {
+	switch b := m.GetBody().(type) {
 	case *paymentsv1.Command_FxQuote:
 		fits = c.Kind == payment.KindFXQuote
 		c.FXQuote, err = quoteFrom(b.FxQuote)
@@ -182,10 +194,7 @@ func commandBody(m *paymentsv1.Command, c *payment.Command) (err error) {
 	default:
 		fits, err = issuingFrom(m, c)
 	}
-	if err == nil && !fits {
-		return refuse("%s with the body %T", c.Kind, m.GetBody())
-	}
-	return err
+	return fits, err
 }
 
 func openFrom(b *paymentsv1.OpenAccount) (*payment.OpenAccount, error) {
