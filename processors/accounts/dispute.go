@@ -63,7 +63,7 @@ func (r *reducer) dispute() {
 func (r *reducer) disputedPayment() *payment.Record {
 	paid, was := r.s.Related, r.s.Payment
 	if paid == nil || paid.Kind != payment.KindPayIn || paid.Rail == nil || paid.Rail.CapturedMinor == 0 ||
-		was != nil && was.FirstSeq < paid.FirstSeq {
+		was != nil && was.Kind == payment.KindDispute && was.Related == r.cmd.PaymentID && was.FirstSeq < paid.FirstSeq {
 		return nil
 	}
 	return clone(paid)

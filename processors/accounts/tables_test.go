@@ -247,7 +247,7 @@ func (x *table) disputed(d *datadriven.TestData) (string, payment.Command) {
 	if _, known := x.payments[k]; !known {
 		x.payments[k] = payment.ID(cmd.CommandID)
 	}
-	cmd.CommandID = string(x.payments[k])
+	cmd.CommandID = "dp_" + x.payments[k].Identity()
 	cmd.Pins = x.pins()
 	return key, cmd
 }

@@ -204,6 +204,7 @@ type Result struct {
 	Code        string // the acquirer's own, of the brand where it tells it
 	Reference   string // the acquirer's id of the transaction
 	AmountMinor int64  // as the acquirer tells it; 0: not told
+	Closed      bool   // of a capture that was done: the acquirer takes no other on this authorisation. Its Capabilities say so, no dialect
 }
 
 // State is how a transaction stands at an acquirer.

@@ -32,6 +32,7 @@ type attempt struct {
 	code       string
 	reference  string
 	amount     int64 // minor units
+	closed     bool  // as Result has it
 	reportedAt time.Time
 }
 
@@ -112,7 +113,7 @@ func ranked(r payment.RailResult) int {
 // learn takes in what was said, and gives what was told before.
 func (a *attempt) learn(r Result, now time.Time) (prior payment.RailResult) {
 	prior = a.result
-	a.code, a.amount, a.reportedAt = tidy(r.Code), max(0, r.AmountMinor), now
+	a.code, a.amount, a.closed, a.reportedAt = tidy(r.Code), max(0, r.AmountMinor), r.Closed, now
 	if r.Reference != "" {
 		a.reference = tidy(r.Reference)
 	}
@@ -141,7 +142,7 @@ func (a *attempt) record(partition int32) (*kgo.Record, error) {
 		Connector: a.connector, OwnReference: a.own, Number: a.number, IntendedAtUs: micro(a.intendedAt),
 		CapturedBeforeMinor: a.before.capturedMinor, ReturnedBeforeMinor: a.before.returnedMinor,
 		Polls: a.polls, NextPollAtUs: micro(a.nextPoll), Result: paymentsv1.RailResult(a.result),
-		Code: a.code, Reference: a.reference, AmountMinor: a.amount, ReportedAtUs: micro(a.reportedAt),
+		Code: a.code, Reference: a.reference, AmountMinor: a.amount, ReportedAtUs: micro(a.reportedAt), Closed: a.closed,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encoding attempt at %s: %w", a.order.ID, err)
@@ -165,6 +166,7 @@ func decodeAttempt(b []byte) (*attempt, error) {
 		before: before{capturedMinor: m.GetCapturedBeforeMinor(), returnedMinor: m.GetReturnedBeforeMinor()},
 		polls:  m.GetPolls(), nextPoll: timeOf(m.GetNextPollAtUs()), result: payment.RailResult(m.GetResult()), //nolint:gosec // checked above
 		code: m.GetCode(), reference: m.GetReference(), amount: m.GetAmountMinor(), reportedAt: timeOf(m.GetReportedAtUs()),
+		closed: m.GetClosed(),
 	}, nil
 }
 
@@ -194,7 +196,7 @@ func (a *attempt) answer() (*kgo.Record, error) {
 		AcceptedAtUS: micro(a.reportedAt),
 		RailAnswer: &payment.RailAnswer{
 			OrderID: a.order.ID, Result: a.result, Code: a.code, Connector: a.connector, Reference: a.reference,
-			AmountMinor: a.amount, ReportedAtUS: micro(a.reportedAt),
+			AmountMinor: a.amount, ReportedAtUS: micro(a.reportedAt), Closed: a.closed,
 		},
 	}, codec.Envelope{})
 	if err != nil {

@@ -39,6 +39,27 @@ func fullAttempt() *attempt {
 	}
 }
 
+// A capture that closes is remembered as such: a repeated answer is the same.
+func TestClosedIsKept(t *testing.T) {
+	a := fullAttempt()
+	a.closed = true
+	record, err := a.record(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := decodeAttempt(record.Value)
+	if err != nil || !reflect.DeepEqual(back, a) {
+		t.Fatalf("%v: decoded to\n%+v\nwant\n%+v", err, back, a)
+	}
+	answer, err := back.slim().answer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, _, err := codec.DecodeCommand(answer.Value); err != nil || !c.RailAnswer.Closed {
+		t.Errorf("%v: answered %+v", err, c.RailAnswer)
+	}
+}
+
 // What was ever written stays readable, and an answer depends on the attempt alone.
 func TestGoldenBytes(t *testing.T) {
 	a := fullAttempt()

@@ -148,12 +148,35 @@ func TestFollowUps(t *testing.T) {
 		{again, payment.RailConfirmed, "00", 150},
 	} {
 		a := final(t, all[c.order.GetOrderId()])
-		if a.Result != c.result || a.Code != c.code || a.AmountMinor != c.amount {
+		if a.Result != c.result || a.Code != c.code || a.AmountMinor != c.amount || a.Closed != (c.order == capture) {
 			t.Errorf("%s: %+v", c.order.GetOrderId(), a)
 		}
 	}
 	if b.charged(back.GetOrderId()) != 1 || b.charged(again.GetOrderId()) != 1 || b.by[ref].ReturnedMinor != 300 {
 		t.Errorf("returned %d", b.by[ref].ReturnedMinor)
+	}
+}
+
+// A capture says whether another one would be taken, also where its own answer was lost, and every time that it is answered.
+func TestCapturesThatClose(t *testing.T) {
+	for _, several := range []bool{false, true} {
+		h, b := newHouse(t), newBank(t)
+		c := newTeller(b.server.URL)
+		c.can.MultipleCaptures = several
+		h.start(h.config(map[string]Acquirer{"bank": c}))
+		auth := collect(1, "ok")
+		auth.Kind, auth.OrderId = railsv1.OrderKind_ORDER_KIND_AUTHORIZE, auth.GetPaymentId()+".authorize"
+		h.order(auth)
+		a := final(t, h.answers(auth)[auth.GetOrderId()])
+		if a.Closed {
+			t.Errorf("an authorisation is closed: %+v", a)
+		}
+		lost := follow(auth, railsv1.OrderKind_ORDER_KIND_CAPTURE, 1, "capture", 400, a.Reference)
+		lost.Instrument = "cut"
+		h.order(lost, lost)
+		if a := final(t, h.answers(lost)[lost.GetOrderId()]); a.Result != payment.RailConfirmed || a.Closed == several {
+			t.Errorf("several captures %t: %+v", several, a)
+		}
 	}
 }
 

@@ -75,6 +75,8 @@ func (w *worker) execute(ctx context.Context, o order, offset int64) (*attempt, 
 // something, and it is asked again until it tells the right one, or a person has looked at it.
 func (w *worker) believed(a *attempt, r Result) Result {
 	if ranked(r.Outcome.told()) < 0 || r.Outcome == OutcomeRefused || r.AmountMinor == 0 || r.AmountMinor == a.order.AmountMinor {
+		c := w.connectors[a.connector]
+		r.Closed = a.order.Operation == OperationCapture && r.Outcome == OutcomeConfirmed && c != nil && !c.can.MultipleCaptures
 		return r
 	}
 	w.metrics.amounts.WithLabelValues(a.connector).Inc()
