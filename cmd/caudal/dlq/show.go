@@ -204,6 +204,8 @@ func unsettled(c *paymentsv1.Command) string {
 			"and an authorisation until it is captured or voided"
 	case c.GetRailAnswer() != nil:
 		return "it is what a rail says it did: discarded, the order waits and its money stays held unless the rail says it again"
+	case c.GetDispute() != nil:
+		return "it is what a card network says of a dispute: discarded, what it moved is not in the books unless it is told again"
 	default:
 		return ""
 	}

@@ -15,6 +15,7 @@ func TestWhatNobodyRepeatsIsNotDiscardedLightly(t *testing.T) {
 		"stays processing":        {Body: &paymentsv1.Command_LegResult{LegResult: &paymentsv1.LegResult{}}},
 		"frees a customer":        {Body: &paymentsv1.Command_ReleaseClaim{ReleaseClaim: &paymentsv1.ReleaseClaim{}}},
 		"captured or voided":      {Body: &paymentsv1.Command_Expire{Expire: &paymentsv1.Expire{}}},
+		"what a card network says": {Body: &paymentsv1.Command_Dispute{Dispute: &paymentsv1.Dispute{}}},
 		"what a rail says it did": {Body: &paymentsv1.Command_RailAnswer{RailAnswer: &paymentsv1.RailAnswer{}}},
 	} {
 		if got := unsettled(c); !strings.Contains(got, word) {
