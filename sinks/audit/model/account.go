@@ -126,8 +126,8 @@ func (c *call) named(id string) *pay {
 // repeated answers what was asked before.
 func (c *call) repeated() bool {
 	d := c.out.Decision
-	if c.cmd.GetRailAnswer() != nil {
-		return false // known by the status of the record that waits for it
+	if c.cmd.GetRailAnswer() != nil || c.fact() && c.cmd.GetKind() != kindClearing {
+		return false // known by the status of the record that it is about
 	}
 	if leg := c.cmd.GetCounterLeg(); leg != nil && c.acct.took(leg) {
 		d.Outcome, d.RelatedPaymentId = paymentsv1.Outcome_OUTCOME_APPLIED, leg.GetTransferId()
@@ -135,6 +135,10 @@ func (c *call) repeated() bool {
 	}
 	about := c.acct.payments[identity(d.GetPaymentId())]
 	first := c.acct.answers[c.cmd.GetCommandId()]
+	if c.cmd.GetKind() == kindAuthorization && about != nil && about.issued != nil && about.issued.unasked {
+		c.reversedBefore(about)
+		return true
+	}
 	if !c.creates() {
 		about = c.named(d.GetPaymentId())
 	} else {
@@ -169,7 +173,8 @@ func (c *call) repeated() bool {
 // remember keeps the answer to a request that is not a payment, and a payment that was barred before it had a record.
 func (c *call) remember() {
 	switch c.cmd.GetKind() {
-	case paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL, paymentsv1.CommandKind_COMMAND_KIND_APPROVE, paymentsv1.CommandKind_COMMAND_KIND_DECLINE:
+	case paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL, paymentsv1.CommandKind_COMMAND_KIND_APPROVE, paymentsv1.CommandKind_COMMAND_KIND_DECLINE,
+		kindEvidence, kindAccept:
 		d := c.out.Decision
 		c.acct.answers[c.cmd.GetCommandId()] = &answer{hash: c.cmd.GetBodyHash(), reasons: d.GetReasons(), status: d.GetStatus()}
 	default:
@@ -183,7 +188,7 @@ func (c *call) remember() {
 func (c *call) draft() *pay {
 	p := &pay{
 		id: c.cmd.GetCommandId(), kind: c.cmd.GetKind(), merchant: c.cmd.GetMerchant(),
-		created: c.acct.last, date: c.out.Decision.GetEffectiveDate(),
+		seq: c.acct.seq, created: c.acct.last, date: c.out.Decision.GetEffectiveDate(),
 	}
 	if in := c.cmd.GetInstruction(); in != nil {
 		p.amount, p.currency, p.targetCurrency = in.GetAmountMinor(), in.GetCurrency(), in.GetTargetCurrency()
@@ -192,7 +197,15 @@ func (c *call) draft() *pay {
 		}
 		p.method, p.toAccount = in.GetMethod(), in.GetToAccount()
 	}
-	if c.cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_REFUND || c.operation() {
+	switch {
+	case p.kind == kindQuote:
+		p.asQuote(c.cmd.GetFxQuote())
+	case p.kind == kindAuthorization || p.kind == kindAdvice:
+		p.asAuthorization(c.cmd.GetCardTransaction())
+	case p.kind == kindClearing:
+		p.asClearing(c.cmd.GetClearing())
+	}
+	if p.kind == kindRefund || p.kind == kindClearing || c.operation() {
 		p.related = c.cmd.GetPaymentId()
 	}
 	return p
@@ -209,17 +222,27 @@ func (c *call) record(p *pay) {
 	default:
 		p.grant()
 	}
+	c.keep(p)
+	p.leaves = c.retain(p.id)
+}
+
+// keep writes a record that has its status, and tells of it.
+func (c *call) keep(p *pay) {
+	d := c.out.Decision
 	d.Status = p.status
 	c.amounts(p)
-	p.first = answer{hash: c.cmd.GetBodyHash(), reasons: d.GetReasons(), status: p.status, deadline: p.deadline}
+	p.first = answer{hash: c.cmd.GetBodyHash(), outcome: d.GetOutcome(), reasons: d.GetReasons(), status: p.status, deadline: p.deadline}
 	c.acct.payments[identity(p.id)] = p
-	p.leaves = c.retain(p.id)
 }
 
 // grant takes a payment to where it stands once nothing is left to be asked inside.
 func (p *pay) grant() {
 	p.granted = true
 	switch {
+	case p.kind == kindQuote:
+		p.status = statusCreated
+	case p.issued != nil:
+		p.status = p.issued.granted()
 	case p.rail == nil && p.kind != kindTransfer:
 		p.status = statusSucceeded
 	case p.kind == kindPayOut:
@@ -252,10 +275,13 @@ func (c *call) amounts(p *pay) {
 	d := c.out.Decision
 	d.AmountMinor, d.Currency, d.TargetAmountMinor, d.TargetCurrency = p.amount, p.currency, p.target, p.targetCurrency
 	d.FeeMinor, d.Fx, d.Method, d.ToAccount, d.RelatedPaymentId = p.fee, p.fx, p.method, p.toAccount, p.related
-	d.CreatedAtUs, d.FraudScore = p.created, p.score
+	d.CreatedAtUs, d.FraudScore, d.Quote = p.created, p.score, p.quote
 	d.DeadlineUs = 0
-	if d.GetStatus() == statusInReview {
+	if d.GetStatus() == statusInReview || p.kind == kindQuote && d.GetStatus() == statusCreated {
 		d.DeadlineUs = p.deadline
+	}
+	if p.disputed != nil {
+		c.tellDispute(p)
 	}
 	c.tellRail(p)
 }

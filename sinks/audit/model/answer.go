@@ -295,7 +295,7 @@ func (c *call) operationAnswered(o, of *pay, e event) {
 	o.status = statusSucceeded
 	switch o.kind {
 	case kindCapture:
-		of.rail.closed = of.rail.closed || o.final
+		of.rail.closed = of.rail.closed || o.final || c.cmd.GetRailAnswer().GetClosed()
 		c.captured(of, o.amount)
 		c.captureAnswered(of)
 	case kindVoid:

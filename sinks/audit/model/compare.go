@@ -45,6 +45,11 @@ func Differ(want, got *paymentsv1.Decision) string {
 		{"rail", railText(want), railText(got)},
 		{"rail says", saidText(want, got), saidText(got, got)},
 		{"given_order_id", givenOrder(want, got), got.GetGivenOrderId()},
+		{"card", cardText(want), cardText(got)},
+		{"card_state", cardStateText(want.GetCardState()), cardStateText(got.GetCardState())},
+		{"reason_code", want.GetReasonCode(), got.GetReasonCode()},
+		{"evidence", evidenceText(want.GetEvidence()), evidenceText(got.GetEvidence())},
+		{"quote", want.GetQuote(), got.GetQuote()},
 		{"deadline_us", want.GetDeadlineUs(), got.GetDeadlineUs()},
 		{"account_state", stateText(want.GetAccountState()), stateText(got.GetAccountState())},
 		{"journals", Journals(want), Journals(got)},
@@ -78,6 +83,26 @@ func givenOrder(want, got *paymentsv1.Decision) string {
 		return ""
 	}
 	return want.GetGivenOrderId()
+}
+
+// cardText is which card a decision is about, and where it was used.
+func cardText(d *paymentsv1.Decision) string {
+	return fmt.Sprintf("%q at %q, mcc %q, acquirer %q, rrn %q", d.GetCard(), d.GetCardAcceptor(), d.GetMcc(), d.GetAcquirer(), d.GetRrn())
+}
+
+func cardStateText(s *paymentsv1.CardState) string {
+	if s == nil {
+		return "none"
+	}
+	return fmt.Sprintf("of %s %s %s...%s until %d issued %d", s.GetAccount(), word(s.GetStatus(), "CARD_STATUS_"), s.GetFirst6(), s.GetLast4(), s.GetExpiry(), s.GetIssuedAtUs())
+}
+
+func evidenceText(files []*paymentsv1.EvidenceFile) string {
+	var texts []string
+	for _, f := range files {
+		texts = append(texts, fmt.Sprintf("%q %x %s", f.GetReference(), f.GetSha256(), f.GetKind()))
+	}
+	return strings.Join(texts, ", ")
 }
 
 // Order writes an order as text: everything but what is sealed.
@@ -148,7 +173,7 @@ func (p *Partition) Cell(key string) *paymentsv1.AccountCell {
 	}
 	return &paymentsv1.AccountCell{
 		Version: 1, Tenant: a.tenant, Merchant: a.merchant, Customer: a.customer, State: clone(a.state), Balances: a.allBalances(),
-		AccountSeq: a.seq, LastAcceptedAtUs: a.last, OpenHash: a.openHash, CustomerAccount: a.claimed,
+		AccountSeq: a.seq, LastAcceptedAtUs: a.last, OpenHash: a.openHash, CustomerAccount: a.claimed, Card: a.cloneCard(),
 		Limits: &paymentsv1.LimitWindows{Day: a.window.day, Month: a.window.month, DayUsedMinor: a.window.dayUsed, MonthUsedMinor: a.window.monthUsed},
 	}
 }
@@ -171,8 +196,9 @@ func (p *Partition) DifferCell(key string, got *paymentsv1.AccountCell) string {
 		{"balances", Balances(nonZero(want.GetBalances())), Balances(nonZero(got.GetBalances()))},
 		{"limits", limitsText(want.GetLimits()), limitsText(got.GetLimits())},
 		{"customer_account", want.GetCustomerAccount(), got.GetCustomerAccount()},
+		{"card", cardStateText(want.GetCard()), cardStateText(got.GetCard())},
 	}
-	if want.GetState() != nil {
+	if want.GetState() != nil || want.GetCard() != nil {
 		fields = append(fields, []struct{ name, want, got string }{
 			{"owner", ownerText(want), ownerText(got)},
 			{"open_hash", fmt.Sprintf("%x", want.GetOpenHash()), fmt.Sprintf("%x", got.GetOpenHash())},

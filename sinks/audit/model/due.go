@@ -96,6 +96,8 @@ func (c *call) expire() {
 	switch {
 	case retention:
 		c.forget(p)
+	case body.GetPurpose() == paymentsv1.ExpirePurpose_EXPIRE_PURPOSE_AUTHORIZATION && p.issued != nil:
+		c.expireIssued(p)
 	case body.GetPurpose() == paymentsv1.ExpirePurpose_EXPIRE_PURPOSE_AUTHORIZATION:
 		c.expireAuthorization(p)
 	case p.status == paymentsv1.PaymentStatus_PAYMENT_STATUS_IN_REVIEW && body.GetDueAtUs() >= p.deadline:
@@ -113,7 +115,7 @@ func (c *call) forget(p *pay) {
 		return // the id was used anew
 	}
 	switch {
-	case p.settled() && !p.busy():
+	case p.settled() && !p.busy(), p.kind == kindQuote: // a quote that nobody used is no use any more
 		delete(c.acct.payments, identity(p.id))
 	default:
 		p.leaves += 30 * dayUS

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"math"
 	"math/big"
 
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
@@ -47,6 +48,9 @@ func (a *activity) sawAmount(minor int64) {
 	if a.count >= historyCap || !next.IsInt64() {
 		a.count /= 2
 		next.Add(new(big.Int).Quo(a.total, big.NewInt(2)), big.NewInt(minor))
+	}
+	if !next.IsInt64() {
+		next.SetInt64(math.MaxInt64)
 	}
 	a.total = next
 	a.count++
@@ -109,7 +113,15 @@ func (c *call) hits(r *referencev1.Rule, p *pay) bool {
 
 // counterparty is the other side's digest, empty where there is none.
 func (c *call) counterparty() string {
-	return string(c.cmd.GetInstruction().GetCounterparty().GetDigest())
+	return string(c.party().GetDigest())
+}
+
+// party is who stands on the other side: of a payment, or the terminal of a card.
+func (c *call) party() *paymentsv1.Counterparty {
+	if t := c.cmd.GetCardTransaction(); t != nil {
+		return t.GetCounterparty()
+	}
+	return c.cmd.GetInstruction().GetCounterparty()
 }
 
 // observe lets the account's history see a payment: its time always, its amount and its other side where it was not declined.

@@ -51,6 +51,9 @@ func (c *call) instruct() {
 		c.journal(paymentsv1.JournalKind_JOURNAL_KIND_POST, p.post)
 		c.askPayee(p)
 	}
+	if len(reasons) == 0 {
+		c.useQuote(p)
+	}
 	c.observe(p)
 	c.record(p)
 	d.LimitAmountMinor, d.LimitCurrency = p.limitAmount, p.limitCurrency
@@ -113,29 +116,50 @@ func (c *call) price(p *pay) paymentsv1.Reason {
 			return reasonTooSmall
 		}
 	}
-	if p.targetCurrency == p.currency {
+	var r *rate
+	var fx *paymentsv1.Fx
+	var reason paymentsv1.Reason
+	switch name := c.cmd.GetInstruction().GetQuote(); {
+	case name != "":
+		r, fx, reason = c.quoted(p, name)
+	case p.targetCurrency == p.currency:
 		p.target = p.amount
 		return 0
+	default:
+		r, fx, reason = c.pinned(p)
 	}
+	if reason != 0 {
+		return reason
+	}
+	return p.exchange(converted, r, fx)
+}
+
+// pinned is the rate of the sheet that the command names.
+func (c *call) pinned(p *pay) (*rate, *paymentsv1.Fx, paymentsv1.Reason) {
 	quote := c.docs.quote(p.currency, p.targetCurrency)
 	switch {
 	case quote == nil:
-		return paymentsv1.Reason_REASON_RATE_MISSING
+		return nil, nil, paymentsv1.Reason_REASON_RATE_MISSING
 	case c.acct.last > c.docs.sheet.GetValidUntilUs():
-		return paymentsv1.Reason_REASON_RATE_STALE
+		return nil, nil, paymentsv1.Reason_REASON_RATE_STALE
 	}
 	r, fx, ok := exchanged(quote, quote.GetSpreadBp())
 	if !ok {
-		return reasonOverflow
+		return nil, nil, reasonOverflow
 	}
-	target, ok := r.convert(converted, p.currency, p.targetCurrency)
+	return &r, fx, 0
+}
+
+// exchange converts so much, where that comes to anything.
+func (p *pay) exchange(minor int64, r *rate, fx *paymentsv1.Fx) paymentsv1.Reason {
+	target, ok := r.convert(minor, p.currency, p.targetCurrency)
 	switch {
 	case !ok:
 		return reasonOverflow
 	case target == 0:
 		return reasonTooSmall
 	}
-	p.target, p.rate, p.fx = target, &r, fx
+	p.target, p.rate, p.fx = target, r, fx
 	return 0
 }
 
@@ -228,6 +252,9 @@ func (c *call) stages(p *pay) (reasons []paymentsv1.Reason, review bool) {
 			review = true
 		}
 	}
+	if review && p.issued != nil { // a terminal cannot wait
+		reasons, review = append(reasons, paymentsv1.Reason_REASON_FRAUD_SCORE), false
+	}
 	next := c.acct.window
 	if p.kind != kindPayIn {
 		var over []paymentsv1.Reason
@@ -236,7 +263,7 @@ func (c *call) stages(p *pay) (reasons []paymentsv1.Reason, review bool) {
 	}
 	p.hold, p.post = c.lines(p)
 	layer, lines := paymentsv1.Layer_LAYER_POSTED, p.post
-	if review || p.rail != nil { // a rail's money is posted when the rail says so
+	if review || p.rail != nil || p.issued != nil && !p.issued.financial { // posted when a rail, or the clearing, says so
 		layer, lines = paymentsv1.Layer_LAYER_PENDING, p.hold
 	}
 	switch {
@@ -254,7 +281,7 @@ func (c *call) stages(p *pay) (reasons []paymentsv1.Reason, review bool) {
 
 // screen looks the counterparty up in the list of blocked parties and countries.
 func (c *call) screen() []paymentsv1.Reason {
-	party := c.cmd.GetInstruction().GetCounterparty()
+	party := c.party()
 	var reasons []paymentsv1.Reason
 	if slices.Contains(c.docs.blocklist.GetCountries(), party.GetCountry()) && party.GetCountry() != "" {
 		reasons = append(reasons, paymentsv1.Reason_REASON_BLOCKED_COUNTRY)
@@ -284,9 +311,9 @@ func (c *call) reserve(p *pay) (window, []paymentsv1.Reason) {
 	if w.month != p.month {
 		w.month, w.monthUsed = p.month, 0
 	}
-	var dayOK, monthOK bool
-	w.dayUsed, dayOK = sum(w.dayUsed, p.limitAmount)
-	w.monthUsed, monthOK = sum(w.monthUsed, p.limitAmount)
+	_, dayOK := sum(w.dayUsed, p.limitAmount)
+	_, monthOK := sum(w.monthUsed, p.limitAmount)
+	w.dayUsed, w.monthUsed = capped(w.dayUsed, p.limitAmount), capped(w.monthUsed, p.limitAmount)
 	if !dayOK || !monthOK {
 		return w, []paymentsv1.Reason{reasonOverflow}
 	}
@@ -313,10 +340,10 @@ func (a *account) unreserve(p *pay) {
 	}
 	p.reserved = false
 	if a.window.day == p.day {
-		a.window.dayUsed -= p.limitAmount
+		a.window.dayUsed = max(0, a.window.dayUsed-p.limitAmount)
 	}
 	if a.window.month == p.month {
-		a.window.monthUsed -= p.limitAmount
+		a.window.monthUsed = max(0, a.window.monthUsed-p.limitAmount)
 	}
 }
 

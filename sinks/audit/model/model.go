@@ -59,7 +59,8 @@ type account struct {
 	customer string
 	state    *paymentsv1.AccountState // nil: not opened
 	openHash []byte
-	claimed  string // customers: their one account
+	claimed  string                // customers: their one account
+	card     *paymentsv1.CardState // cards: nil until it is issued
 	balances map[string]*balance
 	window   window
 	seen     activity
@@ -73,6 +74,7 @@ type balance struct{ posted, held, incoming int64 }
 // answer is a first decision, to be repeated.
 type answer struct {
 	hash    []byte
+	outcome paymentsv1.Outcome
 	reasons []paymentsv1.Reason
 	status  paymentsv1.PaymentStatus
 
@@ -92,6 +94,7 @@ type pay struct {
 	kind     paymentsv1.CommandKind
 	merchant string
 	status   paymentsv1.PaymentStatus
+	seq      uint64 // of the decision that made it
 	created  int64
 	date     int32
 	deadline int64
@@ -118,6 +121,11 @@ type pay struct {
 	final    bool    // captures: what is left after it is given up
 	late     bool    // what the rail did too late was taken in
 	lateBack bool    // payouts: and has come back
+
+	quote    string    // whose rate it has used
+	usedBy   string    // quotes: the payment that did
+	issued   *issued   // authorizations: what stands granted
+	disputed *disputed // disputes: what was told, and where the money is
 }
 
 // call is one command on its way through the model.
@@ -149,14 +157,17 @@ func (p *Partition) Apply(rec Record) (Result, error) {
 		d.RailCode, d.Connector, d.OrderId, d.RailReference = a.GetCode(), a.GetConnector(), a.GetOrderId(), a.GetReference()
 		d.RailResult, d.RailAmountMinor = a.GetResult(), a.GetAmountMinor()
 	}
+	if t := c.cmd.GetDispute(); t != nil {
+		d.Connector, d.RailReference, d.ReasonCode, d.RelatedPaymentId = t.GetConnector(), t.GetReference(), t.GetReasonCode(), c.cmd.GetPaymentId()
+	}
 	c.out.Decision = d
 	if c.cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_TICK {
 		d.EffectiveDate = dayUTC(d.GetAcceptedAtUs())
 		c.tick()
 		return c.out, nil
 	}
-	if !strings.HasPrefix(rec.Key, "acc_") && !strings.HasPrefix(rec.Key, "cus_") {
-		return Result{}, fmt.Errorf("key %q is neither an account's nor a customer's", rec.Key)
+	if !ofAnAccount(rec.Key) && !strings.HasPrefix(rec.Key, "cus_") && !ofACard(rec.Key) {
+		return Result{}, fmt.Errorf("key %q is neither an account's nor a customer's nor a card's", rec.Key)
 	}
 	if err := c.fitsKey(); err != nil {
 		return Result{}, err
@@ -166,16 +177,28 @@ func (p *Partition) Apply(rec Record) (Result, error) {
 	c.acct.last = max(c.acct.last, c.cmd.GetAcceptedAtUs())
 	d.Account, d.AccountSeq, d.AcceptedAtUs = rec.Key, c.acct.seq, c.acct.last
 	d.EffectiveDate = c.effectiveDate()
-	if !strings.HasPrefix(rec.Key, "cus_") {
+	c.tellCard()
+	switch {
+	case ofAnAccount(rec.Key):
 		c.accountCommand()
-	} else {
+	case ofACard(rec.Key):
+		c.cardCommand()
+	default:
 		c.customerCommand()
 	}
 	return c.out, nil
 }
 
-// fitsKey: a customer's key takes what concerns that customer's account, and only it forgets a claim.
+func ofAnAccount(key string) bool { return strings.HasPrefix(key, "acc_") }
+
+func ofACard(key string) bool { return strings.HasPrefix(key, "crd_") }
+
+// fitsKey: a customer's key takes what concerns that customer's account, and only it forgets a claim. A card's takes what
+// concerns the card, and nothing else does.
 func (c *call) fitsKey() error {
+	if c.aboutCard() != ofACard(c.rec.Key) || c.senseless() {
+		return fmt.Errorf("a %s cannot be decided on the key %s", c.cmd.GetKind(), c.rec.Key)
+	}
 	customers := false
 	switch c.cmd.GetKind() {
 	case paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT, paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL,
@@ -254,7 +277,7 @@ func (c *call) accountCommand() {
 		c.open()
 		return
 	}
-	if c.creates() {
+	if c.names() {
 		c.out.Decision.PaymentId = c.cmd.GetCommandId()
 	}
 	if reason := c.stranger(); reason != 0 {
@@ -297,17 +320,45 @@ func (c *call) accountCommand() {
 		c.operate()
 	case paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER:
 		c.railAnswer()
+	case kindQuote:
+		c.quote()
+	case kindAuthorization, kindAdvice, kindReversal, kindClearing:
+		c.issuing()
+	case kindDispute, kindEvidence, kindAccept:
+		c.disputing()
 	default:
 		c.decline(paymentsv1.Reason_REASON_PAYMENT_STATE)
 	}
 	c.remember()
 }
 
+// senseless tells what says nothing that could be decided.
+func (c *call) senseless() bool {
+	t := c.cmd.GetDispute()
+	return c.cmd.GetKind() == kindDispute && (stage(t.GetStage()) == 0 || t.GetAmountMinor() <= 0)
+}
+
+// names tells the kinds whose command_id is the record that they are about.
+func (c *call) names() bool {
+	return c.creates() || c.cmd.GetKind() == kindAdvice || c.cmd.GetKind() == kindDispute
+}
+
+// fact tells what others have done: it can be refused by nobody.
+func (c *call) fact() bool {
+	switch c.cmd.GetKind() {
+	case kindAdvice, kindReversal, kindClearing, kindDispute:
+		return true
+	default:
+		return false
+	}
+}
+
 // creates tells the kinds that make a record under their own id: payments, and what is asked of one.
 func (c *call) creates() bool {
 	switch c.cmd.GetKind() {
 	case paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, paymentsv1.CommandKind_COMMAND_KIND_PAY_OUT,
-		paymentsv1.CommandKind_COMMAND_KIND_TRANSFER, paymentsv1.CommandKind_COMMAND_KIND_REFUND:
+		paymentsv1.CommandKind_COMMAND_KIND_TRANSFER, paymentsv1.CommandKind_COMMAND_KIND_REFUND,
+		kindQuote, kindAuthorization, kindClearing:
 		return true
 	default:
 		return c.operation()
@@ -334,6 +385,8 @@ func (c *call) stranger() paymentsv1.Reason {
 	switch c.cmd.GetKind() {
 	case paymentsv1.CommandKind_COMMAND_KIND_EXPIRE, paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT, paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER:
 		return 0 // of the house's own making
+	case kindDispute:
+		return 0 // the owner is the account's, whoever tells
 	case paymentsv1.CommandKind_COMMAND_KIND_COUNTER_LEG:
 		sameOwner = a.tenant == c.cmd.GetTenant()
 	case paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL:
@@ -356,6 +409,9 @@ func (c *call) barred() paymentsv1.Reason {
 		return 0 // what the rail did is done, whatever the account is now
 	default:
 	}
+	if c.fact() {
+		return 0
+	}
 	switch c.acct.state.GetStatus() {
 	case paymentsv1.AccountStatus_ACCOUNT_STATUS_CLOSED:
 		return paymentsv1.Reason_REASON_ACCOUNT_CLOSED
@@ -365,6 +421,9 @@ func (c *call) barred() paymentsv1.Reason {
 	}
 	if kind == paymentsv1.CommandKind_COMMAND_KIND_COUNTER_LEG {
 		return 0 // it carries the payer's pins
+	}
+	if kind == kindEvidence || kind == kindAccept {
+		return 0
 	}
 	// A verdict or a KYC level needs no policy, so none may be pinned to it.
 	pinned := idOf(c.cmd.GetPins().GetPolicy())

@@ -26,7 +26,12 @@ import (
 //	payin a 1000 BRL [to=USD] [method=cash] [key=k] [body=b] [party=x] [country=XX] [policy=p]
 //	payout, transfer (with payee=b) alike; refund a of=k [amount=10]; approve a of=k [as=pi_]; decline a of=k; kyc a level=2; tick
 //	capture a of=k [amount=10] [final=yes], void, increment alike: on the pay-in k; key=c is the operation's own
-//	answer a of=k [op=c] step=capture result=confirmed [amount=10] [by=cielo] [ref=r] [code=00]: to an order of k, or of its operation c
+//	answer a of=k [op=c] step=capture result=confirmed [amount=10] [by=cielo] [ref=r] [code=00] [closed=yes]: to an order of k, or of its operation c
+//	quote a 1000 USD to=BRL key=q; payin a 1000 USD to=BRL quote=q
+//	issue c a [expiry=2912]; card c status=blocked: on the card's key
+//	authorize a 1000 BRL key=k [financial=yes]; advise a 1000 BRL key=k [standin=yes] [refused=yes]; reverse a of=k [left=10] [standin=yes]
+//	clear a 1000 BRL key=c [of=k] [final=yes] [credit=yes]
+//	dispute a of=k key=d stage=lost amount=10 [deadline=+1h] [code=10.4]; evidence a of=d files=x,y; accept a of=d
 //	clock 2026-03-01T10:00:00Z | +10m
 //	close a: no command does this yet
 //
@@ -99,7 +104,9 @@ func documents() map[string]map[string]proto.Message {
 			},
 			// Authorisations last two hours, 20 % over; fees of refunds and returns are kept, refunds are at the original rate.
 			"rail@1": &referencev1.Policy{
-				Id: "rail", Version: 1, Card: &referencev1.CardPolicy{AuthorizationTtlS: 7200, OverCaptureBp: 2000}, Bank: &referencev1.BankPolicy{},
+				Id: "rail", Version: 1, Bank: &referencev1.BankPolicy{}, QuoteTtlS: 600, Card: &referencev1.CardPolicy{
+					AuthorizationTtlS: 7200, OverCaptureBp: 2000, Dispute: &referencev1.DisputePolicy{Fees: []*referencev1.Charge{{Currency: "USD", AmountMinor: 300}, {Currency: "BRL", AmountMinor: 1500}}},
+				},
 			},
 			// The other way round, and authorisations last for ever.
 			"give@1": &referencev1.Policy{
@@ -108,7 +115,16 @@ func documents() map[string]map[string]proto.Message {
 				Bank: &referencev1.BankPolicy{ReturnFee: referencev1.RefundFee_REFUND_FEE_RETURNED},
 			},
 			"back@1": &referencev1.Policy{
-				Id: "back", Version: 1, Card: &referencev1.CardPolicy{RefundFee: referencev1.RefundFee_REFUND_FEE_RETURNED}, Bank: &referencev1.BankPolicy{},
+				Id: "back", Version: 1, Bank: &referencev1.BankPolicy{}, Card: &referencev1.CardPolicy{
+					RefundFee: referencev1.RefundFee_REFUND_FEE_RETURNED,
+					Dispute:   &referencev1.DisputePolicy{Fees: []*referencev1.Charge{{Currency: "BRL", AmountMinor: 700}}, FeeReturned: true},
+				},
+			},
+			// Cards of the account: what they were granted lasts an hour. Whoever follows "plain" has no limits, and no such part.
+			"issue@1": &referencev1.Policy{Id: "issue", Version: 1, RetentionDays: 30, Issuing: &referencev1.IssuingPolicy{AuthorizationTtlS: 3600}},
+			"fullissue@1": &referencev1.Policy{
+				Id: "fullissue", Version: 1, LimitCurrency: "BRL", Limits: limits, FraudMode: referencev1.FraudMode_FRAUD_MODE_ENFORCE, ReviewScore: 500,
+				DeclineScore: 900, UtcOffsets: offsets, ReviewTimeoutS: 3600, RetentionDays: 90, Issuing: &referencev1.IssuingPolicy{}, QuoteTtlS: 600,
 			},
 			"fullrail@1": &referencev1.Policy{
 				Id: "fullrail", Version: 1, LimitCurrency: "BRL", Limits: limits, FraudMode: referencev1.FraudMode_FRAUD_MODE_ENFORCE, ReviewScore: 500,
@@ -138,6 +154,10 @@ func documents() map[string]map[string]proto.Message {
 
 func pins(policy string) *paymentsv1.Pins {
 	switch policy {
+	case "none":
+		return nil
+	case "fullissue":
+		return &paymentsv1.Pins{Policy: "fullissue@1", Rates: "fx@1", Rules: "rules@1", Blocklist: "block@1"}
 	case "full":
 		return &paymentsv1.Pins{Policy: "full@1", Fees: "fees@1", Rates: "fx@1", Rules: "rules@1", Blocklist: "block@1"}
 	case "fullrail":
@@ -284,6 +304,7 @@ func (w *world) print(out *strings.Builder, _ *paymentsv1.Command, d *paymentsv1
 		fmt.Fprintf(out, " related=%s", word(s, "PAYMENT_STATUS_"))
 	}
 	printRail(out, d)
+	w.printRest(out, d)
 	out.WriteString("\n")
 	for _, j := range d.GetJournals() {
 		fmt.Fprintf(out, "  %s:", word(j.GetKind(), "JOURNAL_KIND_"))
@@ -304,9 +325,31 @@ func (w *world) print(out *strings.Builder, _ *paymentsv1.Command, d *paymentsv1
 	}
 }
 
+// printRest writes what only some kinds tell.
+func (w *world) printRest(out *strings.Builder, d *paymentsv1.Decision) {
+	for _, f := range []struct{ name, value string }{{"reason", d.GetReasonCode()}, {"card", d.GetCard()}} {
+		if f.value != "" {
+			fmt.Fprintf(out, " %s=%s", f.name, f.value)
+		}
+	}
+	if d.GetQuote() != "" {
+		out.WriteString(" at " + w.names[d.GetQuote()[3:]])
+	}
+	if s := d.GetCardState(); s != nil {
+		fmt.Fprintf(out, " (%s's, %s, %s...%s until %d)", w.names[s.GetAccount()], word(s.GetStatus(), "CARD_STATUS_"), s.GetFirst6(), s.GetLast4(), s.GetExpiry())
+	}
+	for _, f := range d.GetEvidence() {
+		out.WriteString(" file=" + f.GetReference())
+	}
+	if d.GetOrderId() == "" && d.GetConnector() != "" {
+		fmt.Fprintf(out, " told by %s as %s", d.GetConnector(), d.GetRailReference())
+	}
+}
+
 // printRail writes what a decision tells of a payment that a rail executes.
 func printRail(out *strings.Builder, d *paymentsv1.Decision) {
-	if d.GetMethod() != "card" && d.GetMethod() != "bank" || d.GetStatus() == 0 {
+	quote := d.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_FX_QUOTE
+	if d.GetMethod() != "card" && d.GetMethod() != "bank" && d.GetMethod() != "issuing" && d.GetQuote() == "" && !quote || d.GetStatus() == 0 {
 		return
 	}
 	fmt.Fprintf(out, " amount=%d", d.GetAmountMinor())
@@ -345,6 +388,9 @@ func (w *world) command(verb string, plain []string, args map[string]string) (st
 		}
 	}
 	name := plain[0]
+	if verb == "issue" || verb == "card" {
+		return w.card(verb, plain, args)
+	}
 	account := w.account(name)
 	id := args["key"]
 	if id == "" {
@@ -352,7 +398,7 @@ func (w *world) command(verb string, plain []string, args map[string]string) (st
 	}
 	hash := sha256.Sum256([]byte(verb + args["body"] + strings.Join(plain, " ")))
 	cmd := &paymentsv1.Command{Account: account, CommandId: "cmd_" + id, BodyHash: hash[:], Pins: pins(policy)}
-	if args["sheet"] != "" {
+	if args["sheet"] != "" && cmd.GetPins() != nil {
 		cmd.Pins.Rates = args["sheet"]
 	}
 	if args["merchant"] != "" {
@@ -385,6 +431,14 @@ func (w *world) command(verb string, plain []string, args map[string]string) (st
 		w.operation(cmd, verb, name, args)
 	case "answer":
 		w.answer(cmd, name, args)
+	case "authorize", "advise", "reverse", "clear":
+		w.issuing(cmd, verb, plain, args)
+	case "dispute", "evidence", "accept":
+		w.disputing(cmd, verb, name, args)
+	case "quote":
+		cmd.Kind, cmd.CommandId = paymentsv1.CommandKind_COMMAND_KIND_FX_QUOTE, w.id("fq_", name, id)
+		cmd.PaymentId = cmd.GetCommandId()
+		cmd.Body = &paymentsv1.Command_FxQuote{FxQuote: &paymentsv1.FxQuote{AmountMinor: w.number(plain[1]), Currency: plain[2], TargetCurrency: args["to"]}}
 	case "refund":
 		cmd.Kind = paymentsv1.CommandKind_COMMAND_KIND_REFUND
 		cmd.CommandId, cmd.PaymentId = w.payment(payment.KindRefund, name, id), w.payment(payment.KindPayIn, name, args["of"])
@@ -438,7 +492,7 @@ func (w *world) answer(cmd *paymentsv1.Command, name string, args map[string]str
 	cmd.Body = &paymentsv1.Command_RailAnswer{RailAnswer: &paymentsv1.RailAnswer{
 		OrderId: cmp.Or(args["as"], w.kinds[waits], "pi_") + waits + "." + args["step"],
 		Result:  paymentsv1.RailResult(paymentsv1.RailResult_value["RAIL_RESULT_"+strings.ToUpper(args["result"])]),
-		Code:    args["code"], Connector: args["by"], Reference: args["ref"], AmountMinor: w.number(args["amount"]),
+		Code:    args["code"], Connector: args["by"], Reference: args["ref"], AmountMinor: w.number(args["amount"]), Closed: args["closed"] != "",
 	}}
 }
 
@@ -454,6 +508,9 @@ func (w *world) instruction(verb string, plain []string, args map[string]string)
 		}
 	}
 	in.Instrument = args["instrument"]
+	if args["quote"] != "" {
+		in.Quote = cmp.Or(args["as"], "fq_") + w.payment(payment.KindPayIn, plain[0], args["quote"])[3:]
+	}
 	if verb == "transfer" {
 		in.ToAccount = w.account(args["payee"])
 	}
@@ -472,4 +529,105 @@ func (w *world) number(s string) int64 {
 		w.t.Fatal(err)
 	}
 	return n
+}
+
+// id is a record's under its account, by a name of the history.
+func (w *world) id(prefix, account, key string) string {
+	identity := w.payment(payment.KindPayIn, account, key)[3:]
+	w.kinds[identity] = prefix
+	return prefix + identity
+}
+
+// card is a request to a card's key.
+func (w *world) card(verb string, plain []string, args map[string]string) (string, *paymentsv1.Command) {
+	key := "crd_" + plain[0]
+	w.names[key] = plain[0]
+	cmd := &paymentsv1.Command{CommandId: fmt.Sprintf("cmd_line-%d", w.offset)}
+	if args["merchant"] != "" {
+		cmd.Tenant, cmd.Merchant = tenant, args["merchant"]
+	}
+	if verb == "card" {
+		cmd.Kind = paymentsv1.CommandKind_COMMAND_KIND_SET_CARD_STATUS
+		cmd.Body = &paymentsv1.Command_SetCardStatus{SetCardStatus: &paymentsv1.SetCardStatus{
+			Status: paymentsv1.CardStatus(paymentsv1.CardStatus_value["CARD_STATUS_"+strings.ToUpper(args["status"])]),
+		}}
+	} else {
+		cmd.Kind, cmd.Account = paymentsv1.CommandKind_COMMAND_KIND_ISSUE_CARD, w.account(plain[1])
+		cmd.Body = &paymentsv1.Command_IssueCard{IssueCard: &paymentsv1.IssueCard{
+			First6: "411111", Last4: cmp.Or(args["last4"], "1111"), Expiry: int32(w.number(cmp.Or(args["expiry"], "2912"))),
+		}}
+	}
+	if args["on"] != "" {
+		key = w.account(args["on"])
+	}
+	return key, cmd
+}
+
+// issuing is what an acquirer or the network says of a card of the account.
+func (w *world) issuing(cmd *paymentsv1.Command, verb string, plain []string, args map[string]string) {
+	name, hashed := plain[0], cmd.GetBodyHash()
+	var minor int64
+	var currency string
+	if verb != "reverse" {
+		minor, currency = w.number(plain[1]), plain[2]
+	}
+	of := ""
+	if args["of"] != "" {
+		of = cmp.Or(args["as"], "au_") + w.payment(payment.KindPayIn, name, args["of"])[3:]
+	}
+	switch verb {
+	case "authorize", "advise":
+		cmd.Kind = paymentsv1.CommandKind_COMMAND_KIND_AUTHORIZATION
+		cmd.CommandId = w.id("au_", name, args["key"])
+		cmd.PaymentId = cmd.GetCommandId()
+		t := &paymentsv1.CardTransaction{AmountMinor: minor, Currency: currency, Financial: args["financial"] != "", Card: args["card"]}
+		if args["party"] != "" || args["country"] != "" {
+			t.Counterparty = &paymentsv1.Counterparty{Country: args["country"], Digest: []byte(args["party"])}
+		}
+		if verb == "advise" {
+			cmd.Kind = paymentsv1.CommandKind_COMMAND_KIND_AUTHORIZATION_ADVICE
+			t.StandIn, t.Refused = args["standin"] != "", args["refused"] != ""
+			sum := sha256.Sum256([]byte("authorize" + args["body"] + strings.Join(plain, " "))) // of the same request
+			hashed = sum[:]
+		}
+		cmd.Body = &paymentsv1.Command_CardTransaction{CardTransaction: t}
+	case "reverse":
+		cmd.Kind, cmd.PaymentId = paymentsv1.CommandKind_COMMAND_KIND_REVERSAL, of
+		cmd.Body = &paymentsv1.Command_Reversal{Reversal: &paymentsv1.Reversal{LeftMinor: w.number(args["left"]), StandIn: args["standin"] != "", Card: args["card"], ReasonCode: args["code"]}}
+	default:
+		cmd.Kind, cmd.CommandId, cmd.PaymentId = paymentsv1.CommandKind_COMMAND_KIND_CLEARING, w.id("cl_", name, args["key"]), of
+		cmd.Body = &paymentsv1.Command_Clearing{Clearing: &paymentsv1.Clearing{AmountMinor: minor, Currency: currency, Final: args["final"] != "", Credit: args["credit"] != "", Card: args["card"]}}
+	}
+	cmd.BodyHash = hashed
+}
+
+// disputing is what is said of a dispute.
+func (w *world) disputing(cmd *paymentsv1.Command, verb, name string, args map[string]string) {
+	of := w.payment(payment.KindPayIn, name, args["of"])[3:]
+	switch verb {
+	case "dispute":
+		cmd.Kind, cmd.CommandId, cmd.PaymentId = paymentsv1.CommandKind_COMMAND_KIND_DISPUTE, w.id("dp_", name, args["key"]), cmp.Or(args["as"], w.kinds[of], "pi_")+of
+		told := &paymentsv1.Dispute{
+			Stage:       paymentsv1.DisputeStage(paymentsv1.DisputeStage_value["DISPUTE_STAGE_"+strings.ToUpper(args["stage"])]),
+			AmountMinor: w.number(args["amount"]), ReasonCode: args["code"], Connector: "cielo", Reference: args["key"],
+		}
+		if args["deadline"] != "" {
+			after, err := time.ParseDuration(args["deadline"])
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			told.DeadlineUs = w.now.Add(after).UnixMicro()
+		}
+		cmd.Body = &paymentsv1.Command_Dispute{Dispute: told}
+	case "evidence":
+		cmd.Kind, cmd.PaymentId = paymentsv1.CommandKind_COMMAND_KIND_DISPUTE_EVIDENCE, cmp.Or(args["as"], "dp_")+of
+		body := &paymentsv1.DisputeEvidence{}
+		for file := range strings.SplitSeq(args["files"], ",") {
+			body.Files = append(body.Files, &paymentsv1.EvidenceFile{Reference: file, Kind: "receipt"})
+		}
+		cmd.Body = &paymentsv1.Command_DisputeEvidence{DisputeEvidence: body}
+	default:
+		cmd.Kind, cmd.PaymentId = paymentsv1.CommandKind_COMMAND_KIND_DISPUTE_ACCEPT, cmp.Or(args["as"], "dp_")+of
+		cmd.Body = &paymentsv1.Command_DisputeAccept{DisputeAccept: &paymentsv1.DisputeAccept{}}
+	}
 }

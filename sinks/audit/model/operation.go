@@ -162,7 +162,7 @@ func (c *call) refundByRail(o, of *pay) {
 // refundDebit prices a refund, and says why it cannot be.
 func (c *call) refundDebit(o, of *pay) paymentsv1.Reason {
 	refunding := of.inFlight(kindRefund)
-	left := of.rail.captured - of.refunded - refunding
+	left := max(0, of.rail.captured-of.refunded-refunding-of.rail.disputed)
 	if o.amount == 0 {
 		o.amount = left
 	}

@@ -56,6 +56,7 @@ type railed struct {
 	feeReturned          int64
 	closed               bool   // a final capture is done
 	operations           []*pay // granted ones, whatever became of them
+	disputed             int64  // taken or held for disputes
 }
 
 // railOf is the rail of a payment that is asked for, nil where there is none.
@@ -82,7 +83,7 @@ func (p *pay) byCard() bool {
 // settled tells the statuses in which a record may leave.
 func (p *pay) settled() bool {
 	switch p.status {
-	case statusSucceeded, statusFailed, statusRefunded, statusExpired, statusCancelled, statusPaid, statusReturned:
+	case statusSucceeded, statusFailed, statusRefunded, statusExpired, statusCancelled, statusPaid, statusReturned, statusWon, statusLost:
 		return true
 	default:
 		return false
@@ -135,10 +136,16 @@ func (p *pay) netAt(minor int64) (int64, bool) {
 // tellRail puts what the rail has done for a card pay-in into the decision. A repeat tells what there was at first: nothing.
 func (c *call) tellRail(p *pay) {
 	d := c.out.Decision
-	if !p.byCard() || d.GetOutcome() == paymentsv1.Outcome_OUTCOME_REPEATED {
+	switch {
+	case d.GetOutcome() == paymentsv1.Outcome_OUTCOME_REPEATED:
+		return
+	case p.byCard():
+		d.AuthorizedMinor, d.CapturedMinor = p.rail.authorized, p.rail.captured
+	case p.issued != nil:
+		d.AuthorizedMinor, d.CapturedMinor = p.issued.authorized, p.issued.captured
+	default:
 		return
 	}
-	d.AuthorizedMinor, d.CapturedMinor = p.rail.authorized, p.rail.captured
 	if s := d.GetStatus(); d.GetPaymentId() == p.id && (s == statusRequiresCapture || s == statusPartlyCaptured) {
 		d.DeadlineUs = p.deadline
 	}
@@ -166,11 +173,20 @@ func (c *call) letGo(p *pay, minor int64) {
 	c.move(journalRelease, line{c.acct.key, p.targetCurrency, -minor}, line{suspense, p.targetCurrency, minor})
 }
 
-// orAside puts suspense in the place of an account that is closed, or whose balance would leave int64.
+// room: the account is not closed, and its sums stay within int64.
+func (c *call) room(layer paymentsv1.Layer, lines []line) bool {
+	return c.acct.state.GetStatus() != paymentsv1.AccountStatus_ACCOUNT_STATUS_CLOSED && c.fits(layer, lines)
+}
+
+// orAside puts suspense in the place of an account that has no room for the lines.
 func (c *call) orAside(lines []line) []line {
-	if c.acct.state.GetStatus() != paymentsv1.AccountStatus_ACCOUNT_STATUS_CLOSED && c.fits(paymentsv1.Layer_LAYER_POSTED, lines) {
+	if c.room(paymentsv1.Layer_LAYER_POSTED, lines) {
 		return lines
 	}
+	return c.aside(lines)
+}
+
+func (c *call) aside(lines []line) []line {
 	for i := range lines {
 		if lines[i].account == c.acct.key {
 			lines[i].account = suspense
