@@ -84,14 +84,26 @@ func Documents() map[string]map[string]proto.Message {
 	limits := []*referencev1.KycLimit{{Level: 1, DayMinor: 300_000, MonthMinor: 2_000_000}, {Level: 2, DayMinor: 3_000_000, MonthMinor: 9_000_000}}
 	return map[string]map[string]proto.Message{
 		topics.Policies: {"rail@1": &referencev1.Policy{
-			Id: "rail", Version: 1, RetentionDays: 1, Card: &referencev1.CardPolicy{AuthorizationTtlS: 3600}, Bank: &referencev1.BankPolicy{},
+			Id: "rail", Version: 1, RetentionDays: 1, Bank: &referencev1.BankPolicy{}, QuoteTtlS: 600,
+			Card: &referencev1.CardPolicy{AuthorizationTtlS: 3600, Dispute: &referencev1.DisputePolicy{
+				Fees: []*referencev1.Charge{{Currency: "BRL", AmountMinor: 150}},
+			}},
 		}, "loose@1": &referencev1.Policy{
 			Id: "loose", Version: 1, LimitCurrency: "BRL", Limits: limits, FraudMode: referencev1.FraudMode_FRAUD_MODE_ENFORCE, ReviewScore: 500,
 			DeclineScore: 1000, ReviewTimeoutS: 1800, RetentionDays: 1,
 			Card: &referencev1.CardPolicy{
 				OverCaptureBp: 777, RefundFee: referencev1.RefundFee_REFUND_FEE_RETURNED, RefundRate: referencev1.RefundRate_REFUND_RATE_CURRENT,
+				Dispute: &referencev1.DisputePolicy{
+					Fees: []*referencev1.Charge{{Currency: "USD", AmountMinor: 30}, {Currency: "BRL", AmountMinor: 170}}, FeeReturned: true,
+				},
 			},
-			Bank: &referencev1.BankPolicy{ReturnFee: referencev1.RefundFee_REFUND_FEE_RETURNED},
+			Bank: &referencev1.BankPolicy{ReturnFee: referencev1.RefundFee_REFUND_FEE_RETURNED}, QuoteTtlS: 3600,
+		}, "cards@1": &referencev1.Policy{
+			Id: "cards", Version: 1, RetentionDays: 1, Issuing: &referencev1.IssuingPolicy{AuthorizationTtlS: 3600},
+		}, "strict@1": &referencev1.Policy{
+			Id: "strict", Version: 1, LimitCurrency: "BRL", Limits: limits, FraudMode: referencev1.FraudMode_FRAUD_MODE_ENFORCE, ReviewScore: 500,
+			DeclineScore: 900, UtcOffsets: []*referencev1.UtcOffset{{OffsetS: -3 * 3600}}, RetentionDays: 2,
+			Issuing: &referencev1.IssuingPolicy{AuthorizationTtlS: 1800},
 		}, "full@1": &referencev1.Policy{
 			Id: "full", Version: 1, LimitCurrency: "BRL", Limits: limits, FraudMode: referencev1.FraudMode_FRAUD_MODE_ENFORCE, ReviewScore: 500,
 			DeclineScore: 900, UtcOffsets: []*referencev1.UtcOffset{{OffsetS: -3 * 3600}}, ReviewTimeoutS: 1800, RetentionDays: 1,
@@ -106,6 +118,11 @@ func Documents() map[string]map[string]proto.Message {
 			Id: "fx", Version: 1, ValidUntilUs: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC).UnixMicro(), Rates: []*referencev1.Rate{
 				{Source: "USD", Target: "BRL", MidUnscaled: 52_537, MidScale: 4, SpreadBp: 150},
 				{Source: "BRL", Target: "USD", MidUnscaled: 190_331, MidScale: 6, SpreadBp: 150},
+			},
+		}, "fx@2": &referencev1.RateSheet{ // lower, and soon stale
+			Id: "fx", Version: 2, ValidUntilUs: time.Date(2026, 3, 4, 0, 0, 0, 0, time.UTC).UnixMicro(), Rates: []*referencev1.Rate{
+				{Source: "USD", Target: "BRL", MidUnscaled: 50_011, MidScale: 4, SpreadBp: 220},
+				{Source: "BRL", Target: "USD", MidUnscaled: 2, MidScale: 1, SpreadBp: 0},
 			},
 		}},
 		topics.Rules: {"rules@1": &referencev1.RuleSet{Id: "rules", Version: 1, Rules: []*referencev1.Rule{

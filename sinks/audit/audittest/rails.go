@@ -15,7 +15,11 @@ import (
 type railAccount struct {
 	id, policy string
 	payments   []string
+	charged    []string // of which a rail was asked for money
 	answers    []*paymentsv1.Command
+	quotes     []*paymentsv1.Instruction // of which a payment may use one
+	disputes   []*paymentsv1.Command
+	said       []*paymentsv1.Command // by the merchant, of disputes
 }
 
 // PlayRailsAtRandom lets accounts of two policies pay in by card and out by bank, capture, give up, increment and refund;
@@ -60,6 +64,15 @@ func (a *railAccount) pins() *paymentsv1.Pins {
 	return p
 }
 
+// pinned are an account's documents, with either sheet of rates.
+func (h *House) pinned(a *railAccount) *paymentsv1.Pins {
+	p := a.pins()
+	if h.rng.IntN(3) == 0 {
+		p.Rates = "fx@2"
+	}
+	return p
+}
+
 // hearOrders prepares what rails say of the orders that are new.
 func (h *House) hearOrders(all []*railAccount, seen *[Partitions]int) {
 	for p := range h.Orders {
@@ -69,6 +82,9 @@ func (h *House) hearOrders(all []*railAccount, seen *[Partitions]int) {
 				h.t.Fatal(err)
 			}
 			for _, a := range all {
+				if a.id == o.GetAccount() && (o.GetKind() == railsv1.OrderKind_ORDER_KIND_COLLECT || o.GetKind() == railsv1.OrderKind_ORDER_KIND_CAPTURE) {
+					a.charged = append(a.charged, o.GetPaymentId())
+				}
 				if a.id == o.GetAccount() {
 					a.answers = append(a.answers, h.answersTo(o)...)
 				}
@@ -92,7 +108,7 @@ func (h *House) answersTo(o *railsv1.Order) []*paymentsv1.Command {
 		}
 		a := &paymentsv1.RailAnswer{
 			OrderId: order, Result: results[h.rng.IntN(len(results))], Code: fmt.Sprint(h.rng.IntN(100)),
-			Connector: "sim", Reference: "ref-" + fmt.Sprint(h.rng.IntN(1000)),
+			Connector: "sim", Reference: "ref-" + fmt.Sprint(h.rng.IntN(1000)), Closed: h.rng.IntN(6) == 0,
 		}
 		switch h.rng.IntN(6) {
 		case 0:
@@ -122,8 +138,12 @@ func (h *House) railStep(a *railAccount) {
 		h.ask(a.id, cmd)
 		return
 	}
+	if h.rng.IntN(4) == 0 {
+		h.disputeStep(a)
+		return
+	}
 	owner, key := payment.AccountID(a.id), fmt.Sprint("rail-key-", h.serial)
-	cmd := &paymentsv1.Command{Tenant: tenant, Merchant: merchant, Account: a.id, BodyHash: h.hash("rails", h.serial), Pins: a.pins()}
+	cmd := &paymentsv1.Command{Tenant: tenant, Merchant: merchant, Account: a.id, BodyHash: h.hash("rails", h.serial), Pins: h.pinned(a)}
 	kind := []payment.Kind{
 		payment.KindPayIn, payment.KindPayIn, payment.KindPayOut, payment.KindCapture, payment.KindCapture, payment.KindCapture,
 		payment.KindVoid, payment.KindIncrement, payment.KindRefund, payment.KindRefund, payment.KindApprove, payment.KindDecline,
@@ -140,6 +160,9 @@ func (h *House) railStep(a *railAccount) {
 		cmd.PaymentId = a.payments[max(0, len(a.payments)-1-h.rng.IntN(6))]
 	}
 	h.railBody(kind, cmd, key)
+	if in := cmd.GetInstruction(); in != nil {
+		h.atQuote(a, in)
+	}
 	h.ask(a.id, cmd)
 }
 
