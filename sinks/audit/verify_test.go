@@ -46,11 +46,13 @@ func TestWholeLogCloses(t *testing.T) {
 	h.Open(30)
 	h.Play(3000)
 	h.Contest(8)
+	h.PlayRailsAtRandom(500)
+	h.PlayCardsAtRandom(500)
 	r := verify(t, audit.Config{Brokers: h.Publish()})
 	if err := r.Err(); err != nil || !r.Balanced {
 		t.Fatalf("%v\n%s", err, table(t, r))
 	}
-	if r.Decisions < 3000 || r.Decisions != r.Commands || r.Accounts != 38 || r.PostgresEqual != nil {
+	if r.Decisions < 3000 || r.Decisions != r.Commands || r.Accounts != 47 || r.PostgresEqual != nil {
 		t.Fatal(table(t, r))
 	}
 	if r.TransitMinor["BRL"] != 0 || len(r.TransitMinor) != 2 {

@@ -12,8 +12,8 @@ import (
 // FuzzAnyCommand: whatever stands on the log, the model answers or refuses, and its journals sum to zero.
 func FuzzAnyCommand(f *testing.F) {
 	w := newWorld(&testing.T{})
-	for _, line := range [][]string{{"open", "a", "BRL"}, {"payin", "a", "100", "USD", "to=BRL"}, {"transfer", "a", "7", "BRL", "payee=b"}, {"refund", "a", "of=k"}, {"tick"}, {"capture", "a"}, {"answer", "a"}} {
-		args := map[string]string{"to": "BRL", "payee": "b", "of": "k", "step": "collect", "result": "confirmed"}
+	for _, line := range [][]string{{"open", "a", "BRL"}, {"payin", "a", "100", "USD", "to=BRL"}, {"transfer", "a", "7", "BRL", "payee=b"}, {"refund", "a", "of=k"}, {"tick"}, {"capture", "a"}, {"answer", "a"}, {"quote", "a", "100", "USD"}, {"authorize", "a", "100", "BRL"}, {"advise", "a", "100", "BRL"}, {"reverse", "a"}, {"clear", "a", "100", "BRL"}, {"dispute", "a"}, {"evidence", "a"}, {"accept", "a"}, {"issue", "c", "a"}, {"card", "c"}} {
+		args := map[string]string{"to": "BRL", "payee": "b", "of": "k", "step": "collect", "result": "confirmed", "key": "k", "stage": "lost", "amount": "100", "status": "blocked"}
 		key, cmd := w.command(line[0], line[1:min(len(line), 4)], args)
 		b, err := proto.Marshal(cmd)
 		if err != nil {

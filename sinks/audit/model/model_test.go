@@ -431,6 +431,12 @@ func (w *world) command(verb string, plain []string, args map[string]string) (st
 		w.operation(cmd, verb, name, args)
 	case "answer":
 		w.answer(cmd, name, args)
+	case "expire": // as a tick would, whenever that was
+		cmd.Kind, cmd.Pins = paymentsv1.CommandKind_COMMAND_KIND_EXPIRE, nil
+		cmd.PaymentId = "au_" + w.payment(payment.KindPayIn, name, args["of"])[3:]
+		cmd.Body = &paymentsv1.Command_Expire{Expire: &paymentsv1.Expire{
+			Purpose: paymentsv1.ExpirePurpose_EXPIRE_PURPOSE_AUTHORIZATION, DueAtUs: w.now.Add(time.Hour).UnixMicro(),
+		}}
 	case "authorize", "advise", "reverse", "clear":
 		w.issuing(cmd, verb, plain, args)
 	case "dispute", "evidence", "accept":
