@@ -109,7 +109,7 @@ func (h *House) authorization(a *cardAccount, cmd *paymentsv1.Command) *payments
 		again := proto.CloneOf(of)
 		again.Kind, again.AcceptedAtUs = paymentsv1.CommandKind_COMMAND_KIND_AUTHORIZATION, 0
 		again.GetCardTransaction().StandIn, again.GetCardTransaction().Refused = false, false
-		if again.Pins == nil {
+		if again.GetPins() == nil {
 			again.Pins = a.pins()
 		}
 		if h.rng.IntN(5) == 0 {
@@ -139,7 +139,7 @@ func (h *House) transaction(a *cardAccount, cmd *paymentsv1.Command) {
 	case 1, 2:
 		t.Currency = "USD"
 	case 3, 4:
-		t.AmountMinor = min(t.AmountMinor, math.MaxInt64/20) * 20
+		t.AmountMinor = min(t.GetAmountMinor(), math.MaxInt64/20) * 20
 	}
 	if h.rng.IntN(3) == 0 {
 		t.Counterparty = &paymentsv1.Counterparty{Country: []string{"BR", "BR", "BR", "XX"}[h.rng.IntN(4)], Digest: h.hash("party", h.rng.IntN(50))}
@@ -213,7 +213,7 @@ func (h *House) clearing(a *cardAccount, cmd *paymentsv1.Command) *paymentsv1.Co
 	case 2:
 		cmd.PaymentId = under("au_", a.id, "never made")
 	case 3:
-		x.AmountMinor += min(h.rng.Int64N(500), math.MaxInt64-x.AmountMinor)
+		x.AmountMinor += min(h.rng.Int64N(500), math.MaxInt64-x.GetAmountMinor())
 	case 4, 5, 6:
 		x.AmountMinor = 1 + h.rng.Int64N(x.GetAmountMinor())
 	}

@@ -197,13 +197,14 @@ func (c *call) draft() *pay {
 		}
 		p.method, p.toAccount = in.GetMethod(), in.GetToAccount()
 	}
-	switch {
-	case p.kind == kindQuote:
+	switch p.kind {
+	case kindQuote:
 		p.asQuote(c.cmd.GetFxQuote())
-	case p.kind == kindAuthorization || p.kind == kindAdvice:
+	case kindAuthorization, kindAdvice:
 		p.asAuthorization(c.cmd.GetCardTransaction())
-	case p.kind == kindClearing:
+	case kindClearing:
 		p.asClearing(c.cmd.GetClearing())
+	default:
 	}
 	if p.kind == kindRefund || p.kind == kindClearing || c.operation() {
 		p.related = c.cmd.GetPaymentId()
