@@ -53,6 +53,16 @@ func (h *house) patient(acquirers map[string]Acquirer) Config {
 // partitionOf an order.
 func partitionOf(o *railsv1.Order) int32 { return topics.Partition([]byte(o.GetAccount()), partitions) }
 
+// behind is an order of some account that stands in a partition, found from account n on.
+func behind(n int, partition int32) *railsv1.Order {
+	for {
+		if o := collect(n, "cut"); partitionOf(o) == partition {
+			return o
+		}
+		n += 10
+	}
+}
+
 // ownOf is our reference of an attempt at an order.
 func ownOf(o *railsv1.Order, attempt uint32) string {
 	return ownref.Mark((&notifier{}).OwnReference(o.GetOrderId(), attempt), partitionOf(o))
@@ -142,24 +152,29 @@ func TestNotificationOutlivesItsReader(t *testing.T) {
 	h, b := newHouse(t), newBank(t)
 	cfg := h.patient(map[string]Acquirer{"bank": newNotifier(b.server.URL)})
 	r, stop := h.start(cfg)
-	o, other := collect(1, "cut"), collect(2, "cut")
-	h.order(o, other)
-	unresolved(t, r, 2)
+	other := collect(1, "cut")
+	near, far := behind(2, partitionOf(other)), behind(3, (partitionOf(other)+1)%partitions)
+	h.order(other, near, far)
+	unresolved(t, r, 3)
 	h.notify(partitionOf(other), captured(other))
 	h.answers(other)
 	stop()
-	h.notify(partitionOf(o), captured(o)) // nobody reads
+	h.notify(partitionOf(near), captured(near)) // nobody reads, here behind one that was judged
+	h.notify(partitionOf(far), captured(far))   // and here as the first
 	second, stop := h.start(cfg)
-	if a := final(t, h.answers(o)[o.GetOrderId()]); a.Result != payment.RailConfirmed {
-		t.Errorf("%+v", a)
+	all := h.answers(near, far)
+	for _, o := range []*railsv1.Order{near, far} {
+		if a := final(t, all[o.GetOrderId()]); a.Result != payment.RailConfirmed {
+			t.Errorf("%+v", a)
+		}
 	}
 	unresolved(t, second, 0)
-	if got := judged(t, "bank", second); got[verdictConfirmed] != 1 || len(got) != 1 {
+	if got := judged(t, "bank", second); got[verdictConfirmed] != 2 || len(got) != 1 {
 		t.Errorf("the second has judged %v", got)
 	}
 	stop()
 	third, _ := h.start(cfg)
-	last := collect(3, "cut")
+	last := collect(1000, "cut")
 	h.order(last)
 	unresolved(t, third, 1)
 	h.notify(partitionOf(last), captured(last))
