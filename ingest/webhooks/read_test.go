@@ -16,45 +16,73 @@ import (
 // bodies are what processors send, as their public pages show them, and what is read out of each; "" is not understood.
 func bodies() []struct{ name, dialect, body, want string } {
 	return []struct{ name, dialect, body, want string }{
-		{"post", "cielo", `{"PaymentId":"24bc8366-fc31-4d6c-8555-17049a836a07","ChangeType":1}`,
-			`kind: NOTIFICATION_KIND_PAYMENT type: "ChangeType 1" reference: "24bc8366-fc31-4d6c-8555-17049a836a07"`},
+		{
+			"post", "cielo", `{"PaymentId":"24bc8366-fc31-4d6c-8555-17049a836a07","ChangeType":1}`,
+			`kind: NOTIFICATION_KIND_PAYMENT type: "ChangeType 1" reference: "24bc8366-fc31-4d6c-8555-17049a836a07"`,
+		},
 		{"post with texts", "cielo", `{"RecurrentPaymentId":"r","PaymentId":"p","ChangeType":"2"}`, `kind: NOTIFICATION_KIND_PAYMENT type: "ChangeType 2" reference: "p"`},
-		{"post of a chargeback", "cielo", `{"PaymentId":"p","ChangeType":7}`,
-			`kind: NOTIFICATION_KIND_DISPUTE type: "ChangeType 7" reference: "p" dispute: {stage: DISPUTE_STAGE_DISPUTE}`},
-		{"fraud alert", "cielo", `{"PaymentId":"p","ChangeType":8}`,
-			`kind: NOTIFICATION_KIND_DISPUTE type: "ChangeType 8" reference: "p" dispute: {stage: DISPUTE_STAGE_PRE_DISPUTE}`},
-		{"chargeback", "cielo", `{"treatmentDeadline":"2024-12-20","idCase":49701065,"idChargeback":20451,"process":"PRIMEIRO_CHARGEBACK","lifecycle":{},
+		{
+			"post of a chargeback", "cielo", `{"PaymentId":"p","ChangeType":7}`,
+			`kind: NOTIFICATION_KIND_DISPUTE type: "ChangeType 7" reference: "p" dispute: {stage: DISPUTE_STAGE_DISPUTE}`,
+		},
+		{
+			"fraud alert", "cielo", `{"PaymentId":"p","ChangeType":8}`,
+			`kind: NOTIFICATION_KIND_DISPUTE type: "ChangeType 8" reference: "p" dispute: {stage: DISPUTE_STAGE_PRE_DISPUTE}`,
+		},
+		{
+			"chargeback", "cielo", `{"treatmentDeadline":"2024-12-20","idCase":49701065,"idChargeback":20451,"process":"PRIMEIRO_CHARGEBACK","lifecycle":{},
 			"transactionAmount":100.0,"cdReason":4853,"transactionDetails":{"transactionDate":"2024-12-01","currency":"REAL","tid":"12043402495ERJ76EGDF"}}`,
 			`kind: NOTIFICATION_KIND_DISPUTE type: "chargeback" dispute: {id: "49701065" stage: DISPUTE_STAGE_DISPUTE stage_word: "PRIMEIRO_CHARGEBACK"
-			amount_minor: 10000 currency: "BRL" deadline_us: 1734750000000000 reason_code: "4853" tid: "12043402495ERJ76EGDF"}`},
-		{"chargeback of a kind nobody knows", "cielo", `{"idCase":"c1","process":"OUTRO","transactionAmount":1.234}`,
-			`kind: NOTIFICATION_KIND_DISPUTE type: "chargeback" dispute: {id: "c1" stage_word: "OUTRO"}`},
+			amount_minor: 10000 currency: "BRL" deadline_us: 1734750000000000 reason_code: "4853" tid: "12043402495ERJ76EGDF"}`,
+		},
+		{
+			"chargeback of a kind nobody knows", "cielo", `{"idCase":"c1","process":"OUTRO","transactionAmount":1.234}`,
+			`kind: NOTIFICATION_KIND_DISPUTE type: "chargeback" dispute: {id: "c1" stage_word: "OUTRO"}`,
+		},
 		{"nothing", "cielo", `{}`, ""},
 		{"a list", "cielo", `[]`, ""},
-		{"paid", "pagarme", `{"id":"hook_1","account":{"id":"acc_1","name":"x"},"type":"charge.paid","created_at":"2023-10-10T20:28:13Z","data":{"id":"ch_1","code":"c",
+		{
+			"paid", "pagarme", `{"id":"hook_1","account":{"id":"acc_1","name":"x"},"type":"charge.paid","created_at":"2023-10-10T20:28:13Z","data":{"id":"ch_1","code":"c",
 			"amount":12500,"paid_amount":12500,"status":"paid","currency":"BRL","order":{"id":"or_1","code":"ours"},"last_transaction":{"status":"captured"},"customer":{"name":"N"}}}`,
-			`kind: NOTIFICATION_KIND_PAYMENT event_id: "hook_1" type: "charge.paid" reference: "ch_1" own_reference: "ours" state: NOTIFIED_STATE_CAPTURED authorized_minor: 12500 captured_minor: 12500`},
-		{"authorised", "pagarme", `{"id":"h","type":"charge.pending","data":{"id":"ch_1","code":"ours","amount":5,"status":"pending","last_transaction":{"status":"authorized_pending_capture"}}}`,
-			`kind: NOTIFICATION_KIND_PAYMENT event_id: "h" type: "charge.pending" reference: "ch_1" own_reference: "ours" state: NOTIFIED_STATE_AUTHORIZED authorized_minor: 5`},
-		{"given back", "pagarme", `{"id":"h","type":"charge.refunded","data":{"id":"ch_1","code":"ours","amount":5,"paid_amount":5,"canceled_amount":5,"status":"canceled"}}`,
-			`kind: NOTIFICATION_KIND_PAYMENT event_id: "h" type: "charge.refunded" reference: "ch_1" own_reference: "ours" state: NOTIFIED_STATE_VOIDED authorized_minor: 5 captured_minor: 5 returned_minor: 5`},
-		{"contested", "pagarme", `{"id":"h","type":"charge.chargedback","data":{"id":"ch_1","code":"ours","amount":5,"paid_amount":5,"status":"chargedback","currency":"BRL"}}`,
+			`kind: NOTIFICATION_KIND_PAYMENT event_id: "hook_1" type: "charge.paid" reference: "ch_1" own_reference: "ours" state: NOTIFIED_STATE_CAPTURED authorized_minor: 12500 captured_minor: 12500`,
+		},
+		{
+			"authorised", "pagarme", `{"id":"h","type":"charge.pending","data":{"id":"ch_1","code":"ours","amount":5,"status":"pending","last_transaction":{"status":"authorized_pending_capture"}}}`,
+			`kind: NOTIFICATION_KIND_PAYMENT event_id: "h" type: "charge.pending" reference: "ch_1" own_reference: "ours" state: NOTIFIED_STATE_AUTHORIZED authorized_minor: 5`,
+		},
+		{
+			"given back", "pagarme", `{"id":"h","type":"charge.refunded","data":{"id":"ch_1","code":"ours","amount":5,"paid_amount":5,"canceled_amount":5,"status":"canceled"}}`,
+			`kind: NOTIFICATION_KIND_PAYMENT event_id: "h" type: "charge.refunded" reference: "ch_1" own_reference: "ours" state: NOTIFIED_STATE_VOIDED authorized_minor: 5 captured_minor: 5 returned_minor: 5`,
+		},
+		{
+			"contested", "pagarme", `{"id":"h","type":"charge.chargedback","data":{"id":"ch_1","code":"ours","amount":5,"paid_amount":5,"status":"chargedback","currency":"BRL"}}`,
 			`kind: NOTIFICATION_KIND_DISPUTE event_id: "h" type: "charge.chargedback" reference: "ch_1" own_reference: "ours" state: NOTIFIED_STATE_CAPTURED authorized_minor: 5 captured_minor: 5
-			dispute: {id: "ch_1" stage: DISPUTE_STAGE_DISPUTE stage_word: "chargedback" amount_minor: 5 currency: "BRL"}`},
-		{"order", "pagarme", `{"id":"h","type":"order.paid","data":{"id":"or_1","code":"ours","amount":5,"status":"paid","charges":[{"id":"ch_1"}]}}`,
-			`kind: NOTIFICATION_KIND_PAYMENT event_id: "h" type: "order.paid" reference: "ch_1" own_reference: "ours"`},
+			dispute: {id: "ch_1" stage: DISPUTE_STAGE_DISPUTE stage_word: "chargedback" amount_minor: 5 currency: "BRL"}`,
+		},
+		{
+			"order", "pagarme", `{"id":"h","type":"order.paid","data":{"id":"or_1","code":"ours","amount":5,"status":"paid","charges":[{"id":"ch_1"}]}}`,
+			`kind: NOTIFICATION_KIND_PAYMENT event_id: "h" type: "order.paid" reference: "ch_1" own_reference: "ours"`,
+		},
 		{"of no payment", "pagarme", `{"id":"h","type":"customer.created","data":{"id":"cus_1"}}`, `kind: NOTIFICATION_KIND_OTHER event_id: "h" type: "customer.created"`},
 		{"amount below nothing", "pagarme", `{"id":"h","type":"charge.paid","data":{"id":"ch_1","amount":-5}}`, ""},
 		{"amount with a fraction", "pagarme", `{"id":"h","type":"charge.paid","data":{"id":"ch_1","amount":5.5}}`, ""},
 		{"no id", "pagarme", `{"type":"charge.paid","data":{"id":"ch_1"}}`, ""},
-		{"approved", "rede", `{"companyNumber":"1","events":["PV.UPDATE_TRANSACTION"],"data":{"id":"tid","reference":"ours","status":"Approved","amount":700,"refundedAmount":100}}`,
-			`kind: NOTIFICATION_KIND_PAYMENT type: "PV.UPDATE_TRANSACTION" reference: "tid" own_reference: "ours" state: NOTIFIED_STATE_CAPTURED captured_minor: 700 returned_minor: 100`},
-		{"cancelled", "rede", `{"companyNumber":1,"events":["PV.UPDATE_TRANSACTION"],"data":{"id":7,"reference":"ours","status":"Canceled","amount":700}}`,
-			`kind: NOTIFICATION_KIND_PAYMENT type: "PV.UPDATE_TRANSACTION" reference: "7" own_reference: "ours" state: NOTIFIED_STATE_VOIDED returned_minor: 700`},
-		{"contested", "rede", `{"events":["PV.CHARGEBACK"],"data":{"id":"tid","reference":"ours","amount":700}}`,
-			`kind: NOTIFICATION_KIND_DISPUTE type: "PV.CHARGEBACK" reference: "tid" own_reference: "ours" dispute: {id: "tid" stage: DISPUTE_STAGE_DISPUTE stage_word: "PV.CHARGEBACK" amount_minor: 700 currency: "BRL"}`},
-		{"sent", "transfers", `{"id":"evt_1","type":"transfer.sent","data":{"id":"e1","end_to_end_id":"e1","amount":700,"status":"sent"}}`,
-			`kind: NOTIFICATION_KIND_PAYMENT event_id: "evt_1" type: "transfer.sent" reference: "e1" own_reference: "e1" state: NOTIFIED_STATE_SENT captured_minor: 700`},
+		{
+			"approved", "rede", `{"companyNumber":"1","events":["PV.UPDATE_TRANSACTION"],"data":{"id":"tid","reference":"ours","status":"Approved","amount":700,"refundedAmount":100}}`,
+			`kind: NOTIFICATION_KIND_PAYMENT type: "PV.UPDATE_TRANSACTION" reference: "tid" own_reference: "ours" state: NOTIFIED_STATE_CAPTURED captured_minor: 700 returned_minor: 100`,
+		},
+		{
+			"cancelled", "rede", `{"companyNumber":1,"events":["PV.UPDATE_TRANSACTION"],"data":{"id":7,"reference":"ours","status":"Canceled","amount":700}}`,
+			`kind: NOTIFICATION_KIND_PAYMENT type: "PV.UPDATE_TRANSACTION" reference: "7" own_reference: "ours" state: NOTIFIED_STATE_VOIDED returned_minor: 700`,
+		},
+		{
+			"contested", "rede", `{"events":["PV.CHARGEBACK"],"data":{"id":"tid","reference":"ours","amount":700}}`,
+			`kind: NOTIFICATION_KIND_DISPUTE type: "PV.CHARGEBACK" reference: "tid" own_reference: "ours" dispute: {id: "tid" stage: DISPUTE_STAGE_DISPUTE stage_word: "PV.CHARGEBACK" amount_minor: 700 currency: "BRL"}`,
+		},
+		{
+			"sent", "transfers", `{"id":"evt_1","type":"transfer.sent","data":{"id":"e1","end_to_end_id":"e1","amount":700,"status":"sent"}}`,
+			`kind: NOTIFICATION_KIND_PAYMENT event_id: "evt_1" type: "transfer.sent" reference: "e1" own_reference: "e1" state: NOTIFIED_STATE_SENT captured_minor: 700`,
+		},
 		{"no transfer", "transfers", `{"id":"evt_1","type":"transfer.sent"}`, ""},
 	}
 }

@@ -268,13 +268,13 @@ func TestLiesMoveNothing(t *testing.T) {
 		}, verdictRepeated},
 		{"another amount", func(n *railsv1.Notification) { n.CapturedMinor++ }, verdictLie},
 		{"given back", func(n *railsv1.Notification) {
-			n.State, n.ReturnedMinor = railsv1.NotifiedState_NOTIFIED_STATE_VOIDED, n.CapturedMinor
+			n.State, n.ReturnedMinor = railsv1.NotifiedState_NOTIFIED_STATE_VOIDED, n.GetCapturedMinor()
 		}, verdictLie},
 		{"declined", func(n *railsv1.Notification) {
 			n.State, n.CapturedMinor = railsv1.NotifiedState_NOTIFIED_STATE_DECLINED, 0
 		}, verdictLie},
 		{"an older state", func(n *railsv1.Notification) {
-			n.State, n.CapturedMinor, n.AuthorizedMinor = railsv1.NotifiedState_NOTIFIED_STATE_AUTHORIZED, 0, n.CapturedMinor
+			n.State, n.CapturedMinor, n.AuthorizedMinor = railsv1.NotifiedState_NOTIFIED_STATE_AUTHORIZED, 0, n.GetCapturedMinor()
 		}, verdictStale},
 		{"another transaction", func(n *railsv1.Notification) { n.Reference = "tid-77" }, verdictUnknownPayment},
 		{"an order that never was", func(n *railsv1.Notification) {
