@@ -30,7 +30,8 @@ const railFile = `kind: rails
 version: 1
 routes: routes.yaml
 acquirers:
-  - {name: cielo, dialect: cielo, url: URL/cielo, query_url: URL/cielo, merchant_id: 00000000-0000-4000-a000-000000000001, secret: {file: cielo.key}}
+  - {name: cielo, dialect: cielo, url: URL/cielo, query_url: URL/cielo, merchant_id: 00000000-0000-4000-a000-000000000001, secret: {file: cielo.key},
+     webhook: {header: X-Railsim, secrets: [{file: cielo.hook}]}}
   - {name: stone, dialect: pagarme, url: URL/pagarme, customer_id: cus_1, secret: {file: stone.key}}
 banks:
   - {name: bank, dialect: transfers, url: URL/bank, currencies: [BRL], secret: {file: bank.key}}
@@ -52,7 +53,7 @@ func railsim(t *testing.T, seed uint64, faults string) (url, file string) {
 	_, url = simtest.Serve(t, cfg)
 	return url, railFiles(t, url, map[string]string{
 		"rails.yaml": railFile, "routes.yaml": railRoutes,
-		"cielo.key": server.DefaultCredentials().Cielo.MerchantKey, "stone.key": server.DefaultCredentials().Pagarme.SecretKey,
+		"cielo.key": server.DefaultCredentials().Cielo.MerchantKey, "cielo.hook": server.DefaultCredentials().Cielo.WebhookValue, "stone.key": server.DefaultCredentials().Pagarme.SecretKey,
 		"bank.key": server.DefaultCredentials().Bank.Token,
 	})
 }

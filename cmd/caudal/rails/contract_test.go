@@ -36,7 +36,10 @@ func configured(t *testing.T, url string) string {
 	credentials := server.DefaultCredentials()
 	t.Setenv("RAILSIM_CIELO", credentials.Cielo.MerchantKey)
 	t.Setenv("RAILSIM_REDE", credentials.Rede.Token)
-	t.Setenv("RAILSIM_STONE", credentials.Pagarme.SecretKey)
+	t.Setenv("RAILSIM_PAGARME", credentials.Pagarme.SecretKey)
+	t.Setenv("RAILSIM_CIELO_HOOK", credentials.Cielo.WebhookValue)
+	t.Setenv("RAILSIM_PAGARME_HOOK", credentials.Pagarme.Webhook)
+	t.Setenv("RAILSIM_HOOK", credentials.Webhook)
 	t.Setenv("RAILSIM_BANK", credentials.Bank.Token)
 	folder := t.TempDir()
 	for _, name := range []string{"simulated.yaml", "routes.yaml"} {

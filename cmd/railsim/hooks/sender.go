@@ -10,7 +10,6 @@ package hooks
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -32,7 +31,6 @@ type Shape func(e journal.Entry, lie faults.Kind, wrong func(int64) int64) (body
 type Config struct {
 	URL     string            // empty: nobody is told anything
 	Sign    map[string]Signer // by connector
-	Names   map[string]string // what the client calls a connector, where that is not its own name
 	Shapes  map[string]Shape  // by connector
 	Plan    *faults.Plan
 	Now     func() time.Time
@@ -304,7 +302,7 @@ func (s *Sender) serve(ctx context.Context, key string) {
 
 func (s *Sender) post(ctx context.Context, m *message) error {
 	m.attempts++
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.cfg.URL+"/"+cmp.Or(s.cfg.Names[m.connector], m.connector), bytes.NewReader(m.body))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.cfg.URL+"/"+m.connector, bytes.NewReader(m.body))
 	if err != nil {
 		return fmt.Errorf("making a webhook: %w", err)
 	}

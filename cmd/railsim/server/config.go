@@ -23,10 +23,9 @@ type Config struct {
 	Listen      string
 	Data        string // folder; empty: nothing is kept
 	Seed        uint64
-	Faults      string            // YAML file or spec
-	Webhooks    string            // base URL; empty: none
-	HookNames   map[string]string // what the client calls a connector, where that is not its own name
-	Credentials string            // YAML file; empty: DefaultCredentials
+	Faults      string // YAML file or spec
+	Webhooks    string // base URL; empty: none
+	Credentials string // YAML file; empty: DefaultCredentials
 	Day         time.Duration
 	BankDelay   time.Duration // between the statuses of a transfer
 	HookRetry   time.Duration // first back-off
@@ -43,7 +42,6 @@ func (c *Config) Flags(f *pflag.FlagSet) {
 	f.Uint64Var(&c.Seed, "seed", 1, "decides ids, issuers of cards that end in 9, and faults")
 	f.StringVar(&c.Faults, "faults", "", "YAML file, or kind=rate,... (see above); default: none")
 	f.StringVar(&c.Webhooks, "webhooks", "", "URL that webhooks go to, /cielo, /rede, /pagarme or /bank added; default: none are sent")
-	f.StringToStringVar(&c.HookNames, "webhook-names", nil, "what the client calls them in that URL, as pagarme=stone; default: as above")
 	f.StringVar(&c.Credentials, "credentials", "", "YAML file with what clients must show and the secret of webhooks; default: well-known ones for tests")
 	f.DurationVar(&c.Day, "day", 24*time.Hour, "length of a business day: a cancel of a capture on a later one is a refund")
 	f.DurationVar(&c.BankDelay, "bank-delay", 200*time.Millisecond, "time between the statuses of a transfer, on average")

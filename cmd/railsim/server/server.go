@@ -76,7 +76,7 @@ func New(cfg Config) (*Server, error) {
 	p := pagarme.New(credentials.Pagarme, pagarmeVault, plan)
 	s.bank = bank.New(bank.Config{Credentials: credentials.Bank, Seed: cfg.Seed, Delay: cfg.BankDelay, Now: cfg.Now}, plan)
 	s.hooks, err = hooks.New(hooks.Config{
-		URL: cfg.Webhooks, Names: cfg.HookNames, Plan: plan, Now: cfg.Now, Backoff: cfg.HookRetry, Workers: cfg.HookWorkers, Data: cfg.Data, Log: cfg.Log,
+		URL: cfg.Webhooks, Plan: plan, Now: cfg.Now, Backoff: cfg.HookRetry, Workers: cfg.HookWorkers, Data: cfg.Data, Log: cfg.Log,
 		Sign: map[string]hooks.Signer{
 			cielo.Name:   hooks.Fixed(credentials.Cielo.WebhookHeader, credentials.Cielo.WebhookValue),
 			pagarme.Name: hooks.Basic(credentials.Pagarme.Webhook), rede.Name: hooks.Standard(key), bank.Name: hooks.Standard(key),

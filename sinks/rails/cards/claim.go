@@ -11,6 +11,7 @@ type told struct {
 	result       Result
 	transfer     bool // a bank says it
 	orderedMinor int64
+	stray        bool // it holds money of an attempt that was given up
 }
 
 // of compares a notification with what was told: repeated where the two agree.

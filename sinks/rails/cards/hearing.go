@@ -46,6 +46,7 @@ const (
 	verdictStale          verdict = "stale"           // was true once
 	verdictLie            verdict = "lie"             // the processor denies it
 	verdictUnknownPayment verdict = "unknown_payment" // of no order of this house
+	verdictUnordered      verdict = "unordered"       // true: the processor holds money of an attempt that was given up
 	verdictUnclear        verdict = "unclear"         // the processor did not say
 	verdictOther          verdict = "other"           // about nothing that is executed here
 	verdictOld            verdict = "old"             // of before anything is remembered
@@ -53,7 +54,7 @@ const (
 
 func verdicts() []verdict {
 	return []verdict{
-		verdictConfirmed, verdictRepeated, verdictStale, verdictLie, verdictUnknownPayment, verdictUnclear, verdictOther, verdictOld,
+		verdictConfirmed, verdictRepeated, verdictStale, verdictLie, verdictUnknownPayment, verdictUnordered, verdictUnclear, verdictOther, verdictOld,
 	}
 }
 
@@ -349,6 +350,8 @@ func (o *owner) compare(n *note, done outcome) {
 	switch v := done.told.of(n.Notification); {
 	case v == verdictRepeated && done.attempt != nil:
 		o.judge(n, verdictConfirmed)
+	case v == verdictRepeated && done.told.stray:
+		o.judge(n, verdictUnordered)
 	case v == verdictLie:
 		o.again(n, o.cfg.Hearing.Denied, v)
 	case v == verdictUnclear:
@@ -370,8 +373,9 @@ func (o *owner) again(n *note, most int, last verdict) {
 // judge ends a notification.
 func (o *owner) judge(n *note, v verdict) {
 	o.metrics.notifications.WithLabelValues(n.GetProcessor(), string(v)).Inc()
-	if v == verdictLie || v == verdictUnknownPayment {
-		o.log.Warn("notification not believed", "connector", n.GetProcessor(), "verdict", string(v), "event", n.GetEventId(), "type", n.GetType(),
+	switch v {
+	case verdictLie, verdictUnknownPayment, verdictUnordered:
+		o.log.Warn("notification that a person should see", "connector", n.GetProcessor(), "verdict", string(v), "event", n.GetEventId(), "type", n.GetType(),
 			"reference", n.GetReference(), "state", n.GetState().String(), "authorized_minor", n.GetAuthorizedMinor(),
 			"captured_minor", n.GetCapturedMinor(), "returned_minor", n.GetReturnedMinor())
 	}
@@ -413,17 +417,15 @@ func (w *worker) forward(ctx context.Context, n *note) error {
 	})
 }
 
-// hear asks for an order that somebody was notified about. It answers where there is news, and leaves everything as it was
-// where there is none: no notification, true or false, moves when an order is asked for next.
+// hear asks for an order that somebody was notified about. It answers where there is news, also of what was taken for failed,
+// and leaves everything as it was where there is none: no notification, true or false, moves when an order is asked for next.
 func (w *worker) hear(ctx context.Context, known *attempt, n *note) (*attempt, told, error) {
 	a := *known
-	request, c := a.request(), w.connectors[a.connector]
+	request, c, last := a.request(), w.connectors[a.connector], true
 	if !a.asked() {
-		if c = w.connectors[n.GetProcessor()]; c == nil {
-			return nil, told{}, nil
-		}
+		c, last = w.connectors[n.GetProcessor()], w.current(&a, n)
 		request.Reference, request.OwnReference = a.reference, n.GetOwnReference()
-		if !w.current(&a, n) { // of another attempt at the order, which surely did not charge
+		if !last { // of an attempt before it, which surely did not charge
 			request.Reference = ""
 		}
 	}
@@ -435,7 +437,8 @@ func (w *worker) hear(ctx context.Context, known *attempt, n *note) (*attempt, t
 		return nil, told{}, nil //nolint:nilerr // not sent: asked again later
 	}
 	seen.orderedMinor = a.order.AmountMinor
-	if !a.asked() {
+	seen.stray = !last && (seen.standing.State == StateAuthorized || seen.standing.State == StateCaptured)
+	if !last {
 		return nil, seen, nil
 	}
 	result := w.believed(&a, seen.result)

@@ -326,6 +326,44 @@ func TestLiesMoveNothing(t *testing.T) {
 	final(t, h.answers(o)[o.GetOrderId()])
 }
 
+// stand lets the bank hold the money of an attempt that it had declined.
+func (b *bank) stand(own string, amount int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.serial++
+	reference := fmt.Sprintf("tid-%d", b.serial)
+	delete(b.declined, own)
+	b.own[own] = []string{reference}
+	b.by[reference] = &Standing{State: StateCaptured, Reference: reference, AuthorizedMinor: amount, CapturedMinor: amount}
+}
+
+// An acquirer has declined, and charges all the same: the account is told, and an attempt that was given up is shown to people.
+func TestChargedAfterAll(t *testing.T) {
+	h, b := newHouse(t), newBank(t)
+	r, _ := h.start(h.patient(map[string]Acquirer{"bank": newNotifier(b.server.URL)}))
+	hard, again := collect(1, "decline:54"), collect(2, "decline:91")
+	h.order(hard, again)
+	all := h.answers(hard, again)
+	if a := final(t, all[hard.GetOrderId()]); a.Result != payment.RailRefused {
+		t.Fatalf("%+v", a)
+	}
+	b.stand(ownOf(hard, 1), hard.GetAmountMinor())
+	b.stand(ownOf(again, 1), again.GetAmountMinor()) // the second attempt was confirmed
+	h.notify(partitionOf(hard), captured(hard))
+	h.notify(partitionOf(again), captured(again))
+	eventually(t, "both verdicts", func() bool {
+		got := judged(t, "bank", r)
+		return got[verdictConfirmed] == 1 && got[verdictUnordered] == 1
+	})
+	told := h.answers(hard, again)
+	if got := results(told[hard.GetOrderId()]); len(got) != 2 || got[1] != payment.RailConfirmed {
+		t.Errorf("answered %v", got)
+	}
+	if got := results(told[again.GetOrderId()]); len(got) != 1 {
+		t.Errorf("of the one charged twice: answered %v", got)
+	}
+}
+
 // What is no hint is counted and passed over: disputes, other connectors' notifications, noise.
 func TestWhatIsNoHint(t *testing.T) {
 	h, b := newHouse(t), newBank(t)
