@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/caudalpay/caudal/processors/payment"
 	"github.com/caudalpay/caudal/schemas/rails/ownref"
 	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
 	"github.com/caudalpay/caudal/schemas/topics"
@@ -458,25 +459,29 @@ func (w *worker) current(a *attempt, n *note) bool {
 	return c != nil && a.connector == n.GetProcessor() && nameOf(w.own(c, a.order.ID, a.number)) == nameOf(n.GetOwnReference())
 }
 
-// repeats tells a notification of what was answered already, to the word: for that nobody has to be asked.
+// repeats tells a notification of what was answered already, to the word: for that nobody has to be asked. One that says
+// nothing of how the transaction stands says nothing else of one that was confirmed.
 func (w *worker) repeats(a *attempt, n *note) bool {
 	if !w.current(a, n) || n.GetReference() != "" && n.GetReference() != a.reference {
 		return false
 	}
+	if n.GetState() == railsv1.NotifiedState_NOTIFIED_STATE_UNSPECIFIED {
+		return a.result == payment.RailConfirmed && a.order.Operation != OperationSend
+	}
 	s := Standing{State: StateDeclined, Reference: a.reference}
 	switch {
 	case a.order.Operation == OperationSend:
-		return n.GetState() != railsv1.NotifiedState_NOTIFIED_STATE_UNSPECIFIED && claimed(n.GetState()) == a.result &&
+		return claimed(n.GetState()) == a.result &&
 			(n.GetCapturedMinor() == 0 || n.GetCapturedMinor() == a.order.AmountMinor)
-	case a.result == OutcomeRefused.told():
-	case a.result != OutcomeConfirmed.told():
+	case a.result == payment.RailRefused:
+	case a.result != payment.RailConfirmed:
 		return false
 	case a.order.Operation == OperationAuthorize:
 		s.State, s.AuthorizedMinor = StateAuthorized, a.order.AmountMinor
 	case a.order.Operation == OperationCollect:
 		s.State, s.AuthorizedMinor, s.CapturedMinor = StateCaptured, a.order.AmountMinor, a.order.AmountMinor
 	}
-	return n.GetState() != railsv1.NotifiedState_NOTIFIED_STATE_UNSPECIFIED && s.of(n.Notification) == verdictRepeated
+	return s.of(n.Notification) == verdictRepeated
 }
 
 func stageWord(s railsv1.DisputeStage) string {
