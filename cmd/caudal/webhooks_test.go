@@ -7,7 +7,9 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +32,8 @@ acquirers:
      webhook: {secrets: [{file: rede.hook}]}}
   - {name: pagarme, dialect: pagarme, url: URL/pagarme, customer_id: cus_1, secret: {file: pagarme.key},
      webhook: {secrets: [{file: pagarme.hook}]}}
+banks:
+  - {name: bank, dialect: transfers, url: URL/bank, currencies: [BRL], secret: {file: bank.key}, webhook: {secrets: [{file: rede.hook}]}}
 timing: {deadline: 500ms, polls: [30m, 1h], not_found_after: 20m}
 `
 
@@ -38,6 +42,7 @@ routes:
   - {connector: cielo, brands: [visa], cost_bp: 200}
   - {connector: rede, brands: [mastercard], cost_bp: 200}
   - {connector: pagarme, cost_bp: 220}
+  - {connector: bank}
 `
 
 // notifyingRailsim starts the simulator, and gives its address and the file that leads to it. It notifies a house.
@@ -45,11 +50,11 @@ func notifyingRailsim(t *testing.T, house string) (url, file string) {
 	t.Helper()
 	cfg := simtest.Config()
 	cfg.Seed, cfg.Faults, cfg.Data, cfg.HookRetry = 11, hookFaults, t.TempDir(), 200*time.Millisecond
-	cfg.Webhooks = "http://" + house + "/webhooks"
+	cfg.BankDelay, cfg.Webhooks = 300*time.Millisecond, "http://" + house + "/webhooks"
 	_, url = simtest.Serve(t, cfg)
 	known := server.DefaultCredentials()
 	return url, railFiles(t, url, map[string]string{
-		"rails.yaml": hookFile, "routes.yaml": hookRoutes, "cielo.key": known.Cielo.MerchantKey, "rede.key": known.Rede.Token,
+		"rails.yaml": hookFile, "routes.yaml": hookRoutes, "cielo.key": known.Cielo.MerchantKey, "rede.key": known.Rede.Token, "bank.key": known.Bank.Token,
 		"pagarme.key": known.Pagarme.SecretKey, "cielo.hook": known.Cielo.WebhookValue, "other.hook": "the-secret-of-before",
 		"rede.hook": known.Webhook, "pagarme.hook": known.Pagarme.Webhook,
 	})
@@ -95,12 +100,13 @@ func (h *house) hooksTold(url string) {
 		if err := json.Unmarshal([]byte(fetched(h.t, url+"/books/summary")), &books); err != nil {
 			h.t.Fatal(err)
 		}
-		lag := regexp.MustCompile(`(?m)^caudal_sinks_cards_notification_lag_seconds.* 0$`).FindString(fetched(h.t, "http://"+h.http+"/metrics"))
-		if books.Webhooks.Waiting == 0 && lag != "" {
+		lags := regexp.MustCompile(`(?m)^caudal_sinks_cards_notification_lag_seconds.* .*$`).FindAllString(fetched(h.t, "http://"+h.http+"/metrics"), -1)
+		waiting := slices.ContainsFunc(lags, func(line string) bool { return !strings.HasSuffix(line, " 0") })
+		if books.Webhooks.Waiting == 0 && !waiting && len(lags) == 2 { // cards and bank
 			return
 		}
 		if time.Now().After(until) {
-			h.t.Fatalf("%d webhooks wait at the simulator; lag %q", books.Webhooks.Waiting, lag)
+			h.t.Fatalf("%d webhooks wait at the simulator; %v", books.Webhooks.Waiting, lags)
 		}
 	}
 }
@@ -158,4 +164,56 @@ func TestWebhooksAnswer(t *testing.T) {
 	if out, err := caudal(t, "verify", "--data", data).CombinedOutput(); err != nil {
 		t.Fatalf("verify: %v\n%s", err, out)
 	}
+}
+
+// Invariant: a payout goes as far as its bank notifies, and ends as the bank's books say, also where it comes back.
+func TestWebhooksFollowPayouts(t *testing.T) {
+	address := freeAddress(t)
+	url, file := notifyingRailsim(t, address)
+	h := startHouseAt(t, address, t.TempDir(), "--rails", file)
+	api := h.api(t)
+	account, ends := h.openRailAccounts(t, api, 1)[0], map[int64]byte{}
+	h.post(api, "/payins", "fund", map[string]any{
+		"account_id": account, "amount": 100_000_00, "currency": "BRL", "method": map[string]any{"type": "book"}, "reference": "fund",
+	})
+	var items []any
+	for i := range 40 {
+		amount, end := int64(1000+i), "01278"[i%5]
+		ends[amount] = end
+		items = append(items, map[string]any{
+			"kind": "payout", "idempotency_key": fmt.Sprint("payout-", amount), "account_id": account, "amount": amount,
+			"currency": "BRL", "reference": "rails", "method": map[string]any{"type": "bank"},
+			"counterparty": map[string]any{"name": "Ana Souza", "country": "BR", "account": "60701190/0001/4321" + string(end)},
+		})
+	}
+	answers, err := api.Batch(t.Context(), items, "")
+	if err != nil || len(answers) != len(items) || answers[0].Status/100 != 2 {
+		t.Fatalf("batch: %v %+v", err, answers)
+	}
+	for name, status := range map[string]int{"bank": http.StatusUnauthorized, "cielo": http.StatusUnauthorized, "nobody": http.StatusNotFound} {
+		resp, err := http.Post("http://"+address+"/webhooks/"+name, "application/json", strings.NewReader(`{"id":"e","type":"transfer.paid","data":{"id":"x"}}`)) //nolint:noctx // on loopback, in a test
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _ = resp.Body.Close(); resp.StatusCode != status {
+			t.Errorf("a stranger in the name of %s: %s", name, resp.Status)
+		}
+	}
+	for until := time.Now().Add(60 * time.Second); ; time.Sleep(300 * time.Millisecond) {
+		differ := h.payoutsDiffer(bankBooks(t, url), ends)
+		if len(differ) == 0 {
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatalf("%d payouts differ: %v", len(differ), differ)
+		}
+	}
+	h.hooksTold(url)
+	verdicts := h.judged("caudal_sinks_cards_notifications_total", "verdict")
+	t.Logf("notifications: %v", verdicts)
+	if verdicts["confirmed"] < len(items) || verdicts["lie"] == 0 {
+		t.Errorf("judged: %v", verdicts)
+	}
+	api.Close()
+	h.stop()
 }
