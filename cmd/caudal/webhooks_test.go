@@ -50,7 +50,7 @@ func notifyingRailsim(t *testing.T, house string) (url, file string) {
 	t.Helper()
 	cfg := simtest.Config()
 	cfg.Seed, cfg.Faults, cfg.Data, cfg.HookRetry = 11, hookFaults, t.TempDir(), 200*time.Millisecond
-	cfg.BankDelay, cfg.Webhooks = 300*time.Millisecond, "http://" + house + "/webhooks"
+	cfg.BankDelay, cfg.Webhooks = 300*time.Millisecond, "http://"+house+"/webhooks"
 	_, url = simtest.Serve(t, cfg)
 	known := server.DefaultCredentials()
 	return url, railFiles(t, url, map[string]string{

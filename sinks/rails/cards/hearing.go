@@ -374,8 +374,7 @@ func (o *owner) again(n *note, most int, last verdict) {
 // judge ends a notification.
 func (o *owner) judge(n *note, v verdict) {
 	o.metrics.notifications.WithLabelValues(n.GetProcessor(), string(v)).Inc()
-	switch v {
-	case verdictLie, verdictUnknownPayment, verdictUnordered:
+	if v == verdictLie || v == verdictUnknownPayment || v == verdictUnordered {
 		o.log.Warn("notification that a person should see", "connector", n.GetProcessor(), "verdict", string(v), "event", n.GetEventId(), "type", n.GetType(),
 			"reference", n.GetReference(), "state", n.GetState().String(), "authorized_minor", n.GetAuthorizedMinor(),
 			"captured_minor", n.GetCapturedMinor(), "returned_minor", n.GetReturnedMinor())
