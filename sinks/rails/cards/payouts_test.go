@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -417,6 +418,24 @@ func TestSentAgainLate(t *testing.T) {
 		if _, err := w.resolve(t.Context(), a); err != nil || sent != want {
 			t.Errorf("%v after it was sent: sent %d times more, %v", since, sent, err)
 		}
+	}
+}
+
+// Behind an open breaker nothing is intended: a bank that is away for an hour must not fill the log.
+func TestNoIntentBehindAnOpenBreaker(t *testing.T) {
+	w := newTestWorker(t, &fake{}, time.Unix(1_790_000_000, 0))
+	w.cfg.Open = func(*paymentsv1.Sealed) (*paymentsv1.Personal, error) { return &paymentsv1.Personal{}, nil }
+	c := newConnector("bank", bankWords{send: func(context.Context, Request) (Result, error) { return Result{Outcome: OutcomeAccepted}, nil }}, w.cfg.Guard, w.metrics)
+	w.connectors["bank"], w.journal = c, committing(t, w.metrics)
+	o := order{ID: "po.send", Operation: OperationSend, Method: methodBank, AmountMinor: 100, Currency: "BRL"}
+	c.breaker.Open()
+	a := &attempt{order: o}
+	if _, err := w.ask(t.Context(), a, c); !errors.Is(err, ErrNotSent) || a.state == stateIntended {
+		t.Errorf("open: %v, %s", err, a.state)
+	}
+	c.breaker.Close()
+	if r, err := w.ask(t.Context(), a, c); err != nil || r.Outcome != OutcomeAccepted || a.state != stateIntended {
+		t.Errorf("closed: %+v %v, %s", r, err, a.state)
 	}
 }
 

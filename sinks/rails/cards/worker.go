@@ -232,6 +232,9 @@ func (w *worker) ask(ctx context.Context, a *attempt, c *connector) (Result, err
 	if c.can.unsupported(a.request()) != "" {
 		return refused(CodeUnsupported), nil
 	}
+	if !c.healthy() { // an intent for each look at a bank that is away would be written for as long as it is
+		return Result{}, fmt.Errorf("%w: the breaker of %s is open", ErrNotSent, c.name)
+	}
 	destination, err := w.destination(a.order)
 	if err != nil {
 		return Result{}, err
