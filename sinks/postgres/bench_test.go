@@ -93,7 +93,7 @@ func countRows(t testing.TB, dsn string) (n int64) {
 	}
 	defer func() { _ = conn.Close(t.Context()) }() // it has answered
 	if err := conn.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM payments.payments) + (SELECT count(*) FROM ledger.journals)
-		+ (SELECT count(*) FROM ledger.postings)`).Scan(&n); err != nil {
+		+ (SELECT count(*) FROM ledger.postings) + (SELECT count(*) FROM payments.events)`).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n

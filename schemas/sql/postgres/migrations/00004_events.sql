@@ -28,10 +28,11 @@ CREATE TABLE payments.events (
     connector         text        NOT NULL,
     rail_reference    text        NOT NULL,
     rail_code         text        NOT NULL,
-    reasons           smallint[]  NOT NULL,
-    PRIMARY KEY (payment_id, log_partition, log_offset, decided_month)
+    reasons           smallint[]  NOT NULL
 ) PARTITION BY RANGE (decided_month);
 CREATE TABLE payments.events_default PARTITION OF payments.events DEFAULT;
+-- The only index, and no unique one: the offsets say that a row is new, and a key with its place in it costs twice as much.
+CREATE INDEX events_payment ON payments.events (payment_id);
 CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON payments.events FOR EACH ROW EXECUTE FUNCTION ledger.refuse_change();
 
 -- Where the decision that made the payment stands, and its command. None: written before there were events.
