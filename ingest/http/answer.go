@@ -50,12 +50,40 @@ func (p *prepared) pending() answer {
 	case payment.KindOpenAccount, payment.KindSetKYCLevel:
 		a.location = "/accounts/" + string(p.account)
 		a.body = encode(RequestAnswer{AccountID: string(p.account), Kind: p.kind.String(), Status: statusPending, CustomerID: p.item.Command.GetCustomer()})
-	case payment.KindApprove, payment.KindDecline:
-		a.location = "/transactions/" + string(p.id)
-		a.body = encode(RequestAnswer{AccountID: string(p.account), Kind: p.kind.String(), Status: statusPending, PaymentID: string(p.id)})
+	case payment.KindApprove, payment.KindDecline, payment.KindFXQuote, payment.KindDispute, payment.KindDisputeEvidence, payment.KindDisputeAccept:
+		a.location, a.body = p.place(), encode(p.request(statusPending))
 	default:
-		a.location = "/transactions/" + string(p.id)
+		a.location = p.place()
 		a.body = appendPending(make([]byte, 0, pendingBytesMost), p)
+	}
+	return a
+}
+
+// place is the address of what a request is about.
+func (p *prepared) place() string {
+	switch p.id.Kind() {
+	case payment.KindFXQuote:
+		return "/fx/quotes/" + string(p.id)
+	case payment.KindDispute:
+		return "/disputes/" + string(p.id)
+	default:
+		return "/transactions/" + string(p.id)
+	}
+}
+
+// request answers what is not a payment, and names what it is about.
+func (p *prepared) request(status string) RequestAnswer {
+	a := RequestAnswer{AccountID: string(p.account), Kind: p.kind.String(), Status: status}
+	switch p.id.Kind() {
+	case payment.KindFXQuote:
+		a.QuoteID = string(p.id)
+	case payment.KindDispute:
+		a.DisputeID = string(p.id)
+		if p.kind == payment.KindDispute {
+			a.PaymentID = p.item.Command.GetPaymentId()
+		}
+	default:
+		a.PaymentID = string(p.id)
 	}
 	return a
 }
@@ -164,13 +192,15 @@ func (s *Server) declined(p *prepared, d *paymentsv1.Decision) answer {
 		case paymentsv1.Reason_REASON_ACCOUNT_UNKNOWN, paymentsv1.Reason_REASON_OWNER_MISMATCH:
 			id = ErrorAccountUnknown
 		case paymentsv1.Reason_REASON_PAYMENT_UNKNOWN:
-			id = ErrorPaymentUnknown
+			if id = ErrorPaymentUnknown; p.kind == payment.KindDisputeEvidence || p.kind == payment.KindDisputeAccept {
+				id = ErrorDisputeUnknown
+			}
 		default:
 		}
 	}
 	problem := s.problems.make(id, "Declined: "+strings.Join(reasons, ", ")+".")
 	if p.id != "" {
-		problem.Instance = "/transactions/" + string(p.id)
+		problem.Instance = p.place()
 	}
 	declined := DeclinedProblem{Problem: *problem, Decision: payment.OutcomeDeclined.String(), Reasons: reasons, Payment: view}
 	return answer{status: problem.Status, media: problemMediaType, body: encode(&declined)}
@@ -205,6 +235,7 @@ func (p *prepared) view(d *paymentsv1.Decision) *PaymentAnswer {
 		Fee: d.GetFeeMinor(), FX: fxOf(d.GetFx()), Method: d.GetMethod(), ToAccountID: d.GetToAccount(),
 		FraudScore: d.GetFraudScore(), CreatedAt: time.UnixMicro(d.GetCreatedAtUs()).UTC(),
 	}
+	v.Quote = p.item.Command.GetInstruction().GetQuote()
 	switch {
 	case p.kind == payment.KindRefund:
 		v.RefundedPaymentID = p.item.Command.GetPaymentId()
@@ -236,10 +267,18 @@ func Decimal(unscaled int64, scale uint32) string {
 	return whole
 }
 
-// ruled answers a verdict that was taken.
+// ruled answers a request about a payment or a dispute that was taken: where that stands now.
 func (p *prepared) ruled(d *paymentsv1.Decision) answer {
-	return answer{status: fasthttp.StatusOK, location: "/transactions/" + string(p.id), body: encode(RequestAnswer{
-		AccountID: string(p.account), Kind: p.kind.String(), PaymentID: string(p.id), Status: payment.Status(d.GetStatus()).String(), //nolint:gosec // fits a byte
+	status := payment.Status(d.GetStatus()).String() //nolint:gosec // fits a byte
+	return answer{status: fasthttp.StatusOK, location: p.place(), body: encode(p.request(status))}
+}
+
+// quoted answers a quote that was given.
+func (p *prepared) quoted(d *paymentsv1.Decision) answer {
+	return answer{status: fasthttp.StatusCreated, location: p.place(), body: encode(&QuoteView{
+		QuoteID: string(p.id), AccountID: string(p.account), Status: payment.Status(d.GetStatus()).String(), Reasons: reasonsOf(d), //nolint:gosec // fits a byte
+		Amount: d.GetAmountMinor(), Currency: d.GetCurrency(), TargetAmount: d.GetTargetAmountMinor(), TargetCurrency: d.GetTargetCurrency(),
+		FX: fxOf(d.GetFx()), CreatedAt: time.UnixMicro(d.GetCreatedAtUs()).UTC(), ExpiresAt: time.UnixMicro(d.GetDeadlineUs()).UTC(),
 	})}
 }
 

@@ -44,6 +44,9 @@ func (r *paymentRequest) canonical(c canonical) canonical {
 	if r.kind == payment.KindCapture {
 		c = c.flag(r.final)
 	}
+	if r.quote != "" {
+		c = c.text(string(r.quote))
+	}
 	return c
 }
 
@@ -53,6 +56,19 @@ func (r *accountRequest) canonical(c canonical) canonical {
 		c = c.text(currency)
 	}
 	return c.number(r.kycLevel).number(r.overdraft).text(r.policy)
+}
+
+func (r *disputeRequest) canonical(c canonical) canonical {
+	return c.text("dispute").text(string(r.payment)).number(int64(r.stage)).number(r.amount).text(r.reasonCode).
+		text(r.connector).text(r.reference).number(r.deadlineUS)
+}
+
+func (r *evidenceRequest) canonical(c canonical) canonical {
+	c = c.number(int64(len(r.files)))
+	for _, f := range r.files {
+		c = c.text(f.GetReference()).raw(f.GetSha256()).text(f.GetKind())
+	}
+	return c
 }
 
 // NormaliseName brings a name to the form whose digest names a party: upper case, without accents, words apart by one

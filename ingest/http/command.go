@@ -35,6 +35,8 @@ type parcel struct {
 	void        paymentsv1.VoidInstruction
 	increments  paymentsv1.Command_Increment
 	increment   paymentsv1.IncrementInstruction
+	quotes      paymentsv1.Command_FxQuote
+	quote       paymentsv1.FxQuote
 	sealed      paymentsv1.Sealed
 	personal    paymentsv1.Personal
 	hash        [sha256.Size]byte
@@ -112,6 +114,9 @@ func (s *Server) fill(r *paymentRequest, in *parcel) {
 	case payment.KindIncrement:
 		in.increment.AmountMinor = r.amount
 		in.increments.Increment, cmd.Body = &in.increment, &in.increments
+	case payment.KindFXQuote:
+		in.quote.AmountMinor, in.quote.Currency, in.quote.TargetCurrency = r.amount, r.currency, r.targetCurrency
+		in.quotes.FxQuote, cmd.Body = &in.quote, &in.quotes
 	default:
 		s.instruct(r, in)
 		in.moves.Instruction, cmd.Body = &in.instruction, &in.moves
@@ -143,6 +148,8 @@ func (s *Server) reachable(caller *Caller, account *Account, r *paymentRequest) 
 		}
 	case payment.KindRefund, payment.KindCapture, payment.KindVoid, payment.KindIncrement:
 		return nil // the payment has its currency
+	case payment.KindFXQuote:
+		return nil // which of the two has to be held depends on what will use it
 	default:
 	}
 	if !account.holds(currency) {
@@ -165,7 +172,7 @@ func (s *Server) command(caller *Caller, kind payment.Kind, account payment.Acco
 func (s *Server) instruct(r *paymentRequest, in *parcel) {
 	m := &in.instruction
 	m.AmountMinor, m.Currency, m.TargetCurrency, m.Method = r.amount, r.currency, r.targetCurrency, r.method
-	m.ToAccount, m.Instrument, m.EffectiveDate = string(r.toAccount), r.instrument, r.effectiveDay
+	m.ToAccount, m.Instrument, m.EffectiveDate, m.Quote = string(r.toAccount), r.instrument, r.effectiveDay, string(r.quote)
 	if r.method == methodCard {
 		in.card.Capture, in.card.Brand = paymentsv1.CaptureMethod(r.card.capture), r.card.brand
 		in.card.Installments = uint32(r.card.installments) //nolint:gosec // 1 to 99
@@ -269,21 +276,68 @@ func (s *Server) level(caller *Caller, customerID string, account payment.Accoun
 
 // verdict turns approve and decline into a command to the payment's account.
 func (s *Server) verdict(caller *Caller, kind payment.Kind, id payment.ID, key string) (prepared, *Problem, error) {
+	p, problem, err := s.about(caller, kind, id, key, nil)
+	if problem == nil && err == nil {
+		p.item.Command.Body = &paymentsv1.Command_Verdict{Verdict: &paymentsv1.Verdict{Actor: caller.Name}}
+	}
+	return p, problem, err
+}
+
+// about prepares a request that is no payment, to the account of what it names. What it says beside that is more.
+func (s *Server) about(caller *Caller, kind payment.Kind, id payment.ID, key string, more func(canonical) canonical) (prepared, *Problem, error) {
 	account := id.Account()
 	entry, ok := s.owned(caller, account)
 	if !ok {
-		return prepared{}, s.problems.make(ErrorPaymentUnknown, noPayment), nil
+		return prepared{}, s.noneSuch(id), nil
 	}
 	pins, err := s.ports.Pins.Pin(entry.Policy)
 	if err != nil {
 		return prepared{}, nil, fmt.Errorf("pinning reference data: %w", err)
 	}
+	form := canonical(nil).text(kind.String()).text(string(id))
+	if more != nil {
+		form = more(form)
+	}
 	cmd := s.command(caller, kind, account)
 	cmd.Customer = entry.Customer
 	cmd.CommandId = payment.CommandIDFrom(string(account), caller.Merchant, key)
 	cmd.PaymentId = string(id)
-	cmd.BodyHash = s.ports.Sealer.AppendBodyHash(nil, canonical(nil).text(kind.String()).text(string(id)))
+	cmd.BodyHash = s.ports.Sealer.AppendBodyHash(nil, form)
 	cmd.Pins = pins
-	cmd.Body = &paymentsv1.Command_Verdict{Verdict: &paymentsv1.Verdict{Actor: caller.Name}}
 	return prepared{item: Item{Key: string(account), Command: cmd}, kind: kind, account: account, id: id, identity: identityOf(cmd.GetCommandId())}, nil, nil
+}
+
+// noneSuch answers an address that names nothing of the caller's.
+func (s *Server) noneSuch(id payment.ID) *Problem {
+	if id.Kind() == payment.KindDispute {
+		return s.problems.make(ErrorDisputeUnknown, noDispute)
+	}
+	return s.problems.make(ErrorPaymentUnknown, noPayment)
+}
+
+// dispute turns what is told of a dispute into a command to the account of the payment. It is about a fact: the account's owner
+// has no say, and the dispute is known by who tells of it and his own id of it.
+func (s *Server) dispute(caller *Caller, r *disputeRequest, key string) (prepared, *Problem, error) {
+	account := r.payment.Account()
+	entry, ok := s.ports.Accounts.Account(account)
+	if !ok || entry.Tenant != caller.Tenant {
+		return prepared{}, s.problems.make(ErrorPaymentUnknown, "", violation("/payment_id", codeUnknown, "no such payment")), nil
+	}
+	pins, err := s.ports.Pins.Pin(entry.Policy)
+	if err != nil {
+		return prepared{}, nil, fmt.Errorf("pinning reference data: %w", err)
+	}
+	id := payment.DisputeIDFrom(account, r.connector, r.reference)
+	cmd := s.command(caller, payment.KindDispute, account)
+	cmd.Merchant, cmd.Customer = entry.Merchant, entry.Customer
+	cmd.CommandId, cmd.PaymentId = string(id), string(r.payment)
+	cmd.BodyHash = s.ports.Sealer.AppendBodyHash(nil, r.canonical(nil))
+	cmd.Pins = pins
+	cmd.Body = &paymentsv1.Command_Dispute{Dispute: &paymentsv1.Dispute{
+		Stage: r.stage, AmountMinor: r.amount, ReasonCode: r.reasonCode, Connector: r.connector, Reference: r.reference, DeadlineUs: r.deadlineUS,
+	}}
+	return prepared{
+		item: Item{Key: string(account), Command: cmd}, kind: payment.KindDispute, account: account, id: id,
+		identity: identityOf(payment.CommandIDFrom(string(account), caller.Merchant, key)),
+	}, nil, nil
 }

@@ -53,6 +53,8 @@ type house struct {
 	payments  map[payment.ID]*http.PaymentView
 	views     map[payment.AccountID]*http.AccountView
 	lines     []http.StatementLine
+	quotes    map[payment.ID]*http.QuoteView
+	disputes  []http.DisputeView
 	stored    uint64
 	seq       uint64
 	slow      chan struct{}
@@ -65,7 +67,8 @@ func newHouse() *house {
 		decisions: map[string]*paymentsv1.Decision{}, hashes: map[string][]byte{},
 		accounts: map[payment.AccountID]http.Account{}, customers: map[string]payment.AccountID{},
 		payments: map[payment.ID]*http.PaymentView{}, views: map[payment.AccountID]*http.AccountView{},
-		slow: make(chan struct{}), arrived: make(chan struct{}, 16),
+		quotes: map[payment.ID]*http.QuoteView{},
+		slow:   make(chan struct{}), arrived: make(chan struct{}, 16),
 	}
 }
 
@@ -85,7 +88,8 @@ func (h *house) produced() []*paymentsv1.Command {
 }
 
 func amountOf(c *paymentsv1.Command) int64 {
-	return max(c.GetInstruction().GetAmountMinor(), c.GetRefund().GetAmountMinor(), c.GetCapture().GetAmountMinor(), c.GetIncrement().GetAmountMinor())
+	return max(c.GetInstruction().GetAmountMinor(), c.GetRefund().GetAmountMinor(), c.GetCapture().GetAmountMinor(), c.GetIncrement().GetAmountMinor(),
+		c.GetFxQuote().GetAmountMinor(), c.GetDispute().GetAmountMinor())
 }
 
 func (h *house) append(key string, cmd *paymentsv1.Command) (*paymentsv1.Decision, error) {
@@ -121,6 +125,9 @@ func (h *house) append(key string, cmd *paymentsv1.Command) (*paymentsv1.Decisio
 		return again, nil
 	}
 	d := h.decide(cmd)
+	if cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_DISPUTE {
+		return d, nil // a fact: nobody remembers who told it
+	}
 	h.decisions[id], h.hashes[id] = d, bytes.Clone(cmd.GetBodyHash()) // the door uses its memory again
 	return d, nil
 }
@@ -146,6 +153,7 @@ func (h *house) decide(cmd *paymentsv1.Command) *paymentsv1.Decision {
 	}
 	if d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED {
 		askRail(cmd, d)
+		contest(cmd, d)
 	}
 	switch {
 	case cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_TRANSFER && d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED:
@@ -170,6 +178,43 @@ func (h *house) decide(cmd *paymentsv1.Command) *paymentsv1.Decision {
 		d.Fx = &paymentsv1.Fx{RateUnscaled: 5_123_400, RateScale: 7, MidUnscaled: 52, MidScale: 2, SpreadBp: 150}
 	}
 	return d
+}
+
+// contest changes the decision on quotes, and on what is said of disputes.
+func contest(cmd *paymentsv1.Command, d *paymentsv1.Decision) {
+	decline := func(r paymentsv1.Reason) {
+		d.Outcome, d.Reasons = paymentsv1.Outcome_OUTCOME_DECLINED, []paymentsv1.Reason{r}
+	}
+	switch q := cmd.GetFxQuote(); cmd.GetKind() {
+	case paymentsv1.CommandKind_COMMAND_KIND_FX_QUOTE:
+		d.Status, d.Currency, d.TargetCurrency, d.TargetAmountMinor = paymentsv1.PaymentStatus_PAYMENT_STATUS_CREATED, q.GetCurrency(), q.GetTargetCurrency(), 1900
+		d.Fx = &paymentsv1.Fx{RateUnscaled: 190_000, RateScale: 6, MidUnscaled: 20, MidScale: 2, SpreadBp: 500}
+		d.DeadlineUs = d.GetCreatedAtUs() + 30_000_000
+		if q.GetAmountMinor() == amountOver {
+			d.Status = paymentsv1.PaymentStatus_PAYMENT_STATUS_FAILED
+			decline(paymentsv1.Reason_REASON_RATE_STALE)
+		}
+	case paymentsv1.CommandKind_COMMAND_KIND_DISPUTE:
+		d.Outcome, d.Status, d.Currency = paymentsv1.Outcome_OUTCOME_APPLIED, paymentsv1.PaymentStatus(cmd.GetDispute().GetStage())+16, "BRL"
+		switch amountOf(cmd) {
+		case amountOver:
+			decline(paymentsv1.Reason_REASON_RAIL_AMOUNT)
+		case amountUnknown:
+			decline(paymentsv1.Reason_REASON_PAYMENT_UNKNOWN)
+		}
+	case paymentsv1.CommandKind_COMMAND_KIND_DISPUTE_EVIDENCE:
+		d.Status, d.PaymentId = paymentsv1.PaymentStatus_PAYMENT_STATUS_DISPUTE, cmd.GetPaymentId()
+		switch cmd.GetDisputeEvidence().GetFiles()[0].GetReference() {
+		case "late":
+			decline(paymentsv1.Reason_REASON_DEADLINE_PASSED)
+		case "unknown":
+			d.Status = paymentsv1.PaymentStatus_PAYMENT_STATUS_UNSPECIFIED
+			decline(paymentsv1.Reason_REASON_PAYMENT_UNKNOWN)
+		}
+	case paymentsv1.CommandKind_COMMAND_KIND_DISPUTE_ACCEPT:
+		d.Status, d.PaymentId = paymentsv1.PaymentStatus_PAYMENT_STATUS_LOST, cmd.GetPaymentId()
+	default:
+	}
 }
 
 // askRail changes the decision on what a rail executes.
@@ -317,6 +362,50 @@ func (s store) Statement(_ context.Context, _ http.Owner, q http.StatementQuery)
 	return page, nil
 }
 
+func (s store) Quote(_ context.Context, _ http.Owner, id payment.ID) (*http.QuoteView, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v, ok := s.quotes[id]; ok {
+		return v, nil
+	}
+	return nil, http.ErrNotFound
+}
+
+func (s store) Dispute(_ context.Context, _ http.Owner, id payment.ID) (*http.DisputeView, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.disputes {
+		if s.disputes[i].DisputeID == string(id) {
+			return &s.disputes[i], nil
+		}
+	}
+	return nil, http.ErrNotFound
+}
+
+// Disputes pages through the disputes as they stand, whose cursor is the place of the last.
+func (s store) Disputes(_ context.Context, _ http.Owner, q http.DisputesQuery) (*http.DisputesPage, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.storeErr != nil {
+		return nil, s.storeErr
+	}
+	page := &http.DisputesPage{Disputes: []http.DisputeView{}}
+	behind := q.After == (http.DisputesCursor{})
+	for _, d := range s.disputes {
+		switch {
+		case !behind:
+			behind = d.DisputeID == string(q.After.ID) && d.CreatedAt.UnixMicro() == q.After.CreatedAtUS
+		case q.Account != "" && d.AccountID != string(q.Account), q.Status != payment.StatusNone && d.Status != q.Status.String():
+		case len(page.Disputes) == q.Limit:
+			page.HasMore = true
+			return page, nil
+		default:
+			page.Disputes = append(page.Disputes, d)
+		}
+	}
+	return page, nil
+}
+
 func (s store) WaitSeq(ctx context.Context, _ payment.AccountID, seq uint64) error {
 	for {
 		s.mu.Lock()
@@ -337,6 +426,7 @@ const (
 	token      = "sk_test_0123456789abcdef"
 	otherToken = "sk_test_fedcba9876543210"
 	readToken  = "sk_test_reader"
+	houseToken = "sk_test_operator"
 )
 
 func keyOf(secret, merchant string, scopes ...string) http.Key {
@@ -364,7 +454,7 @@ func openDoor(tb testing.TB, change ...func(*http.Config, *http.Ports)) *door {
 	h := newHouse()
 	sealer, err := seal.LoadOrCreate(filepath.Join(tb.TempDir(), "seal.key"))
 	check(tb, err)
-	keys, err := http.NewKeyring([]http.Key{keyOf(token, "shop"), keyOf(otherToken, "rival"), keyOf(readToken, "shop", http.ScopeRead)})
+	keys, err := http.NewKeyring([]http.Key{keyOf(token, "shop"), keyOf(otherToken, "rival"), keyOf(readToken, "shop", http.ScopeRead), keyOf(houseToken, "house", http.ScopeOperator)})
 	check(tb, err)
 	reg := prometheus.NewRegistry()
 	cfg := http.Config{WaitDefault: 2 * time.Second, ReadWait: 60 * time.Millisecond, SeqWait: 80 * time.Millisecond, ShutdownGrace: 5 * time.Second}

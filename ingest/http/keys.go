@@ -11,13 +11,19 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// The scopes of a key. A key without any has all.
+// The scopes of a key. A key without any has all a merchant may have; the operator's has to be named.
 const (
 	ScopeRead     = "read"     // transactions, accounts, balances, statements
 	ScopePayments = "payments" // pay-ins, payouts, transfers, refunds
 	ScopeAccounts = "accounts" // opening accounts, KYC levels
 	ScopeReviews  = "reviews"  // approve, decline
+	ScopeDisputes = "disputes" // evidence, giving in
+	ScopeOperator = "operator" // the house's own: what a card network says of disputes, for every merchant of the tenant
 )
+
+func scopes() []string {
+	return []string{ScopeRead, ScopePayments, ScopeAccounts, ScopeReviews, ScopeDisputes, ScopeOperator}
+}
 
 const keyFileMaxBytes = 16 << 20
 
@@ -38,7 +44,7 @@ type Caller struct {
 }
 
 func (c *Caller) may(scope string) bool {
-	return len(c.scopes) == 0 || slices.Contains(c.scopes, scope)
+	return len(c.scopes) == 0 && scope != ScopeOperator || slices.Contains(c.scopes, scope)
 }
 
 // Keyring finds callers by the digest of their key. The comparison is of digests by map: an attacker who times it
@@ -80,7 +86,7 @@ func NewKeyring(keys []Key) (*Keyring, error) {
 			return nil, fmt.Errorf("checking keys: row %d: tenant, merchant and name have to match %s", i, namePattern)
 		}
 		for _, s := range k.Scopes {
-			if s != ScopeRead && s != ScopePayments && s != ScopeAccounts && s != ScopeReviews {
+			if !slices.Contains(scopes(), s) {
 				return nil, fmt.Errorf("checking keys: row %d: unknown scope %q", i, s)
 			}
 		}

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-func keyFor(secret string) Key {
+func keyFor(secret string, scopes ...string) Key {
 	sum := sha256.Sum256([]byte(secret))
-	return Key{KeySHA256: hex.EncodeToString(sum[:]), Tenant: "sample", Merchant: "shop", Name: "till"}
+	return Key{KeySHA256: hex.EncodeToString(sum[:]), Tenant: "sample", Merchant: "shop", Name: "till", Scopes: scopes}
 }
 
 func TestKeyFile(t *testing.T) {

@@ -21,14 +21,8 @@ type accountRequest struct {
 
 // account reads the body of POST /accounts. The error is a syntaxError.
 func (d *decoder) account(r *accountRequest) error {
-	needed := []string{"external_id", "customer_id", "kind", "currencies", "kyc_level"}
-	object := false
-	err := d.object(func(name []byte) error {
-		object = true
-		if i := slices.Index(needed, string(name)); i >= 0 {
-			needed = slices.Delete(needed, i, i+1)
-		}
-		switch string(name) {
+	return d.members([]string{"external_id", "customer_id", "kind", "currencies", "kyc_level"}, func(name string) error {
+		switch name {
 		case "external_id":
 			return d.name(&r.externalID)
 		case "customer_id":
@@ -47,7 +41,20 @@ func (d *decoder) account(r *accountRequest) error {
 			return d.unknown()
 		}
 	})
-	if err != nil || !object && len(d.violations) > 0 {
+}
+
+// members reads an object and gives each name to member, as object does; of those needed none may be missing.
+func (d *decoder) members(needed []string, member func(name string) error) error {
+	before, object := len(d.violations), false
+	err := d.object(func(raw []byte) error {
+		object = true
+		name := string(raw)
+		if i := slices.Index(needed, name); i >= 0 {
+			needed = slices.Delete(needed, i, i+1)
+		}
+		return member(name)
+	})
+	if err != nil || !object && len(d.violations) > before {
 		return err
 	}
 	for _, name := range needed {
@@ -73,20 +80,8 @@ func (d *decoder) accountKind(into *paymentsv1.AccountKind) error {
 }
 
 func (d *decoder) currencies(into *[]string) error {
-	if d.json.PeekKind() != '[' {
-		if err := d.skip(); err != nil {
-			return err
-		}
-		d.add(codeWrongType, "an array is expected")
-		return nil
-	}
-	if _, err := d.json.ReadToken(); err != nil {
-		return d.syntax(err)
-	}
 	var list []string
-	elements := 0
-	for d.json.PeekKind() != ']' {
-		elements++
+	elements, err := d.array(func() error {
 		var c string
 		if err := d.currency(&c); err != nil {
 			return err
@@ -97,11 +92,11 @@ func (d *decoder) currencies(into *[]string) error {
 		if c != "" && len(list) < currenciesMax {
 			list = append(list, c)
 		}
-	}
-	if _, err := d.json.ReadToken(); err != nil {
-		return d.syntax(err)
-	}
+		return nil
+	})
 	switch {
+	case err != nil || elements < 0:
+		return err
 	case elements == 0:
 		d.add(codeRequired, "at least one currency")
 	case elements > currenciesMax:
@@ -109,6 +104,30 @@ func (d *decoder) currencies(into *[]string) error {
 	}
 	*into = list
 	return nil
+}
+
+// array reads an array: element has to read exactly one value. It counts them; -1 where the value is no array, which is recorded.
+func (d *decoder) array(element func() error) (elements int, err error) {
+	if d.json.PeekKind() != '[' {
+		if err := d.skip(); err != nil {
+			return -1, err
+		}
+		d.add(codeWrongType, "an array is expected")
+		return -1, nil
+	}
+	if _, err := d.json.ReadToken(); err != nil {
+		return 0, d.syntax(err)
+	}
+	for d.json.PeekKind() != ']' {
+		elements++
+		if err := element(); err != nil {
+			return elements, err
+		}
+	}
+	if _, err := d.json.ReadToken(); err != nil {
+		return elements, d.syntax(err)
+	}
+	return elements, nil
 }
 
 // kycLevel reads the body of PUT /customers/{id}/kyc-level.

@@ -68,6 +68,9 @@ func (s *Server) postRead(c *call, r *paymentRequest) answer {
 	if problem != nil || err != nil {
 		return s.refused(problem, err)
 	}
+	if r.kind == payment.KindFXQuote {
+		return s.submit(c, &p, p.quoted)
+	}
 	return s.submit(c, &p, p.paid)
 }
 

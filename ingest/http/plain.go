@@ -112,7 +112,7 @@ func (p *plain) payment(r *paymentRequest, kind payment.Kind) bool {
 	}) {
 		return false
 	}
-	if missing, odd := r.misfits(batched); r.kind == payment.KindUnknown || missing|odd != 0 || r.toItself() {
+	if missing, odd := r.misfits(batched); r.kind == payment.KindUnknown || missing|odd != 0 || r.toItself() || r.unconverted() {
 		return false
 	}
 	r.normalise()
@@ -150,6 +150,10 @@ func (p *plain) field(r *paymentRequest, f field) bool {
 		id, err := payment.ParseID(s)
 		r.paymentID = id
 		return err == nil && id.Kind() == payment.KindPayIn
+	case fieldQuote:
+		id, err := payment.ParseID(s)
+		r.quote = id
+		return err == nil && id.Kind() == payment.KindFXQuote
 	case fieldCurrency:
 		return plainCurrency(&r.currency, s)
 	case fieldTargetCurrency:

@@ -124,6 +124,20 @@ type StatementQuery struct {
 	Limit   int // 1 to 500
 }
 
+// DisputesCursor stands behind a dispute, in the order of a page; the zero value stands before the newest.
+type DisputesCursor struct {
+	CreatedAtUS int64
+	ID          payment.ID
+}
+
+// DisputesQuery asks for the disputes behind a cursor, the newest first.
+type DisputesQuery struct {
+	Account payment.AccountID // empty: of every account
+	Status  payment.Status    // StatusNone: any
+	After   DisputesCursor
+	Limit   int // 1 to 500
+}
+
 // Store reads what the decisions became. Every read is bound to its owner: another owner's object is ErrNotFound.
 type Store interface {
 	Payment(ctx context.Context, owner Owner, id payment.ID) (*PaymentView, error)
@@ -131,6 +145,9 @@ type Store interface {
 	Balances(ctx context.Context, owner Owner, id payment.AccountID) (*BalancesView, error)
 	Statement(ctx context.Context, owner Owner, query StatementQuery) (*StatementPage, error)
 	Timeline(ctx context.Context, owner Owner, query TimelineQuery) (*TimelinePage, error)
+	Quote(ctx context.Context, owner Owner, id payment.ID) (*QuoteView, error)
+	Dispute(ctx context.Context, owner Owner, id payment.ID) (*DisputeView, error)
+	Disputes(ctx context.Context, owner Owner, query DisputesQuery) (*DisputesPage, error)
 	// WaitSeq returns when the store holds the account up to seq, or with ctx's error.
 	WaitSeq(ctx context.Context, account payment.AccountID, seq uint64) error
 }

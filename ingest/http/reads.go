@@ -35,33 +35,45 @@ type query struct {
 
 func (s *Server) query(c *call, paged bool) (query, *answer) {
 	q := query{limit: limitUsual}
+	return q, s.parameters(c, func(name, value string) (ok bool) {
+		switch {
+		case name == parameterMinSeq:
+			q.minSeq, ok = decodeSeq(value)
+		case paged && name == parameterCursor:
+			q.after, ok = decodeCursor(value)
+		case paged && name == parameterLimit:
+			q.limit, ok = decodeLimit(value)
+		}
+		return ok
+	})
+}
+
+// parameters gives each parameter of the address to take, which says whether it can be used.
+func (s *Server) parameters(c *call, take func(name, value string) bool) *answer {
 	var bad *Violation
 	seen := map[string]bool{}
 	for key, value := range c.ctx.QueryArgs().All() {
-		name, ok := string(key), false
-		switch {
-		case seen[name]:
-		case name == parameterMinSeq:
-			var err error
-			q.minSeq, err = strconv.ParseUint(string(value), 10, 63)
-			ok = err == nil
-		case paged && name == parameterCursor:
-			q.after, ok = decodeCursor(string(value))
-		case paged && name == parameterLimit:
-			n, err := strconv.ParseUint(string(value), 10, 31)
-			q.limit = int(n)
-			ok = err == nil && n >= 1 && n <= limitMax
-		}
-		seen[name] = true
-		if !ok {
+		name := string(key)
+		if seen[name] || !take(name, string(value)) {
 			bad = &Violation{Parameter: name, Code: codeMalformed, Detail: "unknown, twice, malformed or out of range"}
 		}
+		seen[name] = true
 	}
-	if bad != nil {
-		a := refusal(s.problem(ErrorInvalidParameter, "", *bad))
-		return q, &a
+	if bad == nil {
+		return nil
 	}
-	return q, nil
+	a := refusal(s.problem(ErrorInvalidParameter, "", *bad))
+	return &a
+}
+
+func decodeSeq(text string) (uint64, bool) {
+	n, err := strconv.ParseUint(text, 10, 63)
+	return n, err == nil
+}
+
+func decodeLimit(text string) (int, bool) {
+	n, err := strconv.ParseUint(text, 10, 31)
+	return int(n), err == nil && n >= 1 && n <= limitMax
 }
 
 // encodeCursor makes a text that callers hand back and do not read.
@@ -87,6 +99,26 @@ func decodeCursor(text string) (StatementCursor, bool) {
 	return StatementCursor{AccountSeq: seq, Line: int32(line)}, true
 }
 
+// wait returns when the store holds the account up to minSeq, or what to answer instead.
+func (s *Server) wait(account payment.AccountID, minSeq uint64) *answer {
+	if minSeq == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(s.requests, s.cfg.SeqWait)
+	defer cancel()
+	err := s.ports.Store.WaitSeq(ctx, account, minSeq)
+	if err == nil {
+		return nil
+	}
+	id := ErrorStoreBehind
+	if !errors.Is(err, context.DeadlineExceeded) {
+		s.ports.Log.Error("waiting for store", "account", string(account), "error", err)
+		id = ErrorUnavailable
+	}
+	a := refusal(s.problem(id, ""))
+	return &a
+}
+
 // find reads an object of an account the caller owns: after min_seq where it is asked for, and with patience, since
 // the store follows the log. Whom the directory does not know as owner is told at once that there is nothing.
 func find[V any](s *Server, c *call, account payment.AccountID, minSeq uint64, read func(context.Context) (V, error)) (V, *answer) {
@@ -95,19 +127,8 @@ func find[V any](s *Server, c *call, account payment.AccountID, minSeq uint64, r
 		a := refusal(s.problem(ErrorNotFound, ""))
 		return none, &a
 	}
-	if minSeq > 0 {
-		ctx, cancel := context.WithTimeout(s.requests, s.cfg.SeqWait)
-		err := s.ports.Store.WaitSeq(ctx, account, minSeq)
-		cancel()
-		if err != nil {
-			id := ErrorStoreBehind
-			if !errors.Is(err, context.DeadlineExceeded) {
-				s.ports.Log.Error("waiting for store", "account", string(account), "error", err)
-				id = ErrorUnavailable
-			}
-			a := refusal(s.problem(id, ""))
-			return none, &a
-		}
+	if a := s.wait(account, minSeq); a != nil {
+		return none, a
 	}
 	ctx, cancel := context.WithTimeout(s.requests, s.cfg.ReadWait)
 	defer cancel()

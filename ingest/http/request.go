@@ -30,13 +30,14 @@ const (
 	fieldEffectiveDate
 	fieldMetadata
 	fieldFinal
+	fieldQuote
 )
 
 // fieldNames are in the order of the bits.
 func fieldNames() []string {
 	return []string{
 		"kind", "idempotency_key", "account_id", "to_account_id", "payment_id", "amount", "currency", "target_currency",
-		"method", "reference", "reason", "counterparty", "instrument", "effective_date", "metadata", "final",
+		"method", "reference", "reason", "counterparty", "instrument", "effective_date", "metadata", "final", "quote",
 	}
 }
 
@@ -46,10 +47,13 @@ func taken(kind payment.Kind) (all, needed fields) {
 	switch kind {
 	case payment.KindPayIn, payment.KindPayOut:
 		needed = moved | fieldMethod
-		return needed | fieldTargetCurrency | fieldCounterparty | fieldInstrument | fieldEffectiveDate | fieldMetadata, needed
+		return needed | fieldTargetCurrency | fieldCounterparty | fieldInstrument | fieldEffectiveDate | fieldMetadata | fieldQuote, needed
 	case payment.KindTransfer:
 		needed = moved | fieldToAccount
-		return needed | fieldTargetCurrency | fieldMetadata, needed
+		return needed | fieldTargetCurrency | fieldMetadata | fieldQuote, needed
+	case payment.KindFXQuote:
+		needed = fieldAccount | fieldAmount | fieldCurrency | fieldTargetCurrency
+		return needed, needed
 	case payment.KindRefund:
 		return fieldPayment | fieldAmount | fieldReason, fieldPayment
 	case payment.KindCapture:
@@ -83,6 +87,7 @@ type paymentRequest struct {
 	metadata       []byte // canonical JSON object
 	card           card   // method card
 	final          bool   // CAPTURE: what is left after it is given up
+	quote          payment.ID
 	seen           fields // of the body
 }
 
@@ -147,6 +152,8 @@ func fieldOf[T string | []byte](name T) field {
 		return fieldMetadata
 	case "final":
 		return fieldFinal
+	case "quote":
+		return fieldQuote
 	default:
 		return 0
 	}
@@ -186,6 +193,8 @@ func (d *decoder) paymentField(r *paymentRequest, f field) error {
 		return d.metadata(&r.metadata)
 	case fieldFinal:
 		return d.boolean(&r.final)
+	case fieldQuote:
+		return d.quote(&r.quote)
 	default:
 		return d.unknown()
 	}
@@ -209,8 +218,17 @@ func (d *decoder) complete(r *paymentRequest, batched bool) {
 	if r.toItself() {
 		d.addAt("/to_account_id", codeSameAccount, "a transfer goes to another account")
 	}
+	if r.unconverted() {
+		d.addAt("/target_currency", codeMalformed, "a quote is between two currencies")
+	}
 	d.fit(r)
 	r.normalise()
+}
+
+// unconverted holds for what asks for a rate and needs none.
+func (r *paymentRequest) unconverted() bool {
+	return (r.kind == payment.KindFXQuote || r.quote != "") && r.targetCurrency == r.currency && r.currency != "" ||
+		r.quote != "" && r.seen&fieldTargetCurrency == 0
 }
 
 // misfits says which fields the kind needs and has not, and which it has and does not take.
@@ -330,6 +348,20 @@ func (d *decoder) paymentID(into *payment.ID) error {
 	id, perr := payment.ParseID(string(text))
 	if perr != nil || id.Kind() != payment.KindPayIn {
 		d.add(codeMalformed, "the id of a pay-in is expected: pi_ and 40 characters")
+		return nil
+	}
+	*into = id
+	return nil
+}
+
+func (d *decoder) quote(into *payment.ID) error {
+	text, ok, err := d.text()
+	if err != nil || !ok {
+		return err
+	}
+	id, perr := payment.ParseID(string(text))
+	if perr != nil || id.Kind() != payment.KindFXQuote {
+		d.add(codeMalformed, "the id of a quote is expected: fq_ and 40 characters")
 		return nil
 	}
 	*into = id

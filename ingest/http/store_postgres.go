@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -51,7 +53,7 @@ const paymentSQL = `
 SELECT account, kind, outcome, status, reasons, amount_minor, currency, target_amount_minor, target_currency, fee_minor,
        trim_scale(fx_rate)::text, trim_scale(fx_mid)::text, coalesce(fx_spread_bp, 0), method, to_account, related_payment_id,
        refunded_minor, authorized_minor, captured_minor, instrument, fraud_score, effective_date::text, created_at, decided_at, deadline_at, account_seq,
-       counterparty_country, sealed_key_id, sealed, connector, rail_reference, created_month, created_seq
+       counterparty_country, sealed_key_id, sealed, connector, rail_reference, quote, card, mcc, acquirer, card_acceptor, rrn, created_month, created_seq
 FROM payments.payments WHERE payment_id = $1 AND tenant = $2 AND merchant = $3 ORDER BY created_month DESC LIMIT 1`
 
 // Payment reads the latest state of a payment.
@@ -69,7 +71,7 @@ func (s *PostgresStore) Payment(ctx context.Context, owner Owner, id payment.ID)
 		&v.AccountID, &kind, &outcome, &status, &reasons, &v.Amount, &v.Currency, &v.TargetAmount, &v.TargetCurrency, &v.Fee,
 		&rate, &mid, &spread, &v.Method, &v.ToAccountID, &related, &v.RefundedAmount, &authorized, &captured, &v.Instrument, &score, &v.EffectiveDate,
 		&v.CreatedAt, &v.UpdatedAt, &deadline, &v.AccountSeq, &v.CounterpartyCountry, &v.Sealed.KeyId, &v.Sealed.Ciphertext,
-		&v.Connector, &v.RailReference, &month, &created)
+		&v.Connector, &v.RailReference, &v.Quote, &v.Card, &v.MCC, &v.Acquirer, &v.CardAcceptor, &v.RRN, &month, &created)
 	if err == nil {
 		err = s.rail(ctx, v, related, month, created)
 	}
@@ -85,9 +87,9 @@ func (s *PostgresStore) Payment(ctx context.Context, owner Owner, id payment.ID)
 	switch k := payment.Kind(kind); { //nolint:gosec // the enum's numbers fit a byte
 	case k == payment.KindRefund:
 		v.RefundedPaymentID = related
-	case k.Operation():
+	case k.Operation(), k == payment.KindClearing, k == payment.KindDispute, k == payment.KindFXQuote:
 		v.RelatedPaymentID = related
-	case k == payment.KindPayIn && v.Method == methodCard:
+	case k == payment.KindPayIn && v.Method == methodCard, k == payment.KindAuthorization:
 		v.AuthorizedAmount, v.CapturedAmount = &authorized, &captured
 	}
 	if deadline != nil {
@@ -107,8 +109,121 @@ func (v *PaymentView) due(status payment.Status, at time.Time) {
 		v.ReviewDeadline = at
 	case payment.StatusRequiresCapture, payment.StatusPartiallyCaptured:
 		v.ExpiresAt = at
+	case payment.StatusCreated: // of a quote: payouts have no deadline
+		v.ExpiresAt = at
 	default:
 	}
+}
+
+const quoteSQL = `
+SELECT account, status, reasons, amount_minor, currency, target_amount_minor, target_currency, trim_scale(fx_rate)::text, trim_scale(fx_mid)::text,
+       coalesce(fx_spread_bp, 0), created_at, deadline_at, related_payment_id, account_seq
+FROM payments.payments WHERE payment_id = $1 AND tenant = $2 AND merchant = $3 ORDER BY created_month DESC LIMIT 1`
+
+// Quote reads where a quote stands.
+func (s *PostgresStore) Quote(ctx context.Context, owner Owner, id payment.ID) (*QuoteView, error) {
+	v := &QuoteView{QuoteID: string(id)}
+	var status int16
+	var reasons []int16
+	var rate, mid *string
+	var spread int32
+	var deadline *time.Time
+	err := s.pool.QueryRow(ctx, quoteSQL, string(id), owner.Tenant, owner.Merchant).Scan(&v.AccountID, &status, &reasons, &v.Amount, &v.Currency,
+		&v.TargetAmount, &v.TargetCurrency, &rate, &mid, &spread, &v.CreatedAt, &deadline, &v.PaymentID, &v.AccountSeq)
+	if err != nil {
+		return nil, readError("quote", err)
+	}
+	v.Status, v.Reasons, v.CreatedAt = payment.Status(status).String(), reasonWords(reasons), v.CreatedAt.UTC() //nolint:gosec // fits a byte
+	if rate != nil && mid != nil {
+		v.FX = &FXView{Rate: *rate, Mid: *mid, SpreadBP: spread}
+	}
+	if deadline != nil {
+		v.ExpiresAt = deadline.UTC()
+	}
+	return v, nil
+}
+
+const disputeSQL = `
+SELECT payment_id, related_payment_id, account, status, reasons, amount_minor, currency, target_amount_minor, target_currency, fee_minor, reason_code,
+       connector, rail_reference, deadline_at, created_at, decided_at, account_seq
+FROM payments.payments WHERE kind = 70 AND tenant = $1 AND merchant = $2 AND `
+
+func scanDispute(row pgx.CollectableRow) (DisputeView, error) {
+	v := DisputeView{Evidence: []EvidenceFile{}}
+	var status int16
+	var reasons []int16
+	var deadline *time.Time
+	err := row.Scan(&v.DisputeID, &v.PaymentID, &v.AccountID, &status, &reasons, &v.Amount, &v.Currency, &v.TargetAmount, &v.TargetCurrency, &v.Fee,
+		&v.ReasonCode, &v.Connector, &v.Reference, &deadline, &v.CreatedAt, &v.UpdatedAt, &v.AccountSeq)
+	v.Status, v.Reasons = payment.Status(status).String(), reasonWords(reasons) //nolint:gosec // fits a byte
+	v.CreatedAt, v.UpdatedAt = v.CreatedAt.UTC(), v.UpdatedAt.UTC()
+	if deadline != nil {
+		v.EvidenceUntil = deadline.UTC()
+	}
+	return v, err
+}
+
+// Dispute reads where a dispute stands, with its evidence.
+func (s *PostgresStore) Dispute(ctx context.Context, owner Owner, id payment.ID) (*DisputeView, error) {
+	rows, err := s.pool.Query(ctx, disputeSQL+`payment_id = $3 ORDER BY created_month DESC LIMIT 1`, owner.Tenant, owner.Merchant, string(id))
+	if err != nil {
+		return nil, readError("dispute", err)
+	}
+	v, err := pgx.CollectExactlyOneRow(rows, scanDispute)
+	if err != nil {
+		return nil, readError("dispute", err)
+	}
+	rows, err = s.pool.Query(ctx, `SELECT reference, sha256, kind FROM payments.evidence WHERE dispute_id = $1 AND told_at >= $2 ORDER BY log_offset, line`,
+		string(id), v.CreatedAt)
+	if err != nil {
+		return nil, readError("evidence", err)
+	}
+	if v.Evidence, err = pgx.CollectRows(rows, pgx.RowToStructByPos[EvidenceFile]); err != nil {
+		return nil, readError("evidence", err)
+	}
+	return &v, nil
+}
+
+// Disputes reads a page. One more than asked for tells whether there are more.
+func (s *PostgresStore) Disputes(ctx context.Context, owner Owner, q DisputesQuery) (*DisputesPage, error) {
+	sql, args := disputeSQL+"true", []any{owner.Tenant, owner.Merchant}
+	where := func(condition string, values ...any) {
+		for _, v := range values {
+			args = append(args, v)
+			condition = strings.Replace(condition, "?", "$"+strconv.Itoa(len(args)), 1)
+		}
+		sql += " AND " + condition
+	}
+	if q.Account != "" {
+		where("account = ?", string(q.Account))
+	}
+	if q.Status != payment.StatusNone {
+		where("status = ?", int16(q.Status))
+	}
+	if q.After != (DisputesCursor{}) {
+		where("(created_at, payment_id) < (?, ?)", time.UnixMicro(q.After.CreatedAtUS), string(q.After.ID))
+	}
+	args = append(args, q.Limit+1)
+	rows, err := s.pool.Query(ctx, sql+" ORDER BY created_at DESC, payment_id DESC LIMIT $"+strconv.Itoa(len(args)), args...)
+	if err != nil {
+		return nil, readError("disputes", err)
+	}
+	page := &DisputesPage{}
+	if page.Disputes, err = pgx.CollectRows(rows, scanDispute); err != nil {
+		return nil, readError("disputes", err)
+	}
+	if len(page.Disputes) > q.Limit {
+		page.Disputes, page.HasMore = page.Disputes[:q.Limit], true
+	}
+	return page, nil
+}
+
+func reasonWords(numbers []int16) []string {
+	words := make([]string, len(numbers))
+	for i, r := range numbers {
+		words[i] = payment.Reason(r).String() //nolint:gosec // the enum's numbers fit a byte
+	}
+	return words
 }
 
 // Account reads an account. A key that was addressed and never opened is not one.

@@ -35,6 +35,12 @@ type PaymentView struct {
 	RailReference     string            `json:"rail_reference,omitzero"` // the rail's own id of it
 	RailCode          string            `json:"rail_code,omitzero"`      // the rail's own, of the answer that led to this status
 	RailAmount        int64             `json:"rail_amount,omitzero"`    // what the rail says it moved, where that is not what was ordered
+	Quote             string            `json:"quote,omitzero"`          // the quote it has used
+	Card              string            `json:"card,omitzero"`           // authorizations, clearings: the card that pays, as the next four
+	MCC               string            `json:"mcc,omitzero"`            // ISO 18245
+	Acquirer          string            `json:"acquirer,omitzero"`       // who asks
+	CardAcceptor      string            `json:"card_acceptor,omitzero"`  // where it pays
+	RRN               string            `json:"rrn,omitzero"`            // retrieval reference number
 	FraudScore        uint32            `json:"fraud_score"`
 	EffectiveDate     string            `json:"effective_date"` // YYYY-MM-DD
 	CreatedAt         time.Time         `json:"created_at"`
@@ -135,6 +141,7 @@ type PaymentAnswer struct {
 	ToAccountID       string    `json:"to_account_id,omitzero"`
 	RefundedPaymentID string    `json:"refunded_payment_id,omitzero"` // refunds only: what was answered once is answered so again
 	RelatedPaymentID  string    `json:"related_payment_id,omitzero"`  // captures, voids, increments
+	Quote             string    `json:"quote,omitzero"`               // the quote it asked for
 	FraudScore        uint32    `json:"fraud_score"`
 	CreatedAt         time.Time `json:"created_at"`
 }
@@ -147,14 +154,69 @@ type PendingAnswer struct {
 	Status    string `json:"status"` // pending
 }
 
-// RequestAnswer answers a request that is not a payment: a verdict or a KYC level.
+// RequestAnswer answers a request that is not a payment: a verdict, a KYC level, a word about a dispute, a quote not given yet.
 type RequestAnswer struct {
 	AccountID  string  `json:"account_id"`
 	Kind       string  `json:"kind"`
-	Status     string  `json:"status"` // of the payment after a verdict; applied for a KYC level; pending
+	Status     string  `json:"status"` // of the payment after a verdict, of the dispute; applied for a KYC level; pending
 	PaymentID  string  `json:"payment_id,omitzero"`
+	DisputeID  string  `json:"dispute_id,omitzero"`
+	QuoteID    string  `json:"quote_id,omitzero"`
 	CustomerID string  `json:"customer_id,omitzero"`
 	KYCLevel   *uint32 `json:"kyc_level,omitzero"`
+}
+
+// QuoteView answers POST /fx/quotes and GET /fx/quotes/{id}: what an amount would be converted to, until when.
+type QuoteView struct {
+	QuoteID        string    `json:"quote_id"`
+	AccountID      string    `json:"account_id"`
+	Status         string    `json:"status"` // created; succeeded once a payment has used it; failed: not given
+	Reasons        []string  `json:"reasons"`
+	Amount         int64     `json:"amount"`
+	Currency       string    `json:"currency"`
+	TargetAmount   int64     `json:"target_amount"`
+	TargetCurrency string    `json:"target_currency"`
+	FX             *FXView   `json:"fx,omitzero"` // none where it was not given
+	CreatedAt      time.Time `json:"created_at"`
+	ExpiresAt      time.Time `json:"expires_at,omitzero"`  // created only
+	PaymentID      string    `json:"payment_id,omitzero"`  // GET: what has used it
+	AccountSeq     uint64    `json:"account_seq,omitzero"` // GET: of the last decision about it
+}
+
+// DisputeView is GET /disputes/{id}: where a dispute stands. Amounts are minor units.
+type DisputeView struct {
+	DisputeID      string         `json:"dispute_id"`
+	PaymentID      string         `json:"payment_id"` // the pay-in
+	AccountID      string         `json:"account_id"`
+	Status         string         `json:"status"` // pre_dispute dispute pre_arbitration won lost
+	Reasons        []string       `json:"reasons"`
+	Amount         int64          `json:"amount"`
+	Currency       string         `json:"currency"`
+	TargetAmount   int64          `json:"target_amount"` // of the account: what is held or taken
+	TargetCurrency string         `json:"target_currency"`
+	Fee            int64          `json:"fee"`         // what stands charged for it, in target_currency
+	ReasonCode     string         `json:"reason_code"` // the card network's
+	Connector      string         `json:"connector"`   // who told of it
+	Reference      string         `json:"reference"`   // his own id of it
+	EvidenceUntil  time.Time      `json:"evidence_until,omitzero"`
+	Evidence       []EvidenceFile `json:"evidence"` // in the order in which it was sent; never null
+	CreatedAt      time.Time      `json:"created_at"`
+	UpdatedAt      time.Time      `json:"updated_at"`
+	AccountSeq     uint64         `json:"account_seq"`
+}
+
+// EvidenceFile names a file that speaks for the merchant, by where it is kept and its hash.
+type EvidenceFile struct {
+	Reference string `json:"reference"`
+	SHA256    string `json:"sha256"` // 64 hexadecimal digits
+	Kind      string `json:"kind"`   // receipt delivery communication other
+}
+
+// DisputesPage is GET /disputes: the merchant's disputes, the newest first.
+type DisputesPage struct {
+	Disputes []DisputeView `json:"disputes"` // without their evidence
+	HasMore  bool          `json:"has_more"`
+	Cursor   string        `json:"cursor,omitzero"` // behind the last; made by the HTTP layer
 }
 
 // OpenedAnswer answers POST /accounts, from the request alone, so that a repeat gets the same.
