@@ -141,12 +141,16 @@ func chFactColumns() []chColumn {
 		chInt("fraud_score"), chList("rule_hits"), chList("rule_weights"), chText("policy"), chText("fees"), chText("rates"), chText("rules"),
 		chText("blocklist"), chText("counterparty_country"), chInt("postings"), chInt("captured_minor"), chInt("authorized_minor"),
 		chText("order_id"), chText("rail_code"), chText("connector"), chText("rail_reference"),
+		chText("card"), chText("mcc"), chText("acquirer"), chText("card_acceptor"), chText("rrn"), chText("reason_code"), chText("quote"), chList("evidence"),
 	}
 }
 
 // chFact is the row of a decision, in the order of chFactColumns.
 func chFact(d *paymentsv1.Decision) []any {
-	reasons, hits, weights := make([]string, 0), make([]string, 0), make([]string, 0)
+	reasons, hits, weights, files := make([]string, 0), make([]string, 0), make([]string, 0), make([]string, 0)
+	for _, f := range d.GetEvidence() {
+		files = append(files, f.GetKind())
+	}
 	for _, r := range d.GetReasons() {
 		reasons = append(reasons, chWord(r, "REASON_"))
 	}
@@ -168,6 +172,7 @@ func chFact(d *paymentsv1.Decision) []any {
 		int64(d.GetFraudScore()), strings.Join(hits, ","), strings.Join(weights, ","), pins.GetPolicy(), pins.GetFees(), pins.GetRates(), pins.GetRules(),
 		pins.GetBlocklist(), d.GetCounterpartyCountry(), int64(lines), d.GetCapturedMinor(), d.GetAuthorizedMinor(),
 		d.GetOrderId(), d.GetRailCode(), d.GetConnector(), d.GetRailReference(),
+		d.GetCard(), d.GetMcc(), d.GetAcquirer(), d.GetCardAcceptor(), d.GetRrn(), d.GetReasonCode(), d.GetQuote(), strings.Join(files, ","),
 	}
 }
 

@@ -36,6 +36,7 @@ type postgresStore struct {
 	balances map[entry]*money
 	accounts map[string]*pgAccount
 	at       map[string]Difference // the last decision of an account
+	cards    map[string]string
 }
 
 // pgAccount is what accounts.accounts must say.
@@ -56,6 +57,7 @@ func openPostgres(ctx context.Context, a *auditor) (_ *postgresStore, err error)
 	}
 	s := &postgresStore{
 		auditor: a, pool: pool, next: map[int32]int64{}, from: map[int32]int64{}, balances: map[entry]*money{}, accounts: map[string]*pgAccount{}, at: map[string]Difference{},
+		cards: map[string]string{},
 	}
 	if s.main, err = pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}); err != nil {
 		pool.Close()
@@ -125,6 +127,8 @@ type pgMirror struct {
 	sums     map[entry]*money
 	cells    map[string]*pgAccount
 	places   map[string]Difference
+	cards    map[string]string
+	evidence map[string]string
 }
 
 func (s *postgresStore) open(ctx context.Context, partition int32) (mirror, error) {
@@ -132,6 +136,7 @@ func (s *postgresStore) open(ctx context.Context, partition int32) (mirror, erro
 		postgresStore: s, partition: partition, limit: s.next[partition], ctx: ctx,
 		payments: map[pgPaymentKey]*pgPayment{}, newest: map[string]pgPaymentKey{}, sums: map[entry]*money{},
 		cells: map[string]*pgAccount{}, places: map[string]Difference{},
+		cards: map[string]string{}, evidence: map[string]string{},
 	}
 	var err error
 	m.journals, err = m.stream(CheckPGJournals, "ledger.journals", 5, []string{
@@ -193,6 +198,10 @@ func (m *pgMirror) decision(r *kgo.Record, d *paymentsv1.Decision) error {
 			Check: CheckPGOffsets, Account: d.GetAccount(), Topic: r.Topic, Partition: r.Partition, Offset: r.Offset,
 			Detail: fmt.Sprintf("sink.offsets is at %d", m.limit),
 		}, 1)
+		return nil
+	}
+	if strings.HasPrefix(d.GetAccount(), "crd_") {
+		m.trackCard(d)
 		return nil
 	}
 	m.track(r, d)
@@ -285,6 +294,7 @@ func (m *pgMirror) finish() error {
 		all.incoming.Add(&all.incoming, &sum.incoming)
 	}
 	maps.Copy(m.accounts, m.cells)
+	maps.Copy(m.postgresStore.cards, m.cards)
 	maps.Copy(m.at, m.places)
 	return nil
 }
@@ -301,6 +311,9 @@ func (m *pgMirror) close() {
 // finish compares balances and accounts, over all partitions.
 func (s *postgresStore) finish(ctx context.Context) error {
 	if err := s.compareBalances(ctx); err != nil {
+		return err
+	}
+	if err := s.compareTable(ctx, s.main, pgTable{CheckPGAccounts, "accounts.cards", cardRows, nil, s.cards}); err != nil {
 		return err
 	}
 	return s.compareAccounts(ctx)

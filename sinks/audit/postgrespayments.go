@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"fmt"
 	"math/big"
 	"strings"
@@ -30,6 +31,8 @@ type pgPayment struct {
 	fee      int64
 	target   int64
 	rail     railName
+	related  string
+	code     string // reason_code
 	seq      uint64
 	offset   int64
 	decided  int64
@@ -50,16 +53,29 @@ func (m *pgMirror) trackPayment(r *kgo.Record, d *paymentsv1.Decision) {
 			return
 		}
 		m.trackMade(r, d)
+		m.trackQuote(r, d)
 		if operation && outcome == paymentsv1.Outcome_OUTCOME_APPROVED {
 			m.trackSubject(r, d)
 		}
+	case kind == paymentsv1.CommandKind_COMMAND_KIND_AUTHORIZATION:
+		if outcome != paymentsv1.Outcome_OUTCOME_REPEATED && outcome != paymentsv1.Outcome_OUTCOME_CONFLICT {
+			m.trackMade(r, d)
+		}
 	case outcome != paymentsv1.Outcome_OUTCOME_APPROVED && outcome != paymentsv1.Outcome_OUTCOME_APPLIED:
+	case pgFact(kind):
+		m.trackFact(r, d)
+		if kind == paymentsv1.CommandKind_COMMAND_KIND_CLEARING || kind == paymentsv1.CommandKind_COMMAND_KIND_DISPUTE {
+			m.trackSubject(r, d)
+		}
 	case kind == paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER:
 		m.trackAnswer(r, d)
 		m.trackSubject(r, d)
 	case kind == paymentsv1.CommandKind_COMMAND_KIND_APPROVE, kind == paymentsv1.CommandKind_COMMAND_KIND_DECLINE,
 		kind == paymentsv1.CommandKind_COMMAND_KIND_EXPIRE, kind == paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT:
 		m.trackChange(r, d)
+	case kind == paymentsv1.CommandKind_COMMAND_KIND_DISPUTE_EVIDENCE, kind == paymentsv1.CommandKind_COMMAND_KIND_DISPUTE_ACCEPT:
+		m.trackDispute(r, d)
+		m.trackEvidence(r, d)
 	default: // a counter-leg is the payee's side and no state of the payer's payment
 	}
 }
@@ -67,7 +83,50 @@ func (m *pgMirror) trackPayment(r *kgo.Record, d *paymentsv1.Decision) {
 // pgInstruction tells the kinds that make a payment.
 func pgInstruction(k paymentsv1.CommandKind) bool {
 	return k == paymentsv1.CommandKind_COMMAND_KIND_PAY_IN || k == paymentsv1.CommandKind_COMMAND_KIND_PAY_OUT ||
-		k == paymentsv1.CommandKind_COMMAND_KIND_TRANSFER
+		k == paymentsv1.CommandKind_COMMAND_KIND_TRANSFER || k == paymentsv1.CommandKind_COMMAND_KIND_FX_QUOTE
+}
+
+// pgFact tells the kinds that tell a fact, and make a record of it where it is the first word.
+func pgFact(k paymentsv1.CommandKind) bool {
+	return pgCard(k) || k == paymentsv1.CommandKind_COMMAND_KIND_CLEARING || k == paymentsv1.CommandKind_COMMAND_KIND_DISPUTE
+}
+
+// pgCard tells the facts about an authorization.
+func pgCard(k paymentsv1.CommandKind) bool {
+	return k == paymentsv1.CommandKind_COMMAND_KIND_AUTHORIZATION_ADVICE || k == paymentsv1.CommandKind_COMMAND_KIND_REVERSAL
+}
+
+// trackFact follows a fact: the first word about a record makes it, and later ones change it.
+func (m *pgMirror) trackFact(r *kgo.Record, d *paymentsv1.Decision) {
+	p := m.payments[m.newest[d.GetPaymentId()]]
+	switch {
+	case d.GetStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_UNSPECIFIED:
+	case p == nil || createdAt(p.made) != createdAt(d):
+		m.trackMade(r, d)
+	case d.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_DISPUTE:
+		m.trackDispute(r, d)
+	default:
+		m.trackChange(r, d)
+		p.captured, p.granted = d.GetCapturedMinor(), d.GetAuthorizedMinor()
+		p.code = cmp.Or(d.GetReasonCode(), p.code)
+	}
+}
+
+// trackDispute follows what is told of a dispute whole: its fee may come and go.
+func (m *pgMirror) trackDispute(r *kgo.Record, d *paymentsv1.Decision) {
+	if p := m.trackChange(r, d); p != nil {
+		p.fee, p.code = d.GetFeeMinor(), cmp.Or(d.GetReasonCode(), p.code)
+	}
+}
+
+// trackQuote follows the quote that a payment has used.
+func (m *pgMirror) trackQuote(r *kgo.Record, d *paymentsv1.Decision) {
+	p := m.payments[m.newest[d.GetQuote()]]
+	if p == nil || d.GetOutcome() != paymentsv1.Outcome_OUTCOME_APPROVED && d.GetOutcome() != paymentsv1.Outcome_OUTCOME_REVIEW {
+		return
+	}
+	p.decide(r, d, paymentsv1.PaymentStatus_PAYMENT_STATUS_SUCCEEDED)
+	p.related, p.deadline = d.GetPaymentId(), 0
 }
 
 // pgOperation tells the kinds that make a record about a payment.
@@ -80,7 +139,13 @@ func (m *pgMirror) trackMade(r *kgo.Record, d *paymentsv1.Decision) {
 	key := pgPaymentKey{d.GetPaymentId(), monthOf(dayOf(createdAt(d)))}
 	m.payments[key] = &pgPayment{
 		made: d, place: m.madeAt(r, d), status: d.GetStatus(), reasons: d.GetReasons(), seq: d.GetAccountSeq(), offset: r.Offset, fee: d.GetFeeMinor(),
-		target: d.GetTargetAmountMinor(), decided: d.GetAcceptedAtUs(), deadline: d.GetDeadlineUs(),
+		target: d.GetTargetAmountMinor(), decided: d.GetAcceptedAtUs(), deadline: d.GetDeadlineUs(), related: d.GetRelatedPaymentId(), code: d.GetReasonCode(),
+	}
+	switch p := m.payments[key]; {
+	case d.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_DISPUTE:
+		p.rail = railName{d.GetConnector(), d.GetRailReference()}
+	case d.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_AUTHORIZATION, pgCard(d.GetKind()):
+		p.captured, p.granted = d.GetCapturedMinor(), d.GetAuthorizedMinor()
 	}
 	m.newest[key.id] = key
 }
@@ -178,6 +243,7 @@ func pgPaymentColumns() []string {
 		"rail_reference", "fx_spread_bp", "kind", "outcome", "status",
 		"fraud_score", "currency", "target_currency", "limit_currency", "method", "tenant", "merchant", "customer", "account",
 		"to_account", "related_payment_id", "instrument", "counterparty_country", "sealed_key_id", "sealed", "fx_rate", "fx_mid", "reasons",
+		"quote", "card", "mcc", "acquirer", "card_acceptor", "rrn", "reason_code",
 		"created_offset", "created_written_at", "command_offset", "command_partition",
 	}
 }
@@ -217,12 +283,21 @@ func (p *pgPayment) row() []string {
 		fmt.Sprint(d.GetEffectiveDate()), fmt.Sprint(createdAt(d)), fmt.Sprint(p.decided), fmt.Sprint(p.deadline), fmt.Sprint(d.GetAccountSeq()),
 		fmt.Sprint(p.seq), fmt.Sprint(p.offset), fmt.Sprint(d.GetAmountMinor()), fmt.Sprint(p.target), fmt.Sprint(p.fee),
 		fmt.Sprint(d.GetLimitAmountMinor()), fmt.Sprint(p.refunded), fmt.Sprint(p.captured), fmt.Sprint(p.granted), pgText(p.rail.connector),
-		pgText(p.rail.reference), spread, fmt.Sprint(int32(d.GetKind())), fmt.Sprint(int32(d.GetOutcome())),
+		pgText(p.rail.reference), spread, fmt.Sprint(p.kind()), fmt.Sprint(int32(d.GetOutcome())),
 		fmt.Sprint(int32(p.status)), fmt.Sprint(d.GetFraudScore()), pgText(d.GetCurrency()), pgText(d.GetTargetCurrency()), pgText(d.GetLimitCurrency()),
 		pgText(d.GetMethod()), pgText(d.GetTenant()), pgText(d.GetMerchant()), pgText(d.GetCustomer()), pgText(d.GetAccount()), pgText(d.GetToAccount()),
-		pgText(d.GetRelatedPaymentId()), pgText(d.GetInstrument()), pgText(d.GetCounterpartyCountry()), pgText(d.GetSealed().GetKeyId()),
+		pgText(p.related), pgText(d.GetInstrument()), pgText(d.GetCounterpartyCountry()), pgText(d.GetSealed().GetKeyId()),
 		fmt.Sprintf("%x", d.GetSealed().GetCiphertext()), rate, mid, "{" + strings.Join(reasons, ",") + "}",
+		pgText(d.GetQuote()), pgText(d.GetCard()), pgText(d.GetMcc()), pgText(d.GetAcquirer()), pgText(d.GetCardAcceptor()), pgText(d.GetRrn()), pgText(p.code),
 	}, p.place[:]...)
+}
+
+// kind is the record's: whoever tells of an authorization first has made one.
+func (p *pgPayment) kind() int32 {
+	if pgCard(p.made.GetKind()) {
+		return int32(paymentsv1.CommandKind_COMMAND_KIND_AUTHORIZATION)
+	}
+	return int32(p.made.GetKind())
 }
 
 // decimalText is unscaled / 10^scale with all its digits.
@@ -279,7 +354,7 @@ func (m *pgMirror) comparePayments() error {
 			m.payment(p, key, "no row")
 		}
 	}
-	return nil
+	return m.compareTable(m.ctx, tx, pgTable{CheckPGPayments, "payments.evidence", evidenceRows, []any{m.partition}, m.evidence})
 }
 
 func (m *pgMirror) payment(p *pgPayment, key pgPaymentKey, detail string) {

@@ -30,6 +30,10 @@ type facts struct {
 	captured, authorized                                proto.ColInt64
 	orderID, railReference                              proto.ColStr
 	railCode, connector                                 *word
+	card, rrn, quote                                    proto.ColStr
+	mcc, acquirer, reasonCode                           *word
+	cardAcceptor                                        proto.ColStr
+	evidence                                            *proto.ColArr[string]
 
 	words   []string
 	weights []uint16
@@ -44,6 +48,7 @@ func newFacts() *facts {
 		currency:    newWord(), targetCurrency: newWord(), limitCurrency: newWord(), method: newWord(), relatedStatus: newWord(),
 		policy: newWord(), fees: newWord(), rates: newWord(), rules: newWord(), blocklist: newWord(), country: newWord(),
 		railCode: newWord(), connector: newWord(),
+		mcc: newWord(), acquirer: newWord(), reasonCode: newWord(), evidence: proto.NewArray[string](newWord()),
 	}
 	for _, c := range []proto.InputColumn{
 		{Name: "accepted_at", Data: f.acceptedAt},
@@ -97,6 +102,14 @@ func newFacts() *facts {
 		{Name: "rail_code", Data: f.railCode},
 		{Name: "connector", Data: f.connector},
 		{Name: "rail_reference", Data: &f.railReference},
+		{Name: "card", Data: &f.card},
+		{Name: "mcc", Data: f.mcc},
+		{Name: "acquirer", Data: f.acquirer},
+		{Name: "card_acceptor", Data: &f.cardAcceptor},
+		{Name: "rrn", Data: &f.rrn},
+		{Name: "reason_code", Data: f.reasonCode},
+		{Name: "quote", Data: &f.quote},
+		{Name: "evidence", Data: f.evidence},
 	} {
 		f.add(c.Name, c.Data)
 	}
@@ -142,6 +155,7 @@ func (f *facts) append(e decisionlog.Entry) {
 	}
 	f.postings.Append(uint16(lines))
 	f.appendRail(e.Decision)
+	f.appendCard(e.Decision)
 }
 
 func (f *facts) appendRail(d *paymentsv1.Decision) {
@@ -151,6 +165,21 @@ func (f *facts) appendRail(d *paymentsv1.Decision) {
 	f.railCode.Append(d.GetRailCode())
 	f.connector.Append(d.GetConnector())
 	f.railReference.Append(d.GetRailReference())
+}
+
+func (f *facts) appendCard(d *paymentsv1.Decision) {
+	f.card.Append(d.GetCard())
+	f.mcc.Append(d.GetMcc())
+	f.acquirer.Append(d.GetAcquirer())
+	f.cardAcceptor.Append(d.GetCardAcceptor())
+	f.rrn.Append(d.GetRrn())
+	f.reasonCode.Append(d.GetReasonCode())
+	f.quote.Append(d.GetQuote())
+	f.words = f.words[:0]
+	for _, file := range d.GetEvidence() {
+		f.words = append(f.words, file.GetKind())
+	}
+	f.evidence.Append(f.words)
 }
 
 func (f *facts) appendAmounts(d *paymentsv1.Decision) {

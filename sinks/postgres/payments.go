@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"errors"
 	"strconv"
 	"strings"
@@ -9,7 +10,7 @@ import (
 	"github.com/caudalpay/caudal/sinks/decisionlog"
 )
 
-// paymentRow is a payment, refund, capture, void or increment that this batch makes, with its latest state.
+// paymentRow is a record that this batch makes, of a payment or of something about one, with its latest state.
 type paymentRow struct {
 	decisionlog.Entry
 	stateRow
@@ -26,12 +27,16 @@ type stateRow struct {
 	refunded     int64               // where refundedTold
 	refundedTold bool
 	// captured and authorized are told where authorized is not 0: neither ever goes back, and only what tells both of a payment
-	// that its rail has granted has a number here. Approval, retention and refunds of a book payment leave 0.
+	// that its rail has granted has a number here. Approval, retention and refunds of a book payment leave 0. Of a card that
+	// pays they may go back to 0, and grantedTold says so.
 	captured, authorized int64
+	grantedTold          bool
 	fee, target          int64 // what a rail's answer gave an operation: told where one of them is not 0
 	// connector and reference name what the rail did. The first answer with a reference keeps its place: those behind it are
 	// repeats, returns and contradictions, and what is asked for later goes by the first.
 	connector, reference string
+	related              string // quotes: the payment that has used it; empty: the earlier one stays
+	reasonCode           string // empty: the earlier one stays
 	accountSeq           uint64
 	offset               int64
 	decidedUS            int64
@@ -51,8 +56,8 @@ func (s stateRow) over(old stateRow) stateRow {
 	if !s.refundedTold {
 		s.refunded, s.refundedTold = old.refunded, old.refundedTold
 	}
-	if s.authorized == 0 {
-		s.captured, s.authorized = old.captured, old.authorized
+	if !s.granted() {
+		s.captured, s.authorized, s.grantedTold = old.captured, old.authorized, old.grantedTold
 	}
 	if !s.amountsTold() {
 		s.fee, s.target = old.fee, old.target
@@ -60,8 +65,11 @@ func (s stateRow) over(old stateRow) stateRow {
 	if old.reference != "" || s.connector == "" && s.reference == "" {
 		s.connector, s.reference = old.connector, old.reference
 	}
+	s.related, s.reasonCode = cmp.Or(s.related, old.related), cmp.Or(s.reasonCode, old.reasonCode)
 	return s
 }
+
+func (s *stateRow) granted() bool { return s.grantedTold || s.authorized != 0 }
 
 func (s *stateRow) amountsTold() bool { return s.fee != 0 || s.target != 0 }
 
@@ -76,6 +84,16 @@ func (r *rows) addPayment(e decisionlog.Entry) {
 	switch e.GetKind() {
 	case paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, paymentsv1.CommandKind_COMMAND_KIND_PAY_OUT, paymentsv1.CommandKind_COMMAND_KIND_TRANSFER:
 		r.addCreated(e)
+		r.useQuote(e)
+	case paymentsv1.CommandKind_COMMAND_KIND_FX_QUOTE, paymentsv1.CommandKind_COMMAND_KIND_AUTHORIZATION:
+		r.addCreated(e)
+	case paymentsv1.CommandKind_COMMAND_KIND_AUTHORIZATION_ADVICE, paymentsv1.CommandKind_COMMAND_KIND_REVERSAL:
+		r.addFact(e)
+	case paymentsv1.CommandKind_COMMAND_KIND_CLEARING, paymentsv1.CommandKind_COMMAND_KIND_DISPUTE:
+		r.addFact(e)
+		if granted(e) {
+			r.changeRelated(e)
+		}
 	case paymentsv1.CommandKind_COMMAND_KIND_REFUND, paymentsv1.CommandKind_COMMAND_KIND_CAPTURE,
 		paymentsv1.CommandKind_COMMAND_KIND_VOID, paymentsv1.CommandKind_COMMAND_KIND_INCREMENT:
 		r.addCreated(e)
@@ -83,7 +101,8 @@ func (r *rows) addPayment(e decisionlog.Entry) {
 			r.changeRelated(e)
 		}
 	case paymentsv1.CommandKind_COMMAND_KIND_APPROVE, paymentsv1.CommandKind_COMMAND_KIND_DECLINE,
-		paymentsv1.CommandKind_COMMAND_KIND_EXPIRE, paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT:
+		paymentsv1.CommandKind_COMMAND_KIND_EXPIRE, paymentsv1.CommandKind_COMMAND_KIND_LEG_RESULT,
+		paymentsv1.CommandKind_COMMAND_KIND_DISPUTE_EVIDENCE, paymentsv1.CommandKind_COMMAND_KIND_DISPUTE_ACCEPT:
 		if granted(e) {
 			r.changeOwn(e)
 		}
@@ -108,11 +127,21 @@ func (r *rows) addCreated(e decisionlog.Entry) {
 	default:
 		return
 	}
+	r.make(e)
+}
+
+func (r *rows) make(e decisionlog.Entry) {
 	month := monthOfUS(createdUS(e.Decision))
 	p := &paymentRow{e, at(e, stateRow{
 		own: true, createdMonth: month, deadlineUS: e.GetDeadlineUs(), status: e.GetStatus(), reasons: e.GetReasons(),
-		fee: e.GetFeeMinor(), target: e.GetTargetAmountMinor(),
+		fee: e.GetFeeMinor(), target: e.GetTargetAmountMinor(), reasonCode: e.GetReasonCode(), related: e.GetRelatedPaymentId(),
 	})}
+	if paysByCard(e.GetKind()) {
+		p.captured, p.authorized, p.grantedTold = e.GetCapturedMinor(), e.GetAuthorizedMinor(), true
+	}
+	if e.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_DISPUTE {
+		p.connector, p.reference = e.GetConnector(), e.GetRailReference()
+	}
 	r.createdMonths[month] = struct{}{}
 	if old := r.payments[e.GetPaymentId()]; old != nil && old.createdMonth == month {
 		*old = *p // declined without a record, and now decided anew
@@ -120,6 +149,36 @@ func (r *rows) addCreated(e decisionlog.Entry) {
 		r.payments[e.GetPaymentId()] = p
 		r.order = append(r.order, p)
 	}
+}
+
+// paysByCard tells the kinds on an authorization: all of them tell what stands authorised and captured of it.
+func paysByCard(k paymentsv1.CommandKind) bool {
+	return k == paymentsv1.CommandKind_COMMAND_KIND_AUTHORIZATION || k == paymentsv1.CommandKind_COMMAND_KIND_AUTHORIZATION_ADVICE ||
+		k == paymentsv1.CommandKind_COMMAND_KIND_REVERSAL
+}
+
+// addFact takes a fact told from outside, which makes the record where it is the first word about it. A record that is older than
+// the decision has a row. One of the same instant may have: then it is made here, and replacePayments sees.
+func (r *rows) addFact(e decisionlog.Entry) {
+	if !granted(e) || e.GetStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_UNSPECIFIED {
+		return
+	}
+	made := createdUS(e.Decision)
+	p, s := r.payments[e.GetPaymentId()], r.states[e.GetPaymentId()]
+	switch {
+	case made != e.GetAcceptedAtUs(), p != nil && createdUS(p.Decision) == made, p == nil && s != nil && s.own && s.createdMonth == monthOfUS(made):
+		r.changeOwn(e)
+	default:
+		r.make(e)
+	}
+}
+
+// useQuote takes a quote's leave: a payment that was granted has it for good.
+func (r *rows) useQuote(e decisionlog.Entry) {
+	if e.GetQuote() == "" || e.GetOutcome() != paymentsv1.Outcome_OUTCOME_APPROVED && e.GetOutcome() != paymentsv1.Outcome_OUTCOME_REVIEW {
+		return
+	}
+	r.change(e.GetQuote(), at(e, stateRow{status: paymentsv1.PaymentStatus_PAYMENT_STATUS_SUCCEEDED, related: e.GetPaymentId()}))
 }
 
 // changeOwn takes what a decision tells of the payment, or operation, that it is about.
@@ -133,12 +192,23 @@ func (r *rows) changeOwn(e decisionlog.Entry) {
 	if !strings.HasSuffix(e.GetOrderId(), expireStep) {
 		s.connector, s.reference = e.GetConnector(), e.GetRailReference()
 	}
-	if e.GetRelatedPaymentId() == "" {
+	switch kind := e.GetKind(); {
+	case paysByCard(kind):
+		s.captured, s.authorized, s.grantedTold, s.reasonCode = e.GetCapturedMinor(), e.GetAuthorizedMinor(), true, e.GetReasonCode()
+	case e.GetRelatedPaymentId() == "":
 		s.captured, s.authorized = e.GetCapturedMinor(), e.GetAuthorizedMinor()
-	} else if e.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER {
+	case kind == paymentsv1.CommandKind_COMMAND_KIND_RAIL_ANSWER:
 		s.fee, s.target = e.GetFeeMinor(), e.GetTargetAmountMinor() // of a capture: known when it is confirmed
+	case isDispute(kind):
+		s.fee, s.target, s.reasonCode = e.GetFeeMinor(), e.GetTargetAmountMinor(), e.GetReasonCode() // the fee that stands charged
 	}
 	r.change(e.GetPaymentId(), at(e, s))
+}
+
+// isDispute tells the kinds that tell a dispute whole.
+func isDispute(k paymentsv1.CommandKind) bool {
+	return k == paymentsv1.CommandKind_COMMAND_KIND_DISPUTE || k == paymentsv1.CommandKind_COMMAND_KIND_DISPUTE_EVIDENCE ||
+		k == paymentsv1.CommandKind_COMMAND_KIND_DISPUTE_ACCEPT
 }
 
 // expireStep ends the ids of the orders that give up an authorisation unasked: their answers name a void, not the payment.
@@ -205,14 +275,14 @@ func (r *rows) writePayment(p *paymentRow) error {
 	} else {
 		c.int4(fx.GetSpreadBp())
 	}
-	c.word(int(d.GetKind()))
+	c.word(int(recordKind(d.GetKind())))
 	c.word(int(d.GetOutcome()))
 	c.word(int(p.status))
 	c.word(int(d.GetFraudScore()))
 	for _, text := range []string{
 		d.GetCurrency(), d.GetTargetCurrency(), d.GetLimitCurrency(), d.GetMethod(), d.GetTenant(), d.GetMerchant(), d.GetCustomer(),
-		d.GetAccount(), d.GetToAccount(), d.GetRelatedPaymentId(), d.GetInstrument(), d.GetCounterpartyCountry(), p.connector, p.reference,
-		d.GetSealed().GetKeyId(),
+		d.GetAccount(), d.GetToAccount(), p.related, d.GetInstrument(), d.GetCounterpartyCountry(), p.connector, p.reference,
+		d.GetQuote(), d.GetCard(), d.GetMcc(), d.GetAcquirer(), d.GetCardAcceptor(), d.GetRrn(), p.reasonCode, d.GetSealed().GetKeyId(),
 	} {
 		c.text(text)
 	}
@@ -243,8 +313,8 @@ func (r *rows) writeState(id string, s *stateRow) {
 	c[3].sequence(s.accountSeq)
 	c[4].int8(s.offset)
 	c[5].nullable(s.refunded, s.refundedTold)
-	c[6].nullable(s.captured, s.authorized != 0)
-	c[7].nullable(s.authorized, s.authorized != 0)
+	c[6].nullable(s.captured, s.granted())
+	c[7].nullable(s.authorized, s.granted())
 	c[8].nullable(s.fee, s.amountsTold())
 	c[9].nullable(s.target, s.amountsTold())
 	c[10].word(int(s.status))
@@ -256,6 +326,16 @@ func (r *rows) writeState(id string, s *stateRow) {
 	c[12].nullable(s.deadlineUS-epochUS, s.deadlineUS != 0)
 	c[13].text(s.connector)
 	c[14].text(s.reference)
+	c[15].text(s.related)
+	c[16].text(s.reasonCode)
+}
+
+// recordKind is the kind of the record that a decision makes.
+func recordKind(k paymentsv1.CommandKind) paymentsv1.CommandKind {
+	if paysByCard(k) {
+		return paymentsv1.CommandKind_COMMAND_KIND_AUTHORIZATION
+	}
+	return k
 }
 
 // createdUS is when the payment was made; for the decision that makes it, its own time.

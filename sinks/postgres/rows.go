@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,6 +29,7 @@ type rows struct {
 	system   map[balanceKey]*balanceDelta
 	spilled  []spill
 	accounts map[string]*accountRow
+	cards    map[string]decisionlog.Entry // the last that told a card's state
 
 	bookingMonths, createdMonths, eventMonths map[int32]struct{}
 
@@ -36,6 +38,7 @@ type rows struct {
 	state, related                *statement
 	balance, house                *statement
 	sequence, cells               *statement
+	evidence, card                *statement
 }
 
 type balanceKey struct{ account, currency string }
@@ -55,13 +58,14 @@ type accountRow struct {
 func newRows(shard int32) *rows {
 	r := &rows{
 		shard: shard, payments: map[string]*paymentRow{}, states: map[string]*stateRow{},
-		balances: map[balanceKey]*balanceDelta{}, system: map[balanceKey]*balanceDelta{}, accounts: map[string]*accountRow{},
+		balances: map[balanceKey]*balanceDelta{}, system: map[balanceKey]*balanceDelta{}, accounts: map[string]*accountRow{}, cards: map[string]decisionlog.Entry{},
 		bookingMonths: map[int32]struct{}{}, createdMonths: map[int32]struct{}{}, eventMonths: map[int32]struct{}{},
 		payment: newPaymentsCopying(), journal: newJournalsCopying(), line: newPostingsCopying(), event: newEventsCopying(),
 		state: newStatesStatement(), related: newRelatedStatement(), balance: newBalancesStatement(),
 		house: newSystemBalancesStatement(), sequence: newSequencesStatement(), cells: newAccountsStatement(),
+		evidence: newEvidenceStatement(), card: newCardsStatement(),
 	}
-	r.statements = []*statement{r.state, r.related, r.balance, r.house, r.sequence, r.cells}
+	r.statements = []*statement{r.state, r.related, r.balance, r.house, r.sequence, r.cells, r.evidence, r.card}
 	r.reset()
 	return r
 }
@@ -72,6 +76,7 @@ func (r *rows) reset() {
 	clear(r.balances)
 	clear(r.system)
 	clear(r.accounts)
+	clear(r.cards)
 	clear(r.bookingMonths)
 	clear(r.createdMonths)
 	clear(r.eventMonths)
@@ -110,6 +115,7 @@ func (r *rows) fill(entries []decisionlog.Entry) (int, error) {
 	}
 	r.writeBalances()
 	r.writeAccounts()
+	r.writeCards()
 	return taken, nil
 }
 
@@ -146,6 +152,12 @@ func (r *rows) add(e decisionlog.Entry) error {
 	if e.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_TICK || strings.HasPrefix(e.GetAccount(), "cus_") {
 		return nil // no account's state and no money in it: the offset alone is recorded
 	}
+	if strings.HasPrefix(e.GetAccount(), "crd_") {
+		if e.GetCardState() != nil && e.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPLIED { // a refusal tells it to whoever asked
+			r.cards[e.GetAccount()] = e
+		}
+		return nil
+	}
 	a := r.accounts[e.GetAccount()]
 	if a == nil {
 		a = &accountRow{}
@@ -156,6 +168,7 @@ func (r *rows) add(e decisionlog.Entry) error {
 		a.state = e.Decision
 	}
 	r.addPayment(e)
+	r.addEvidence(e)
 	if err := r.addEvent(e); err != nil {
 		return err
 	}
@@ -307,6 +320,40 @@ func (r *rows) writeAccounts() {
 		c[9].text(state.GetExternalId())
 		c[10].text(state.GetPolicy())
 		c[11].text(strings.Join(state.GetCurrencies(), ","))
+	}
+}
+
+func (r *rows) writeCards() {
+	for card, e := range r.cards {
+		state, c := e.GetCardState(), r.card.columns
+		c[0].text(card)
+		c[1].text(state.GetAccount())
+		c[2].text(e.GetTenant())
+		c[3].text(e.GetMerchant())
+		c[4].sequence(e.GetAccountSeq())
+		c[5].time(state.GetIssuedAtUs())
+		c[6].word(int(state.GetStatus()))
+		c[7].int4(state.GetExpiry())
+		c[8].text(state.GetFirst6())
+		c[9].text(state.GetLast4())
+	}
+}
+
+// addEvidence takes the files that a merchant has named.
+func (r *rows) addEvidence(e decisionlog.Entry) {
+	if !granted(e) {
+		return
+	}
+	for i, f := range e.GetEvidence() {
+		c := r.evidence.columns
+		c[0].text(e.GetPaymentId())
+		c[1].time(e.GetAcceptedAtUs())
+		c[2].int8(e.Offset)
+		c[3].int4(e.Partition)
+		c[4].word(i)
+		c[5].text(f.GetReference())
+		c[6].text(hex.EncodeToString(f.GetSha256()))
+		c[7].text(f.GetKind())
 	}
 }
 

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -33,14 +34,6 @@ func newStatement(name, sqlFormat string, fields []field) *statement {
 		"{rows}", "unnest("+strings.Join(arrays, ", ")+") AS u("+strings.Join(names, ", ")+")",
 	).Replace(sqlFormat)
 	return s
-}
-
-func setExcluded(names []string) string {
-	sets := make([]string, len(names))
-	for i, n := range names {
-		sets[i] = n + " = EXCLUDED." + n
-	}
-	return strings.Join(sets, ", ")
 }
 
 func oidOf(kind string) uint32 {
@@ -84,15 +77,29 @@ func newPaymentsCopying() *copying {
 		"refunded_minor", "captured_minor", "authorized_minor", "log_partition",
 		"created_offset", "created_written_at", "command_offset", "command_partition", "fx_spread_bp", "kind", "outcome", "status",
 		"fraud_score", "currency", "target_currency", "limit_currency", "method", "tenant", "merchant", "customer", "account",
-		"to_account", "related_payment_id", "instrument", "counterparty_country", "connector", "rail_reference", "sealed_key_id",
-		"sealed", "fx_rate", "fx_mid", "reasons",
+		"to_account", "related_payment_id", "instrument", "counterparty_country", "connector", "rail_reference",
+		"quote", "card", "mcc", "acquirer", "card_acceptor", "rrn", "reason_code", "sealed_key_id", "sealed", "fx_rate", "fx_mid", "reasons",
 	)
 }
 
 // replacePayments takes staged rows where the id of a payment stands already: it was declined without a record, or its
-// record has left, and is used anew.
+// record has left, and is used anew. But where a fact told from outside was taken for the first word about a record that an
+// earlier batch has made in the same instant, it changes what changeState would.
 func replacePayments(names []string) string {
-	return strings.NewReplacer("{names}", strings.Join(names, ", "), "{set}", setExcluded(names)).Replace(`
+	changed := map[string]string{
+		"status": "EXCLUDED.status", "account_seq": "EXCLUDED.account_seq", "log_offset": "EXCLUDED.log_offset", "decided_at": "EXCLUDED.decided_at",
+		"deadline_at": "EXCLUDED.deadline_at", "captured_minor": "EXCLUDED.captured_minor", "authorized_minor": "EXCLUDED.authorized_minor",
+		"reasons":        "CASE WHEN EXCLUDED.reasons = '{}' THEN p.reasons ELSE EXCLUDED.reasons END",
+		"reason_code":    "coalesce(nullif(EXCLUDED.reason_code, ''), p.reason_code)",
+		"fee_minor":      "EXCLUDED.fee_minor", // of disputes: no other fact tells one
+		"refunded_minor": "greatest(EXCLUDED.refunded_minor, p.refunded_minor)",
+	}
+	sets := make([]string, len(names))
+	for i, n := range names {
+		sets[i] = fmt.Sprintf("%s = CASE WHEN EXCLUDED.outcome = %d AND p.created_at = EXCLUDED.created_at THEN %s ELSE EXCLUDED.%s END",
+			n, paymentsv1.Outcome_OUTCOME_APPLIED, cmp.Or(changed[n], "p."+n), n)
+	}
+	return strings.NewReplacer("{names}", strings.Join(names, ", "), "{set}", strings.Join(sets, ", ")).Replace(`
 INSERT INTO payments.payments AS p ({names}) SELECT {names} FROM pg_temp.staged
 ON CONFLICT (payment_id, created_month) DO UPDATE SET {set} WHERE p.account_seq < EXCLUDED.account_seq`)
 }
@@ -105,6 +112,7 @@ WITH {found}changed AS (UPDATE payments.payments p SET status = u.status, reason
     target_amount_minor = coalesce(u.target_amount_minor, p.target_amount_minor),
     connector = CASE WHEN p.rail_reference <> '' OR u.connector = '' AND u.rail_reference = '' THEN p.connector ELSE u.connector END,
     rail_reference = CASE WHEN p.rail_reference <> '' THEN p.rail_reference ELSE u.rail_reference END,
+    related_payment_id = coalesce(nullif(u.related_payment_id, ''), p.related_payment_id), reason_code = coalesce(nullif(u.reason_code, ''), p.reason_code),
     account_seq = u.account_seq, log_offset = u.log_offset, decided_at = u.decided_at, deadline_at = {deadline}
 FROM {from} WHERE p.payment_id = u.payment_id AND p.account_seq < u.account_seq AND p.created_month = {month} RETURNING 1)
 SELECT sink.expect(count(*), cardinality($1), 'payments') FROM changed`
@@ -150,6 +158,8 @@ func stateFields() []field {
 		{"deadline_at", "timestamptz"},
 		{"connector", "text"},
 		{"rail_reference", "text"},
+		{"related_payment_id", "text"},
+		{"reason_code", "text"},
 	}
 }
 
@@ -211,6 +221,39 @@ func newSequencesStatement() *statement {
 INSERT INTO accounts.accounts AS a (account, account_seq) SELECT {names} FROM {rows}
 ON CONFLICT (account) DO UPDATE SET account_seq = EXCLUDED.account_seq WHERE a.account_seq < EXCLUDED.account_seq`, []field{
 		{"account", "text"}, {"account_seq", "bigint"},
+	})
+}
+
+func newEvidenceStatement() *statement {
+	return newStatement("evidence", `INSERT INTO payments.evidence ({names}) SELECT {names} FROM {rows}`, []field{
+		{"dispute_id", "text"},
+		{"told_at", "timestamptz"},
+		{"log_offset", "bigint"},
+		{"log_partition", "integer"},
+		{"line", "smallint"},
+		{"reference", "text"},
+		{"sha256", "text"},
+		{"kind", "text"},
+	})
+}
+
+// newCardsStatement writes what a card is now.
+func newCardsStatement() *statement {
+	return newStatement("cards", `
+INSERT INTO accounts.cards AS c ({names}) SELECT {names} FROM {rows}
+ON CONFLICT (card) DO UPDATE SET account = EXCLUDED.account, tenant = EXCLUDED.tenant, merchant = EXCLUDED.merchant, card_seq = EXCLUDED.card_seq,
+    issued_at = EXCLUDED.issued_at, status = EXCLUDED.status, expiry = EXCLUDED.expiry, first6 = EXCLUDED.first6, last4 = EXCLUDED.last4
+WHERE c.card_seq < EXCLUDED.card_seq`, []field{
+		{"card", "text"},
+		{"account", "text"},
+		{"tenant", "text"},
+		{"merchant", "text"},
+		{"card_seq", "bigint"},
+		{"issued_at", "timestamptz"},
+		{"status", "smallint"},
+		{"expiry", "integer"},
+		{"first6", "text"},
+		{"last4", "text"},
 	})
 }
 
