@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/embedtest"
+	"github.com/caudalpay/caudal/processors/ledger"
 	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	schema "github.com/caudalpay/caudal/schemas/sql/postgres"
@@ -210,6 +211,9 @@ func TestWordsAreComplete(t *testing.T) {
 		"outcome": {paymentsv1.Outcome(0).Descriptor(), func(n uint8) string { return payment.Outcome(n).String() }},
 		"status":  {paymentsv1.PaymentStatus(0).Descriptor(), func(n uint8) string { return payment.Status(n).String() }},
 		"reason":  {paymentsv1.Reason(0).Descriptor(), func(n uint8) string { return payment.Reason(n).String() }},
+		"journal": {paymentsv1.JournalKind(0).Descriptor(), func(n uint8) string { return ledger.JournalKind(n).String() }},
+
+		"card_status": {paymentsv1.CardStatus(0).Descriptor(), func(n uint8) string { return payment.CardStatus(n).String() }},
 	} {
 		for i := range e.descriptor.Values().Len() {
 			if n := uint8(e.descriptor.Values().Get(i).Number()); n != 0 {
