@@ -40,7 +40,11 @@ type account struct {
 	reviews                []*paymentsv1.Decision // in review
 	paid                   []*paymentsv1.Decision // pay-ins with something left to refund
 	refunded               map[string]int64
-	rails                  []*rail // payments that a rail executes, and that may still hear of it
+	rails                  []*rail                // payments that a rail executes, and that may still hear of it
+	quotes                 []*paymentsv1.Decision // not used yet
+	cards                  []*card
+	auths                  []*authorization
+	disputes               []*dispute
 	last                   *paymentsv1.Decision
 }
 
@@ -65,7 +69,7 @@ func (g *Generator) Step() []*paymentsv1.Decision {
 	if a.seq == 0 {
 		return g.open(a)
 	}
-	switch n := g.rng.IntN(140); {
+	switch n := g.rng.IntN(170); {
 	case n < 30:
 		return g.payIn(a)
 	case n < 52:
@@ -84,6 +88,8 @@ func (g *Generator) Step() []*paymentsv1.Decision {
 		return g.tick()
 	case n < 136:
 		return g.rails(a)
+	case n < 166:
+		return g.contests(a)
 	default:
 		return g.level(a)
 	}
