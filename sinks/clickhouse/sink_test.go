@@ -1,6 +1,7 @@
 package clickhouse_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -172,6 +173,10 @@ func mustEqual(t testing.TB, log []logtest.Logged, opts chdriver.Options) {
 				n++
 			}
 		}
+		files := ""
+		for _, f := range d.GetEvidence() {
+			files += f.GetKind() + ";"
+		}
 		status := ""
 		if d.GetStatus() != 0 {
 			status = payment.Status(d.GetStatus()).String()
@@ -181,7 +186,8 @@ func mustEqual(t testing.TB, log []logtest.Logged, opts chdriver.Options) {
 			d.GetCommandOffset(), " ", d.GetEffectiveDate(), " ", d.GetAmountMinor(), " ", d.GetCurrency(), " ", d.GetTargetAmountMinor(), " ", d.GetTargetCurrency(), " ",
 			d.GetFeeMinor(), " ", d.GetFx().GetRateUnscaled(), " ", d.GetFx().GetRateScale(), " ", d.GetFx().GetSpreadBp(), " ", d.GetMethod(), " ", d.GetToAccount(), " ",
 			d.GetRelatedPaymentId(), " ", d.GetRefundedMinor(), " ", d.GetFraudScore(), " ", strings.Join(hits, ","), " ", d.GetPins().GetPolicy(), " ", n,
-			" ", d.GetCapturedMinor(), " ", d.GetAuthorizedMinor(), " ", d.GetOrderId(), " ", d.GetRailCode(), " ", d.GetConnector(), " ", d.GetRailReference())
+			" ", d.GetCapturedMinor(), " ", d.GetAuthorizedMinor(), " ", d.GetOrderId(), " ", d.GetRailCode(), " ", d.GetConnector(), " ", d.GetRailReference(),
+			" ", d.GetCard(), " ", d.GetMcc(), " ", d.GetAcquirer(), " ", d.GetCardAcceptor(), " ", d.GetRrn(), " ", d.GetReasonCode(), " ", d.GetQuote(), " ", files)
 		key := fmt.Sprint(d.GetAcceptedAtUs()/60_000_000, " ", d.GetMerchant(), " ", d.GetCurrency(), " ", kind, " ", outcome)
 		s := sums[key]
 		sums[key] = sum{s.n + 1, s.amount + d.GetAmountMinor(), s.fee + d.GetFeeMinor()}
@@ -193,7 +199,9 @@ func mustEqual(t testing.TB, log []logtest.Logged, opts chdriver.Options) {
 		command_partition, ' ', command_offset, ' ', toInt32(effective_date), ' ', amount_minor, ' ', currency, ' ', target_amount_minor, ' ', target_currency, ' ',
 		fee_minor, ' ', fx_rate_unscaled, ' ', fx_rate_scale, ' ', fx_spread_bp, ' ', method, ' ', to_account, ' ', related_payment_id, ' ', refunded_minor, ' ',
 		fraud_score, ' ', arrayStringConcat(arrayMap((r, w) -> concat(r, '=', w), rule_hits, rule_weights), ','), ' ', policy, ' ', postings,
-		' ', captured_minor, ' ', authorized_minor, ' ', order_id, ' ', rail_code, ' ', connector, ' ', rail_reference) FROM payment_facts`))
+		' ', captured_minor, ' ', authorized_minor, ' ', order_id, ' ', rail_code, ' ', connector, ' ', rail_reference,
+		' ', card, ' ', mcc, ' ', acquirer, ' ', card_acceptor, ' ', rrn, ' ', reason_code, ' ', quote, ' ', arrayStringConcat(arrayMap(k -> concat(k, ';'), evidence)))
+		FROM payment_facts`))
 	same(t, "postings", postings, lines(t, opts, `SELECT concat(log_partition, ' ', log_offset, ' ', line), concat(journal_kind, ' ', layer, ' ', account, ' ', currency, ' ',
 		amount_minor, ' ', toInt32(booking_date), ' ', kind, ' ', merchant, ' ', payment_id, ' ', toUnixTimestamp64Micro(accepted_at)) FROM postings`))
 	same(t, "payments_by_minute", minutes, lines(t, opts, `SELECT concat(intDiv(toUnixTimestamp(minute), 60), ' ', merchant, ' ', currency, ' ', kind, ' ', outcome),
@@ -203,7 +211,9 @@ func mustEqual(t testing.TB, log []logtest.Logged, opts chdriver.Options) {
 		rows[id] = fmt.Sprint(*s)
 	}
 	same(t, "payments", rows, lines(t, opts, `SELECT payment_id, concat('{', status, ' ', arrayStringConcat(reasons, ','), ' ', refunded_minor, ' ', captured_minor, ' ',
-		authorized_minor, ' ', fee_minor, ' ', target_amount_minor, ' ', connector, ' ', rail_reference, '}') FROM payments`))
+		authorized_minor, ' ', fee_minor, ' ', target_amount_minor, ' ', connector, ' ', rail_reference,
+		' ', kind, ' ', related_payment_id, ' ', reason_code, ' ', quote, ' ', card, ' ', mcc, ' ', amount_minor, '}') FROM payments`))
+	mustDispute(t, log, statuses, opts)
 	mustSum(t, log, opts)
 }
 
@@ -213,6 +223,34 @@ type state struct {
 	refunded, captured, authorized int64
 	fee, target                    int64
 	connector, reference           string
+	kind, related, code            string
+	quote, card, mcc               string
+	amount                         int64
+}
+
+// mustDispute holds the views of disputes and authorizations against the payments they are made of.
+func mustDispute(t testing.TB, log []logtest.Logged, all map[string]*state, opts chdriver.Options) {
+	t.Helper()
+	if len(log) < 1000 {
+		return // a short one need not come to any
+	}
+	want, asked := map[string]string{}, map[string]int{}
+	for id, s := range all {
+		if s.kind == "dispute" {
+			want[id] = fmt.Sprint(s.status, " ", s.related, " ", s.fee, " ", s.connector, " ", s.reference, " ", s.code)
+		}
+	}
+	same(t, "disputes", want, lines(t, opts, `SELECT dispute_id, concat(status, ' ', payment_id, ' ', fee_minor, ' ', connector, ' ', reference, ' ', reason_code) FROM disputes`))
+	for _, d := range log {
+		if outcome := payment.Outcome(d.GetOutcome()).String(); d.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_AUTHORIZATION && (outcome == "approved" || outcome == "declined") {
+			asked[fmt.Sprint(d.GetMcc(), " ", outcome)]++
+		}
+	}
+	counted := map[string]string{}
+	for mcc, n := range asked {
+		counted[mcc] = fmt.Sprint(n)
+	}
+	same(t, "authorizations_by_day", counted, lines(t, opts, "SELECT concat(mcc, ' ', outcome), toString(sum(decisions)) FROM authorizations_by_day GROUP BY mcc, outcome"))
 }
 
 // states keeps the latest state of each payment.
@@ -235,13 +273,61 @@ func states(all map[string]*state, d logtest.Logged, kind, outcome string) {
 		s.status, s.refunded = payment.Status(d.GetRelatedStatus()).String(), d.GetRefundedMinor()
 		s.captured, s.authorized = max(s.captured, d.GetCapturedMinor()), max(s.authorized, d.GetAuthorizedMinor())
 	}
+	byCard := kind == "authorization" || kind == "authorization_advice" || kind == "reversal"
+	made := func() *state {
+		s := &state{
+			fee: d.GetFeeMinor(), target: d.GetTargetAmountMinor(), kind: kind, related: d.GetRelatedPaymentId(), code: d.GetReasonCode(), quote: d.GetQuote(),
+			card: d.GetCard(), mcc: d.GetMcc(), amount: d.GetAmountMinor(),
+		}
+		if all[d.GetPaymentId()] = s; byCard {
+			s.kind, s.authorized, s.captured = "authorization", d.GetAuthorizedMinor(), d.GetCapturedMinor()
+		}
+		if kind == "dispute" {
+			s.connector, s.reference = d.GetConnector(), d.GetRailReference()
+		}
+		return own()
+	}
+	change := func() {
+		s := own()
+		s.fee, s.target, s.code = d.GetFeeMinor(), d.GetTargetAmountMinor(), cmp.Or(d.GetReasonCode(), s.code)
+		if byCard {
+			s.authorized, s.captured = d.GetAuthorizedMinor(), d.GetCapturedMinor()
+		}
+	}
 	switch kind {
-	case "payin", "payout", "transfer", "refund", "capture", "void", "increment":
+	case "authorization_advice", "reversal", "clearing", "dispute":
+		if outcome != "applied" || d.GetStatus() == 0 {
+			return
+		}
+		if all[d.GetPaymentId()] == nil {
+			made()
+		} else {
+			change()
+		}
+		if kind == "clearing" || kind == "dispute" {
+			about()
+		}
+	case "dispute_evidence", "dispute_accept":
+		if outcome == "approved" {
+			change()
+		}
+	case "authorization": // it may find what a reversal has made
 		if outcome == "repeated" || outcome == "conflict" {
 			return
 		}
-		all[d.GetPaymentId()] = &state{fee: d.GetFeeMinor(), target: d.GetTargetAmountMinor()}
-		own()
+		old := all[d.GetPaymentId()]
+		s := made()
+		if old != nil {
+			s.code = cmp.Or(s.code, old.code)
+		}
+	case "payin", "payout", "transfer", "refund", "capture", "void", "increment", "fx_quote":
+		if outcome == "repeated" || outcome == "conflict" {
+			return
+		}
+		made()
+		if q := all[d.GetQuote()]; q != nil && outcome != "declined" {
+			q.status, q.related = "succeeded", d.GetPaymentId()
+		}
 		if outcome == "approved" && d.GetRelatedPaymentId() != "" {
 			about()
 		}

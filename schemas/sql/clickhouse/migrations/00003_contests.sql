@@ -28,7 +28,7 @@ SELECT payment_id, made.1 AS kind, made.2 AS tenant, made.3 AS merchant, made.4 
        if(max(what != ''), argMinIf(who, log_offset, what != ''), argMaxIf(who, log_offset, who != '')) AS connector,
        argMinIf(what, log_offset, what != '') AS rail_reference, made.15 AS quote, made.16 AS card, made.17 AS mcc, made.18 AS acquirer,
        made.19 AS card_acceptor, made.20 AS rrn, argMaxIf(code, log_offset, code != '') AS reason_code,
-       argMinIf(facts, (told, log_offset), creates) AS made
+       argMaxIf(facts, (NOT told, if(told, -log_offset, log_offset)), creates) AS made
 FROM
 (
     SELECT payment_id,
@@ -68,9 +68,10 @@ HAVING kind != '';
 
 -- disputes: where each dispute stands. fee_minor is what stands charged, in target_currency.
 CREATE OR REPLACE VIEW disputes AS
-SELECT payment_id AS dispute_id, related_payment_id AS payment_id, status, tenant, merchant, account, connector, rail_reference AS reference, reason_code,
-       amount_minor, currency, target_amount_minor, target_currency, fee_minor, created_at
-FROM payments WHERE kind = 'dispute';
+SELECT p.payment_id AS dispute_id, p.related_payment_id AS payment_id, p.status AS status, p.tenant AS tenant, p.merchant AS merchant, p.account AS account,
+       p.connector AS connector, p.rail_reference AS reference, p.reason_code AS reason_code, p.amount_minor AS amount_minor, p.currency AS currency,
+       p.target_amount_minor AS target_amount_minor, p.target_currency AS target_currency, p.fee_minor AS fee_minor, p.created_at AS created_at
+FROM payments AS p WHERE p.kind = 'dispute';
 
 -- authorizations_by_day: what acquirers asked of the cards of the house, and what they were told. reason is the main one.
 CREATE OR REPLACE VIEW authorizations_by_day AS
