@@ -218,14 +218,6 @@ func (s *PostgresStore) Disputes(ctx context.Context, owner Owner, q DisputesQue
 	return page, nil
 }
 
-func reasonWords(numbers []int16) []string {
-	words := make([]string, len(numbers))
-	for i, r := range numbers {
-		words[i] = payment.Reason(r).String() //nolint:gosec // the enum's numbers fit a byte
-	}
-	return words
-}
-
 // Account reads an account. A key that was addressed and never opened is not one.
 func (s *PostgresStore) Account(ctx context.Context, owner Owner, id payment.AccountID) (*AccountView, error) {
 	v := &AccountView{AccountID: string(id)}
