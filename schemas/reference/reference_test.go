@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/caudalpay/caudal/schemas/codec"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/schemas/reference"
 	referencev1 "github.com/caudalpay/caudal/schemas/reference/v1"
@@ -146,6 +147,15 @@ utc_offsets:
   - {from: "1970-01-01T00:00:00Z", offset: -3h}
 review_timeout: 24h
 retention_days: 90
+quote_ttl: 15m
+card:
+  authorization_ttl: 168h
+  refund_fee: kept
+  refund_rate: original
+  dispute:
+    fees: [{currency: BRL, amount_minor: 25}, {currency: USD, amount_minor: 5}]
+    fee_when_won: returned
+issuing: {authorization_ttl: 48h, stand_in_floor: [{currency: BRL, amount_minor: 500}]}
 `
 	feesText  = "kind: fee_schedule\nid: f\nversion: 1\nfees:\n  - {kind: payin, currency: BRL, fixed_minor: 5, rate_ppm: 10, min_minor: 1, max_minor: 9}\n"
 	ratesText = "kind: rate_sheet\nid: s\nversion: 1\nas_of: 2026-01-01T00:00:00Z\nvalid_until: 2026-01-02T00:00:00Z\nrates:\n  - {source: BRL, target: USD, mid: \"0.18\", spread_bp: 10}\n"
@@ -181,6 +191,19 @@ func TestParseRefusesAndNamesThePath(t *testing.T) {
 		{policyText, "24h", "0s", "review_timeout: is not at least 1 s"},
 		{policyText, "retention_days: 90", "retention_days: 0", "retention_days"},
 		{policyText, "retention_days: 90", "retention_days: 90\nfee: x", "fee"},
+		{policyText, "quote_ttl: 15m", "quote_ttl: 0s", "quote_ttl: is not at least 1 s"},
+		{policyText, "quote_ttl: 15m", "quote_ttl: 900", "quote_ttl: is no duration"},
+		{policyText, "quote_ttl: 15m", "quote_tll: 15m", "quote_tll"},
+		{policyText, "168h", "-168h", "card.authorization_ttl: is not at least 1 s"},
+		{policyText, "fees: [{currency: BRL", "fees: [{currency: BRX", "card.dispute.fees[0].currency: is no ISO 4217"},
+		{policyText, "currency: USD", "currency: BRL", "card.dispute.fees[1].currency: is that of an earlier one"},
+		{policyText, "amount_minor: 5}]", "amount_minor: 0}]", "card.dispute.fees[1].amount_minor: is not positive"},
+		{policyText, "amount_minor: 5}]", "amount_minor: 0.5}]", "is no integer"},
+		{policyText, "fee_when_won: returned", "fee_when_won: yes", "card.dispute.fee_when_won: is not one of kept, returned"},
+		{policyText, "    fee_when_won: returned\n", "", "card.dispute.fee_when_won"},
+		{policyText, "48h", "0h", "issuing.authorization_ttl: is not at least 1 s"},
+		{policyText, "amount_minor: 500}", "amount_minor: -500}", "issuing.stand_in_floor[0].amount_minor: is not positive"},
+		{policyText, "stand_in_floor", "floor", "floor"},
 		{feesText, "payin", "refund", "fees[0].kind"},
 		{feesText, "currency: BRL, ", "", "fees[0].currency: is not given"},
 		{feesText, "rate_ppm: 10", "rate_ppm: 1000001", "fees[0].rate_ppm"},
@@ -220,6 +243,31 @@ func TestParseRefusesAndNamesThePath(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "bad.yaml: ") {
 			t.Errorf("%s: want %q, got %v", c.change, c.want, err)
 		}
+	}
+}
+
+// What the documents say of quotes, disputes and cards issued reaches the domain as it is written.
+func TestPolicyTellsOfContests(t *testing.T) {
+	d, err := reference.Parse("good.yaml", []byte(policyText))
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := d.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := codec.DecodePolicy("p@1", value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const hourUS = 3_600_000_000
+	if p.QuoteTTLUS != hourUS/4 || p.Card.AuthorizationTTLUS != 168*hourUS || p.Card.Dispute.Fee("USD") != 5 || p.Card.Dispute.Fee("EUR") != 0 ||
+		!p.Card.Dispute.FeeReturned || p.Issuing.AuthorizationTTLUS != 48*hourUS || len(p.Issuing.StandInFloor) != 1 {
+		t.Errorf("%+v", p)
+	}
+	kept, err := reference.Parse("kept.yaml", []byte(strings.Replace(policyText, "fee_when_won: returned", "fee_when_won: kept", 1)))
+	if m, ok := kept.Message.(*referencev1.Policy); err != nil || !ok || m.GetCard().GetDispute().GetFeeReturned() {
+		t.Errorf("%v, %v", kept, err)
 	}
 }
 

@@ -37,6 +37,8 @@ type policyYAML struct {
 	RetentionDays strictyaml.Whole `yaml:"retention_days"`
 	Card          *cardYAML        `yaml:"card"`
 	Bank          *bankYAML        `yaml:"bank"`
+	Issuing       *issuingYAML     `yaml:"issuing"`
+	QuoteTTL      string           `yaml:"quote_ttl"` // a duration: 15m; empty: no quotes
 }
 
 // cardYAML stands in a policy that takes cards.
@@ -45,6 +47,24 @@ type cardYAML struct {
 	OverCaptureBP    strictyaml.Whole `yaml:"over_capture_bp"`
 	RefundFee        string           `yaml:"refund_fee"`  // kept, or returned
 	RefundRate       string           `yaml:"refund_rate"` // original, or current
+	Dispute          *disputeYAML     `yaml:"dispute"`     // left out: disputes cost nothing
+}
+
+// disputeYAML is what a dispute costs the account.
+type disputeYAML struct {
+	Fees       []chargeYAML `yaml:"fees"`         // by the account's currency; one without a row: nothing
+	FeeWhenWon string       `yaml:"fee_when_won"` // kept, or returned
+}
+
+// issuingYAML stands in a policy under which cards pay from the account.
+type issuingYAML struct {
+	AuthorizationTTL string       `yaml:"authorization_ttl"` // a duration: 168h; empty: never expires here
+	StandInFloor     []chargeYAML `yaml:"stand_in_floor"`    // granted at the door up to this where no decision comes in time
+}
+
+type chargeYAML struct {
+	Currency    string           `yaml:"currency"`
+	AmountMinor strictyaml.Whole `yaml:"amount_minor"`
 }
 
 // bankYAML stands in a policy that pays out by bank.
@@ -202,6 +222,9 @@ func (c *check) policy(y policyYAML) *referencev1.Policy {
 		c.must(i == 0 || from > p.GetUtcOffsets()[i-1].GetFromUs(), at+".from", "is not after the one before")
 		p.UtcOffsets = append(p.UtcOffsets, &referencev1.UtcOffset{FromUs: from, OffsetS: int32(offset / time.Second)}) //nolint:gosec // within 14 hours
 	}
+	if y.QuoteTTL != "" {
+		p.QuoteTtlS = c.ttl("quote_ttl", y.QuoteTTL)
+	}
 	c.rails(y, p)
 	return p
 }
@@ -212,8 +235,13 @@ func (c *check) rails(y policyYAML, p *referencev1.Policy) {
 		c.must(y.RetentionDays > 30, "retention_days", "is not above 30, and the policy takes cards")
 		p.Card = &referencev1.CardPolicy{OverCaptureBp: c.i32("card.over_capture_bp", card.OverCaptureBP), RefundFee: c.refundFee("card.refund_fee", card.RefundFee)}
 		if card.AuthorizationTTL != "" {
-			p.Card.AuthorizationTtlS = int64(c.duration("card.authorization_ttl", card.AuthorizationTTL) / time.Second)
-			c.must(p.GetCard().GetAuthorizationTtlS() > 0, "card.authorization_ttl", "is not at least 1 s")
+			p.Card.AuthorizationTtlS = c.ttl("card.authorization_ttl", card.AuthorizationTTL)
+		}
+		if dispute := card.Dispute; dispute != nil {
+			p.Card.Dispute = &referencev1.DisputePolicy{
+				Fees:        c.charges("card.dispute.fees", dispute.Fees),
+				FeeReturned: c.refundFee("card.dispute.fee_when_won", dispute.FeeWhenWon) == referencev1.RefundFee_REFUND_FEE_RETURNED,
+			}
 		}
 		c.must(card.OverCaptureBP >= 0 && card.OverCaptureBP <= 10_000, "card.over_capture_bp", "is not within 0 to 10000")
 		switch card.RefundRate {
@@ -228,6 +256,34 @@ func (c *check) rails(y policyYAML, p *referencev1.Policy) {
 	if y.Bank != nil {
 		p.Bank = &referencev1.BankPolicy{ReturnFee: c.refundFee("bank.return_fee", y.Bank.ReturnFee)}
 	}
+	if issuing := y.Issuing; issuing != nil {
+		p.Issuing = &referencev1.IssuingPolicy{StandInFloor: c.charges("issuing.stand_in_floor", issuing.StandInFloor)}
+		if issuing.AuthorizationTTL != "" {
+			p.Issuing.AuthorizationTtlS = c.ttl("issuing.authorization_ttl", issuing.AuthorizationTTL)
+		}
+	}
+}
+
+// ttl reads for how long something holds.
+func (c *check) ttl(at, text string) int64 {
+	seconds := int64(c.duration(at, text) / time.Second)
+	c.must(seconds > 0, at, "is not at least 1 s")
+	return seconds
+}
+
+// charges reads one amount per currency.
+func (c *check) charges(at string, list []chargeYAML) []*referencev1.Charge {
+	var charges []*referencev1.Charge
+	seen := map[string]bool{}
+	for i, y := range list {
+		at := fmt.Sprintf("%s[%d]", at, i)
+		c.currency(at+".currency", y.Currency)
+		c.must(!seen[y.Currency], at+".currency", "is that of an earlier one")
+		seen[y.Currency] = true
+		c.must(y.AmountMinor > 0, at+".amount_minor", "is not positive")
+		charges = append(charges, &referencev1.Charge{Currency: y.Currency, AmountMinor: int64(y.AmountMinor)})
+	}
+	return charges
 }
 
 func (c *check) refundFee(at, word string) referencev1.RefundFee {
