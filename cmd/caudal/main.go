@@ -42,7 +42,7 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	c.AddCommand(
-		upCommand(), workerCommand(), fetchCommand(), verifycmd.New(), dlq.New(), importCommand(), accountsCommand(), paymentsCommand(), sagas.New(),
+		upCommand(), workerCommand(), fetchCommand(), verifycmd.New(), dlq.New(), importCommand(), accountsCommand(), paymentsCommand(), disputesCommand(), sagas.New(),
 		topologycmd.New(), repairCommand(), benchCommand(), chaosCommand(), soakCommand(), demoCommand(),
 	)
 	return c

@@ -88,7 +88,7 @@ func benchServer(tb testing.TB) (*Server, string) {
 		tb.Fatal(err)
 	}
 	const secret = "sk_test_benchmark"
-	keys, err := NewKeyring([]Key{keyFor(secret, scopes()...)})
+	keys, err := NewKeyring([]Key{keyFor(secret, Scopes()...)})
 	if err != nil {
 		tb.Fatal(err)
 	}

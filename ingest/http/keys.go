@@ -21,7 +21,8 @@ const (
 	ScopeOperator = "operator" // the house's own: what a card network says of disputes, for every merchant of the tenant
 )
 
-func scopes() []string {
+// Scopes are all of them.
+func Scopes() []string {
 	return []string{ScopeRead, ScopePayments, ScopeAccounts, ScopeReviews, ScopeDisputes, ScopeOperator}
 }
 
@@ -86,7 +87,7 @@ func NewKeyring(keys []Key) (*Keyring, error) {
 			return nil, fmt.Errorf("checking keys: row %d: tenant, merchant and name have to match %s", i, namePattern)
 		}
 		for _, s := range k.Scopes {
-			if !slices.Contains(scopes(), s) {
+			if !slices.Contains(Scopes(), s) {
 				return nil, fmt.Errorf("checking keys: row %d: unknown scope %q", i, s)
 			}
 		}

@@ -236,13 +236,13 @@ func history(d logtest.Logged, kind string) string {
 	switch kind {
 	case "OPEN_ACCOUNT", "SET_KYC_LEVEL":
 		return ""
-	case "PAY_IN", "PAY_OUT", "TRANSFER":
+	case "PAY_IN", "PAY_OUT", "TRANSFER", "FX_QUOTE":
 		if status := d.GetStatus().String(); d.GetOutcome() <= paymentsv1.Outcome_OUTCOME_DECLINED && (strings.HasSuffix(status, "_SUCCEEDED") || strings.HasSuffix(status, "_FAILED")) {
 			return ""
 		}
 	case "COUNTER_LEG":
 		other = d.GetAccount()
-	case "REFUND", "CAPTURE", "VOID", "INCREMENT", "RAIL_ANSWER", "EXPIRE":
+	case "REFUND", "CAPTURE", "VOID", "INCREMENT", "RAIL_ANSWER", "EXPIRE", "CLEARING", "DISPUTE", "DISPUTE_EVIDENCE", "DISPUTE_ACCEPT":
 		if d.GetRelatedPaymentId() != "" {
 			of, operation, stands = d.GetRelatedPaymentId(), d.GetPaymentId(), d.GetRelatedStatus()
 		}

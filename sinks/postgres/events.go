@@ -55,7 +55,8 @@ func isEvent(d *paymentsv1.Decision) bool {
 		return false
 	}
 	switch d.GetKind() {
-	case paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, paymentsv1.CommandKind_COMMAND_KIND_PAY_OUT, paymentsv1.CommandKind_COMMAND_KIND_TRANSFER:
+	case paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, paymentsv1.CommandKind_COMMAND_KIND_PAY_OUT, paymentsv1.CommandKind_COMMAND_KIND_TRANSFER,
+		paymentsv1.CommandKind_COMMAND_KIND_FX_QUOTE:
 		made := d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPROVED || d.GetOutcome() == paymentsv1.Outcome_OUTCOME_DECLINED
 		ended := d.GetStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_SUCCEEDED || d.GetStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_FAILED
 		return !made || !ended

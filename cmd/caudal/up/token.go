@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	door "github.com/caudalpay/caudal/ingest/http"
 )
 
 // The owner of the sample tenant's key.
@@ -44,8 +46,9 @@ func devToken(data string) (string, error) {
 	keys := filepath.Join(data, keysFile)
 	if _, err := os.Stat(keys); errors.Is(err, os.ErrNotExist) {
 		digest := sha256.Sum256([]byte(token))
-		body, err := json.MarshalIndent([]map[string]string{{
-			"name": "dev", "tenant": SampleTenant, "merchant": SampleMerchant, "key_sha256": hex.EncodeToString(digest[:]),
+		body, err := json.MarshalIndent([]door.Key{{
+			Name: "dev", Tenant: SampleTenant, Merchant: SampleMerchant, KeySHA256: hex.EncodeToString(digest[:]),
+			Scopes: door.Scopes(), // a developer is the house as well: the operator's has to be named
 		}}, "", "  ")
 		if err != nil {
 			return "", fmt.Errorf("encoding key file: %w", err)
