@@ -313,7 +313,7 @@ func (s *postgresStore) finish(ctx context.Context) error {
 	if err := s.compareBalances(ctx); err != nil {
 		return err
 	}
-	if err := s.compareTable(ctx, s.main, pgTable{CheckPGAccounts, "accounts.cards", cardRows, nil, s.cards}); err != nil {
+	if err := s.compareTable(ctx, s.main, pgTable{CheckPGAccounts, "accounts.cards", cardRows, 0, nil, s.cards}); err != nil {
 		return err
 	}
 	return s.compareAccounts(ctx)

@@ -38,6 +38,7 @@ const cardRows = `SELECT card, concat_ws(' ', account, tenant, merchant, 'seq', 
 // pgTable is one that is small enough to be compared as texts, by name.
 type pgTable struct {
 	check, name, rows string
+	partition         int32 // of the log; 0 where rows of all are in it
 	args              []any
 	want              map[string]string
 }
@@ -48,7 +49,7 @@ func (s *postgresStore) compareTable(ctx context.Context, tx pgx.Tx, t pgTable) 
 		return fmt.Errorf("querying %s: %w", t.name, err)
 	}
 	differ := func(name, detail string) {
-		s.findings.differ(Difference{Check: t.check, Topic: topics.Decisions, Detail: fmt.Sprintf("table %s, %s: %s", t.name, name, detail)})
+		s.findings.differ(Difference{Check: t.check, Topic: topics.Decisions, Partition: t.partition, Detail: fmt.Sprintf("table %s, %s: %s", t.name, name, detail)})
 	}
 	var name, got string
 	seen := map[string]bool{}

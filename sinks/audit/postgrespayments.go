@@ -354,7 +354,7 @@ func (m *pgMirror) comparePayments() error {
 			m.payment(p, key, "no row")
 		}
 	}
-	return m.compareTable(m.ctx, tx, pgTable{CheckPGPayments, "payments.evidence", evidenceRows, []any{m.partition}, m.evidence})
+	return m.compareTable(m.ctx, tx, pgTable{CheckPGPayments, "payments.evidence", evidenceRows, m.partition, []any{m.partition}, m.evidence})
 }
 
 func (m *pgMirror) payment(p *pgPayment, key pgPaymentKey, detail string) {

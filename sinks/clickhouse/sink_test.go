@@ -231,7 +231,7 @@ type state struct {
 // mustDispute holds the views of disputes and authorizations against the payments they are made of.
 func mustDispute(t testing.TB, log []logtest.Logged, all map[string]*state, opts chdriver.Options) {
 	t.Helper()
-	if len(log) < 1000 {
+	if len(log) < 4000 {
 		return // a short one need not come to any
 	}
 	want, asked := map[string]string{}, map[string]int{}
