@@ -171,7 +171,8 @@ type scene struct {
 	api          *client.Client
 	name, policy string
 	account      string
-	funds        int64 // what stood there at first
+	funds        int64  // what stood there at first
+	seen         uint64 // the last decision on the account that was told
 	number       int
 	mu           sync.Mutex // two calls at once
 	steps        []string
@@ -186,15 +187,21 @@ func (s *scene) step(format string, args ...any) {
 
 // answer is what the front door says, as far as the flows look at it.
 type answer struct {
-	HTTP      int      `json:"-"`
-	PaymentID string   `json:"payment_id"`
-	AccountID string   `json:"account_id"`
-	Status    word     `json:"status"`
-	Code      string   `json:"code"`
-	Reasons   []string `json:"reasons"`
-	Captured  *int64   `json:"captured_amount"`
-	Refunded  int64    `json:"refunded_amount"`
-	Detail    string   `json:"detail"`
+	HTTP      int    `json:"-"`
+	PaymentID string `json:"payment_id"`
+	AccountID string `json:"account_id"`
+	DisputeID string `json:"dispute_id"`
+	QuoteID   string `json:"quote_id"`
+	Seq       uint64 `json:"account_seq"`
+	FX        struct {
+		Rate string `json:"rate"`
+	} `json:"fx"`
+	Status   word     `json:"status"`
+	Code     string   `json:"code"`
+	Reasons  []string `json:"reasons"`
+	Captured *int64   `json:"captured_amount"`
+	Refunded int64    `json:"refunded_amount"`
+	Detail   string   `json:"detail"`
 }
 
 // word is the status of a payment; in a problem document it is a number, and nobody's.
@@ -229,6 +236,11 @@ func (s *scene) call(r client.Request) (answer, error) {
 	if err := json.Unmarshal(a.Body, &out); err != nil {
 		return out, fmt.Errorf("%s %s answered %d: %.300s: %w", r.Method, r.Path, a.Status, a.Body, err)
 	}
+	s.mu.Lock()
+	if out.AccountID == s.account {
+		s.seen = max(s.seen, out.Seq)
+	}
+	s.mu.Unlock()
 	return out, nil
 }
 
@@ -332,7 +344,7 @@ func (s *scene) balance() (posted, held int64, err error) {
 			Held     int64  `json:"held"`
 		} `json:"balances"`
 	}
-	if err := s.get("/accounts/"+s.account+"/balances", &view); err != nil {
+	if err := s.get(fmt.Sprintf("/accounts/%s/balances?min_seq=%d", s.account, s.seen), &view); err != nil {
 		return 0, 0, err
 	}
 	for _, b := range view.Balances {

@@ -3,6 +3,7 @@ package demo
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 )
 
@@ -19,6 +20,7 @@ func flows() []flow {
 		{name: "charged in one step", play: collected},
 		{name: "authorised, captured whole", play: captured},
 		{name: "captured in part, the rest let go", play: capturedInPart},
+		{name: "captured in part, and the rail takes no more", play: capturedOnce},
 		{name: "given up", play: voided},
 		{name: "two captures at once", play: capturedTwice},
 		{name: "declined by the issuer", play: declined},
@@ -28,6 +30,9 @@ func flows() []flow {
 		{name: "a payout that arrives", play: paid},
 		{name: "a payout that the bank refuses", play: payoutRefused},
 		{name: "a payout that comes back", play: payoutReturned},
+		{name: "a rate quoted, used once", play: quoted},
+		{name: "a dispute, contested and won", play: disputeWon},
+		{name: "a dispute, given in to", play: disputeAccepted},
 		{name: "a transfer that the payee cannot take", play: compensated},
 	}
 }
@@ -81,6 +86,20 @@ func capturedInPart(s *scene) error {
 	if err == nil && (a.Captured == nil || *a.Captured != 80_00) {
 		return errors.New("another amount was captured")
 	}
+	return err
+}
+
+// capturedOnce leaves the rest for another capture, at an acquirer that takes one: the rest is let go as well.
+func capturedOnce(s *scene) error {
+	id, err := s.pay(200_00, "manual", "visa", "tok_a", "requires_capture")
+	if err != nil {
+		return err
+	}
+	if _, err := s.ask("/payins/"+id+"/capture", object{"amount": 50_00}); err != nil {
+		return err
+	}
+	s.step("capture 50.00")
+	_, err = s.becomes(id, "succeeded")
 	return err
 }
 
@@ -250,3 +269,76 @@ func (s *scene) payout(amount int64, digit, becomes string) error {
 func paid(s *scene) error           { return s.payout(120_00, "0", "paid") }
 func payoutRefused(s *scene) error  { return s.payout(120_00, "5", "failed") }
 func payoutReturned(s *scene) error { return s.payout(120_00, "8", "returned") }
+
+// quoted buys dollars at a rate that was promised before; nobody gets it twice.
+func quoted(s *scene) error {
+	q, err := s.ask("/fx/quotes", object{"account_id": s.account, "amount": 100_00, "currency": "BRL", "target_currency": "USD"})
+	if err != nil {
+		return err
+	}
+	s.step("quote at %s", q.FX.Rate)
+	body := object{
+		"account_id": s.account, "amount": 100_00, "currency": "BRL", "target_currency": "USD", "quote": q.QuoteID,
+		"method": object{"type": "book"}, "reference": "demo",
+	}
+	a, err := s.ask("/payouts", body)
+	if err != nil {
+		return err
+	}
+	if _, err := s.becomes(a.PaymentID, "succeeded"); err != nil {
+		return err
+	}
+	return s.refused("/payouts", body, "quote_used")
+}
+
+// disputed is a payment of which the card network takes the money back, stage by stage.
+func (s *scene) disputed(stages ...string) (string, error) {
+	id, err := s.pay(150_00, "automatic", "visa", "tok_a", "succeeded")
+	if err != nil {
+		return "", err
+	}
+	var d answer
+	for _, stage := range stages {
+		d, err = s.ask("/disputes", object{"payment_id": id, "stage": stage, "amount": 150_00, "reason_code": "10.4", "reference": "case-" + s.name})
+		if err != nil {
+			return "", err
+		}
+		s.step("%s", d.Status)
+	}
+	return d.DisputeID, nil
+}
+
+func disputeWon(s *scene) error {
+	id, err := s.disputed("pre_dispute", "dispute")
+	if err != nil {
+		return err
+	}
+	proof := strings.Repeat("ab", 32)
+	if _, err := s.ask("/disputes/"+id+"/evidence", object{"files": []object{{"reference": "s3://evidence/1.pdf", "sha256": proof, "kind": "delivery"}}}); err != nil {
+		return err
+	}
+	s.step("evidence")
+	var list struct {
+		PaymentID string `json:"payment_id"`
+	}
+	if err := s.get("/disputes/"+id, &list); err != nil {
+		return err
+	}
+	d, err := s.ask("/disputes", object{"payment_id": list.PaymentID, "stage": "won", "amount": 150_00, "reference": "case-" + s.name})
+	if err == nil {
+		s.step("%s, the money and the fee are back", d.Status)
+	}
+	return err
+}
+
+func disputeAccepted(s *scene) error {
+	id, err := s.disputed("dispute")
+	if err != nil {
+		return err
+	}
+	d, err := s.ask("/disputes/"+id+"/accept", object{})
+	if err == nil {
+		s.step("accepted: %s", d.Status)
+	}
+	return err
+}
