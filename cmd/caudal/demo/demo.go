@@ -268,17 +268,30 @@ func (s *scene) refused(path string, body object, reason string) error {
 
 // until asks for a payment until it has one of the statuses.
 func (s *scene) until(limit time.Duration, id string, statuses ...string) (answer, error) {
+	return s.poll(limit, "/transactions/"+id, statuses...)
+}
+
+// ends waits until what stands at a path has a status, and tells it.
+func (s *scene) ends(path, status string) error {
+	_, err := s.poll(patience, path, status)
+	if err == nil {
+		s.step("%s", status)
+	}
+	return err
+}
+
+func (s *scene) poll(limit time.Duration, path string, statuses ...string) (answer, error) {
 	var a answer
 	for by := time.Now().Add(limit); ; {
 		var err error
-		if a, err = s.call(client.Request{Method: http.MethodGet, Path: "/transactions/" + id}); err != nil {
+		if a, err = s.call(client.Request{Method: http.MethodGet, Path: path}); err != nil {
 			return a, err
 		}
 		if slices.Contains(statuses, string(a.Status)) {
 			return a, nil
 		}
 		if time.Now().After(by) {
-			return a, fmt.Errorf("%s is %s %v after %v, not %s", id, a.Status, a.Reasons, limit, strings.Join(statuses, " or "))
+			return a, fmt.Errorf("%s is %s %v after %v, not %s", path, a.Status, a.Reasons, limit, strings.Join(statuses, " or "))
 		}
 		select {
 		case <-s.ctx.Done():

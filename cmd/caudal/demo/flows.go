@@ -318,17 +318,18 @@ func disputeWon(s *scene) error {
 		return err
 	}
 	s.step("evidence")
-	var list struct {
-		PaymentID string `json:"payment_id"`
-	}
-	if err := s.get("/disputes/"+id, &list); err != nil {
+	var told answer
+	if err := s.get("/disputes/"+id, &told); err != nil {
 		return err
 	}
-	d, err := s.ask("/disputes", object{"payment_id": list.PaymentID, "stage": "won", "amount": 150_00, "reference": "case-" + s.name})
-	if err == nil {
-		s.step("%s, the money and the fee are back", d.Status)
+	if _, err := s.ask("/disputes", object{"payment_id": told.PaymentID, "stage": "won", "amount": 150_00, "reference": "case-" + s.name}); err != nil {
+		return err
 	}
-	return err
+	if err := s.ends("/disputes/"+id, "won"); err != nil {
+		return err
+	}
+	s.step("the money and the fee are back")
+	return nil
 }
 
 func disputeAccepted(s *scene) error {
@@ -336,9 +337,9 @@ func disputeAccepted(s *scene) error {
 	if err != nil {
 		return err
 	}
-	d, err := s.ask("/disputes/"+id+"/accept", object{})
-	if err == nil {
-		s.step("accepted: %s", d.Status)
+	if _, err := s.ask("/disputes/"+id+"/accept", object{}); err != nil {
+		return err
 	}
-	return err
+	s.step("accept")
+	return s.ends("/disputes/"+id, "lost")
 }
