@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -124,18 +125,18 @@ func (w *worker) owns(a *attempt) map[string]struct{} {
 	return all
 }
 
-// ear reads the notifications of one partition, from where its owner before had judged all.
+// ear reads the notifications of one partition, from where its owner before had judged all. What keeps it from reading keeps
+// nobody from executing orders.
 type ear struct {
 	client *kgo.Client
 	heard  chan []*kgo.Record
-	failed chan error
 	done   chan struct{}
 	cancel context.CancelFunc
 }
 
 func (o *owner) openEar(ctx context.Context) (*ear, error) {
 	from := kgo.NewOffset().AtStart()
-	committed, err := kadm.NewClient(o.client).FetchOffsetsForTopics(ctx, o.cfg.Group, topics.RailsNotifications)
+	committed, err := kadm.NewClient(o.client).FetchOffsets(ctx, o.cfg.Group)
 	if err != nil {
 		return nil, fmt.Errorf("reading how far notifications of partition %d are judged: %w", o.part, err)
 	}
@@ -152,29 +153,28 @@ func (o *owner) openEar(ctx context.Context) (*ear, error) {
 		return nil, fmt.Errorf("reading notifications of partition %d: %w", o.part, err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	e := &ear{client: client, heard: make(chan []*kgo.Record), failed: make(chan error, 1), done: make(chan struct{}), cancel: cancel}
-	go e.run(ctx)
+	e := &ear{client: client, heard: make(chan []*kgo.Record), done: make(chan struct{}), cancel: cancel}
+	go e.run(ctx, o.log)
 	return e, nil
 }
 
-func (e *ear) run(ctx context.Context) {
+func (e *ear) run(ctx context.Context, log *slog.Logger) {
 	defer close(e.done)
-	for {
+	for ctx.Err() == nil {
 		fetches := e.client.PollRecords(ctx, pollMost)
-		if ctx.Err() != nil {
-			return
-		}
-		for _, f := range fetches.Errors() {
-			e.failed <- fmt.Errorf("fetching notifications of partition %d: %w", f.Partition, f.Err)
-			return
-		}
-		if fetches.NumRecords() == 0 {
+		if records := fetches.Records(); len(records) > 0 {
+			select {
+			case e.heard <- records:
+			case <-ctx.Done():
+			}
 			continue
 		}
-		select {
-		case e.heard <- fetches.Records():
-		case <-ctx.Done():
-			return
+		if err := fetches.Err(); err != nil && ctx.Err() == nil {
+			log.Warn("notifications cannot be read", "error", err)
+			select {
+			case <-time.After(retryMost):
+			case <-ctx.Done():
+			}
 		}
 	}
 }
@@ -203,7 +203,7 @@ func (o *owner) listen(records []*kgo.Record) {
 			o.judged(r.Offset)
 			continue
 		}
-		if n.GetOwnReference() != "" {
+		if at, ours := ownref.Partition(n.GetOwnReference(), o.cfg.Partitions); ours && at == o.part {
 			n.Sealed = nil // only who hands it on needs it
 		}
 		o.receive(&note{Notification: n, offset: r.Offset})

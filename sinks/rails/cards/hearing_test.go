@@ -502,3 +502,17 @@ func TestClaimsOfTransfers(t *testing.T) {
 		}
 	}
 }
+
+// Invariant: orders are executed where notifications cannot be read.
+func TestOrdersNeedNoNotifications(t *testing.T) {
+	h, b := newHouse(t), newBank(t)
+	if _, err := kadm.NewClient(h.client).DeleteTopics(t.Context(), topics.RailsNotifications); err != nil {
+		t.Fatal(err)
+	}
+	h.start(h.patient(map[string]Acquirer{"bank": newNotifier(b.server.URL)}))
+	o := collect(1, "ok")
+	h.order(o)
+	if a := final(t, h.answers(o)[o.GetOrderId()]); a.Result != payment.RailConfirmed {
+		t.Errorf("%+v", a)
+	}
+}

@@ -216,8 +216,6 @@ func (o *owner) loop(ctx, working context.Context, listener *ear) error {
 		select {
 		case records := <-o.listening(listener):
 			o.listen(records)
-		case err := <-listener.failed:
-			return err
 		case records := <-o.inbox:
 			for _, r := range records {
 				if err := o.take(working, r); err != nil {
