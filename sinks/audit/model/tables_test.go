@@ -48,7 +48,7 @@ func (w *world) play(lines ...string) (last model.Result) {
 		}
 		args := map[string]string{}
 		var plain []string
-		for _, word := range strings.Fields(rest) {
+		for word := range strings.FieldsSeq(rest) {
 			if name, value, ok := strings.Cut(word, "="); ok {
 				args[name] = value
 			} else {
