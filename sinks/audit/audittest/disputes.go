@@ -56,6 +56,8 @@ func (h *House) quote(a *railAccount, cmd *paymentsv1.Command) {
 		q.Currency, q.TargetCurrency = "USD", "BRL"
 	case 4:
 		q.AmountMinor = 1 + h.rng.Int64N(3)
+	case 5, 6:
+		q.AmountMinor += 70_000
 	}
 	cmd.Kind, cmd.CommandId = paymentsv1.CommandKind_COMMAND_KIND_FX_QUOTE, under("fq_", a.id, fmt.Sprint("quote-", h.serial))
 	cmd.PaymentId = cmd.GetCommandId()
@@ -76,19 +78,22 @@ func (h *House) quote(a *railAccount, cmd *paymentsv1.Command) {
 
 // atQuote lets a payment use a quote: mostly of just its amount and currencies, mostly for the first time.
 func (h *House) atQuote(a *railAccount, in *paymentsv1.Instruction) {
-	if len(a.quotes) == 0 || h.rng.IntN(3) > 0 {
+	if len(a.quotes) == 0 || h.rng.IntN(3) == 0 {
 		return
 	}
-	i := max(0, len(a.quotes)-1-h.rng.IntN(4))
+	i := max(0, len(a.quotes)-1-h.rng.IntN(2)*h.rng.IntN(4))
 	q := a.quotes[i]
 	in.Quote = q.GetQuote()
 	if h.rng.IntN(8) > 0 {
 		in.AmountMinor, in.Currency, in.TargetCurrency = q.GetAmountMinor(), q.GetCurrency(), q.GetTargetCurrency()
 	}
-	switch h.rng.IntN(10) {
+	if in.GetAmountMinor() > 60_000 {
+		in.Counterparty = &paymentsv1.Counterparty{Country: "BR", Digest: h.hash("party of", in.GetQuote())}
+	}
+	switch h.rng.IntN(20) {
 	case 0:
 		in.Quote = under("fq_", a.id, "never made")
-	case 1, 2:
+	case 1, 2, 3, 4, 5, 6:
 	default:
 		a.quotes = append(a.quotes[:i:i], a.quotes[i+1:]...)
 	}

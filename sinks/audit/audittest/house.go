@@ -84,7 +84,7 @@ func Documents() map[string]map[string]proto.Message {
 	limits := []*referencev1.KycLimit{{Level: 1, DayMinor: 300_000, MonthMinor: 2_000_000}, {Level: 2, DayMinor: 3_000_000, MonthMinor: 9_000_000}}
 	return map[string]map[string]proto.Message{
 		topics.Policies: {"rail@1": &referencev1.Policy{
-			Id: "rail", Version: 1, RetentionDays: 1, Bank: &referencev1.BankPolicy{}, QuoteTtlS: 600,
+			Id: "rail", Version: 1, RetentionDays: 1, Bank: &referencev1.BankPolicy{}, QuoteTtlS: 3600,
 			Card: &referencev1.CardPolicy{AuthorizationTtlS: 3600, Dispute: &referencev1.DisputePolicy{
 				Fees: []*referencev1.Charge{{Currency: "BRL", AmountMinor: 150}},
 			}},
@@ -97,7 +97,7 @@ func Documents() map[string]map[string]proto.Message {
 					Fees: []*referencev1.Charge{{Currency: "USD", AmountMinor: 30}, {Currency: "BRL", AmountMinor: 170}}, FeeReturned: true,
 				},
 			},
-			Bank: &referencev1.BankPolicy{ReturnFee: referencev1.RefundFee_REFUND_FEE_RETURNED}, QuoteTtlS: 3600,
+			Bank: &referencev1.BankPolicy{ReturnFee: referencev1.RefundFee_REFUND_FEE_RETURNED}, QuoteTtlS: 4 * 3600,
 		}, "cards@1": &referencev1.Policy{
 			Id: "cards", Version: 1, RetentionDays: 1, Issuing: &referencev1.IssuingPolicy{AuthorizationTtlS: 3600},
 		}, "strict@1": &referencev1.Policy{

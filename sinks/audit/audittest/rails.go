@@ -147,13 +147,14 @@ func (h *House) railStep(a *railAccount) {
 	kind := []payment.Kind{
 		payment.KindPayIn, payment.KindPayIn, payment.KindPayOut, payment.KindCapture, payment.KindCapture, payment.KindCapture,
 		payment.KindVoid, payment.KindIncrement, payment.KindRefund, payment.KindRefund, payment.KindApprove, payment.KindDecline,
-	}[h.rng.IntN(12)]
+		payment.KindTransfer,
+	}[h.rng.IntN(13)]
 	if len(a.payments) == 0 {
 		kind = payment.KindPayIn
 	}
 	cmd.Kind = paymentsv1.CommandKind(kind)
 	cmd.CommandId = string(payment.IDFrom(kind, owner, merchant, key))
-	if kind == payment.KindPayIn || kind == payment.KindPayOut {
+	if kind == payment.KindPayIn || kind == payment.KindPayOut || kind == payment.KindTransfer {
 		cmd.PaymentId = cmd.GetCommandId()
 		a.payments = append(a.payments, cmd.GetPaymentId())
 	} else {
@@ -169,8 +170,11 @@ func (h *House) railStep(a *railAccount) {
 func (h *House) railBody(kind payment.Kind, cmd *paymentsv1.Command, key string) {
 	part := int64(h.rng.IntN(4)) * 1_000
 	switch kind {
-	case payment.KindPayIn, payment.KindPayOut:
+	case payment.KindPayIn, payment.KindPayOut, payment.KindTransfer:
 		in := &paymentsv1.Instruction{AmountMinor: 1 + h.rng.Int64N(8_000), Currency: "BRL", Method: "bank"}
+		if kind == payment.KindTransfer {
+			in.Method, in.ToAccount = "book", h.Accounts[h.rng.IntN(len(h.Accounts))]
+		}
 		if kind == payment.KindPayIn {
 			in.Method, in.Instrument = []string{"card", "card", "card", "book"}[h.rng.IntN(4)], "tok_1"
 			in.Card = &paymentsv1.Card{Capture: paymentsv1.CaptureMethod(h.rng.IntN(3)), Brand: "visa", Installments: uint32(h.rng.IntN(4))} //nolint:gosec // small
