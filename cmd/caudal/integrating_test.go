@@ -41,11 +41,21 @@ func integratingLines() []pageLine {
 		{address: "/refunds", status: created, ends: "succeeded", payment: "refunded", holds: []string{`"amount":6500`}},
 		{address: "/payouts", status: created, ends: "paid", holds: []string{`"status":"created"`}},
 		{address: "po_...", status: http.StatusOK, holds: []string{`"status":"paid"`}},
+		{address: "/fx/quotes", status: created, holds: []string{`"status":"created"`, `"rate":"0.1`, `"expires_at":`}},
+		{address: "/payouts", status: created, ends: "succeeded", holds: []string{`"quote":"fq_`, `"target_currency":"USD"`}},
+		{address: "fq_...", status: http.StatusOK, holds: []string{`"status":"succeeded"`, `"payment_id":"po_`}},
 		{address: "/payins", status: created, ends: "failed"},
 		{address: "pi_...", status: http.StatusOK, holds: []string{`"reasons":["rail_refused"]`, `"connector":"cielo"`, `"rail_code":"`}},
 		{address: "/payins", status: http.StatusUnprocessableEntity, holds: []string{`"/amount"`, `"/method/brand"`, `"/instrument"`}},
 		{address: "/timeline", status: http.StatusOK, holds: []string{`"stage":"order"`, `"rail_result":"refused"`, `"reasons":["rail_refused"]`}},
 		{address: "/payments:batch", status: http.StatusOK, ends: "succeeded", holds: []string{`"index":0,"status":201`, `"index":1,"status":422`}},
+		{address: "/disputes", status: http.StatusOK, holds: []string{`"status":"dispute"`}},
+		{address: "/disputes?status=dispute&limit=50", status: http.StatusOK, holds: []string{`"fee":2500`, `"reference":"CB-4711"`, `"has_more":false`}},
+		{address: "/evidence", status: http.StatusOK, holds: []string{`"status":"dispute"`}},
+		{address: "dp_...", status: http.StatusOK, holds: []string{`"kind":"delivery"`, `"evidence_until":"2099-12-31T23:59:59Z"`}},
+		{address: "/disputes", status: http.StatusOK, holds: []string{`"status":"won"`}},
+		{address: "/disputes", status: http.StatusOK, holds: []string{`"status":"pre_dispute"`}},
+		{address: "/accept", status: http.StatusOK, holds: []string{`"status":"lost"`}},
 		{address: "/statement?limit=100", status: http.StatusOK, holds: []string{`"amount":8000`, `"amount":-2500`, `"amount":-1000`, `"has_more":false`}},
 		{address: "/balances", status: http.StatusOK, holds: []string{`"held":0`}},
 		{address: "database=caudal", status: http.StatusOK, holds: []string{"refunded", "10000", "8000"}},
@@ -129,7 +139,7 @@ func (c curlLine) sendUntil(t *testing.T, e pageLine, variables *strings.Replace
 
 // remember takes the ids out of an answer, and gives the first.
 func remember(came map[string]string, body string) (first string) {
-	for _, found := range regexp.MustCompile(`"(?:account|payment)_id":"([a-z]+_)([^"]+)"`).FindAllStringSubmatch(body, -1) {
+	for _, found := range regexp.MustCompile(`"(?:account|payment|quote|dispute)_id":"([a-z]+_)([^"]+)"`).FindAllStringSubmatch(body, -1) {
 		came[found[1]] = found[1] + found[2]
 		if first == "" {
 			first = found[1] + found[2]
