@@ -1,0 +1,139 @@
+package disputes_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caudalpay/caudal/cmd/caudal/disputes"
+)
+
+// house answers as the API does, and keeps what it was told in its order.
+type house struct {
+	mu   sync.Mutex
+	told []string // by pay-in, stage and amount
+	keys map[string]int
+}
+
+func (h *house) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	var word struct {
+		PaymentID string      `json:"payment_id"`
+		Stage     string      `json:"stage"`
+		Amount    json.Number `json:"amount"`
+		Connector string      `json:"connector"`
+		Reference string      `json:"reference"`
+	}
+	if err := json.Unmarshal(body, &word); err != nil || r.URL.Path != "/disputes" || r.Method != http.MethodPost || r.Header.Get("Authorization") != "Bearer secret" {
+		w.WriteHeader(http.StatusForbidden)
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	problem := func(status int, text string) {
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, text)
+	}
+	switch {
+	case word.Stage == "chargeback":
+		problem(http.StatusUnprocessableEntity, `{"code":"invalid_request","violations":[{"pointer":"/stage","detail":"pre_dispute, dispute"}]}`)
+	case word.Amount == "666":
+		problem(http.StatusConflict, `{"code":"request_declined","detail":"Declined: rail_amount."}`)
+	case word.Amount == "999":
+		problem(http.StatusAccepted, `{"status":"pending"}`)
+	case word.Amount == "503" && h.keys[r.Header.Get("Idempotency-Key")] == 0:
+		h.keys[r.Header.Get("Idempotency-Key")]++
+		problem(http.StatusServiceUnavailable, `{"code":"busy"}`)
+	default:
+		h.told = append(h.told, fmt.Sprintf("%s %s %s %s %s", word.PaymentID, word.Stage, word.Amount, word.Connector, word.Reference))
+		problem(http.StatusOK, `{"status":"`+word.Stage+`"}`)
+	}
+}
+
+func load(t *testing.T, name, text, token string) (*house, disputes.Result, error) {
+	t.Helper()
+	h := &house{keys: map[string]int{}}
+	server := httptest.NewServer(h)
+	defer server.Close()
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := disputes.Load(t.Context(), disputes.Options{File: file, URL: server.URL, Token: token, Connector: "network", Workers: 4})
+	return h, r, err
+}
+
+// Invariant: every line that holds anything is taken, or named with its number and why. What is wrong with one stops no other.
+func TestEachLineIsTakenOrNamed(t *testing.T) {
+	line := func(payment, stage, amount string) string {
+		return `{"payment_id":"` + payment + `","stage":"` + stage + `","amount":` + amount + `,"reference":"CB"}`
+	}
+	lines := []string{
+		line("pi_1", "pre_dispute", "100"), "", line("pi_1", "dispute", "100"), `{"payment_id":`, line("pi_2", "chargeback", "5"), `[1]`, "null",
+		line("pi_2", "dispute", "666"), line("pi_3", "won", "999"), line("pi_3", "dispute", "503"), line("pi_1", "won", "100"),
+		line("pi_4", "lost", "9007199254740993") + " " + line("pi_4", "won", "1"),
+		strings.Replace(line("pi_5", "lost", "9007199254740993"), `"CB"`, `"CB","connector":"cielo"`, 1),
+	}
+	h, r, err := load(t, "file.ndjson", strings.Join(lines, "\n"), "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused []string
+	for _, f := range r.Refused {
+		refused = append(refused, fmt.Sprint(f.Line, " ", f.Code))
+	}
+	want := []string{"4 unreadable", "5 invalid_request", "6 unreadable", "7 unreadable", "8 request_declined", "9 pending", "12 unreadable"}
+	if r.Lines != 12 || r.Taken != 5 || !slices.Equal(refused, want) {
+		t.Errorf("%+v, refused %q", r, refused)
+	}
+	if d := r.Refused[1].Detail; d != "/stage: pre_dispute, dispute." {
+		t.Errorf("%q", d)
+	}
+	first := slices.DeleteFunc(slices.Clone(h.told), func(s string) bool { return !strings.HasPrefix(s, "pi_1") })
+	if !slices.Equal(first, []string{"pi_1 pre_dispute 100 network CB", "pi_1 dispute 100 network CB", "pi_1 won 100 network CB"}) {
+		t.Errorf("%q", first)
+	}
+	if !slices.Contains(h.told, "pi_5 lost 9007199254740993 cielo CB") || !slices.Contains(h.told, "pi_3 dispute 503 network CB") {
+		t.Errorf("%q", h.told)
+	}
+}
+
+func TestTableWithAHeader(t *testing.T) {
+	text := "\ufeffpayment_id,stage,amount,reference,reason_code,deadline\n" +
+		"pi_1,dispute,100,CB-1,10.4,2026-12-07T23:59:59Z\n" +
+		"pi_2,dispute,1.00,CB-2,,\n" +
+		"pi_3,dispute,5\n" +
+		"pi_4,\"won, it says\"x,5,CB-4,,\n" +
+		" pi_5 , won ,7,CB-5,,\n"
+	h, r, err := load(t, "FILE.CSV", text, "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused []int
+	for _, f := range r.Refused {
+		refused = append(refused, f.Line)
+	}
+	slices.Sort(h.told)
+	if r.Lines != 5 || r.Taken != 2 || !slices.Equal(refused, []int{3, 4, 5}) || !slices.Equal(h.told, []string{"pi_1 dispute 100 network CB-1", "pi_5 won 7 network CB-5"}) {
+		t.Errorf("%+v %q", r, h.told)
+	}
+}
+
+// A key that may not tell of disputes ends the run: nothing of the file could be taken.
+func TestKeyOfAMerchantEndsTheRun(t *testing.T) {
+	_, r, err := load(t, "f.ndjson", `{"payment_id":"pi_1"}`, "merchant")
+	if err == nil || !strings.Contains(err.Error(), "line 1") || r.Taken != 0 {
+		t.Errorf("%+v %v", r, err)
+	}
+	if _, err := disputes.Load(t.Context(), disputes.Options{File: filepath.Join(t.TempDir(), "none")}); err == nil {
+		t.Error("a file that is not there was loaded")
+	}
+}
