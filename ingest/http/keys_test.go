@@ -44,6 +44,11 @@ func TestKeyFile(t *testing.T) {
 			}
 		}
 	}
+	// What decides a merchant's disputes nobody has by having everything.
+	all, operator := &Caller{}, &Caller{scopes: []string{ScopeOperator}}
+	if all.may(ScopeOperator) || !all.may(ScopeDisputes) || !operator.may(ScopeOperator) || operator.may(ScopeDisputes) {
+		t.Error("the operator's scope has to be named")
+	}
 	if _, err := LoadKeys(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("a file that is not there was read")
 	}

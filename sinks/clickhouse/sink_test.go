@@ -241,6 +241,16 @@ func mustDispute(t testing.TB, log []logtest.Logged, all map[string]*state, opts
 		}
 	}
 	same(t, "disputes", want, lines(t, opts, `SELECT dispute_id, concat(status, ' ', payment_id, ' ', fee_minor, ' ', connector, ' ', reference, ' ', reason_code) FROM disputes`))
+	page, err := os.ReadFile("../../docs/stores.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, query, _ := strings.Cut(string(page), "\n    SELECT connector, reason_code")
+	query, _, _ = strings.Cut("SELECT connector, reason_code"+query, "\n\n")
+	rates := lines(t, opts, "SELECT concat(connector, ' ', reason_code), toString(rate) FROM ("+query+")")
+	if len(rates) == 0 {
+		t.Errorf("the page's rate of disputes finds none: %s", query)
+	}
 	for _, d := range log {
 		if outcome := payment.Outcome(d.GetOutcome()).String(); d.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_AUTHORIZATION && (outcome == "approved" || outcome == "declined") {
 			asked[fmt.Sprint(d.GetMcc(), " ", outcome)]++
