@@ -300,7 +300,7 @@ func TestReadDisputes(t *testing.T) {
 			account = d.buyer
 		}
 		d.disputes = append(d.disputes, http.DisputeView{
-			DisputeID: string(payment.DisputeIDFrom(account, "cielo", fmt.Sprint("CB-", i))), AccountID: string(account), Status: status, AccountSeq: uint64(i + 1), //nolint:gosec // few
+			DisputeID: string(payment.DisputeIDFrom(account, "cielo", fmt.Sprint("CB-", i))), AccountID: string(account), Status: status, AccountSeq: uint64(i + 1),
 			CreatedAt: at.Add(-time.Duration(i) * time.Minute), Reasons: []string{}, Evidence: []http.EvidenceFile{},
 		})
 	}

@@ -50,7 +50,15 @@ func newFacts() *facts {
 		railCode: newWord(), connector: newWord(),
 		mcc: newWord(), acquirer: newWord(), reasonCode: newWord(), evidence: proto.NewArray[string](newWord()),
 	}
-	for _, c := range []proto.InputColumn{
+	for _, c := range f.inputs() {
+		f.add(c.Name, c.Data)
+	}
+	return f
+}
+
+// inputs are the columns of the table. Their order is that of the appends.
+func (f *facts) inputs() proto.Input {
+	return proto.Input{
 		{Name: "accepted_at", Data: f.acceptedAt},
 		{Name: "created_at", Data: f.createdAt},
 		{Name: "log_partition", Data: &f.logPartition},
@@ -110,10 +118,7 @@ func newFacts() *facts {
 		{Name: "reason_code", Data: f.reasonCode},
 		{Name: "quote", Data: &f.quote},
 		{Name: "evidence", Data: f.evidence},
-	} {
-		f.add(c.Name, c.Data)
 	}
-	return f
 }
 
 func (f *facts) append(e decisionlog.Entry) {

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/embedtest"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/sinks/decisionlog"
 	"github.com/caudalpay/caudal/sinks/decisionlog/logtest"
 	"github.com/caudalpay/caudal/sinks/postgres"
@@ -92,6 +93,36 @@ func drain(t testing.TB, sink *postgres.Sink, brokers []string) {
 		case <-time.After(time.Millisecond):
 		}
 	}
+}
+
+// TestWordsOfOneInstantInTwoBatches: a fact told in the instant in which its record was made may be the first word about it or a
+// later one, and which it is only the row says that an earlier batch wrote. Here the
+// words of one instant stand in batches of their own.
+func TestWordsOfOneInstantInTwoBatches(t *testing.T) {
+	brokers, dsn := embedtest.Broker(t), embedtest.Postgres(t)
+	logtest.Create(t, brokers, partitions)
+	w, g := logtest.NewWriter(t, brokers, partitions), logtest.New(7, 12)
+	sink, _ := start(t, config(dsn, brokers, 500))
+	met := 0
+	write := func(ds ...*paymentsv1.Decision) {
+		t.Helper()
+		if err := w.Write(t.Context(), ds); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for met < 12 {
+		ds := g.Step()
+		if len(ds) == 1 || ds[0].GetCreatedAtUs() != ds[0].GetAcceptedAtUs() || ds[len(ds)-1].GetPaymentId() != ds[0].GetPaymentId() {
+			write(ds...)
+			continue
+		}
+		met++
+		for _, d := range ds {
+			write(d)
+			drain(t, sink, brokers)
+		}
+	}
+	mustEqual(t, logtest.Read(t, brokers), dsn)
 }
 
 func TestStoreEqualsLog(t *testing.T) {
