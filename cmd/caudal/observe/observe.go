@@ -231,7 +231,7 @@ func waitsForRail(d *paymentsv1.Decision) bool {
 	case paymentsv1.PaymentStatus_PAYMENT_STATUS_PROCESSING:
 		return !strings.HasPrefix(d.GetPaymentId(), payment.KindTransfer.Prefix())
 	case paymentsv1.PaymentStatus_PAYMENT_STATUS_CREATED:
-		return true
+		return strings.HasPrefix(d.GetPaymentId(), payment.KindPayOut.Prefix()) // a quote is created too
 	default:
 		return false
 	}
@@ -243,13 +243,15 @@ func final(s paymentsv1.PaymentStatus) bool {
 	case paymentsv1.PaymentStatus_PAYMENT_STATUS_SUCCEEDED, paymentsv1.PaymentStatus_PAYMENT_STATUS_FAILED,
 		paymentsv1.PaymentStatus_PAYMENT_STATUS_PARTIALLY_REFUNDED, paymentsv1.PaymentStatus_PAYMENT_STATUS_REFUNDED,
 		paymentsv1.PaymentStatus_PAYMENT_STATUS_EXPIRED, paymentsv1.PaymentStatus_PAYMENT_STATUS_CANCELLED,
-		paymentsv1.PaymentStatus_PAYMENT_STATUS_PAID, paymentsv1.PaymentStatus_PAYMENT_STATUS_RETURNED:
+		paymentsv1.PaymentStatus_PAYMENT_STATUS_PAID, paymentsv1.PaymentStatus_PAYMENT_STATUS_RETURNED,
+		paymentsv1.PaymentStatus_PAYMENT_STATUS_WON, paymentsv1.PaymentStatus_PAYMENT_STATUS_LOST:
 		return true
 	case paymentsv1.PaymentStatus_PAYMENT_STATUS_UNSPECIFIED, paymentsv1.PaymentStatus_PAYMENT_STATUS_IN_REVIEW,
 		paymentsv1.PaymentStatus_PAYMENT_STATUS_PROCESSING, paymentsv1.PaymentStatus_PAYMENT_STATUS_UNKNOWN,
 		paymentsv1.PaymentStatus_PAYMENT_STATUS_REQUIRES_CAPTURE, paymentsv1.PaymentStatus_PAYMENT_STATUS_PARTIALLY_CAPTURED,
 		paymentsv1.PaymentStatus_PAYMENT_STATUS_CREATED, paymentsv1.PaymentStatus_PAYMENT_STATUS_PENDING,
-		paymentsv1.PaymentStatus_PAYMENT_STATUS_SENT:
+		paymentsv1.PaymentStatus_PAYMENT_STATUS_SENT, paymentsv1.PaymentStatus_PAYMENT_STATUS_PRE_DISPUTE,
+		paymentsv1.PaymentStatus_PAYMENT_STATUS_DISPUTE, paymentsv1.PaymentStatus_PAYMENT_STATUS_PRE_ARBITRATION:
 		return false
 	}
 	return false
