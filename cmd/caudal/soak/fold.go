@@ -92,13 +92,12 @@ func (f *fold) open(h *rig.House) (*kgo.Client, error) {
 	return cl, nil
 }
 
-// read takes in what comes within a moment; false: nothing came.
-func (f *fold) read(ctx context.Context, cl *kgo.Client) (bool, error) {
+// read takes in what comes within a moment.
+func (f *fold) read(ctx context.Context, cl *kgo.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 	defer cancel()
 	var err error
-	fetches := cl.PollFetches(ctx)
-	fetches.EachRecord(func(r *kgo.Record) {
+	cl.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
 		d := &paymentsv1.Decision{}
 		if e := proto.Unmarshal(r.Value, d); e != nil {
 			err = fmt.Errorf("reading the decision at %d/%d: %w", r.Partition, r.Offset, e)
@@ -107,7 +106,7 @@ func (f *fold) read(ctx context.Context, cl *kgo.Client) (bool, error) {
 		f.next[r.Partition] = kgo.NewOffset().At(r.Offset + 1)
 		f.take(d)
 	})
-	return fetches.NumRecords() > 0, err
+	return err
 }
 
 func (f *fold) take(d *paymentsv1.Decision) {

@@ -27,7 +27,7 @@ var ErrFailed = errors.New("soak: the books of the house and of its rails disagr
 
 const (
 	senders  = 4
-	quiet    = 3 * time.Second // nothing waits, and nothing came for that long
+	quiet    = 3 * time.Second // nothing is under way for that long
 	actsMost = 3               // of a merchant on one payment
 )
 
@@ -171,27 +171,30 @@ func (r *run) lives(ctx context.Context, h *rig.House, rails string) (*rig.House
 		return h, err
 	}
 	defer func() { cl.Close() }()
-	last := time.Now()
+	moved, calm := time.Now(), time.Now() // when something was last decided of what is under way; when it was last under way
+	before := [2]int64{}
 	for {
-		came, err := r.fold.read(ctx, cl)
-		if err != nil {
+		if err := r.fold.read(ctx, cl); err != nil {
 			return h, err
 		}
 		if ctx.Err() != nil {
 			return h, fmt.Errorf("soaking: %w", context.Cause(ctx))
 		}
-		if came {
-			last = time.Now()
+		// Banks that are asked about payouts of yesterday answer for ever: only what is under way counts.
+		if now := [2]int64{r.fold.payments, int64(r.fold.waiting)}; now != before {
+			moved, before = time.Now(), now
+		}
+		if !r.drained() {
+			calm = time.Now()
 		}
 		r.told.Store(min(r.fold.payments, r.sent.Load()))
 		r.waiting.Store(int64(r.fold.waiting))
 		bar.Set(r.fold.payments-int64(r.fold.waiting), int64(r.options.Payments))
-		idle := time.Since(last)
-		if r.drained() && idle > quiet {
+		if time.Since(calm) > quiet {
 			return h, nil
 		}
-		if idle > r.options.Stall {
-			r.report.find("nothing was decided for %v: %d payments and operations wait", r.options.Stall, r.fold.waiting)
+		if time.Since(moved) > r.options.Stall {
+			r.report.find("nothing moved for %v: %d payments and operations wait", r.options.Stall, r.fold.waiting)
 			return h, nil
 		}
 		if !r.killNow() {
@@ -204,7 +207,7 @@ func (r *run) lives(ctx context.Context, h *rig.House, rails string) (*rig.House
 		if cl, err = r.fold.open(h); err != nil {
 			return h, err
 		}
-		last = time.Now()
+		moved = time.Now()
 	}
 }
 
