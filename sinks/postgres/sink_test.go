@@ -112,7 +112,8 @@ func TestWordsOfOneInstantInTwoBatches(t *testing.T) {
 	}
 	for met < 12 {
 		ds := g.Step()
-		if len(ds) == 1 || ds[0].GetCreatedAtUs() != ds[0].GetAcceptedAtUs() || ds[len(ds)-1].GetPaymentId() != ds[0].GetPaymentId() {
+		if len(ds) == 1 || ds[0].GetCreatedAtUs() != ds[0].GetAcceptedAtUs() || ds[1].GetPaymentId() != ds[0].GetPaymentId() ||
+			ds[1].GetOutcome() != paymentsv1.Outcome_OUTCOME_APPLIED {
 			write(ds...)
 			continue
 		}
