@@ -16,7 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
-	"github.com/caudalpay/caudal/ingest/http"
+	"github.com/caudalpay/caudal/ingest/door"
 	"github.com/caudalpay/caudal/processors/payment"
 	directoryv1 "github.com/caudalpay/caudal/schemas/directory/v1"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
@@ -105,8 +105,8 @@ func readied(t *testing.T, d *Directory) *Directory {
 }
 
 // known is what the directory tells of a record.
-func known(m *directoryv1.AccountEntry) http.Account {
-	return http.Account{
+func known(m *directoryv1.AccountEntry) door.Account {
+	return door.Account{
 		Tenant: m.GetTenant(), Merchant: m.GetMerchant(), Customer: m.GetCustomer(),
 		Policy: m.GetState().GetPolicy(), Currencies: strings.Join(m.GetState().GetCurrencies(), ","),
 	}
@@ -284,7 +284,7 @@ func TestMemoryPerAccount(t *testing.T) {
 	if per > 400 {
 		t.Fatalf("%d bytes per account", per)
 	}
-	if len(d.accounts) != n || len(d.customers) != n {
+	if len(d.entries) != n || len(d.customers) != n {
 		t.Fatal("lost accounts")
 	}
 }

@@ -3,7 +3,7 @@ package directory
 import (
 	"strings"
 
-	"github.com/caudalpay/caudal/ingest/http"
+	"github.com/caudalpay/caudal/ingest/door"
 	"github.com/caudalpay/caudal/processors/payment"
 	directoryv1 "github.com/caudalpay/caudal/schemas/directory/v1"
 )
@@ -48,6 +48,14 @@ func accountDigest(id payment.AccountID) (digest, bool) {
 	return digestOf(string(id))
 }
 
+// cardDigest checks a card's key and packs it.
+func cardDigest(id payment.CardKey) (digest, bool) {
+	if !payment.IsCardKey(string(id)) {
+		return digest{}, false
+	}
+	return digestOf(string(id))
+}
+
 // customerDigest packs the key of a customer.
 func customerDigest(tenant, merchant, customer string) digest {
 	d, _ := digestOf(string(payment.CustomerKeyFrom(tenant, merchant, customer))) // made here, so well-formed
@@ -81,7 +89,7 @@ func profileOf(e *directoryv1.AccountEntry) profile {
 	return profile{tenant: e.GetTenant(), merchant: e.GetMerchant(), policy: s.GetPolicy(), currencies: strings.Join(s.GetCurrencies(), ",")}
 }
 
-func (e entry) account() http.Account {
+func (e entry) account() door.Account {
 	p := e.profile
-	return http.Account{Tenant: p.tenant, Merchant: p.merchant, Customer: e.customer, Policy: p.policy, Currencies: p.currencies}
+	return door.Account{Tenant: p.tenant, Merchant: p.merchant, Customer: e.customer, Policy: p.policy, Currencies: p.currencies}
 }

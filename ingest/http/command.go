@@ -152,7 +152,7 @@ func (s *Server) reachable(caller *Caller, account *Account, r *paymentRequest) 
 		return nil // which of the two has to be held depends on what will use it
 	default:
 	}
-	if !account.holds(currency) {
+	if !account.Holds(currency) {
 		return s.problems.make(ErrorInvalidRequest, "", violation(pointer, codeNotHeld, "the account does not hold this currency"))
 	}
 	return nil

@@ -3,22 +3,33 @@ package http
 import (
 	"context"
 	"errors"
-	"strings"
-	"time"
 
+	"github.com/caudalpay/caudal/ingest/door"
 	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
 
-// What the ports answer when they cannot do what was asked. Implementations wrap these, callers test with errors.Is.
+// What HTTP shares with the other doors.
+type (
+	Item     = door.Item
+	Result   = door.Result
+	Commands = door.Commands
+	Account  = door.Account
+	Accounts = door.Accounts
+	Cards    = door.Cards
+	Pins     = door.Pins
+)
+
+// What the ports answer when they cannot do what was asked; see package door.
 var (
-	// ErrBusy: the bounded buffer is full, or no room will come in time. Nothing was handed to the broker.
-	ErrBusy = errors.New("the buffer of commands is full")
-	// ErrUnavailable: the broker did not acknowledge in time. The command may or may not be in the log; the same
-	// idempotency key makes a retry safe.
-	ErrUnavailable = errors.New("the broker does not acknowledge")
-	// ErrPending: acknowledged, and not decided before the wait was over.
-	ErrPending = errors.New("accepted and not yet decided")
+	ErrBusy          = door.ErrBusy
+	ErrUnavailable   = door.ErrUnavailable
+	ErrPending       = door.ErrPending
+	ErrPolicyUnknown = door.ErrPolicyUnknown
+)
+
+// What the ports of this door alone answer.
+var (
 	// ErrNotFound: the store has no such object of this owner.
 	ErrNotFound = errors.New("not found")
 	// ErrForged: who notifies has not shown the secret, or long ago.
@@ -27,65 +38,7 @@ var (
 	ErrMalformed = errors.New("the notification is not JSON")
 	// ErrLimited: more came than may.
 	ErrLimited = errors.New("too many notifications")
-	// ErrPolicyUnknown: no policy of this id for this tenant.
-	ErrPolicyUnknown = errors.New("unknown policy")
 )
-
-// Item is a command on its way to the log, with its record key.
-type Item struct {
-	Key     string
-	Command *paymentsv1.Command
-}
-
-// Result is what became of an Item whose caller waits: a decision, or an error.
-type Result struct {
-	Decision *paymentsv1.Decision
-	Err      error
-}
-
-// Commands takes commands to the log.
-// Invariant: a nil error (and ErrPending) means that the broker has acknowledged the command with acks=all.
-// Items of one key reach the log in the order they were given. Commands own what they are given until they return.
-type Commands interface {
-	// Submit returns after the broker's acknowledgement. ErrBusy, ErrUnavailable.
-	Submit(ctx context.Context, key string, cmd *paymentsv1.Command) error
-	// SubmitAndWait returns the decision. ErrBusy, ErrUnavailable, ErrPending. It sets the command's reply address.
-	SubmitAndWait(ctx context.Context, key string, cmd *paymentsv1.Command, wait time.Duration) (*paymentsv1.Decision, error)
-	// SubmitBatch hands all items over at once and returns after the last acknowledgement, one error (or nil) per item, in order.
-	SubmitBatch(ctx context.Context, items []Item) []error
-	// SubmitBatchAndWait does the same and waits for the decisions, one deadline for all.
-	SubmitBatchAndWait(ctx context.Context, items []Item, wait time.Duration) []Result
-}
-
-// Account is what the door has to know of an account.
-type Account struct {
-	Tenant, Merchant, Customer string
-	Policy                     string // id, without version
-	Currencies                 string // joined by commas
-}
-
-func (a *Account) holds(currency string) bool {
-	for c := range strings.SplitSeq(a.Currencies, ",") {
-		if c == currency {
-			return true
-		}
-	}
-	return false
-}
-
-// Accounts is the directory of accounts, followed in memory.
-type Accounts interface {
-	Account(id payment.AccountID) (Account, bool)
-	CustomerAccount(tenant, merchant, customer string) (payment.AccountID, bool)
-	// WaitAccount returns when the directory has the account, or with ctx's error.
-	WaitAccount(ctx context.Context, id payment.AccountID) error
-}
-
-// Pins names the newest versions of what a policy refers to.
-type Pins interface {
-	// Pin returns a value that the caller does not change. ErrPolicyUnknown where there is no such policy.
-	Pin(policyID string) (*paymentsv1.Pins, error)
-}
 
 // Sealer keeps personal data unreadable in the log.
 type Sealer interface {

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"github.com/caudalpay/caudal/ingest/http"
+	"github.com/caudalpay/caudal/ingest/door"
 	"github.com/caudalpay/caudal/ingest/producer"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/schemas/topics"
@@ -73,9 +73,9 @@ func BenchmarkSubmitBatchOf100(b *testing.B) {
 	p := benchProducer(b)
 	b.SetParallelism(8)
 	b.RunParallel(func(pb *testing.PB) {
-		items := make([]http.Item, 0, 100)
+		items := make([]door.Item, 0, 100)
 		for i := 0; pb.Next(); i++ {
-			if items = append(items, http.Item{Key: fmt.Sprintf("acc_%d", i%1000), Command: payment(i)}); len(items) < 100 {
+			if items = append(items, door.Item{Key: fmt.Sprintf("acc_%d", i%1000), Command: payment(i)}); len(items) < 100 {
 				continue
 			}
 			if err := p.SubmitBatch(b.Context(), items)[99]; err != nil {

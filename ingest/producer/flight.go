@@ -8,7 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/caudalpay/caudal/ingest/http"
+	"github.com/caudalpay/caudal/ingest/door"
 )
 
 // flight is one submission on its way: it lands when the broker has answered for every record. Its records share one
@@ -64,14 +64,14 @@ func (f *flight) wait(ctx context.Context, timeout time.Duration) []error {
 	errs := make([]error, len(f.errs))
 	for i := range errs {
 		if errs[i] = f.errs[i]; !f.answered[i] {
-			errs[i] = fmt.Errorf("producing command: %w: %s", http.ErrUnavailable, why)
+			errs[i] = fmt.Errorf("producing command: %w: %s", door.ErrUnavailable, why)
 		}
 	}
 	return errs
 }
 
 // launch hands encoded records to the client in order; room for them is reserved already and given back at the end.
-func (p *Producer) launch(records []kgo.Record) *flight {
+func (p *Producer) launch(client *kgo.Client, records []kgo.Record) *flight {
 	var bytes int64
 	for i := range records {
 		bytes += weight(&records[i])
@@ -86,9 +86,9 @@ func (p *Producer) launch(records []kgo.Record) *flight {
 		}
 	})
 	for i := range records {
-		p.client.TryProduce(p.lifetime, &records[i], func(_ *kgo.Record, err error) {
+		client.TryProduce(p.lifetime, &records[i], func(_ *kgo.Record, err error) {
 			if err != nil {
-				err = fmt.Errorf("producing command: %w: %w", http.ErrUnavailable, err)
+				err = fmt.Errorf("producing command: %w: %w", door.ErrUnavailable, err)
 			}
 			f.answer(i, err)
 		})

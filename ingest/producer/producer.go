@@ -15,8 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/caudalpay/caudal/ingest/door"
 	"github.com/caudalpay/caudal/ingest/follow"
-	"github.com/caudalpay/caudal/ingest/http"
 	"github.com/caudalpay/caudal/schemas/codec"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/schemas/topics"
@@ -27,10 +27,11 @@ const (
 	pingTimeout = 2 * time.Second
 )
 
-// Producer implements http.Commands. Safe for concurrent use.
+// Producer implements door.Commands and door.Lane. Safe for concurrent use.
 type Producer struct {
 	cfg      Config
 	client   *kgo.Client
+	lane     *kgo.Client     // of Begin
 	lifetime context.Context // of the records, which outlive the requests that brought them
 	end      context.CancelFunc
 	buffer   *buffer
@@ -40,7 +41,10 @@ type Producer struct {
 	broker   atomic.Pointer[error] // what the last ping said
 }
 
-var _ http.Commands = (*Producer)(nil)
+var (
+	_ door.Commands = (*Producer)(nil)
+	_ door.Lane     = (*Producer)(nil)
+)
 
 // New makes a producer; commands can be submitted while Run runs.
 func New(cfg Config, reg prometheus.Registerer) (*Producer, error) {
@@ -52,22 +56,11 @@ func New(cfg Config, reg prometheus.Registerer) (*Producer, error) {
 	if p.replies, err = newReplies(); err != nil {
 		return nil, err
 	}
-	p.client, err = kgo.NewClient(
-		kgo.SeedBrokers(cfg.Brokers...),
-		kgo.DefaultProduceTopic(topics.Commands),
-		kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
-			return func(r *kgo.Record, n int) int { return int(topics.Partition(r.Key, int32(n))) } //nolint:gosec // a partition count
-		})),
-		kgo.ProducerLinger(cfg.Linger),
-		kgo.ProducerBatchCompression(kgo.SnappyCompression()),
-		kgo.RecordDeliveryTimeout(cfg.DeliveryTimeout),
-		// The bound is the buffer's; the client's own must never be the one that is met.
-		kgo.MaxBufferedRecords(2*cfg.RecordsMax),
-		kgo.MaxBufferedBytes(2*cfg.BytesMax),
-		kgo.MetadataMinAge(100*time.Millisecond),
-	)
-	if err != nil {
+	if p.client, err = kgo.NewClient(append(clientOptions(cfg), kgo.ProducerLinger(cfg.Linger))...); err != nil {
+		return nil, fmt.Errorf("configuring producer: %w", err)
+	}
+	if p.lane, err = kgo.NewClient(laneOptions(cfg)...); err != nil {
+		p.client.Close()
 		return nil, fmt.Errorf("configuring producer: %w", err)
 	}
 	p.follower, err = follow.New(follow.Config{
@@ -75,12 +68,31 @@ func New(cfg Config, reg prometheus.Registerer) (*Producer, error) {
 	}, p.deliver)
 	if err != nil {
 		p.client.Close()
+		p.lane.Close()
 		return nil, err
 	}
 	p.lifetime, p.end = context.WithCancel(context.Background())
 	p.noteBroker(errors.New("not started"))
 	p.metrics = newMetrics(reg, p.buffer)
 	return p, nil
+}
+
+// clientOptions are those of both clients.
+func clientOptions(cfg Config) []kgo.Opt {
+	return []kgo.Opt{
+		kgo.SeedBrokers(cfg.Brokers...),
+		kgo.DefaultProduceTopic(topics.Commands),
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
+			return func(r *kgo.Record, n int) int { return int(topics.Partition(r.Key, int32(n))) } //nolint:gosec // a partition count
+		})),
+		kgo.ProducerBatchCompression(kgo.SnappyCompression()),
+		kgo.RecordDeliveryTimeout(cfg.DeliveryTimeout),
+		// The bound is the buffer's; the client's own must never be the one that is met.
+		kgo.MaxBufferedRecords(2 * cfg.RecordsMax),
+		kgo.MaxBufferedBytes(2 * cfg.BytesMax),
+		kgo.MetadataMinAge(100 * time.Millisecond),
+	}
 }
 
 // Run follows the replies and watches the broker until ctx ends; then it gives what is buffered one delivery timeout
@@ -93,11 +105,14 @@ func (p *Producer) Run(ctx context.Context) error {
 	p.noteBroker(errors.New("stopped"))
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.DeliveryTimeout)
 	defer cancel()
-	if ferr := p.client.Flush(flush); ferr != nil {
-		err = errors.Join(err, fmt.Errorf("flushing commands: %w", ferr))
+	for _, c := range [...]*kgo.Client{p.client, p.lane} {
+		if ferr := c.Flush(flush); ferr != nil {
+			err = errors.Join(err, fmt.Errorf("flushing commands: %w", ferr))
+		}
 	}
 	p.end()
 	p.client.Close()
+	p.lane.Close()
 	return err
 }
 
@@ -128,29 +143,29 @@ func (p *Producer) watch(ctx context.Context) error {
 
 // Submit returns after the broker's acknowledgement.
 func (p *Producer) Submit(ctx context.Context, key string, cmd *paymentsv1.Command) error {
-	return p.SubmitBatch(ctx, []http.Item{{Key: key, Command: cmd}})[0]
+	return p.SubmitBatch(ctx, []door.Item{{Key: key, Command: cmd}})[0]
 }
 
 // SubmitBatch hands all items over at once, in order: items of one key reach the log in that order. Where one of them
 // times out, the client fails all that is queued behind it on its partition too.
-func (p *Producer) SubmitBatch(ctx context.Context, items []http.Item) []error {
+func (p *Producer) SubmitBatch(ctx context.Context, items []door.Item) []error {
 	records, err := p.admit(items)
 	if err != nil {
 		return each(len(items), err)
 	}
-	return p.launch(records).wait(ctx, p.cfg.DeliveryTimeout)
+	return p.launch(p.client, records).wait(ctx, p.cfg.DeliveryTimeout)
 }
 
 // SubmitAndWait returns the decision. It sets the command's reply address.
 func (p *Producer) SubmitAndWait(ctx context.Context, key string, cmd *paymentsv1.Command, wait time.Duration) (*paymentsv1.Decision, error) {
-	result := p.SubmitBatchAndWait(ctx, []http.Item{{Key: key, Command: cmd}}, wait)[0]
+	result := p.SubmitBatchAndWait(ctx, []door.Item{{Key: key, Command: cmd}}, wait)[0]
 	return result.Decision, result.Err
 }
 
 // SubmitBatchAndWait is SubmitBatch, and waits for the decisions of what was acknowledged, one deadline for all.
-func (p *Producer) SubmitBatchAndWait(ctx context.Context, items []http.Item, wait time.Duration) []http.Result {
+func (p *Producer) SubmitBatchAndWait(ctx context.Context, items []door.Item, wait time.Duration) []door.Result {
 	start := time.Now()
-	results := make([]http.Result, len(items))
+	results := make([]door.Result, len(items))
 	answers := make([]<-chan *paymentsv1.Decision, len(items))
 	for i, item := range items {
 		item.Command.ReplyPartition = new(p.cfg.ReplyPartition)
@@ -173,7 +188,7 @@ func (p *Producer) SubmitBatchAndWait(ctx context.Context, items []http.Item, wa
 const commandBytesUsual = 448
 
 // admit encodes items, all into one piece of memory, and reserves room for all of them, or for none.
-func (p *Producer) admit(items []http.Item) ([]kgo.Record, error) {
+func (p *Producer) admit(items []door.Item) ([]kgo.Record, error) {
 	records := make([]kgo.Record, len(items))
 	b := make([]byte, 0, commandBytesUsual*len(items))
 	var bytes int64
@@ -191,7 +206,7 @@ func (p *Producer) admit(items []http.Item) ([]kgo.Record, error) {
 	}
 	if !p.buffer.reserve(int64(len(records)), bytes) {
 		p.metrics.busy.Add(float64(len(records)))
-		return nil, http.ErrBusy
+		return nil, door.ErrBusy
 	}
 	return records, nil
 }

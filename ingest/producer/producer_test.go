@@ -16,7 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/caudalpay/caudal/ingest/http"
+	"github.com/caudalpay/caudal/ingest/door"
 	"github.com/caudalpay/caudal/ingest/producer"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/schemas/topics"
@@ -125,10 +125,10 @@ func TestBatchKeepsTheOrderOfEachKey(t *testing.T) {
 	}
 	const batches, size, keys = 20, 1000, 7
 	for b := range batches {
-		items := make([]http.Item, size)
+		items := make([]door.Item, size)
 		for i := range items {
 			n := b*size + i
-			items[i] = http.Item{Key: fmt.Sprintf("acc_%d", n%keys), Command: command(fmt.Sprintf("%08d", n))}
+			items[i] = door.Item{Key: fmt.Sprintf("acc_%d", n%keys), Command: command(fmt.Sprintf("%08d", n))}
 		}
 		for i, err := range p.SubmitBatch(t.Context(), items) {
 			if err != nil {
@@ -210,9 +210,9 @@ func TestWaitersGetTheCommittedDecision(t *testing.T) {
 			t.Fatalf("%s: %v, %v", id, decision, err)
 		}
 	}
-	items := make([]http.Item, 50)
+	items := make([]door.Item, 50)
 	for i := range items {
-		items[i] = http.Item{Key: fmt.Sprintf("acc_%d", i%5), Command: command(fmt.Sprintf("b%d", i))}
+		items[i] = door.Item{Key: fmt.Sprintf("acc_%d", i%5), Command: command(fmt.Sprintf("b%d", i))}
 	}
 	for i, r := range p.SubmitBatchAndWait(t.Context(), items, 10*time.Second) {
 		if r.Err != nil || r.Decision.GetCommandId() != fmt.Sprintf("b%d", i) {
@@ -220,7 +220,7 @@ func TestWaitersGetTheCommittedDecision(t *testing.T) {
 		}
 	}
 	mute.Store(true)
-	if _, err := p.SubmitAndWait(t.Context(), "acc_0", command("late"), 50*time.Millisecond); !errors.Is(err, http.ErrPending) {
+	if _, err := p.SubmitAndWait(t.Context(), "acc_0", command("late"), 50*time.Millisecond); !errors.Is(err, door.ErrPending) {
 		t.Fatalf("undecided: %v", err)
 	}
 }
@@ -235,7 +235,7 @@ func TestRepliesToAnEarlierProcessWakeNobody(t *testing.T) {
 	}
 	mute.Store(true)
 	second := ready(t, start(t, c.ListenAddrs(), nil))
-	if d, err := second.SubmitAndWait(t.Context(), "acc_1", command("two"), 200*time.Millisecond); !errors.Is(err, http.ErrPending) {
+	if d, err := second.SubmitAndWait(t.Context(), "acc_1", command("two"), 200*time.Millisecond); !errors.Is(err, door.ErrPending) {
 		t.Fatalf("got %v, %v", d, err)
 	}
 }
@@ -250,10 +250,10 @@ func TestFullBufferIsBusyAtOnceAndNothingAcknowledgedIsLost(t *testing.T) {
 		c.SleepControl(func() { <-hold })
 		return nil, nil, false
 	})
-	batch := func(name string, n int) []http.Item {
-		items := make([]http.Item, n)
+	batch := func(name string, n int) []door.Item {
+		items := make([]door.Item, n)
 		for i := range items {
-			items[i] = http.Item{Key: fmt.Sprintf("acc_%d", i), Command: command(fmt.Sprintf("%s-%d", name, i))}
+			items[i] = door.Item{Key: fmt.Sprintf("acc_%d", i), Command: command(fmt.Sprintf("%s-%d", name, i))}
 		}
 		return items
 	}
@@ -261,7 +261,7 @@ func TestFullBufferIsBusyAtOnceAndNothingAcknowledgedIsLost(t *testing.T) {
 	go func() { first <- p.SubmitBatch(context.Background(), batch("first", 900)) }()
 	<-held
 	begun := time.Now()
-	if errs := p.SubmitBatch(t.Context(), batch("second", 101)); !errors.Is(errs[0], http.ErrBusy) || !errors.Is(errs[100], http.ErrBusy) {
+	if errs := p.SubmitBatch(t.Context(), batch("second", 101)); !errors.Is(errs[0], door.ErrBusy) || !errors.Is(errs[100], door.ErrBusy) {
 		t.Fatalf("not refused whole: %v, %v", errs[0], errs[100])
 	}
 	if took := time.Since(begun); took > 100*time.Millisecond {
@@ -306,7 +306,7 @@ func TestBrokerAwayIsUnavailableThenRecovers(t *testing.T) {
 	}
 	c.Close()
 	begun := time.Now()
-	if err := p.Submit(t.Context(), "acc_1", command("during")); !errors.Is(err, http.ErrUnavailable) {
+	if err := p.Submit(t.Context(), "acc_1", command("during")); !errors.Is(err, door.ErrUnavailable) {
 		t.Fatalf("broker away: %v", err)
 	}
 	if took := time.Since(begun); took > 3*time.Second {
@@ -344,7 +344,7 @@ func TestCallerMayLeave(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := p.Submit(ctx, "acc_1", command("left")); !errors.Is(err, http.ErrUnavailable) {
+	if err := p.Submit(ctx, "acc_1", command("left")); !errors.Is(err, door.ErrUnavailable) {
 		t.Fatalf("got %v", err)
 	}
 	close(hold)

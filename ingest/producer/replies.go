@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/caudalpay/caudal/ingest/http"
+	"github.com/caudalpay/caudal/ingest/door"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
 
@@ -95,5 +95,5 @@ func (p *Producer) await(ctx context.Context, answer <-chan *paymentsv1.Decision
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	return nil, http.ErrPending
+	return nil, door.ErrPending
 }

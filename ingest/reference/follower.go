@@ -8,14 +8,14 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/caudalpay/caudal/ingest/door"
 	"github.com/caudalpay/caudal/ingest/follow"
-	"github.com/caudalpay/caudal/ingest/http"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/schemas/reference"
 	referencev1 "github.com/caudalpay/caudal/schemas/reference/v1"
 )
 
-// Follower implements http.Pins. Safe for concurrent use.
+// Follower implements door.Pins. Safe for concurrent use.
 type Follower struct {
 	log      *slog.Logger
 	follower *follow.Follower
@@ -25,7 +25,7 @@ type Follower struct {
 	pinned  map[string]*paymentsv1.Pins // by policy id; emptied by every new document
 }
 
-var _ http.Pins = (*Follower)(nil)
+var _ door.Pins = (*Follower)(nil)
 
 // NewFollower makes an empty follower; Run fills it.
 func NewFollower(cfg Config) (*Follower, error) {
@@ -60,7 +60,7 @@ func (f *Follower) Pin(policyID string) (*paymentsv1.Pins, error) {
 	defer f.mu.Unlock()
 	p, ok := f.library.policy(policyID)
 	if !ok {
-		return nil, fmt.Errorf("pinning policy %q: %w", policyID, http.ErrPolicyUnknown)
+		return nil, fmt.Errorf("pinning policy %q: %w", policyID, door.ErrPolicyUnknown)
 	}
 	pins, err := f.library.pins(p)
 	if err != nil {

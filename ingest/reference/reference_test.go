@@ -12,7 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/caudalpay/caudal/ingest/http"
+	"github.com/caudalpay/caudal/ingest/door"
 	"github.com/caudalpay/caudal/ingest/reference"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	documents "github.com/caudalpay/caudal/schemas/reference"
@@ -93,7 +93,7 @@ func TestPublishOnceAndPinTheNewest(t *testing.T) {
 	if want = (&paymentsv1.Pins{Policy: "import@1", Rates: "sample@1", Rules: "standard@1"}); err != nil || !proto.Equal(pins, want) {
 		t.Fatalf("import: %v, %v", pins, err)
 	}
-	if _, err := f.Pin("nobody"); !errors.Is(err, http.ErrPolicyUnknown) {
+	if _, err := f.Pin("nobody"); !errors.Is(err, door.ErrPolicyUnknown) {
 		t.Fatalf("unknown policy: %v", err)
 	}
 	if p, ok := f.Policy("standard"); !ok || p.GetVersion() != 1 {

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
 
@@ -24,6 +25,7 @@ const (
 	purposeSeal  = "caudal/v1/seal"
 	purposeBody  = "caudal/v1/body-hash"
 	purposeParty = "caudal/v1/party-digest"
+	purposeCard  = "caudal/v1/card-key"
 )
 
 // The errors that callers tell apart.
@@ -41,6 +43,7 @@ type Keyring struct {
 	boxes  map[string]*xaes
 	body   *digester
 	party  *digester
+	card   *digester
 }
 
 func newKeyring(f keyFile) (*Keyring, error) {
@@ -63,6 +66,9 @@ func newKeyring(f keyFile) (*Keyring, error) {
 		return nil, err
 	}
 	if k.party, err = newDigester(secrets[0], purposeParty); err != nil {
+		return nil, err
+	}
+	if k.card, err = newDigester(secrets[0], purposeCard); err != nil {
 		return nil, err
 	}
 	return k, nil
@@ -142,6 +148,13 @@ func (k *Keyring) AppendBodyHash(b, canonical []byte) []byte { return k.body.app
 // PartyDigest is the 32-byte keyed digest of a normalised name, document or account.
 func (k *Keyring) PartyDigest(normalised string) []byte {
 	return k.party.append(nil, []byte(normalised))
+}
+
+// CardKey names a card by the keyed digest of its number, under a key of its own: numbers are few enough to be tried one by
+// one by whoever has a digest without a key.
+func (k *Keyring) CardKey(number string) payment.CardKey {
+	var room [sha256.Size]byte
+	return payment.CardKeyFrom(k.card.append(room[:0], []byte(number)))
 }
 
 // digester is HMAC-SHA-256 under one key; the pool spares the two key blocks of each new HMAC.

@@ -14,6 +14,9 @@ const (
 	AuthorizationAdviceResponse MTI = "0130"
 	FinancialRequest            MTI = "0200"
 	FinancialResponse           MTI = "0210"
+	FinancialAdvice             MTI = "0220" // the second message: collects what an 0100 authorised, or gives money back
+	FinancialAdviceRepeat       MTI = "0221"
+	FinancialAdviceResponse     MTI = "0230"
 	ReversalRequest             MTI = "0400"
 	ReversalRequestRepeat       MTI = "0401"
 	ReversalResponse            MTI = "0410"
@@ -44,10 +47,10 @@ func (t MTI) Class() Class {
 }
 
 // types are the columns of the elements' uses: each request and the response to it.
-func types() [12]MTI {
-	return [12]MTI{
+func types() [14]MTI {
+	return [14]MTI{
 		AuthorizationRequest, AuthorizationResponse, AuthorizationAdvice, AuthorizationAdviceResponse, FinancialRequest, FinancialResponse,
-		ReversalRequest, ReversalResponse, ReversalAdvice, ReversalAdviceResponse, NetworkRequest, NetworkResponse,
+		FinancialAdvice, FinancialAdviceResponse, ReversalRequest, ReversalResponse, ReversalAdvice, ReversalAdviceResponse, NetworkRequest, NetworkResponse,
 	}
 }
 
@@ -56,6 +59,8 @@ func (t MTI) Repeated() MTI {
 	switch t {
 	case AuthorizationAdviceRepeat:
 		return AuthorizationAdvice
+	case FinancialAdviceRepeat:
+		return FinancialAdvice
 	case ReversalRequestRepeat:
 		return ReversalRequest
 	case ReversalAdviceRepeat:
@@ -84,4 +89,4 @@ func (t MTI) Response() (MTI, bool) {
 func (t MTI) IsResponse() bool { return t.column()%2 == 1 }
 
 // expectedType is what a FormatError says of field 0.
-const expectedType = "one of 0100 0110 0120 0121 0130 0200 0210 0400 0401 0410 0420 0421 0430 0800 0810"
+const expectedType = "one of 0100 0110 0120 0121 0130 0200 0210 0220 0221 0230 0400 0401 0410 0420 0421 0430 0800 0810"

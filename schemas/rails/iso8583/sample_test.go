@@ -21,7 +21,7 @@ const (
 // everyType is each type of the feed, repeats too.
 func everyType() []MTI {
 	all := types()
-	return append(all[:], AuthorizationAdviceRepeat, ReversalRequestRepeat, ReversalAdviceRepeat)
+	return append(all[:], AuthorizationAdviceRepeat, FinancialAdviceRepeat, ReversalRequestRepeat, ReversalAdviceRepeat)
 }
 
 // sample is a message of the type with every field that may stand in it.
