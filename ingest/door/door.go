@@ -65,6 +65,8 @@ type Ticket interface {
 	Acked(ctx context.Context) error
 	// Decision returns the decision, ErrPending where ctx ends after the acknowledgement, or as Acked.
 	Decision(ctx context.Context) (*paymentsv1.Decision, error)
+	// Times are when it was begun and when the broker acknowledged it; the second is the first where that is not known.
+	Times() (begun, acked time.Time)
 	// Leave gives up waiting: what is decided later wakes nobody.
 	Leave()
 }

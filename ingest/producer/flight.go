@@ -22,6 +22,7 @@ type flight struct {
 	failed   int
 	answered []bool
 	errs     []error
+	at       time.Time // when it landed
 }
 
 func newFlight(n int, land func(failed int)) *flight {
@@ -41,6 +42,7 @@ func (f *flight) answer(i int, err error) {
 		f.failed++
 	}
 	if f.open--; f.open == 0 {
+		f.at = time.Now()
 		f.land(f.failed)
 		close(f.landed)
 	}

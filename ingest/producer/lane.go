@@ -78,5 +78,15 @@ func (t *ticket) Decision(ctx context.Context) (*paymentsv1.Decision, error) {
 	}
 }
 
+// Times are when it was begun and acknowledged.
+func (t *ticket) Times() (begun, acked time.Time) {
+	select {
+	case <-t.flight.landed:
+		return t.start, t.flight.at
+	default:
+		return t.start, t.start
+	}
+}
+
 // Leave gives up waiting.
 func (t *ticket) Leave() { t.p.replies.leave(t.id) }

@@ -1,0 +1,316 @@
+package iso8583
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/caudalpay/caudal/ingest/door"
+	"github.com/caudalpay/caudal/processors/payment"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	"github.com/caudalpay/caudal/schemas/rails/iso8583"
+)
+
+const commandVersion = 1
+
+// verdict is what an acquirer is told.
+type verdict struct {
+	code     iso8583.ResponseCode
+	authCode string
+	amounts  []iso8583.AdditionalAmount
+}
+
+// started is a message that was begun: its verdict, or what waits for it.
+type started struct {
+	verdict verdict
+	wait    func() verdict
+}
+
+func refused(code iso8583.ResponseCode) started { return started{verdict: verdict{code: code}} }
+
+// holder is the card of a message, and whose it is.
+type holder struct {
+	key     payment.CardKey
+	card    door.Card
+	account door.Account
+	pins    *paymentsv1.Pins
+}
+
+// start resolves a message and hands its command to the log.
+func (s *Server) start(m *iso8583.Message, arrived time.Time) started {
+	h, code := s.resolve(m)
+	if code != "" {
+		return refused(code)
+	}
+	now := s.ports.Now()
+	own, err := m.TransmissionTime.At(now)
+	if err != nil {
+		return refused(iso8583.ResponseFormatError)
+	}
+	switch m.MTI.Repeated() {
+	case iso8583.AuthorizationRequest, iso8583.FinancialRequest:
+		return s.authorize(m, &h, own, now, arrived)
+	case iso8583.AuthorizationAdvice:
+		return s.advise(m, &h, own, now, arrived)
+	case iso8583.FinancialAdvice:
+		return s.clear(m, &h, own, now, arrived)
+	case iso8583.ReversalRequest, iso8583.ReversalAdvice:
+		return s.reverse(m, &h, own, now, arrived)
+	default:
+		return refused(iso8583.ResponseInvalidTransaction)
+	}
+}
+
+// resolve finds whose card it is. An unknown card is refused in facts too: there is no account to post them to.
+func (s *Server) resolve(m *iso8583.Message) (holder, iso8583.ResponseCode) {
+	h := holder{key: s.ports.Sealer.CardKey(string(m.Card()))}
+	var ok bool
+	if h.card, ok = s.ports.Cards.Card(h.key); !ok {
+		return h, iso8583.ResponseInvalidCard
+	}
+	if h.account, ok = s.ports.Accounts.Account(h.card.Account); !ok {
+		return h, iso8583.ResponseInvalidCard
+	}
+	pins, err := s.ports.Pins.Pin(h.account.Policy)
+	if err != nil {
+		s.ports.Log.Error("pinning reference data", "account", string(h.card.Account), "error", err)
+		return h, iso8583.ResponseSystemMalfunction
+	}
+	h.pins = pins
+	return h, ""
+}
+
+// usable is why the card may not pay now; empty: it may.
+func (h *holder) usable(m *iso8583.Message, now time.Time) iso8583.ResponseCode {
+	now = now.UTC()
+	month := int32(now.Year()%100*100) + int32(now.Month()) //nolint:gosec // below 9912
+	switch {
+	case h.card.Status != paymentsv1.CardStatus_CARD_STATUS_ACTIVE:
+		return iso8583.ResponseRestrictedCard
+	case h.card.Expiry < month, m.Expiry != "" && yearMonth(m.Expiry) != h.card.Expiry:
+		return iso8583.ResponseExpiredCard
+	default:
+		return ""
+	}
+}
+
+// yearMonth reads field 14, which is four digits.
+func yearMonth(expiry iso8583.Secret) (n int32) {
+	for _, c := range []byte(expiry) {
+		n = n*10 + int32(c-'0')
+	}
+	return n
+}
+
+// The transaction types of field 3 that are served.
+const (
+	typePurchase     = "00"
+	typeCash         = "01"
+	typeWithCashback = "09"
+	typeReturn       = "20" // money for the cardholder
+)
+
+func debits(m *iso8583.Message) bool {
+	switch m.ProcessingCode[:2] {
+	case typePurchase, typeCash, typeWithCashback:
+		return true
+	default:
+		return false
+	}
+}
+
+// identity is the text that names a request for ever: its match key with the year that field 7 leaves out. What a request is
+// (an authorization, a clearing) is part of it where the class of the type does not tell.
+func identity(what string, key iso8583.MatchKey, at time.Time) string {
+	return what + " " + at.UTC().Format("2006") + " " + key.String()
+}
+
+const (
+	identityAuthorization = "iso8583 authorization"
+	identityClearing      = "iso8583 clearing"
+	identityReversal      = "iso8583 reversal"
+	identityStandIn       = "iso8583 stand-in"
+)
+
+func (h *holder) authorization(key iso8583.MatchKey, at time.Time) payment.ID {
+	return payment.CardIDFrom(payment.KindAuthorization, h.card.Account, identity(identityAuthorization, key, at))
+}
+
+// original is the authorization that field 90 names; empty where there is no field 90.
+func (h *holder) original(m *iso8583.Message, own time.Time) (payment.ID, error) {
+	key, ok := m.OriginalKey()
+	if !ok {
+		return "", nil
+	}
+	at, err := key.TransmissionTime.At(own) // the year nearest to the message that names it
+	if err != nil {
+		return "", err
+	}
+	return h.authorization(key, at), nil
+}
+
+// command is what all commands of the feed have.
+func (h *holder) command(kind payment.Kind, now time.Time) *paymentsv1.Command {
+	return &paymentsv1.Command{
+		Version: commandVersion, Kind: paymentsv1.CommandKind(kind), Tenant: h.card.Tenant, Merchant: h.card.Merchant,
+		Customer: h.account.Customer, Account: string(h.card.Account), AcceptedAtUs: now.UnixMicro(), Pins: h.pins,
+	}
+}
+
+// transaction is the body of an authorization and of an advice.
+func (s *Server) transaction(m *iso8583.Message, h *holder, own time.Time) *paymentsv1.CardTransaction {
+	acquirer := m.MatchKey().AcquirerID
+	acceptor := s.ports.Sealer.PartyDigest("iso8583/" + acquirer + "/" + m.Merchant)
+	return &paymentsv1.CardTransaction{
+		AmountMinor: m.AmountMinor, Currency: string(m.Currency), Financial: m.MTI == iso8583.FinancialRequest, Card: string(h.key),
+		Counterparty:   &paymentsv1.Counterparty{Digest: acceptor, AccountDigest: acceptor},
+		ProcessingCode: m.ProcessingCode, Mcc: m.MCC, EntryMode: m.EntryMode, ConditionCode: m.ConditionCode,
+		Acquirer: acquirer, CardAcceptor: m.Merchant, Terminal: m.Terminal, Rrn: string(m.RRN), Stan: string(m.STAN),
+		TransmittedAtUs: own.UnixMicro(),
+	}
+}
+
+// bodyHash is over what makes a message with the same key another one.
+func (s *Server) bodyHash(m *iso8583.Message, h *holder) []byte {
+	var room [256]byte
+	b := room[:0]
+	for _, part := range [...]string{
+		string(h.key), string(m.Currency), m.ProcessingCode, m.MatchKey().AcquirerID, m.Merchant, m.Terminal, m.MCC, string(m.RRN),
+	} {
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(part))), part...) //nolint:gosec // a field is short
+	}
+	b = binary.BigEndian.AppendUint64(b, uint64(m.AmountMinor)) //nolint:gosec // not negative
+	return s.ports.Sealer.AppendBodyHash(make([]byte, 0, sha256.Size), b)
+}
+
+// authorize asks the core whether the card may pay.
+func (s *Server) authorize(m *iso8583.Message, h *holder, own, now, arrived time.Time) started {
+	if !debits(m) {
+		return refused(iso8583.ResponseInvalidTransaction)
+	}
+	if code := h.usable(m, now); code != "" {
+		return refused(code)
+	}
+	id := h.authorization(m.MatchKey(), own)
+	a := &authorization{server: s, id: id, holder: *h, message: *m, own: own, deadline: arrived.Add(s.cfg.Deadline)}
+	a.hash = s.bodyHash(m, h)
+	if first, twin := s.twins.join(a); !first {
+		return started{wait: twin.verdict}
+	}
+	cmd := h.command(payment.KindAuthorization, now)
+	cmd.CommandId, cmd.PaymentId, cmd.BodyHash = string(id), string(id), a.hash
+	cmd.Body = &paymentsv1.Command_CardTransaction{CardTransaction: s.transaction(m, h, own)}
+	ticket, v := s.hand(cmd)
+	if ticket == nil {
+		s.twins.part(a, v)
+		return started{verdict: v}
+	}
+	a.ticket = ticket
+	return started{wait: a.decide}
+}
+
+// hand gives a command to the log. What the log has no room for is nowhere, so nothing has to be taken back.
+func (s *Server) hand(cmd *paymentsv1.Command) (door.Ticket, verdict) {
+	ticket, err := s.ports.Lane.Begin(cmd.GetAccount(), cmd)
+	switch {
+	case err == nil:
+		return ticket, verdict{}
+	case errors.Is(err, door.ErrBusy):
+		s.metrics.busy.Inc()
+		return nil, verdict{code: iso8583.ResponseIssuerUnavailable}
+	default:
+		s.ports.Log.Error("beginning command", "kind", payment.Kind(cmd.GetKind()).String(), "account", cmd.GetAccount(), "error", err) //nolint:gosec // the kinds fit a byte
+		return nil, verdict{code: iso8583.ResponseSystemMalfunction}
+	}
+}
+
+// advise takes in what somebody else has granted or refused.
+func (s *Server) advise(m *iso8583.Message, h *holder, own, now, arrived time.Time) started {
+	if !debits(m) {
+		return refused(iso8583.ResponseInvalidTransaction)
+	}
+	id, err := h.original(m, own)
+	if err != nil {
+		return refused(iso8583.ResponseFormatError)
+	}
+	if id == "" {
+		id = h.authorization(m.MatchKey(), own)
+	}
+	cmd := h.command(payment.KindAuthorizationAdvice, now)
+	cmd.CommandId, cmd.PaymentId, cmd.BodyHash = string(id), string(id), s.bodyHash(m, h)
+	body := s.transaction(m, h, own)
+	body.Financial = m.OriginalData.MTI.Class() == iso8583.ClassFinancial
+	body.Refused = m.ResponseCode != "" && !m.ResponseCode.Approves()
+	cmd.Body = &paymentsv1.Command_CardTransaction{CardTransaction: body}
+	return s.state(cmd, arrived, iso8583.ResponseApproved)
+}
+
+// clear takes in the second message: the money moves.
+func (s *Server) clear(m *iso8583.Message, h *holder, own, now, arrived time.Time) started {
+	credit := m.ProcessingCode[:2] == typeReturn
+	switch {
+	case !credit && !debits(m):
+		return refused(iso8583.ResponseInvalidTransaction)
+	case m.AmountMinor == 0:
+		return refused(iso8583.ResponseInvalidAmount)
+	}
+	original, err := h.original(m, own)
+	if err != nil {
+		return refused(iso8583.ResponseFormatError)
+	}
+	id := payment.CardIDFrom(payment.KindClearing, h.card.Account, identity(identityClearing, m.MatchKey(), own))
+	cmd := h.command(payment.KindClearing, now)
+	cmd.CommandId, cmd.PaymentId, cmd.BodyHash = string(id), string(original), s.bodyHash(m, h)
+	cmd.Body = &paymentsv1.Command_Clearing{Clearing: &paymentsv1.Clearing{
+		AmountMinor: m.AmountMinor, Currency: string(m.Currency), Credit: credit,
+		Final: !credit && m.ResponseCode != iso8583.ResponsePartiallyApproved, Card: string(h.key), Rrn: string(m.RRN),
+		Acquirer: m.MatchKey().AcquirerID, Mcc: m.MCC, CardAcceptor: m.Merchant,
+	}}
+	return s.state(cmd, arrived, iso8583.ResponseApproved)
+}
+
+// reverse takes an authorization back, wholly or in part. A clearing is taken back by a credit, not by a reversal.
+func (s *Server) reverse(m *iso8583.Message, h *holder, own, now, arrived time.Time) started {
+	if m.OriginalData.MTI.Repeated() == iso8583.FinancialAdvice {
+		return refused(iso8583.ResponseInvalidTransaction)
+	}
+	original, err := h.original(m, own)
+	switch {
+	case err != nil:
+		return refused(iso8583.ResponseFormatError)
+	case original == "":
+		return refused(iso8583.ResponseNotLocated)
+	}
+	body := &paymentsv1.Reversal{Card: string(h.key), ReasonCode: string(m.ResponseCode), Rrn: string(m.RRN), Acquirer: m.MatchKey().AcquirerID}
+	pending := iso8583.ResponseApproved // nothing can refuse a whole reversal that is in the log
+	if m.ReplacementAmounts != nil && m.ReplacementAmounts.TransactionMinor > 0 {
+		body.LeftMinor, pending = m.ReplacementAmounts.TransactionMinor, iso8583.ResponseIssuerUnavailable
+	}
+	cmd := h.command(payment.KindReversal, now)
+	cmd.CommandId = payment.CommandIDFrom(string(h.card.Account), h.card.Merchant, identity(identityReversal, m.MatchKey(), own))
+	cmd.PaymentId, cmd.BodyHash = string(original), s.bodyHash(m, h)
+	cmd.Body = &paymentsv1.Command_Reversal{Reversal: body}
+	return s.state(cmd, arrived, pending)
+}
+
+// state hands over a fact. It has happened: once the log has it, it will be taken in, so where the core is late the sender
+// is told what it will say.
+func (s *Server) state(cmd *paymentsv1.Command, arrived time.Time, pending iso8583.ResponseCode) started {
+	ticket, v := s.hand(cmd)
+	if ticket == nil {
+		return started{verdict: v}
+	}
+	return started{wait: func() verdict {
+		defer ticket.Leave()
+		d, err := s.await(ticket, arrived.Add(s.cfg.Deadline))
+		switch {
+		case err == nil:
+			return verdict{code: codeOf(d)}
+		case errors.Is(err, door.ErrPending):
+			return verdict{code: pending}
+		default: // nobody knows: a repeat does no harm
+			return verdict{code: iso8583.ResponseIssuerUnavailable}
+		}
+	}}
+}
