@@ -52,6 +52,10 @@ func (p *prepared) pending() answer {
 		a.body = encode(RequestAnswer{AccountID: string(p.account), Kind: p.kind.String(), Status: statusPending, CustomerID: p.item.Command.GetCustomer()})
 	case payment.KindApprove, payment.KindDecline, payment.KindFXQuote, payment.KindDispute, payment.KindDisputeEvidence, payment.KindDisputeAccept:
 		a.location, a.body = p.place(), encode(p.request(statusPending))
+	case payment.KindIssueCard, payment.KindSetCardStatus:
+		view := *p.card
+		view.Status = statusPending
+		a.location, a.body = "/cards/"+view.CardID, encode(view)
 	default:
 		a.location = p.place()
 		a.body = appendPending(make([]byte, 0, pendingBytesMost), p)
@@ -189,10 +193,17 @@ func (s *Server) declined(p *prepared, d *paymentsv1.Decision) answer {
 	}
 	if len(d.GetReasons()) > 0 {
 		switch d.GetReasons()[0] {
-		case paymentsv1.Reason_REASON_ACCOUNT_UNKNOWN, paymentsv1.Reason_REASON_OWNER_MISMATCH:
+		case paymentsv1.Reason_REASON_OWNER_MISMATCH:
+			if id = ErrorAccountUnknown; p.card != nil {
+				reasons, id = []string{payment.ReasonCardTaken.String()}, ErrorRequestDeclined // whose it is is nobody else's business
+			}
+		case paymentsv1.Reason_REASON_ACCOUNT_UNKNOWN:
 			id = ErrorAccountUnknown
 		case paymentsv1.Reason_REASON_PAYMENT_UNKNOWN:
-			if id = ErrorPaymentUnknown; p.kind == payment.KindDisputeEvidence || p.kind == payment.KindDisputeAccept {
+			switch id = ErrorPaymentUnknown; {
+			case p.card != nil:
+				id = ErrorCardUnknown
+			case p.kind == payment.KindDisputeEvidence, p.kind == payment.KindDisputeAccept:
 				id = ErrorDisputeUnknown
 			}
 		default:

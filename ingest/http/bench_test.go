@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
+	"github.com/caudalpay/caudal/ingest/door"
 	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/schemas/seal"
@@ -75,6 +76,10 @@ func (still) CustomerAccount(string, string, string) (payment.AccountID, bool) {
 
 func (still) WaitAccount(context.Context, payment.AccountID) error { return nil }
 
+func (still) Card(payment.CardKey) (door.Card, bool) { return door.Card{}, false }
+
+func (still) WaitCard(context.Context, payment.CardKey, uint64) error { return nil }
+
 func (still) Pin(string) (*paymentsv1.Pins, error) {
 	return &paymentsv1.Pins{Policy: "standard@1"}, nil
 }
@@ -95,7 +100,7 @@ func benchServer(tb testing.TB) (*Server, string) {
 	house := still{Account{Tenant: "sample", Merchant: "shop", Customer: "c1", Policy: "standard", Currencies: "BRL,USD"}}
 	reg := prometheus.NewRegistry()
 	s, err := New(Config{}, Ports{
-		Commands: house, Accounts: house, Pins: house, Sealer: sealer, Store: noStore{}, Keys: keys, Now: time.Now,
+		Commands: house, Accounts: house, Cards: house, Pins: house, Sealer: sealer, Store: noStore{}, Keys: keys, Now: time.Now,
 		Log: slog.New(slog.DiscardHandler), Metrics: reg, Gatherer: reg,
 	})
 	if err != nil {

@@ -18,6 +18,7 @@ type prepared struct {
 	account  payment.AccountID
 	id       payment.ID // payments: its own id
 	identity identity
+	card     *CardView // cards: what is known before the decision
 }
 
 // parcel is the memory of a payment's command: all that the command points to, in one piece.

@@ -42,6 +42,7 @@ type Check struct {
 type Ports struct {
 	Commands Commands
 	Accounts Accounts
+	Cards    Cards
 	Pins     Pins
 	Sealer   Sealer
 	Store    Store
@@ -120,7 +121,7 @@ func (c Config) Validate() error {
 }
 
 func (p Ports) validate() error {
-	if p.Commands == nil || p.Accounts == nil || p.Pins == nil || p.Sealer == nil || p.Store == nil || p.Keys == nil ||
+	if p.Commands == nil || p.Accounts == nil || p.Cards == nil || p.Pins == nil || p.Sealer == nil || p.Store == nil || p.Keys == nil ||
 		p.Now == nil || p.Log == nil || p.Metrics == nil || p.Gatherer == nil {
 		return errors.New("checking ports: one is missing")
 	}

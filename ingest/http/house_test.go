@@ -20,6 +20,7 @@ import (
 	"github.com/valyala/fasthttp"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/caudalpay/caudal/ingest/door"
 	"github.com/caudalpay/caudal/ingest/http"
 	"github.com/caudalpay/caudal/processors/payment"
 	"github.com/caudalpay/caudal/schemas/codec"
@@ -50,6 +51,7 @@ type house struct {
 	hashes    map[string][]byte
 	accounts  map[payment.AccountID]http.Account
 	customers map[string]payment.AccountID
+	cards     map[payment.CardKey]door.Card
 	payments  map[payment.ID]*http.PaymentView
 	views     map[payment.AccountID]*http.AccountView
 	lines     []http.StatementLine
@@ -66,6 +68,7 @@ func newHouse() *house {
 	return &house{
 		decisions: map[string]*paymentsv1.Decision{}, hashes: map[string][]byte{},
 		accounts: map[payment.AccountID]http.Account{}, customers: map[string]payment.AccountID{},
+		cards:    map[payment.CardKey]door.Card{},
 		payments: map[payment.ID]*http.PaymentView{}, views: map[payment.AccountID]*http.AccountView{},
 		quotes: map[payment.ID]*http.QuoteView{},
 		slow:   make(chan struct{}), arrived: make(chan struct{}, 16),
@@ -107,6 +110,9 @@ func (h *house) append(key string, cmd *paymentsv1.Command) (*paymentsv1.Decisio
 	h.log = append(h.log, proto.CloneOf(cmd))
 	h.keys = append(h.keys, key)
 	h.seq++
+	if cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_ISSUE_CARD || cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_SET_CARD_STATUS {
+		return h.decideCard(payment.CardKey(key), cmd), nil
+	}
 	id := cmd.GetCommandId()
 	if cmd.GetPaymentId() != "" && payment.Kind(cmd.GetKind()).Prefix() != "" {
 		id = id[3:]
@@ -459,7 +465,7 @@ func openDoor(tb testing.TB, change ...func(*http.Config, *http.Ports)) *door {
 	reg := prometheus.NewRegistry()
 	cfg := http.Config{WaitDefault: 2 * time.Second, ReadWait: 60 * time.Millisecond, SeqWait: 80 * time.Millisecond, ShutdownGrace: 5 * time.Second}
 	ports := http.Ports{
-		Commands: h, Accounts: h, Pins: h, Sealer: sealer, Store: store{h}, Keys: keys, Now: time.Now,
+		Commands: h, Accounts: h, Cards: cards{h}, Pins: h, Sealer: sealer, Store: store{h}, Keys: keys, Now: time.Now,
 		Log: slog.New(slog.DiscardHandler), Metrics: reg, Gatherer: reg,
 	}
 	for _, c := range change {

@@ -15,7 +15,7 @@ import (
 const (
 	ScopeRead     = "read"     // transactions, accounts, balances, statements
 	ScopePayments = "payments" // pay-ins, payouts, transfers, refunds
-	ScopeAccounts = "accounts" // opening accounts, KYC levels
+	ScopeAccounts = "accounts" // opening accounts, KYC levels, cards
 	ScopeReviews  = "reviews"  // approve, decline
 	ScopeDisputes = "disputes" // evidence, giving in
 	ScopeOperator = "operator" // the house's own: what a card network says of disputes, for every merchant of the tenant

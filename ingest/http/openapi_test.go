@@ -95,6 +95,7 @@ func TestDocumentHasEveryField(t *testing.T) {
 		"Violation": Violation{}, "Problem": Problem{}, "DeclinedProblem": DeclinedProblem{}, "FX": FXView{}, "Counterparty": CounterpartyView{},
 		"QuoteView": QuoteView{}, "DisputeView": DisputeView{}, "EvidenceFile": EvidenceFile{}, "DisputesPage": DisputesPage{},
 		"HealthView": HealthView{}, "ReceivedView": ReceivedView{}, "ReadyView": ReadyView{}, "CheckView": CheckView{}, "ErrorView": ErrorView{},
+		"CardView": CardView{},
 	} {
 		schema, ok := doc.Components.Schemas[name]
 		if !ok {
@@ -149,6 +150,7 @@ func TestDocumentHasEveryMemberOfABody(t *testing.T) {
 		"BatchCapture": {pay(payment.KindUnknown), "kind=capture"}, "BatchVoid": {pay(payment.KindUnknown), "kind=void"},
 		"BatchIncrement": {pay(payment.KindUnknown), "kind=increment"},
 		"OpenAccount":    {func(d *decoder) error { return d.account(&accountRequest{}) }, ""},
+		"IssueCard":      {func(d *decoder) error { return d.card(&cardRequest{}) }, ""},
 		"KYCLevel":       {func(d *decoder) error { return d.kycLevel(new(int64)) }, ""},
 		"NoMembers":      {(*decoder).nothing, ""},
 		"Quote":          {pay(payment.KindFXQuote), ""},

@@ -49,6 +49,8 @@ type Sealer interface {
 	AppendBodyHash(b, canonical []byte) []byte
 	// PartyDigest is an HMAC-SHA-256 of normalised text, under a key of its own.
 	PartyDigest(normalised string) []byte
+	// CardKey names a card by the keyed digest of its number.
+	CardKey(number string) payment.CardKey
 }
 
 // Webhooks takes what processors notify.

@@ -25,6 +25,7 @@ const (
 	ErrorAccountUnknown      ErrorID = "account_unknown"
 	ErrorPaymentUnknown      ErrorID = "payment_unknown"
 	ErrorDisputeUnknown      ErrorID = "dispute_unknown"
+	ErrorCardUnknown         ErrorID = "card_unknown"
 	ErrorMethodNotAllowed    ErrorID = "method_not_allowed"
 	ErrorTimeout             ErrorID = "request_timeout"
 	ErrorInFlight            ErrorID = "idempotency_in_flight"
@@ -71,6 +72,7 @@ func catalogue() []errorEntry {
 		{ErrorAccountUnknown, fasthttp.StatusNotFound, "The account is unknown", "The account named does not exist, or belongs to somebody else."},
 		{ErrorPaymentUnknown, fasthttp.StatusNotFound, "The payment is unknown", "The payment named does not exist, or belongs to somebody else."},
 		{ErrorDisputeUnknown, fasthttp.StatusNotFound, "The dispute is unknown", "The dispute named does not exist, or belongs to somebody else."},
+		{ErrorCardUnknown, fasthttp.StatusNotFound, "The card is unknown", "The card named does not exist, or belongs to somebody else."},
 		{ErrorMethodNotAllowed, fasthttp.StatusMethodNotAllowed, "The method is not allowed here", "The Allow header lists what is."},
 		{ErrorTimeout, fasthttp.StatusRequestTimeout, "The request did not arrive in time", "Headers and body have to arrive within the read time-out. The connection is closed."},
 		{ErrorInFlight, fasthttp.StatusConflict, "The same request is still in flight", "A write with this Idempotency-Key waits for its decision at this moment. Repeat it after the time in Retry-After."},

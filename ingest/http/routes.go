@@ -28,6 +28,11 @@ func (s *Server) routes() []route {
 	return []route{
 		{method: get, template: "/", handle: s.getIndex},
 		{method: post, template: "/accounts", scope: ScopeAccounts, handle: s.postAccounts},
+		{method: post, template: "/cards", scope: ScopeAccounts, handle: s.postCards},
+		{method: get, template: "/cards/{id}", scope: ScopeRead, handle: s.getCard},
+		{method: post, template: "/cards/{id}/block", scope: ScopeAccounts, handle: s.postBlockCard},
+		{method: post, template: "/cards/{id}/unblock", scope: ScopeAccounts, handle: s.postUnblockCard},
+		{method: post, template: "/cards/{id}/close", scope: ScopeAccounts, handle: s.postCloseCard},
 		{method: post, template: "/payins", scope: ScopePayments, handle: s.postPayIns},
 		{method: post, template: "/payins/{id}/capture", scope: ScopePayments, handle: s.postCaptures},
 		{method: post, template: "/payins/{id}/void", scope: ScopePayments, handle: s.postVoids},

@@ -1,0 +1,194 @@
+package http_test
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/prototext"
+
+	"github.com/caudalpay/caudal/ingest/door"
+	"github.com/caudalpay/caudal/ingest/http"
+	"github.com/caudalpay/caudal/processors/payment"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+)
+
+// cards is the house seen as the directory of cards.
+type cards struct{ *house }
+
+func (c cards) Card(id payment.CardKey) (door.Card, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	card, ok := c.cards[id]
+	return card, ok
+}
+
+func (c cards) WaitCard(ctx context.Context, id payment.CardKey, seq uint64) error {
+	if card, ok := c.Card(id); !ok || card.Seq < seq {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return nil
+}
+
+// decideCard decides by the state it finds, as docs/domain.md has it.
+func (h *house) decideCard(key payment.CardKey, cmd *paymentsv1.Command) *paymentsv1.Decision {
+	d := &paymentsv1.Decision{Kind: cmd.GetKind(), Outcome: paymentsv1.Outcome_OUTCOME_APPLIED, AccountSeq: h.seq, Card: string(key)}
+	decline := func(r paymentsv1.Reason) *paymentsv1.Decision {
+		d.Outcome, d.Reasons = paymentsv1.Outcome_OUTCOME_DECLINED, []paymentsv1.Reason{r}
+		return d
+	}
+	card, known := h.cards[key]
+	issue := cmd.GetIssueCard()
+	switch {
+	case known && (card.Tenant != cmd.GetTenant() || card.Merchant != cmd.GetMerchant()):
+		return decline(paymentsv1.Reason_REASON_OWNER_MISMATCH)
+	case issue == nil && !known:
+		return decline(paymentsv1.Reason_REASON_PAYMENT_UNKNOWN)
+	case issue == nil && card.Status == paymentsv1.CardStatus_CARD_STATUS_CLOSED && cmd.GetSetCardStatus().GetStatus() != card.Status:
+		return decline(paymentsv1.Reason_REASON_PAYMENT_STATE)
+	case issue == nil:
+		card.Status = cmd.GetSetCardStatus().GetStatus()
+	case !known:
+		card = door.Card{
+			Tenant: cmd.GetTenant(), Merchant: cmd.GetMerchant(), Account: payment.AccountID(cmd.GetAccount()), Status: paymentsv1.CardStatus_CARD_STATUS_ACTIVE,
+			First6: issue.GetFirst6(), Last4: issue.GetLast4(), Expiry: issue.GetExpiry(),
+		}
+	case card.Account != payment.AccountID(cmd.GetAccount()):
+		return decline(paymentsv1.Reason_REASON_CARD_TAKEN)
+	case card.Expiry != issue.GetExpiry():
+		d.Outcome, d.Reasons = paymentsv1.Outcome_OUTCOME_CONFLICT, []paymentsv1.Reason{paymentsv1.Reason_REASON_IDEMPOTENCY_CONFLICT}
+		return d
+	default:
+		d.Outcome = paymentsv1.Outcome_OUTCOME_REPEATED
+	}
+	if d.GetOutcome() == paymentsv1.Outcome_OUTCOME_APPLIED {
+		card.Seq = h.seq
+		h.cards[key] = card
+	}
+	d.CardState = &paymentsv1.CardState{Account: string(card.Account), Status: card.Status, First6: card.First6, Last4: card.Last4, Expiry: card.Expiry}
+	return d
+}
+
+const cardNumber = "4000127391860002"
+
+func cardBody(account payment.AccountID, number, expiry string) string {
+	return `{"account_id":"` + string(account) + `","number":"` + number + `","expiry":"` + expiry + `"}`
+}
+
+func TestCards(t *testing.T) {
+	d := openDoor(t)
+	first := d.post("/cards", "card-1", cardBody(d.shop, cardNumber, "2031-07"))
+	var card http.CardView
+	first.decode(t, &card)
+	want := http.CardView{CardID: card.CardID, AccountID: string(d.shop), First6: "400012", Last4: "0002", Expiry: "2031-07", Status: "active"}
+	if first.status != 201 || card != want || !payment.IsCardKey(card.CardID) || first.header["Location"] != "/cards/"+card.CardID {
+		t.Fatalf("%d %s %v", first.status, first.body, first.header)
+	}
+	for _, key := range []string{"card-1", "card-2"} { // by the state, whatever the key
+		again := d.post("/cards", key, cardBody(d.shop, cardNumber, "2031-07"))
+		if again.status != 201 || string(again.body) != string(first.body) || again.header["Idempotency-Replayed"] != "true" {
+			t.Errorf("again: %d %s", again.status, again.body)
+		}
+	}
+	if p := d.post("/cards", "card-3", cardBody(d.shop, cardNumber, "2031-08")).problem(t); p.Code != http.ErrorIdempotencyConflict {
+		t.Errorf("another expiry: %v", p)
+	}
+	if p := d.post("/cards", "card-4", cardBody(d.buyer, cardNumber, "2031-07")).problem(t); p.Code != http.ErrorRequestDeclined || !strings.Contains(p.Detail, "card_taken") {
+		t.Errorf("another account: %v", p)
+	}
+	taken := d.post("/cards", "card-1", cardBody(d.rival, cardNumber, "2031-07"), "Authorization", "Bearer "+otherToken)
+	if p := taken.problem(t); p.Code != http.ErrorRequestDeclined || !strings.Contains(string(taken.body), "card_taken") || strings.Contains(string(taken.body), "owner") {
+		t.Errorf("another merchant: %s", taken.body)
+	}
+	path := "/cards/" + card.CardID
+	for _, step := range []struct{ verb, want string }{{"block", "blocked"}, {"block", "blocked"}, {"unblock", "active"}, {"close", "closed"}} {
+		d.post(path+"/"+step.verb, "to-"+step.want, "{}").decode(t, &card)
+		var read http.CardView
+		d.send("GET", path, "").decode(t, &read)
+		if card.Status != step.want || read != card {
+			t.Errorf("%s: %v, read %v", step.verb, card, read)
+		}
+	}
+	if p := d.post(path+"/unblock", "late", "").problem(t); p.Code != http.ErrorRequestDeclined {
+		t.Errorf("a closed card: %v", p)
+	}
+	for _, call := range [][]string{{"GET", path}, {"POST", path + "/block"}} {
+		if p := d.send(call[0], call[1], "", "Authorization", "Bearer "+otherToken, "Idempotency-Key", "k").problem(t); p.Code != http.ErrorCardUnknown {
+			t.Errorf("a stranger's %s: %v", call[0], p)
+		}
+	}
+	if p := d.send("GET", "/cards/crd_x", "").problem(t); p.Code != http.ErrorCardUnknown {
+		t.Errorf("%v", p)
+	}
+}
+
+// Invariant: the number stands in no command, no answer and no log line.
+func TestCardNumberIsForgotten(t *testing.T) {
+	var log strings.Builder
+	var mu sync.Mutex
+	d := openDoor(t, func(_ *http.Config, p *http.Ports) {
+		p.Log = slog.New(slog.NewJSONHandler(writer(func(b []byte) {
+			mu.Lock()
+			defer mu.Unlock()
+			log.Write(b)
+		}), nil))
+	})
+	answers := ""
+	wrong := cardNumber[:15] + "3"
+	for i, body := range []string{
+		cardBody(d.shop, cardNumber, "2031-07"), cardBody(d.shop, wrong, "2031-07"), cardBody(d.shop, cardNumber, cardNumber),
+		cardBody("acc_"+cardNumber, cardNumber, "2031-07"), `{"number":` + cardNumber + `}`, `{"number":"` + cardNumber, `{"` + cardNumber + `":1}`,
+	} {
+		r := d.post("/cards", "k", body, "Prefer", []string{"respond-async", "wait=1"}[i%2])
+		if i < 6 { // who writes a number where a name belongs is told that name: it is a pointer into his own body
+			answers += string(r.body)
+		}
+	}
+	for _, cmd := range d.produced() {
+		answers += prototext.Format(cmd)
+	}
+	answers += log.String()
+	for _, secret := range []string{cardNumber, wrong, cardNumber[6:12]} {
+		if strings.Contains(answers, secret) {
+			t.Errorf("%s is in %s", secret, answers)
+		}
+	}
+	if len(d.produced()) != 1 {
+		t.Errorf("%d commands", len(d.produced()))
+	}
+}
+
+type writer func([]byte)
+
+func (w writer) Write(b []byte) (int, error) {
+	w(b)
+	return len(b), nil
+}
+
+func TestCardRefusals(t *testing.T) {
+	d := openDoor(t)
+	for name, c := range map[string]struct{ body, pointer, code string }{
+		"a wrong check digit": {cardBody(d.shop, cardNumber[:15]+"3", "2031-07"), "/number", "malformed"},
+		"too short":           {cardBody(d.shop, "400012739186", "2031-07"), "/number", "malformed"},
+		"too long":            {cardBody(d.shop, strings.Repeat("0", 20), "2031-07"), "/number", "malformed"},
+		"spaces":              {cardBody(d.shop, "4000 1273 9186 0002", "2031-07"), "/number", "malformed"},
+		"no month":            {cardBody(d.shop, cardNumber, "2031-13"), "/expiry", "malformed"},
+		"as on the card":      {cardBody(d.shop, cardNumber, "07/31"), "/expiry", "malformed"},
+		"another century":     {cardBody(d.shop, cardNumber, "1931-07"), "/expiry", "malformed"},
+		"a rival's account":   {cardBody(d.rival, cardNumber, "2031-07"), "/account_id", "unknown"},
+		"a number as number":  {`{"account_id":"` + string(d.shop) + `","number":4000127391860002,"expiry":"2031-07"}`, "/number", "wrong_type"},
+		"nothing":             {`{}`, "/account_id", "required"},
+		"more":                {strings.Replace(cardBody(d.shop, cardNumber, "2031-07"), "{", `{"cvv":"1",`, 1), "/cvv", "unknown_field"},
+	} {
+		p := d.post("/cards", "k", c.body).problem(t)
+		if len(p.Violations) == 0 || *p.Violations[0].Pointer != c.pointer || p.Violations[0].Code != c.code {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+	if len(d.produced()) > 0 {
+		t.Errorf("%d commands", len(d.produced()))
+	}
+}
