@@ -9,7 +9,6 @@ import (
 
 	"google.golang.org/protobuf/encoding/prototext"
 
-	"github.com/caudalpay/caudal/ingest/door"
 	"github.com/caudalpay/caudal/ingest/http"
 	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
@@ -18,7 +17,7 @@ import (
 // cards is the house seen as the directory of cards.
 type cards struct{ *house }
 
-func (c cards) Card(id payment.CardKey) (door.Card, bool) {
+func (c cards) Card(id payment.CardKey) (http.Card, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	card, ok := c.cards[id]
@@ -52,7 +51,7 @@ func (h *house) decideCard(key payment.CardKey, cmd *paymentsv1.Command) *paymen
 	case issue == nil:
 		card.Status = cmd.GetSetCardStatus().GetStatus()
 	case !known:
-		card = door.Card{
+		card = http.Card{
 			Tenant: cmd.GetTenant(), Merchant: cmd.GetMerchant(), Account: payment.AccountID(cmd.GetAccount()), Status: paymentsv1.CardStatus_CARD_STATUS_ACTIVE,
 			First6: issue.GetFirst6(), Last4: issue.GetLast4(), Expiry: issue.GetExpiry(),
 		}
@@ -72,7 +71,7 @@ func (h *house) decideCard(key payment.CardKey, cmd *paymentsv1.Command) *paymen
 	return d
 }
 
-const cardNumber = "4000127391860002"
+const cardNumber = "4000127391860007"
 
 func cardBody(account payment.AccountID, number, expiry string) string {
 	return `{"account_id":"` + string(account) + `","number":"` + number + `","expiry":"` + expiry + `"}`
@@ -83,7 +82,7 @@ func TestCards(t *testing.T) {
 	first := d.post("/cards", "card-1", cardBody(d.shop, cardNumber, "2031-07"))
 	var card http.CardView
 	first.decode(t, &card)
-	want := http.CardView{CardID: card.CardID, AccountID: string(d.shop), First6: "400012", Last4: "0002", Expiry: "2031-07", Status: "active"}
+	want := http.CardView{CardID: card.CardID, AccountID: string(d.shop), First6: "400012", Last4: "0007", Expiry: "2031-07", Status: "active"}
 	if first.status != 201 || card != want || !payment.IsCardKey(card.CardID) || first.header["Location"] != "/cards/"+card.CardID {
 		t.Fatalf("%d %s %v", first.status, first.body, first.header)
 	}
@@ -137,7 +136,7 @@ func TestCardNumberIsForgotten(t *testing.T) {
 		}), nil))
 	})
 	answers := ""
-	wrong := cardNumber[:15] + "3"
+	wrong := cardNumber[:15] + "1"
 	for i, body := range []string{
 		cardBody(d.shop, cardNumber, "2031-07"), cardBody(d.shop, wrong, "2031-07"), cardBody(d.shop, cardNumber, cardNumber),
 		cardBody("acc_"+cardNumber, cardNumber, "2031-07"), `{"number":` + cardNumber + `}`, `{"number":"` + cardNumber, `{"` + cardNumber + `":1}`,
@@ -171,7 +170,7 @@ func (w writer) Write(b []byte) (int, error) {
 func TestCardRefusals(t *testing.T) {
 	d := openDoor(t)
 	for name, c := range map[string]struct{ body, pointer, code string }{
-		"a wrong check digit": {cardBody(d.shop, cardNumber[:15]+"3", "2031-07"), "/number", "malformed"},
+		"a wrong check digit": {cardBody(d.shop, cardNumber[:15]+"1", "2031-07"), "/number", "malformed"},
 		"too short":           {cardBody(d.shop, "400012739186", "2031-07"), "/number", "malformed"},
 		"too long":            {cardBody(d.shop, strings.Repeat("0", 20), "2031-07"), "/number", "malformed"},
 		"spaces":              {cardBody(d.shop, "4000 1273 9186 0002", "2031-07"), "/number", "malformed"},
@@ -179,7 +178,7 @@ func TestCardRefusals(t *testing.T) {
 		"as on the card":      {cardBody(d.shop, cardNumber, "07/31"), "/expiry", "malformed"},
 		"another century":     {cardBody(d.shop, cardNumber, "1931-07"), "/expiry", "malformed"},
 		"a rival's account":   {cardBody(d.rival, cardNumber, "2031-07"), "/account_id", "unknown"},
-		"a number as number":  {`{"account_id":"` + string(d.shop) + `","number":4000127391860002,"expiry":"2031-07"}`, "/number", "wrong_type"},
+		"a number as number":  {`{"account_id":"` + string(d.shop) + `","number":4000127391860007,"expiry":"2031-07"}`, "/number", "wrong_type"},
 		"nothing":             {`{}`, "/account_id", "required"},
 		"more":                {strings.Replace(cardBody(d.shop, cardNumber, "2031-07"), "{", `{"cvv":"1",`, 1), "/cvv", "unknown_field"},
 	} {

@@ -20,7 +20,6 @@ import (
 	"github.com/valyala/fasthttp"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/caudalpay/caudal/ingest/door"
 	"github.com/caudalpay/caudal/ingest/http"
 	"github.com/caudalpay/caudal/processors/payment"
 	"github.com/caudalpay/caudal/schemas/codec"
@@ -51,7 +50,7 @@ type house struct {
 	hashes    map[string][]byte
 	accounts  map[payment.AccountID]http.Account
 	customers map[string]payment.AccountID
-	cards     map[payment.CardKey]door.Card
+	cards     map[payment.CardKey]http.Card
 	payments  map[payment.ID]*http.PaymentView
 	views     map[payment.AccountID]*http.AccountView
 	lines     []http.StatementLine
@@ -68,7 +67,7 @@ func newHouse() *house {
 	return &house{
 		decisions: map[string]*paymentsv1.Decision{}, hashes: map[string][]byte{},
 		accounts: map[payment.AccountID]http.Account{}, customers: map[string]payment.AccountID{},
-		cards:    map[payment.CardKey]door.Card{},
+		cards:    map[payment.CardKey]http.Card{},
 		payments: map[payment.ID]*http.PaymentView{}, views: map[payment.AccountID]*http.AccountView{},
 		quotes: map[payment.ID]*http.QuoteView{},
 		slow:   make(chan struct{}), arrived: make(chan struct{}, 16),

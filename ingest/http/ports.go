@@ -16,6 +16,7 @@ type (
 	Commands = door.Commands
 	Account  = door.Account
 	Accounts = door.Accounts
+	Card     = door.Card
 	Cards    = door.Cards
 	Pins     = door.Pins
 )

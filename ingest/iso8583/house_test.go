@@ -97,7 +97,7 @@ func (c *core) Begin(key string, cmd *paymentsv1.Command) (door.Ticket, error) {
 		return &ticket{core: c, mood: deaf, begun: time.Now()}, nil
 	default:
 	}
-	if _, _, err := codec.CommandFromProto(cmd); err != nil && false {
+	if _, _, err := codec.CommandFromProto(cmd); err != nil {
 		return nil, fmt.Errorf("reading what the door wrote: %w", err)
 	}
 	c.log, c.keys = append(c.log, proto.CloneOf(cmd)), append(c.keys, key)

@@ -77,11 +77,3 @@ type Clearing struct {
 	MCC          string
 	CardAcceptor string
 }
-
-// CardIDFrom derives the id of an authorization or a clearing.
-func CardIDFrom(kind Kind, account AccountID, matchKey string) ID {
-	return ID(kind.Prefix() + strings.TrimPrefix(string(account), accountPrefix) + digest("card_transaction", matchKey))
-}
-
-// AuthorizationCode is what the acquirer is told.
-func (id ID) AuthorizationCode() string { return strings.ToUpper(string(id[len(id)-6:])) }
