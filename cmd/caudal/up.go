@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +23,7 @@ func upCommand() *cobra.Command {
 			"--clickhouse point at real servers instead. Ctrl-C stops all of it; the next start goes on with the same data.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.CardFeed.AnyPort = !cmd.Flags().Changed("iso8583")
 			o.ClickHouseAnyPort = !cmd.Flags().Changed("clickhouse-http")
 			o.Sample = o.Sample || o.Once && o.Import == ""
 			return up.Run(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -47,9 +49,22 @@ func upCommand() *cobra.Command {
 	f.StringVar(&o.State, "state", up.StateDisk, "where workers keep their state beside the accounts: disk (in the data folder) or memory")
 	streamsFlags(c, &o.Streams)
 	f.StringVar(&o.Rails, "rails", "", "file that names acquirers, banks and routes (docs/rails.md): executes the orders of payments by card and of payouts by bank")
+	feedFlags(c, &o.CardFeed)
+	f.Int32Var(&o.ReplyPartition, "reply-partition", 0, "where decisions come back to this process; another for each process that runs the role ingress")
 	f.StringVar(&o.Pprof, "pprof", "", "address of net/http/pprof, of the workers' under /worker/, /worker-1/ ... and the broker's under /broker/")
 	_ = f.MarkHidden("pprof") // the flag exists
 	return c
+}
+
+// feedFlags are those of the door of acquirers.
+func feedFlags(c *cobra.Command, o *up.CardFeed) {
+	f := c.Flags()
+	f.StringVar(&o.Address, "iso8583", "127.0.0.1:8583", "address of the door of acquirers (docs/card-feed.md): ISO 8583 over TCP; empty: closed")
+	f.StringVar(&o.Header, "iso8583-header", "binary", "how its frames tell their length: binary (2 bytes) or ascii (4 digits)")
+	f.StringVar(&o.TLS.Certificate, "iso8583-cert", "", "certificate of its TLS, a PEM file; empty: no TLS")
+	f.StringVar(&o.TLS.Key, "iso8583-key", "", "key of that certificate, a PEM file")
+	f.StringVar(&o.TLS.ClientCA, "iso8583-client-ca", "", "authorities whose acquirers may come in, a PEM file; empty: no certificate is asked for")
+	f.DurationVar(&o.Deadline, "iso8583-deadline", 2*time.Second, "how long an authorization may wait for the core before this house stands in for it")
 }
 
 // streamsFlags are those that `up` hands on to its workers.

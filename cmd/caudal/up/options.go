@@ -11,6 +11,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
+
+	"github.com/caudalpay/caudal/ingest/iso8583"
+	wire "github.com/caudalpay/caudal/schemas/rails/iso8583"
 )
 
 // Options of `caudal up`.
@@ -29,6 +34,8 @@ type Options struct {
 	State             string   // StateDisk or StateMemory: where the workers keep what lies beside their cells
 	Streams           StreamsOptions
 	Rails             string // file of the rails whose connectors run here; empty: none
+	CardFeed          CardFeed
+	ReplyPartition    int32 // of ingress.replies.v1, this process's own
 
 	Sample  bool // load the sample day
 	Seed    uint64
@@ -38,6 +45,32 @@ type Options struct {
 	Output  string // table or json
 
 	Pprof string // address of the profiles of this process, the workers and the broker; empty: none
+}
+
+// CardFeed is the door of acquirers.
+type CardFeed struct {
+	Address  string // empty: closed
+	Header   string // of frames: binary or ascii
+	TLS      iso8583.TLS
+	Deadline time.Duration // for the core's decision
+	AnyPort  bool          // where the address is taken, a free port will do: nobody asked for this one
+
+	listener net.Listener // from the first moment on, so that nobody takes it between
+}
+
+func (f CardFeed) config() (iso8583.Config, error) {
+	header, err := wire.ParseFrameHeader(f.Header)
+	if err != nil {
+		return iso8583.Config{}, fmt.Errorf("--iso8583-header: %w", err)
+	}
+	config := iso8583.Config{Address: f.Address, Frames: wire.Frames{Header: header}, TLS: f.TLS, Deadline: f.Deadline}
+	if _, _, err := net.SplitHostPort(f.Address); err != nil {
+		return config, fmt.Errorf("--iso8583 %q is not HOST:PORT: %w", f.Address, err)
+	}
+	if err := config.Validate(); err != nil {
+		return config, fmt.Errorf("--iso8583: %w", err)
+	}
+	return config, nil
 }
 
 // Where the state of the streams workers lies; the changelogs hold all of it either way.
@@ -69,6 +102,14 @@ func (o *Options) Validate() error {
 	if o.Partitions < 1 || o.Partitions > 64 {
 		errs = append(errs, fmt.Errorf("--partitions is %d: choose 1 to 64", o.Partitions))
 	}
+	if o.ReplyPartition < 0 || o.ReplyPartition >= o.Partitions {
+		errs = append(errs, fmt.Errorf("--reply-partition is %d: choose 0 to %d", o.ReplyPartition, o.Partitions-1))
+	}
+	if o.CardFeed.Address != "" {
+		if _, err := o.CardFeed.config(); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	if o.State != StateDisk && o.State != StateMemory {
 		errs = append(errs, fmt.Errorf("--state is %q: choose %s or %s", o.State, StateDisk, StateMemory))
 	}
@@ -84,7 +125,7 @@ func (o *Options) Validate() error {
 	if o.Import != "" && o.Sample {
 		errs = append(errs, errors.New("--import and --sample exclude each other"))
 	}
-	for _, file := range []string{o.Import, o.Mapping, o.Rails} {
+	for _, file := range []string{o.Import, o.Mapping, o.Rails, o.CardFeed.TLS.Certificate, o.CardFeed.TLS.Key, o.CardFeed.TLS.ClientCA} {
 		if file == "" {
 			continue
 		}
@@ -110,18 +151,40 @@ func (o *Options) Validate() error {
 	return nil
 }
 
-// doorFree says at once, and not after everything else has started, that the API's address cannot be had. Port 0 becomes a
-// free one: the loader, the printed lines and addresses.json name it.
-func (o *Options) doorFree(ctx context.Context) error {
+// doorsFree says at once, and not after everything else has started, that an address cannot be had. Port 0 becomes a free
+// one: the loader, the printed lines and addresses.json name it.
+func (o *Options) doorsFree(ctx context.Context) error {
 	if !o.runs(roleIngress) {
 		return nil
 	}
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", o.HTTP)
+	ln, err := listen(ctx, &o.HTTP)
 	if err != nil {
 		return fmt.Errorf("trying the API's address (--http chooses another): %w", err)
 	}
-	host, _, _ := net.SplitHostPort(o.HTTP) // Validate has tried it
+	if err := ln.Close(); err != nil || o.CardFeed.Address == "" {
+		return err
+	}
+	f := &o.CardFeed
+	f.listener, err = listen(ctx, &f.Address)
+	if errors.Is(err, syscall.EADDRINUSE) && f.AnyPort {
+		host, _, _ := net.SplitHostPort(f.Address) // Validate has tried it
+		f.Address = net.JoinHostPort(host, "0")
+		f.listener, err = listen(ctx, &f.Address)
+	}
+	if err != nil {
+		return fmt.Errorf("trying the acquirers' address (--iso8583 chooses another): %w", err)
+	}
+	return nil
+}
+
+// listen gives an address its port where it has none.
+func listen(ctx context.Context, address *string) (net.Listener, error) {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", *address)
+	if err != nil {
+		return nil, err
+	}
+	host, _, _ := net.SplitHostPort(*address) // Validate has tried it
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	o.HTTP = net.JoinHostPort(host, port)
-	return ln.Close()
+	*address = net.JoinHostPort(host, port)
+	return ln, nil
 }

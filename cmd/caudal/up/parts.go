@@ -31,6 +31,7 @@ type Addresses struct {
 	Postgres   string   `json:"postgres"`   // DSN
 	ClickHouse string   `json:"clickhouse"` // DSN, HTTP protocol
 	HTTP       string   `json:"http,omitempty"`
+	CardFeed   string   `json:"iso8583,omitempty"` // HOST:PORT
 }
 
 // Parts are the servers of an installation: embedded ones run as children of this process, external ones are only named.

@@ -1,11 +1,13 @@
 package up
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"runtime/pprof"
 	"sync"
@@ -19,6 +21,7 @@ import (
 	"github.com/caudalpay/caudal/cmd/caudal/rails"
 	"github.com/caudalpay/caudal/ingest/directory"
 	"github.com/caudalpay/caudal/ingest/http"
+	"github.com/caudalpay/caudal/ingest/iso8583"
 	"github.com/caudalpay/caudal/ingest/producer"
 	"github.com/caudalpay/caudal/ingest/reference"
 	"github.com/caudalpay/caudal/ingest/ticker"
@@ -45,7 +48,7 @@ type running struct {
 	sinks      stage
 	ingress    stage
 	measuring  stage
-	door       stage // the API alone: it closes first, while what it calls still works
+	door       stage // the API and the card feed alone: they close first, while what they call still works
 	watching   sync.WaitGroup
 	store      *http.PostgresStore
 	checks     []http.Check
@@ -177,27 +180,41 @@ func (in *running) connectors() (map[string]*cards.Runner, error) {
 	return runners, nil
 }
 
-func (in *running) startIngress(ctx context.Context) error {
+// followed is what the doors follow in memory, and the producer they share.
+type followed struct {
+	commands *producer.Producer
+	accounts *directory.Directory
+	cards    *directory.Cards
+	pins     *reference.Follower
+	sealer   *seal.Keyring
+}
+
+func (in *running) follow() (f followed, err error) {
 	brokers := in.parts.Brokers
 	config := producer.DefaultConfig()
-	config.Brokers, config.Log = brokers, in.log
-	commands, err := producer.New(config, in.registry)
+	config.Brokers, config.ReplyPartition, config.Log = brokers, in.options.ReplyPartition, in.log
+	if f.commands, err = producer.New(config, in.registry); err != nil {
+		return f, err
+	}
+	if f.accounts, err = directory.New(directory.Config{Brokers: brokers, Log: in.log}, in.registry); err != nil {
+		return f, err
+	}
+	if f.cards, err = directory.NewCards(directory.Config{Brokers: brokers, Log: in.log}, in.registry); err != nil {
+		return f, err
+	}
+	if f.pins, err = reference.NewFollower(reference.Config{Brokers: brokers, Log: in.log}); err != nil {
+		return f, err
+	}
+	f.sealer, err = seal.LoadOrCreate(filepath.Join(in.options.Data, sealFile))
+	return f, err
+}
+
+func (in *running) startIngress(ctx context.Context) error {
+	f, err := in.follow()
 	if err != nil {
 		return err
 	}
-	accounts, err := directory.New(directory.Config{Brokers: brokers, Log: in.log}, in.registry)
-	if err != nil {
-		return err
-	}
-	pins, err := reference.NewFollower(reference.Config{Brokers: brokers, Log: in.log})
-	if err != nil {
-		return err
-	}
-	ticks, err := ticker.New(ticker.Config{Brokers: brokers, Partitions: in.options.Partitions, Log: in.log}, in.registry)
-	if err != nil {
-		return err
-	}
-	sealer, err := seal.LoadOrCreate(filepath.Join(in.options.Data, sealFile))
+	ticks, err := ticker.New(ticker.Config{Brokers: in.parts.Brokers, Partitions: in.options.Partitions, Log: in.log}, in.registry)
 	if err != nil {
 		return err
 	}
@@ -211,22 +228,33 @@ func (in *running) startIngress(ctx context.Context) error {
 	if in.parts.broker != nil {
 		in.checks = append(in.checks, http.Check{Name: "embedded broker", Ready: in.parts.broker.Ready})
 	}
-	in.checks = append(in.checks, http.Check{Name: "broker", Ready: commands.Ready}, http.Check{Name: "reads", Ready: in.store.Ready}, http.Check{Name: "directory", Ready: accounts.Ready},
-		http.Check{Name: "reference data", Ready: pins.Ready})
-	hooks, err := in.webhooks(sealer)
+	in.checks = append(in.checks, http.Check{Name: "broker", Ready: f.commands.Ready}, http.Check{Name: "reads", Ready: in.store.Ready}, http.Check{Name: "directory", Ready: f.accounts.Ready},
+		http.Check{Name: "cards", Ready: f.cards.Ready}, http.Check{Name: "reference data", Ready: f.pins.Ready})
+	hooks, err := in.webhooks(f.sealer)
 	if err != nil {
 		return err
 	}
-	server, err := http.New(http.Config{Address: in.options.HTTP}, http.Ports{
-		Commands: commands, Accounts: accounts, Pins: pins, Sealer: sealer, Store: in.store, Keys: keys, Checks: in.checks,
+	doors := map[string]component{}
+	if in.options.CardFeed.Address != "" {
+		feed, err := in.cardFeed(f)
+		if err != nil {
+			return err
+		}
+		doors["card feed"] = served{feed, in.options.CardFeed.listener}
+		in.checks = append(in.checks, http.Check{Name: "card feed", Ready: feed.Ready})
+	}
+	doors["api"], err = http.New(http.Config{Address: in.options.HTTP}, http.Ports{
+		Commands: f.commands, Accounts: f.accounts, Cards: f.cards, Pins: f.pins, Sealer: f.sealer, Store: in.store, Keys: keys, Checks: in.checks,
 		Webhooks: hooks,
 		Now:      time.Now, Log: in.log, Metrics: in.registry, Gatherer: in.gatherer(ctx),
 	})
 	if err != nil {
 		return err
 	}
-	in.launch(ctx, &in.ingress, map[string]component{"producer": commands, "directory": accounts, "reference data": pins, "ticker": ticks, "webhooks": hooks})
-	in.launch(ctx, &in.door, map[string]component{"api": server})
+	in.launch(ctx, &in.ingress, map[string]component{
+		"producer": f.commands, "directory": f.accounts, "cards": f.cards, "reference data": f.pins, "ticker": ticks, "webhooks": hooks,
+	})
+	in.launch(ctx, &in.door, doors)
 	return nil
 }
 
@@ -242,6 +270,26 @@ func (in *running) webhooks(sealer webhooks.Sealer) (*webhooks.Receiver, error) 
 		}
 	}
 	return webhooks.New(config)
+}
+
+// served is a door that has its listener already.
+type served struct {
+	door     *iso8583.Server
+	listener net.Listener
+}
+
+func (s served) Run(ctx context.Context) error { return s.door.Serve(ctx, s.listener) }
+
+// cardFeed is the door of acquirers.
+func (in *running) cardFeed(f followed) (*iso8583.Server, error) {
+	config, err := in.options.CardFeed.config()
+	if err != nil {
+		return nil, err
+	}
+	return iso8583.New(config, iso8583.Ports{
+		Lane: f.commands, Accounts: f.accounts, Cards: f.cards, Pins: f.pins, Policies: f.pins, Sealer: f.sealer,
+		Known: []func() error{f.accounts.Ready, f.cards.Ready, f.pins.Ready}, Now: time.Now, Log: in.log, Metrics: in.registry,
+	})
 }
 
 // clickhouseReady also asks the server itself: a sink that waits for an answer does not know yet that none will come.
@@ -309,6 +357,7 @@ func (in *running) welcome(w io.Writer) {
 Up. Ctrl-C stops all of it; the next start goes on with the same data.
 
   API          http://%[1]s        (openapi.json, readyz, metrics)
+  acquirers    %[7]s        (ISO 8583, docs/card-feed.md)
   token        %[2]s
   Postgres     psql '%[3]s'
   ClickHouse   %[4]s
@@ -324,5 +373,5 @@ Try it:
     -H "Content-Type: application/json" \
     -d '{"account_id":"ACCOUNT_ID","amount":15000,"currency":"BRL","method":{"type":"cash"},"reference":"first deposit"}'
   curl -s '%[4]s' --data-binary "SELECT kind, outcome, count() FROM payment_facts GROUP BY ALL ORDER BY ALL FORMAT PrettyCompact"
-`, in.options.HTTP, in.token, in.parts.Postgres, clickhouse, in.options.Data, filepath.Join(in.options.Data, tokenFile)) // the terminal may be gone
+`, in.options.HTTP, in.token, in.parts.Postgres, clickhouse, in.options.Data, filepath.Join(in.options.Data, tokenFile), cmp.Or(in.options.CardFeed.Address, "closed")) // the terminal may be gone
 }

@@ -41,7 +41,7 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 		return fmt.Errorf("owning the data folder: %w", err)
 	}
 	defer func() { _ = lock.Close() }() // released by the kernel anyway
-	if err := o.doorFree(ctx); err != nil {
+	if err := o.doorsFree(ctx); err != nil {
 		return err
 	}
 	log, closeLog, err := openLog(o)
@@ -144,7 +144,7 @@ func start(ctx context.Context, o Options, stderr io.Writer, log *slog.Logger) (
 		in.launch(ctx, &in.measuring, map[string]component{"profiles": server})
 	}
 	in.registry.MustRegister(newHealth(in))
-	in.parts.HTTP = "http://" + o.HTTP
+	in.parts.HTTP, in.parts.CardFeed = "http://"+o.HTTP, o.CardFeed.Address
 	if err := in.parts.write(o.Data); err != nil {
 		return nil, err
 	}
