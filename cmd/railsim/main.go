@@ -49,6 +49,6 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	c.AddCommand(serveCommand(), booksCommand(), railsCommand())
+	c.AddCommand(serveCommand(), feedCommand(), booksCommand(), railsCommand())
 	return c
 }
