@@ -44,23 +44,51 @@ func (a *Acquirer) judge(ex *exchange, response *iso8583.Message, latency time.D
 		ex.account.plan = slices.Insert(ex.account.plan, 0, &exchange{
 			account: ex.account, message: repeated(ex.message), accept: ex.accept, grant: ex.grant,
 		})
-	case code == iso8583.ResponseIssuerUnavailable && ex.repeat == nil: // declined without the core: nothing is held
+	case code == iso8583.ResponseIssuerUnavailable: // declined without the core: nothing is held, by the first of its key neither
 		a.report.standIn()
+		if ex.first != nil && stoodIn {
+			a.forget(ex)
+		}
 	case code == wanted:
 		a.agreed(ex, response)
 	case code == iso8583.ResponseApproved && wanted == iso8583.ResponseInsufficientFunds && stoodIn: // granted without the core
 		a.report.standIn()
-		ex.grant(ex, response)
+		a.force(ex, response)
 	case slices.Contains(ex.accept, code):
 	default:
 		a.report.wrong(fmt.Sprintf("%s is answered %s, expected %s; available %d", &ex.message, string(code), string(wanted), ex.account.available))
 	}
 }
 
+// forget takes back the first request of a key, which a decline without the core has reversed.
+func (a *Acquirer) forget(ex *exchange) {
+	of := ex.account
+	if slices.Contains(of.open, ex.first) {
+		of.undo(ex.first)
+	}
+	of.past = slices.DeleteFunc(of.past, func(p *authorization) bool { return p == ex.first })
+}
+
+// force takes in a grant that there was no money for.
+func (a *Acquirer) force(ex *exchange, response *iso8583.Message) {
+	if ex.first == nil {
+		ex.grant(ex, response)
+		return
+	}
+	amount := ex.message.AmountMinor
+	ex.first.code, ex.first.authCode = response.ResponseCode, response.AuthCode
+	ex.first.authorized, ex.first.hold = amount, amount
+	if ex.first.financial = ex.message.MTI == iso8583.FinancialRequest; ex.first.financial {
+		ex.first.hold, ex.first.captured = 0, amount
+	}
+	ex.account.available -= amount
+	ex.account.open = append(ex.account.open, ex.first)
+}
+
 // agreed takes in an answer that was foretold, and looks at the rest of it.
 func (a *Acquirer) agreed(ex *exchange, response *iso8583.Message) {
-	if ex.repeat != nil && response.AuthCode != ex.repeat.authCode {
-		a.report.wrong(fmt.Sprintf("%s is answered with code %q, at first with %q", &ex.message, response.AuthCode, ex.repeat.authCode))
+	if ex.first != nil && response.ResponseCode == ex.first.code && response.AuthCode != ex.first.authCode {
+		a.report.wrong(fmt.Sprintf("%s is answered with code %q, at first with %q", &ex.message, response.AuthCode, ex.first.authCode))
 	}
 	approved := response.ResponseCode.Approves()
 	if ex.isRequest() && approved != (response.AuthCode != "") {
@@ -69,11 +97,11 @@ func (a *Acquirer) agreed(ex *exchange, response *iso8583.Message) {
 	switch {
 	case approved && ex.grant != nil:
 		ex.grant(ex, response)
-	case ex.isRequest() && response.ResponseCode == iso8583.ResponseInsufficientFunds && ex.repeat == nil && ex.behind == nil:
+	case ex.isRequest() && response.ResponseCode == iso8583.ResponseInsufficientFunds && ex.first == nil && ex.behind == nil:
 		ex.account.remember(&authorization{message: ex.message, code: response.ResponseCode})
 	}
 	for _, b := range response.AdditionalAmounts {
-		if b.AmountType == "02" && ex.repeat == nil && ex.isRequest() && b.AmountMinor != ex.account.available {
+		if b.AmountType == "02" && ex.first == nil && ex.isRequest() && b.AmountMinor != ex.account.available {
 			a.report.wrong(fmt.Sprintf("%s is answered with a balance of %d, expected %d", &ex.message, b.AmountMinor, ex.account.available))
 		}
 	}
@@ -83,12 +111,12 @@ func (a *Acquirer) agreed(ex *exchange, response *iso8583.Message) {
 func (a *Acquirer) unanswered(ex *exchange) {
 	a.report.timeout()
 	again := &exchange{account: ex.account, message: repeated(ex.message), accept: ex.accept, grant: ex.grant}
-	if ex.isRequest() && ex.repeat == nil {
+	if ex.isRequest() && ex.first == nil {
 		m := naming(a.message(iso8583.ReversalAdvice, ex.account, ex.message.AmountMinor), &ex.message)
 		m.ResponseCode = iso8583.ResponseLate
 		again = a.fact(ex.account, m, func() {})
 	}
-	if !ex.isRequest() || ex.repeat == nil {
+	if !ex.isRequest() || ex.first == nil {
 		ex.account.plan = slices.Insert(ex.account.plan, 0, again)
 	}
 	a.done(ex)

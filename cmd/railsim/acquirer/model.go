@@ -39,6 +39,15 @@ func (a *account) remember(auth *authorization) {
 	}
 }
 
+// undo takes a hold, or what was posted, back.
+func (a *account) undo(auth *authorization) {
+	a.available += auth.hold
+	if auth.financial {
+		a.available += auth.captured
+	}
+	a.close(auth)
+}
+
 func (a *account) close(auth *authorization) {
 	a.open = slices.DeleteFunc(a.open, func(o *authorization) bool { return o == auth })
 }
@@ -50,7 +59,7 @@ type exchange struct {
 	accept  []iso8583.ResponseCode // the first is foretold; the others may be, where something went wrong on the way
 	// grant takes an approval into the model; answers that approve nothing need none.
 	grant  func(ex *exchange, response *iso8583.Message)
-	repeat *authorization // what this repeats: the same code and authorization code are due
+	first  *authorization // the request that this has the key of, be it its repeat or in conflict with it
 	behind *exchange      // sent at once behind this one on the same connection
 	due    time.Time
 	sent   time.Time // the last time
@@ -166,14 +175,14 @@ func (a *Acquirer) authorize(of *account, amount int64) *exchange {
 func (a *Acquirer) again(auth *authorization, of *account) *exchange {
 	m := auth.message
 	m.AdditionalAmounts = nil
-	return &exchange{account: of, message: m, accept: []iso8583.ResponseCode{auth.code}, repeat: auth}
+	return &exchange{account: of, message: m, accept: []iso8583.ResponseCode{auth.code}, first: auth}
 }
 
 // conflict is another request with the key of an earlier one.
 func (a *Acquirer) conflict(auth *authorization, of *account) *exchange {
 	m := auth.message
 	m.AmountMinor++
-	return &exchange{account: of, message: m, accept: []iso8583.ResponseCode{iso8583.ResponseDuplicate}}
+	return &exchange{account: of, message: m, accept: []iso8583.ResponseCode{iso8583.ResponseDuplicate}, first: auth}
 }
 
 // reverse takes back an authorization, a part of one, or one that was taken back already.
@@ -188,13 +197,7 @@ func (a *Acquirer) reverse(of *account, auth *authorization) *exchange {
 			auth.authorized, auth.hold = left, left
 		})
 	}
-	first := a.fact(of, m, func() {
-		of.available += auth.hold
-		if auth.financial {
-			of.available += auth.captured
-		}
-		of.close(auth)
-	})
+	first := a.fact(of, m, func() { of.undo(auth) })
 	switch a.roll(4) {
 	case 0: // once more, as one whose answer was lost
 		m.MTI = iso8583.ReversalAdviceRepeat
