@@ -64,6 +64,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	for _, s := range [...]string{stageDecode, stageResolve, stageProduce, stageDecide, stageWrite} {
 		m.stages[s] = stages.WithLabelValues(s)
 	}
+	for _, answer := range [...]string{standInApproved, standInDeclined} {
+		m.standIns.WithLabelValues(answer) // there from the start, so that its first increase is seen
+	}
+	for _, outcome := range [...]string{reversalWritten, reversalLost} {
+		m.reversals.WithLabelValues(outcome)
+	}
 	return m
 }
 

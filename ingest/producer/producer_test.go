@@ -372,3 +372,93 @@ func TestConfigIsChecked(t *testing.T) {
 		}
 	}
 }
+
+// Invariant: commands of one key that are begun one after the other reach the log in that order, without waiting.
+func TestBeginKeepsTheOrder(t *testing.T) {
+	c := cluster(t)
+	p := ready(t, start(t, c.ListenAddrs(), nil))
+	const n = 500
+	tickets := make([]door.Ticket, n)
+	for i := range tickets {
+		var err error
+		if tickets[i], err = p.Begin("acc_1", command(fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, ticket := range tickets {
+		if err := ticket.Acked(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		begun, acked := ticket.Times()
+		if acked.Before(begun) {
+			t.Fatalf("acknowledged at %v, begun at %v", acked, begun)
+		}
+		ticket.Leave()
+	}
+	for i, r := range read(t, c.ListenAddrs(), topics.Commands, n) {
+		got := &paymentsv1.Command{}
+		if err := proto.Unmarshal(r.Value, got); err != nil || got.GetCommandId() != fmt.Sprint(i) || got.GetReplyPartition() != 2 || got.GetReplyId() == 0 {
+			t.Fatalf("at %d: %v, %v", i, got, err)
+		}
+	}
+}
+
+// Invariant: a ticket tells apart what is decided, what is in the log, and what nobody knows.
+func TestTicketTellsWhatIsKnown(t *testing.T) {
+	c := cluster(t)
+	p := ready(t, start(t, c.ListenAddrs(), nil))
+	ask := func(wait time.Duration) (*paymentsv1.Command, error) {
+		cmd := command("one")
+		ticket, err := p.Begin("acc_1", cmd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ticket.Leave()
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
+		defer cancel()
+		_, err = ticket.Decision(ctx)
+		return cmd, err
+	}
+	if _, err := ask(300 * time.Millisecond); !errors.Is(err, door.ErrPending) {
+		t.Errorf("acknowledged and not decided: %v", err)
+	}
+	cmd := command("two")
+	ticket, err := p.Begin("acc_1", cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ticket.Acked(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	reply(t, c.ListenAddrs(), cmd.GetReplyPartition(), cmd.GetReplyId())
+	if d, err := ticket.Decision(t.Context()); err != nil || d.GetPaymentId() != "decided" {
+		t.Errorf("%v, %v", d, err)
+	}
+	ticket.Leave()
+	hold := make(chan struct{})
+	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.SleepControl(func() { <-hold })
+		return nil, nil, false
+	})
+	if _, err := ask(100 * time.Millisecond); !errors.Is(err, door.ErrUnavailable) {
+		t.Errorf("not acknowledged: %v", err)
+	}
+	close(hold)
+}
+
+// reply writes what the engine would.
+func reply(t *testing.T, brokers []string, partition int32, id uint64) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	value, err := proto.Marshal(&paymentsv1.Reply{Version: 1, ReplyId: id, Decision: &paymentsv1.Decision{PaymentId: "decided"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: topics.Replies, Partition: partition, Value: value}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+}
