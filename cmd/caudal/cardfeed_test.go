@@ -309,6 +309,7 @@ func (h *house) oneLimit(t *testing.T, second *feedDoor) {
 	var approved, asked, granted int64
 	codes := map[iso8583.ResponseCode]int{}
 	var lines sync.WaitGroup
+	begun := time.Now()
 	for n := range connections {
 		l := posDial(t, doors[n%len(doors)])
 		luck := rand.New(rand.NewPCG(1, uint64(n)))
@@ -342,7 +343,6 @@ func (h *house) oneLimit(t *testing.T, second *feedDoor) {
 			sending.Wait()
 		})
 	}
-	begun := time.Now()
 	lines.Wait()
 	t.Logf("%d granted of %d asked: %d minor of %d, in %v: %v", granted, connections*each, approved, limit, time.Since(begun), codes)
 	if approved > limit {

@@ -177,7 +177,7 @@ func TestEveryMetricNamedIsExported(t *testing.T) {
 	for title, exprs := range dashboard(t) {
 		texts["panel "+title] = strings.Join(exprs, "\n")
 	}
-	name := regexp.MustCompile(`caudal_[a-z_]+`)
+	name := regexp.MustCompile(`caudal_[a-z0-9_]+`)
 	for _, where := range slices.Sorted(maps.Keys(texts)) {
 		found := name.FindAllString(texts[where], -1)
 		if len(found) == 0 && !strings.HasSuffix(where, ".md") {
