@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -21,7 +22,7 @@ func FuzzConnection(f *testing.F) {
 		frame, err := frames.Append(nil, raw)
 		check(f, err)
 		f.Add(frame)
-		f.Add(append(frame[:len(frame):len(frame)], frame[:len(frame)/2]...))
+		f.Add(append(slices.Clip(frame), frame[:len(frame)/2]...))
 	}
 	f.Add([]byte{0, 0, 0, 0, 0, 4, '0', '1', '0', '0'})
 	h, s := build(f, func(c *server.Config, _ *server.Ports) { c.PipelineMax = 2 })

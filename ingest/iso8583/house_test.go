@@ -71,7 +71,7 @@ func (c *core) produced() []*paymentsv1.Command {
 // count is how many commands of a kind the log has.
 func (c *core) count(kind payment.Kind) (n int) {
 	for _, cmd := range c.produced() {
-		if payment.Kind(cmd.GetKind()) == kind { //nolint:gosec // fits
+		if payment.Kind(cmd.GetKind()) == kind {
 			n++
 		}
 	}
@@ -177,9 +177,11 @@ var account = payment.AccountIDFrom("sample", "acme", "shop-1")
 func (w *world) Account(id payment.AccountID) (door.Account, bool) {
 	return door.Account{Tenant: "sample", Merchant: "acme", Customer: "maria", Policy: "standard", Currencies: "BRL"}, id == account
 }
+
 func (w *world) CustomerAccount(string, string, string) (payment.AccountID, bool) { return "", false }
 func (w *world) WaitAccount(context.Context, payment.AccountID) error             { return nil }
 func (w *world) WaitCard(context.Context, payment.CardKey, uint64) error          { return nil }
+
 func (w *world) Pin(string) (*paymentsv1.Pins, error) {
 	return &paymentsv1.Pins{Policy: "standard@1"}, nil
 }

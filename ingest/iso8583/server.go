@@ -118,7 +118,7 @@ func (s *Server) accept(ctx context.Context, ln net.Listener) error {
 			s.ports.Log.Error("accepting", "error", err)
 			time.Sleep(10 * time.Millisecond)
 		default:
-			s.take(conn)
+			s.take(conn) //nolint:contextcheck // a connection outlives ctx: what was read from it is answered
 		}
 	}
 }

@@ -92,7 +92,7 @@ func TestAnswers(t *testing.T) {
 		}
 		if got := len(h.produced()) - before; (c.kind != 0) != (got == 1) {
 			t.Errorf("%s: %d commands", name, got)
-		} else if c.kind != 0 && payment.Kind(h.produced()[before].GetKind()) != c.kind { //nolint:gosec // fits
+		} else if c.kind != 0 && payment.Kind(h.produced()[before].GetKind()) != c.kind {
 			t.Errorf("%s: %v", name, h.produced()[before].GetKind())
 		}
 		if approved := c.want == "00" && (c.mti == "0100" || c.mti == "0200"); approved != (response.AuthCode != "") {
@@ -314,7 +314,7 @@ func TestOrderOfAConnection(t *testing.T) {
 	}
 	log := h.produced()
 	for i := 0; i < len(log); i += 2 {
-		if payment.Kind(log[i].GetKind()) != payment.KindAuthorization || log[i+1].GetPaymentId() != log[i].GetPaymentId() { //nolint:gosec // fits
+		if payment.Kind(log[i].GetKind()) != payment.KindAuthorization || log[i+1].GetPaymentId() != log[i].GetPaymentId() {
 			t.Fatalf("pair %d: %v, %v", i/2, log[i].GetKind(), log[i+1].GetKind())
 		}
 	}

@@ -16,12 +16,12 @@ import (
 func (a *authorization) standIn() verdict {
 	s := a.server
 	granted := a.underFloor()
-	if granted && s.acknowledged(a.advice()) {
+	if granted && s.acknowledged(s.life, a.advice()) {
 		s.metrics.standIns.WithLabelValues(standInApproved).Inc()
 		return verdict{code: iso8583.ResponseApproved, authCode: a.id.AuthorizationCode()}
 	}
 	s.metrics.standIns.WithLabelValues(standInDeclined).Inc()
-	if reversal := a.reversal(); granted || !s.acknowledged(reversal) {
+	if reversal := a.reversal(); granted || !s.acknowledged(s.life, reversal) {
 		s.reversals.add(reversal) // behind the advice, which may come to the log yet
 	}
 	return verdict{code: iso8583.ResponseIssuerUnavailable}
@@ -63,13 +63,13 @@ func (a *authorization) reversal() *paymentsv1.Command {
 }
 
 // acknowledged hands a command over and tells whether the log has it within the bound of stand-ins.
-func (s *Server) acknowledged(cmd *paymentsv1.Command) bool {
+func (s *Server) acknowledged(ctx context.Context, cmd *paymentsv1.Command) bool {
 	ticket, _ := s.hand(cmd)
 	if ticket == nil {
 		return false
 	}
 	ticket.Leave() // nobody is told what comes of it
-	ctx, cancel := context.WithTimeout(s.life, s.cfg.StandInWait)
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.StandInWait)
 	defer cancel()
 	return ticket.Acked(ctx) == nil
 }
@@ -150,7 +150,7 @@ func (r *reversals) run(ctx context.Context) {
 			}
 			return
 		}
-		if r.server.acknowledged(cmd) {
+		if r.server.acknowledged(ctx, cmd) {
 			r.server.metrics.reversals.WithLabelValues(reversalWritten).Inc()
 			r.drop()
 			continue
