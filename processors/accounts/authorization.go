@@ -91,7 +91,6 @@ func (r *reducer) advise() {
 // force grants what somebody else has granted, whatever the stages would say. Where the account has no room nothing is held.
 func (r *reducer) force() {
 	rec, pol := r.rec, r.s.Policy
-	rec.Advised = true
 	r.cell.Fraud = r.cell.Fraud.ObserveVelocity(r.d.AcceptedAtUS)
 	limitAmountMinor := int64(0)
 	if pol != nil {

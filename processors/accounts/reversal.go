@@ -38,7 +38,7 @@ func (r *reducer) takeBack(rec *payment.Record) {
 		r.undo(rec, e)
 	}
 	v := r.cmd.Reversal
-	if v.StandIn && v.LeftMinor == 0 && rec.FirstOutcome == payment.OutcomeApproved && !rec.Advised && rec.Rail.CapturedMinor == 0 {
+	if v.StandIn && v.LeftMinor == 0 && rec.FirstOutcome == payment.OutcomeApproved && rec.Rail.CapturedMinor == 0 {
 		// The acquirer was told no while this house was still about to say yes: that answer stands.
 		rec.FirstOutcome, rec.FirstStatus = payment.OutcomeDeclined, payment.StatusFailed
 		rec.FirstReasons = []payment.Reason{payment.ReasonRailRefused}

@@ -54,7 +54,6 @@ type Record struct {
 
 	Card      CardKey // authorizations and clearings
 	Financial bool    // authorizations: a single message, posted at once
-	Advised   bool    // authorizations: granted elsewhere
 }
 
 // Rail is what a payment's rail has granted and done so far. Amounts are in the payment's currency unless said.

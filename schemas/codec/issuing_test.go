@@ -67,7 +67,7 @@ func addIssuing(all map[string]crossing) {
 	cell := accounts.Cell{Tenant: "t1", Merchant: "m1", Seq: 2, LastAcceptedAtUS: at, Card: cardState}
 	all["cell_card"] = crossing{cell, func() ([]byte, error) { return codec.EncodeCell(&cell) }, func(b []byte) (any, error) { return codec.DecodeCell(b) }}
 	rec := sampleRailRecord()
-	rec.Kind, rec.Card, rec.Financial, rec.Advised = payment.KindAuthorization, card, true, true
+	rec.Kind, rec.Card, rec.Financial = payment.KindAuthorization, card, true
 	all["payment_record_issuing"] = crossing{
 		rec, func() ([]byte, error) { return codec.EncodePaymentRecord(&rec) }, func(b []byte) (any, error) { return codec.DecodePaymentRecord(b) },
 	}

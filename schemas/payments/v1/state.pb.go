@@ -382,7 +382,6 @@ type PaymentRecord struct {
 	Quote               string                 `protobuf:"bytes,36,opt,name=quote,proto3" json:"quote,omitempty"`                                               // the quote that the payment has used
 	QuotedPayment       string                 `protobuf:"bytes,37,opt,name=quoted_payment,json=quotedPayment,proto3" json:"quoted_payment,omitempty"`          // quotes: the payment that has used it
 	Financial           bool                   `protobuf:"varint,38,opt,name=financial,proto3" json:"financial,omitempty"`                                      // authorizations: a single message
-	Advised             bool                   `protobuf:"varint,39,opt,name=advised,proto3" json:"advised,omitempty"`                                          // authorizations: granted elsewhere
 	DisputeTaken        bool                   `protobuf:"varint,40,opt,name=dispute_taken,json=disputeTaken,proto3" json:"dispute_taken,omitempty"`            // disputes: the money is with the rail now
 	DisputeFeeMinor     int64                  `protobuf:"varint,41,opt,name=dispute_fee_minor,json=disputeFeeMinor,proto3" json:"dispute_fee_minor,omitempty"` // disputes: charged so far, in target_currency
 	unknownFields       protoimpl.UnknownFields
@@ -681,13 +680,6 @@ func (x *PaymentRecord) GetQuotedPayment() string {
 func (x *PaymentRecord) GetFinancial() bool {
 	if x != nil {
 		return x.Financial
-	}
-	return false
-}
-
-func (x *PaymentRecord) GetAdvised() bool {
-	if x != nil {
-		return x.Advised
 	}
 	return false
 }
@@ -1221,7 +1213,7 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"day_counts\x18\x06 \x03(\rB\x02\x10\x01R\tdayCounts\x12#\n" +
 	"\rhistory_count\x18\a \x01(\rR\fhistoryCount\x12*\n" +
 	"\x11history_sum_minor\x18\b \x01(\x03R\x0fhistorySumMinor\x12*\n" +
-	"\x11history_max_minor\x18\t \x01(\x03R\x0fhistoryMaxMinor\"\xf0\f\n" +
+	"\x11history_max_minor\x18\t \x01(\x03R\x0fhistoryMaxMinor\"\xd6\f\n" +
 	"\rPaymentRecord\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x123\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1f.caudal.payments.v1.CommandKindR\x04kind\x129\n" +
@@ -1267,8 +1259,7 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"\x04card\x18# \x01(\tR\x04card\x12\x14\n" +
 	"\x05quote\x18$ \x01(\tR\x05quote\x12%\n" +
 	"\x0equoted_payment\x18% \x01(\tR\rquotedPayment\x12\x1c\n" +
-	"\tfinancial\x18& \x01(\bR\tfinancial\x12\x18\n" +
-	"\aadvised\x18' \x01(\bR\aadvised\x12#\n" +
+	"\tfinancial\x18& \x01(\bR\tfinancial\x12#\n" +
 	"\rdispute_taken\x18( \x01(\bR\fdisputeTaken\x12*\n" +
 	"\x11dispute_fee_minor\x18) \x01(\x03R\x0fdisputeFeeMinor\"\x97\x06\n" +
 	"\tRailState\x12;\n" +

@@ -24,7 +24,6 @@ const (
 type issued struct {
 	financial            bool // a single message: it is posted at once
 	nothing              bool // it asked only whether the card is good
-	advised              bool // granted elsewhere
 	unasked              bool // a reversal has made it, and what it takes back has not come
 	authorized, captured int64
 	held                 int64
@@ -184,7 +183,7 @@ func (c *call) advised() {
 // force grants whatever stands against it: it has happened.
 func (c *call) force(p *pay) {
 	d := c.out.Decision
-	p.issued.advised, p.limitAmount = true, 0
+	p.limitAmount = 0
 	c.limitAmount(p)                // stays 0 where it cannot be converted
 	c.acct.window, _ = c.reserve(p) // passing its bounds
 	p.reserved = len(c.docs.policy.GetLimits()) > 0
@@ -226,7 +225,7 @@ func (c *call) reverse() {
 	case p.status == statusRequiresCapture || p.status == statusPartlyCaptured:
 		c.leave(p, body.GetLeftMinor())
 	}
-	if body.GetStandIn() && body.GetLeftMinor() == 0 && p.first.outcome == paymentsv1.Outcome_OUTCOME_APPROVED && !p.issued.advised && p.issued.captured == 0 {
+	if body.GetStandIn() && body.GetLeftMinor() == 0 && p.first.outcome == paymentsv1.Outcome_OUTCOME_APPROVED && p.issued.captured == 0 {
 		p.first.outcome, p.first.status = paymentsv1.Outcome_OUTCOME_DECLINED, statusFailed
 		p.first.reasons = []paymentsv1.Reason{paymentsv1.Reason_REASON_RAIL_REFUSED}
 	}
