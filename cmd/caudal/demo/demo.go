@@ -121,7 +121,7 @@ func show(ctx context.Context, o Options, stderr io.Writer) (r Report, err error
 	g.SetLimit(8)
 	for i, f := range all {
 		g.Go(func() error {
-			r.Flows[i] = run(ctx, api, i, f)
+			r.Flows[i] = run(&scene{ctx: ctx, api: api, house: h, outside: s, name: fmt.Sprintf("demo-%d", i), policy: f.policy}, f)
 			bar.Add(1)
 			return nil
 		})
@@ -146,9 +146,8 @@ func show(ctx context.Context, o Options, stderr io.Writer) (r Report, err error
 }
 
 // run takes an account through one flow.
-func run(ctx context.Context, api *client.Client, number int, f flow) Row {
+func run(s *scene, f flow) Row {
 	began := time.Now()
-	s := &scene{ctx: ctx, api: api, name: fmt.Sprintf("demo-%d", number), policy: f.policy}
 	row := Row{Flow: f.name}
 	err := s.open()
 	if err == nil {
@@ -169,6 +168,8 @@ func run(ctx context.Context, api *client.Client, number int, f flow) Row {
 type scene struct {
 	ctx          context.Context //nolint:containedctx // lives as long as its flow
 	api          *client.Client
+	house        *rig.House
+	outside      *rig.Simulator
 	name, policy string
 	account      string
 	funds        int64  // what stood there at first

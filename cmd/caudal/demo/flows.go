@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 )
 
 // flow is one life of a payment. Its play ends with an error where a turn is another than it should be.
@@ -33,6 +34,7 @@ func flows() []flow {
 		{name: "a rate quoted, used once", play: quoted},
 		{name: "a dispute, contested and won", play: disputeWon},
 		{name: "a dispute, given in to", play: disputeAccepted},
+		{name: "cards of the house at terminals", play: terminals},
 		{name: "a transfer that the payee cannot take", play: compensated},
 	}
 }
@@ -342,4 +344,20 @@ func disputeAccepted(s *scene) error {
 	}
 	s.step("accept")
 	return s.ends("/disputes/"+id, "lost")
+}
+
+// terminals lets an acquirer send authorizations, reversals and clearings of cards that pay from accounts of the house, and check
+// every answer. Its accounts are others than this flow's.
+func terminals(s *scene) error {
+	f, err := s.outside.Feed(s.ctx, s.house, 100, 5*time.Second)
+	if err != nil {
+		return err
+	}
+	s.step("%d messages by ISO 8583", f.Answered)
+	s.step("%d approved, %d not", f.Approved, f.Answered-f.Approved)
+	s.step("%d answers wrong, %d given without the core", f.WrongAnswers, f.StandIns)
+	if f.WrongAnswers > 0 || f.Answered == 0 {
+		return errors.New("an acquirer was answered wrongly, or not at all")
+	}
+	return nil
 }

@@ -3,6 +3,7 @@
 package rig
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -174,6 +176,28 @@ func (s *Simulator) Rails(ctx context.Context, folder string) (string, error) {
 		return "", fmt.Errorf("writing the file of rails: %w", err)
 	}
 	return strings.TrimSpace(string(out)), nil
+}
+
+// Feed is what an acquirer's side of the card authorization feed has seen.
+type Feed struct {
+	Answered     int     `json:"answered"`
+	Approved     int     `json:"approved"`
+	P50MS        float64 `json:"p50_ms"`
+	P99MS        float64 `json:"p99_ms"`
+	StandIns     int     `json:"stand_ins"`
+	WrongAnswers int     `json:"wrong_answers"`
+}
+
+// Feed lets the simulator play an acquirer for a while against a house.
+func (s *Simulator) Feed(ctx context.Context, h *House, rate int, duration time.Duration) (f Feed, err error) {
+	var said bytes.Buffer
+	cmd := exec.CommandContext(ctx, s.path, "iso8583", "--data", h.Data, "--rate", strconv.Itoa(rate), "--duration", duration.String(), "-o", "json") //nolint:gosec // our own program
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if e := json.Unmarshal(out, &f); e != nil {
+		return f, fmt.Errorf("playing an acquirer: %w: %s", errors.Join(err, e), said.String())
+	}
+	return f, nil // what was wrong is in it
 }
 
 // Get reads its books as JSON: /books, /books/summary.
