@@ -162,7 +162,7 @@ func pinLater(t *testing.T, requests []*kgo.Record, account string) {
 	for _, r := range requests {
 		c := &paymentsv1.Command{}
 		if string(r.Key) == account && proto.Unmarshal(r.Value, c) == nil && c.GetPins() != nil {
-			c.Pins.Rates = "fx@2"
+			c.Pins.Rates = "fx@3"
 			r.Value = audittest.Encode(t, c)
 		}
 	}
@@ -196,13 +196,13 @@ func TestRedriveAndDiscardUnderLoad(t *testing.T) {
 	}()
 
 	s.shows(sick, early)
-	s.refused("pinned document fx@2 is not on", "redrive", early, "--reason", "too soon")
+	s.refused("pinned document fx@3 is not on", "redrive", early, "--reason", "too soon")
 	sheet, ok := proto.Clone(audittest.Documents()[topics.FXRates]["fx@1"]).(*referencev1.RateSheet)
 	if !ok {
 		t.Fatal("no rates")
 	}
-	sheet.Version = 2
-	s.publish(topics.FXRates, "fx@2", sheet)
+	sheet.Version = 3
+	s.publish(topics.FXRates, "fx@3", sheet)
 	if out, err := s.dlq("redrive", early, "--reason", "the rates are there"); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -234,7 +234,7 @@ func (s *system) shows(sick, early string) {
 	at, _ := s.first(early)
 	for words, args := range map[string][]string{
 		"ffff6e6f6e73656e7365": {"show", sick},
-		"fx@2":                 {"show", early},
+		"fx@3":                 {"show", early},
 		`"state": "parked"`:    {"show", fmt.Sprintf("%d/%d", topics.Partition([]byte(early), audittest.Partitions), at), "-o", "json"},
 		sick:                   {"list"},
 	} {
