@@ -118,7 +118,7 @@ func (b *cardBooks) advise(key, body string, amount, atUS int64, t payment.CardT
 			b.grant(a, amount, atUS)
 		}
 	case a.status == payment.StatusFailed && !a.forced && t.StandIn && !t.Refused:
-		a.financial, a.forced = t.Financial, true
+		a.financial, a.forced, a.granted = t.Financial, true, true
 		b.grant(a, amount, atUS)
 	default:
 		return
@@ -134,6 +134,8 @@ func (b *cardBooks) reverse(key string, v payment.Reversal) payment.Outcome {
 	case a == nil:
 		b.auths[key] = &cardAuth{status: payment.StatusCancelled, firstStatus: payment.StatusCancelled, forced: true}
 		return payment.OutcomeApplied
+	case a.status == payment.StatusFailed && v.LeftMinor == 0 && !v.StandIn:
+		a.status = payment.StatusCancelled
 	case a.financial && a.status == payment.StatusSucceeded && v.LeftMinor < max(a.captured, 1):
 		b.collect(v.LeftMinor - a.captured)
 		a.captured = v.LeftMinor
@@ -154,7 +156,7 @@ func (b *cardBooks) reverse(key string, v payment.Reversal) payment.Outcome {
 	case v.LeftMinor < a.authorized:
 		a.hold, a.authorized = min(a.hold, v.LeftMinor-a.captured), v.LeftMinor
 	}
-	if v.StandIn && v.LeftMinor == 0 && a.granted && !a.forced && a.captured == 0 {
+	if v.StandIn && v.LeftMinor == 0 && a.granted && a.captured == 0 {
 		a.granted, a.firstStatus = false, payment.StatusFailed
 	}
 	return payment.OutcomeApplied

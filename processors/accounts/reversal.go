@@ -33,11 +33,15 @@ func (r *reducer) foreclose() {
 }
 
 func (r *reducer) takeBack(rec *payment.Record) {
-	e, some := reversed(rec, r.cmd.Reversal.LeftMinor)
-	if some {
+	v := r.cmd.Reversal
+	e, some := reversed(rec, v)
+	switch {
+	case !some:
+	case rec.Status == payment.StatusFailed:
+		r.move(rec, e) // nothing is held or taken
+	default:
 		r.undo(rec, e)
 	}
-	v := r.cmd.Reversal
 	if v.StandIn && v.LeftMinor == 0 && rec.FirstOutcome == payment.OutcomeApproved && rec.Rail.CapturedMinor == 0 {
 		// The acquirer was told no while this house was still about to say yes: that answer stands.
 		rec.FirstOutcome, rec.FirstStatus = payment.OutcomeDeclined, payment.StatusFailed
@@ -51,23 +55,10 @@ func (r *reducer) takeBack(rec *payment.Record) {
 	r.d.tell(r.d.PaymentID, rec)
 }
 
-// reversed is the event that leaves so much of an authorization; false where it changes nothing.
-func reversed(rec *payment.Record, leftMinor int64) (payment.Event, bool) {
-	rail := rec.Rail
-	if rail == nil {
-		return 0, false // nothing was granted
-	}
-	var e payment.Event
-	switch {
-	case rec.Financial && leftMinor == 0:
-		e = payment.EventRefundedAll
-	case rec.Financial && leftMinor < rail.CapturedMinor:
-		e = payment.EventRefunded
-	case !rec.Financial && leftMinor <= rail.CapturedMinor:
-		e = payment.EventReversed
-	case !rec.Financial && leftMinor < rail.AuthorizedMinor:
-		e = payment.EventReduced
-	default:
+// reversed is the event that a reversal is to an authorization; false where it changes nothing.
+func reversed(rec *payment.Record, v *payment.Reversal) (payment.Event, bool) {
+	e, some := eventOfReversal(rec, v)
+	if !some {
 		return 0, false
 	}
 	switch payment.Next(payment.FamilyAuthorization, rec.Status, e).Effect {
@@ -76,6 +67,30 @@ func reversed(rec *payment.Record, leftMinor int64) (payment.Event, bool) {
 	default:
 		return 0, false
 	}
+}
+
+func eventOfReversal(rec *payment.Record, v *payment.Reversal) (payment.Event, bool) {
+	rail := rec.Rail
+	switch {
+	case rec.Status == payment.StatusFailed:
+		// The door may have granted what was declined here, and its advice be on its way: what the acquirer has taken back
+		// must not be granted by it. The door's own reversals stand behind its advice.
+		if v.StandIn || v.LeftMinor > 0 {
+			return 0, false
+		}
+	case rail == nil:
+		return 0, false // nothing was granted
+	case rec.Financial && v.LeftMinor > 0 && v.LeftMinor < rail.CapturedMinor:
+		return payment.EventRefunded, true
+	case rec.Financial && v.LeftMinor > 0:
+		return 0, false
+	case !rec.Financial && v.LeftMinor > rail.CapturedMinor:
+		return payment.EventReduced, v.LeftMinor < rail.AuthorizedMinor
+	}
+	if rec.Financial {
+		return payment.EventRefundedAll, true
+	}
+	return payment.EventReversed, true
 }
 
 // undo moves the money back, so far as it was held or taken, and the authorization on.

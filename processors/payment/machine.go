@@ -261,7 +261,7 @@ none               cancelled  x        x         cancelled
 requires_capture   cancelled  .        -         -
 partially_captured succeeded  .        -         -
 succeeded          =          =        .         cancelled
-failed             =          =        =         =
+failed             cancelled  =        =         cancelled
 cancelled          =          =        =         =
 expired            =          =        -         -
 

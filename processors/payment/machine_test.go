@@ -94,12 +94,12 @@ func asked(e payment.Event) bool {
 }
 
 // Invariant: what is final stays, unless money is given back, comes back, is taken again, or the rail was late. Of an issued
-// card the other side has the last word: what it has granted or collects is a fact.
+// card the other side has the last word: what it has granted, takes back or collects is a fact.
 func TestFinalIsFinal(t *testing.T) {
 	for _, f := range families {
 		back := []payment.Event{payment.EventRefunded, payment.EventRefundedAll, payment.EventReturned, payment.EventPreArbitration, payment.EventWon}
 		if f.family == payment.FamilyAuthorization {
-			back = append(back, payment.EventAdvised, payment.EventAdvisedFinancial, payment.EventCaptured, payment.EventCapturedAll)
+			back = append(back, payment.EventAdvised, payment.EventAdvisedFinancial, payment.EventCaptured, payment.EventCapturedAll, payment.EventReversed)
 		}
 		for _, s := range f.statuses {
 			for _, e := range everyEvent() {

@@ -220,6 +220,8 @@ func (c *call) reverse() {
 		c.keep(p)
 		p.leaves = c.retain(p.id)
 		return
+	case p.status == statusFailed && body.GetLeftMinor() == 0 && !body.GetStandIn():
+		p.status = statusCancelled // no stand-in may grant it any more
 	case p.issued.financial && p.status == statusSucceeded:
 		c.takeBack(p, body.GetLeftMinor())
 	case p.status == statusRequiresCapture || p.status == statusPartlyCaptured:
