@@ -308,8 +308,11 @@ func (m *pgMirror) close() {
 	}
 }
 
-// finish compares balances and accounts, over all partitions.
+// finish compares balances and accounts, over all partitions, and looks for what is of none.
 func (s *postgresStore) finish(ctx context.Context) error {
+	if err := s.strays(ctx); err != nil {
+		return err
+	}
 	if err := s.compareBalances(ctx); err != nil {
 		return err
 	}
@@ -317,6 +320,31 @@ func (s *postgresStore) finish(ctx context.Context) error {
 		return err
 	}
 	return s.compareAccounts(ctx)
+}
+
+// strays finds rows that name another log, or a partition it does not have. No comparison of a partition meets them, and
+// whoever reads an account or a payment does.
+func (s *postgresStore) strays(ctx context.Context) error {
+	const elsewhere = " WHERE log_partition NOT BETWEEN 0 AND $1 - 1"
+	const another = " OR topic NOT IN (SELECT topic FROM sink.topics WHERE name = '" + topics.Decisions + "')"
+	for _, t := range []struct{ check, name, of string }{
+		{CheckPGJournals, "ledger.journals", elsewhere + another},
+		{CheckPGPostings, "ledger.postings", elsewhere + another},
+		{CheckPGPayments, "payments.payments", elsewhere},
+		{CheckPGEvents, "payments.events", elsewhere},
+		{CheckPGPayments, "payments.evidence", elsewhere},
+	} {
+		var rows int64
+		if err := s.main.QueryRow(ctx, "SELECT count(*) FROM "+t.name+t.of, s.cfg.Partitions).Scan(&rows); err != nil {
+			return fmt.Errorf("counting strays of %s: %w", t.name, err)
+		}
+		if rows > 0 {
+			s.findings.differ(Difference{
+				Check: t.check, Topic: topics.Decisions, Detail: fmt.Sprintf("table %s: %d rows of no partition of the log", t.name, rows),
+			})
+		}
+	}
+	return nil
 }
 
 func (s *postgresStore) compareBalances(ctx context.Context) error {

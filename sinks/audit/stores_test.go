@@ -179,6 +179,42 @@ func TestPostgresIsComparedToTheByte(t *testing.T) {
 	}
 }
 
+// Invariant: a row that names a partition or a log that is not there is found: who reads by account or payment sees it.
+func TestRowsOfNoLogAreFound(t *testing.T) {
+	h, brokers := played(t, 6)
+	dsn := postgres(t, ends(h), brokers)
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background()) //nolint:errcheck // the database is dropped
+	cfg := audit.Config{Brokers: brokers, PostgresDSN: dsn}
+	for _, c := range []struct{ check, table, stray string }{
+		{audit.CheckPGPostings, "ledger.postings", `"log_partition": 99`},
+		{audit.CheckPGPostings, "ledger.postings", `"log_partition": -1`},
+		{audit.CheckPGPostings, "ledger.postings", `"topic": 7`},
+		{audit.CheckPGJournals, "ledger.journals", `"log_partition": 99`},
+		{audit.CheckPGPayments, "payments.payments", `"log_partition": 99, "payment_id": "pi_of_nobody"`},
+		{audit.CheckPGEvents, "payments.events", `"log_partition": 99`},
+	} {
+		forged := fmt.Sprintf("INSERT INTO %s SELECT (jsonb_populate_record(r, '{%s}')).* FROM %s r LIMIT 1", c.table, c.stray, c.table)
+		if _, err := conn.Exec(t.Context(), forged); err != nil {
+			t.Fatal(err)
+		}
+		found(t, verify(t, cfg), c.check, "", 0, "table "+c.table+": 1 rows of no partition")
+		where := "log_partition NOT IN (0, 1, 2, 3)"
+		if strings.Contains(c.stray, "topic") {
+			where = "topic = 7"
+		}
+		if _, err := conn.Exec(t.Context(), fmt.Sprintf("DELETE FROM %s WHERE %s", c.table, where)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := verify(t, cfg); r.Err() != nil {
+		t.Fatal(r.Err())
+	}
+}
+
 // latest is a payment's status at the end of the log.
 func latest(h *audittest.House, payment string) paymentsv1.PaymentStatus {
 	var status paymentsv1.PaymentStatus
