@@ -82,7 +82,11 @@ func codeOf(d *paymentsv1.Decision) iso8583.ResponseCode {
 // The account type and the amount types of field 54.
 const amountAvailable = "02"
 
-// balance is what is available, where the request asks for it by an amount of that type.
+// balanceMost is what field 54 has room for.
+const balanceMost = 999_999_999_999
+
+// balance is what is available, where the request asks for it by an amount of that type. What has no room is not told: an
+// answer that cannot be written is none, and the acquirer would take back what was granted.
 func (a *authorization) balance(d *paymentsv1.Decision) []iso8583.AdditionalAmount {
 	asked := false
 	for _, amount := range a.message.AdditionalAmounts {
@@ -93,9 +97,13 @@ func (a *authorization) balance(d *paymentsv1.Decision) []iso8583.AdditionalAmou
 	}
 	for _, b := range d.GetBalances() {
 		if b.GetCurrency() == string(a.message.Currency) {
+			available := b.GetPostedMinor() - b.GetHeldMinor()
+			if available > balanceMost || available < -balanceMost {
+				return nil
+			}
 			return []iso8583.AdditionalAmount{{
 				AccountType: a.message.ProcessingCode[2:4], AmountType: amountAvailable, Currency: money.Currency(b.GetCurrency()),
-				AmountMinor: b.GetPostedMinor() - b.GetHeldMinor(),
+				AmountMinor: available,
 			}}
 		}
 	}

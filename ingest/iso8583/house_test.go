@@ -39,8 +39,9 @@ const (
 	broken      // panics
 )
 
-// Amounts that this core declines by.
+// Amounts that this core declines by, and one behind which it tells more than twelve digits hold.
 const (
+	amountRich  = 5_200
 	amountFunds = 5_100
 	amountFraud = 5_900
 )
@@ -119,6 +120,8 @@ func (c *core) decide(cmd *paymentsv1.Command) *paymentsv1.Decision {
 		d.Outcome = paymentsv1.Outcome_OUTCOME_APPROVED
 		d.Balances = []*paymentsv1.Balance{{Currency: "BRL", PostedMinor: 10_000, HeldMinor: cmd.GetCardTransaction().GetAmountMinor()}}
 		switch cmd.GetCardTransaction().GetAmountMinor() {
+		case amountRich:
+			d.Balances[0].PostedMinor = 1_000_000_000_000 + amountRich
 		case amountFunds:
 			d.Outcome, d.Reasons = paymentsv1.Outcome_OUTCOME_DECLINED, []paymentsv1.Reason{paymentsv1.Reason_REASON_INSUFFICIENT_FUNDS}
 		case amountFraud:

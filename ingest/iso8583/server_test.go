@@ -235,6 +235,11 @@ func TestBalanceWhereAskedFor(t *testing.T) {
 	if got := a.ask(m); !slices.Equal(got.AdditionalAmounts, want) {
 		t.Errorf("%v", got.AdditionalAmounts)
 	}
+	// What is told of an account never costs the answer: field 54 has no room for more than twelve digits.
+	m.STAN, m.AmountMinor = "000004", amountRich
+	if got := a.ask(m); got.ResponseCode != "00" || got.AdditionalAmounts != nil {
+		t.Errorf("%v %v", got, got.AdditionalAmounts)
+	}
 	m.STAN, m.AmountMinor = "000003", amountFunds
 	if got := a.ask(m); got.ResponseCode != "51" || got.AdditionalAmounts != nil {
 		t.Errorf("%v %v", got, got.AdditionalAmounts)
