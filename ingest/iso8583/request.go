@@ -198,10 +198,17 @@ func (s *Server) authorize(m *iso8583.Message, h *holder, own, now, arrived time
 	if first, twin := s.twins.join(a); !first {
 		return started{wait: twin.verdict}
 	}
+	handed := false
+	defer func() {
+		if !handed { // by a panic: whoever waits for this one is answered as it is
+			s.twins.part(a, verdict{code: iso8583.ResponseSystemMalfunction})
+		}
+	}()
 	cmd := h.command(payment.KindAuthorization, now)
 	cmd.CommandId, cmd.PaymentId, cmd.BodyHash = string(id), string(id), a.hash
 	cmd.Body = &paymentsv1.Command_CardTransaction{CardTransaction: s.transaction(m, h, own)}
 	ticket, v := s.hand(cmd)
+	handed = true
 	if ticket == nil {
 		s.twins.part(a, v)
 		return started{verdict: v}

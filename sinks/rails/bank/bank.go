@@ -61,11 +61,8 @@ func (b *Bank) Send(ctx context.Context, r cards.Request) (cards.Result, error) 
 	if err != nil {
 		return cards.Result{}, err
 	}
-	if reply.TurnedDown() {
-		var f failure
-		if !reply.Decode(&f) || f.Code == "" {
-			f.Code = fmt.Sprintf("http_%d", reply.Status)
-		}
+	var f failure
+	if reply.TurnedDown() && reply.Decode(&f) && f.Code != "" { // by the bank, and not by somebody's page on the way
 		return cards.Result{Outcome: cards.OutcomeRefused, Code: f.Code}, nil
 	}
 	return told(reply, r), nil
