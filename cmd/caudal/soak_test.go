@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -17,6 +19,14 @@ func simulatorProgram(t *testing.T) string {
 	return path
 }
 
+// said is how a program ended, with what it wrote on the way.
+func said(err error) string {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return fmt.Sprintf("%v: %s", err, exit.Stderr)
+	}
+	return fmt.Sprint(err)
+}
+
 // Invariant: payments against rails that fail in every way, and a house that is killed, leave nothing charged twice, lost or
 // stuck. `make soak` does it at length; here every kind of fault falls, if not on a twentieth of the charges.
 func TestSoak(t *testing.T) {
@@ -29,7 +39,7 @@ func TestSoak(t *testing.T) {
 		Findings []string
 	}
 	if e := json.Unmarshal(out, &r); e != nil {
-		t.Fatalf("%v, %v: %s", err, e, out)
+		t.Fatalf("%v: %s%s", said(err), e, out)
 	}
 	if err != nil || !r.Passed || r.Kills != 1 || r.Charges < 200 {
 		t.Errorf("%v: %s", err, out)
@@ -47,7 +57,7 @@ func TestDemo(t *testing.T) {
 		} `json:"flows"`
 	}
 	if e := json.Unmarshal(out, &r); e != nil || err != nil || !r.Passed {
-		t.Fatalf("%v, %v: %s", err, e, out)
+		t.Fatalf("%v, %v: %s", said(err), e, out)
 	}
 	for _, f := range r.Flows {
 		if f.Error != "" || len(f.Steps) == 0 {

@@ -8,11 +8,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,7 +28,9 @@ import (
 const (
 	startMost = 3 * time.Minute
 	stopMost  = 2 * time.Minute
-	tokenFile = "dev.token"
+	// orphansMost is how long children may outlive a killed parent: a broker finishes its commit.
+	orphansMost = 30 * time.Second
+	tokenFile   = "dev.token"
 )
 
 // program is one child, with its output in a file.
@@ -91,11 +95,60 @@ func answers(ctx context.Context, url string) bool {
 	return a.StatusCode == http.StatusOK
 }
 
-// Kill is SIGKILL, and waits for the end.
+// Kill is SIGKILL, and waits for the end of the program and of all its children, which hear of it by themselves.
 func (p *program) Kill() error {
+	family := descendants(p.cmd.Process.Pid)
 	_ = p.cmd.Process.Kill() // it may have ended
 	<-p.end
+	for until := time.Now().Add(orphansMost); slices.ContainsFunc(family, alive); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(until) {
+			return errors.Join(fmt.Errorf("children of %s outlived it by %v", p.name, orphansMost), p.log.Close())
+		}
+	}
 	return p.log.Close()
+}
+
+// descendants are the processes below one, as the kernel has them now.
+func descendants(root int) (family []int) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	parents := map[int]int{}
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			parents[pid], _ = parent(pid)
+		}
+	}
+	for pid := range parents {
+		for at := parents[pid]; at > 1; at = parents[at] {
+			if at == root {
+				family = append(family, pid)
+				break
+			}
+		}
+	}
+	return family
+}
+
+// parent is who started a process; false where it is gone, or only not yet waited for.
+func parent(pid int) (int, bool) {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	end := bytes.LastIndexByte(stat, ')') // of its name, which may hold anything
+	if err != nil || end < 0 {
+		return 0, false
+	}
+	fields := strings.Fields(string(stat[end+1:]))
+	if len(fields) < 2 || fields[0] == "Z" {
+		return 0, false
+	}
+	id, err := strconv.Atoi(fields[1])
+	return id, err == nil
+}
+
+func alive(pid int) bool {
+	_, ok := parent(pid)
+	return ok
 }
 
 // Stop is SIGTERM, and SIGKILL where that is not heard.
@@ -117,13 +170,20 @@ type Simulator struct {
 	URL  string
 }
 
-// FreeAddress is one on loopback that nobody has.
+// FreeAddress is one on loopback that nobody has. It lies below the ports that the system gives to outgoing connections, so that a
+// program which is killed finds it free when it is started again.
 func FreeAddress(ctx context.Context) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("looking for a free port: %w", err)
+	const first, count, tries = 20_000, 10_000, 50
+	var last error
+	for range tries {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.IntN(count))) //nolint:gosec // any will do
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+		if err == nil {
+			return address, l.Close()
+		}
+		last = err
 	}
-	return l.Addr().String(), l.Close()
+	return "", fmt.Errorf("looking for a free port: %w", last)
 }
 
 // simulatorProgram is named by a flag, or stands beside this program.
