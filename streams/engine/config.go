@@ -44,8 +44,8 @@ type Config struct {
 	// Hasher must agree with Kafka's default partitioner (murmur2, top bit masked), which is used for producing.
 	Hasher func() hash.Hash32
 
-	// CommitInterval is a ceiling: when no more input waits, the transaction commits at once, or after a gap of twice the
-	// time the last commit took.
+	// CommitInterval is a ceiling: when no more input waits, the transaction commits at once, or after a gap of a
+	// few times what commits take of late.
 	CommitInterval time.Duration // 50 ms
 	// RecordsMax bounds a transaction. It must be far below what TransactionTimeout allows: a machine that is starved would
 	// fail the same large transaction at every attempt.

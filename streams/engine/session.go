@@ -61,7 +61,7 @@ type session struct {
 	open          bool         // a transaction is open
 	aborts        int          // in a row
 	lastCommit    time.Time
-	gap           time.Duration // from lastCommit to the next one, unless input waits
+	price         time.Duration // of a commit, as of late
 	weighed       time.Time     // when the state on disk was
 	swept         time.Time     // when old state on disk was removed
 	hangs         chan error    // something that cannot be stopped
@@ -363,10 +363,19 @@ func (s *session) room(records int) int {
 	return min(s.cfg.RecordsMax-records, int(bytes/s.recordBytes)+1)
 }
 
+// smoothed takes one more commit into what commits take of late. One that was slow by chance (a collection, a disk that was
+// busy) counts as twice the rest at most, so that the gap behind it does not hold up what comes next.
+func smoothed(price, took time.Duration) time.Duration {
+	if price == 0 {
+		return took
+	}
+	return price + (min(took, 2*price)-price)/8
+}
+
 // trickle waits for what is left of the gap since the last commit, in steps, so that what arrives meanwhile is handled
 // beside the waiting. It tells whether there was any gap left.
 func (s *session) trickle(ctx context.Context) bool {
-	left := s.gap - time.Since(s.lastCommit)
+	left := min(gapsPerCommit*s.price, s.cfg.CommitInterval) - time.Since(s.lastCommit)
 	if left <= 0 {
 		return false
 	}
@@ -477,7 +486,7 @@ func (s *session) commit(ctx context.Context, records int) error {
 
 func (s *session) committed(records int, began time.Time) error {
 	took := time.Since(began)
-	s.lastCommit, s.gap = time.Now(), min(gapsPerCommit*took, s.cfg.CommitInterval)
+	s.lastCommit, s.price = time.Now(), smoothed(s.price, took)
 	s.aborts = 0
 	for _, p := range s.running {
 		if !p.dirty() {
