@@ -263,7 +263,9 @@ func (s Standing) outcome(o Operation, b before) Result {
 	r := Result{Code: s.Code, Reference: s.Reference}
 	switch s.State {
 	case StateAbsent:
-		r.Outcome = OutcomeNotFound
+		if !o.follows() { // what is changed stood there before it was: who does not find it now says nothing of the change
+			r.Outcome = OutcomeNotFound
+		}
 		return r
 	case StateUnclear, StatePending:
 		return r

@@ -178,6 +178,10 @@ func TestStandingOutcome(t *testing.T) {
 		{voided, OperationRefund, before{capturedMinor: 100}, OutcomeConfirmed, 100},
 		{voided, OperationRefund, before{capturedMinor: 100, returnedMinor: 100}, OutcomeRefused, 0},
 		{Standing{State: StateAbsent}, OperationCollect, before{}, OutcomeNotFound, 0},
+		// It stood there when the intent was written: that it is gone says nothing of what was done to it.
+		{Standing{State: StateAbsent}, OperationCapture, before{}, OutcomeUnknown, 0},
+		{Standing{State: StateAbsent}, OperationVoid, before{}, OutcomeUnknown, 0},
+		{Standing{State: StateAbsent}, OperationRefund, before{capturedMinor: 100}, OutcomeUnknown, 0},
 		{Standing{State: StatePending}, OperationCollect, before{}, OutcomeUnknown, 0},
 		{Standing{State: StateUnclear}, OperationRefund, before{}, OutcomeUnknown, 0},
 		{Standing{State: StateDeclined}, OperationAuthorize, before{}, OutcomeRefused, 0},

@@ -56,7 +56,7 @@ func (a *Acquirer) Authorize(ctx context.Context, r cards.Request) (cards.Result
 	}
 	var s sale
 	switch {
-	case reply.TurnedDown():
+	case turnedDown(reply):
 		return cards.Result{Outcome: cards.OutcomeRefused, Code: errorCode(reply)}, nil
 	case !reply.OK() || !reply.Decode(&s):
 		return cards.Result{}, nil
@@ -92,9 +92,9 @@ func (a *Acquirer) change(ctx context.Context, r cards.Request, path string) (ca
 	}
 	var c change
 	switch {
-	case reply.Status == http.StatusNotFound && r.Reference == "":
+	case absent(reply) && r.Reference == "":
 		return cards.Result{Outcome: cards.OutcomeNotFound, Code: errorCode(reply)}, nil
-	case reply.TurnedDown():
+	case turnedDown(reply):
 		return cards.Result{Outcome: cards.OutcomeRefused, Code: errorCode(reply), Reference: r.Reference}, nil
 	case !reply.OK() || !reply.Decode(&c):
 		return cards.Result{Reference: r.Reference}, nil
@@ -116,7 +116,7 @@ func (a *Acquirer) Status(ctx context.Context, r cards.Request) (cards.Standing,
 	}
 	var list salesList
 	switch {
-	case reply.Status == http.StatusNotFound:
+	case absent(reply):
 		return cards.Standing{State: cards.StateAbsent}, nil
 	case !reply.OK() || !reply.Decode(&list):
 		return cards.Standing{}, nil
@@ -154,7 +154,7 @@ func (a *Acquirer) sale(ctx context.Context, id string) (sale, cards.Standing, e
 	}
 	var s sale
 	switch {
-	case reply.Status == http.StatusNotFound:
+	case absent(reply):
 		return sale{}, cards.Standing{State: cards.StateAbsent}, nil
 	case !reply.OK() || !reply.Decode(&s):
 		return sale{}, cards.Standing{}, nil

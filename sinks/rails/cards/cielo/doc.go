@@ -7,7 +7,8 @@
 //
 // Not checked against the live API: whether VoidedAmount of a query counts a cancellation that is still under way; whether
 // a sale by token takes a MerchantOrderId of 32 characters at all brands (the manual says 36, older text 50); which return
-// codes of a cancellation come with 200 and which with 400. Where that matters the answer is unknown, and asked for.
+// codes of a cancellation come with 200 and which with 400; whether a 404 has a body. Where that matters the answer is unknown,
+// and asked for.
 //
 // It refuses increments, a second capture, and a void after a capture (it would give the captured part back).
 package cielo

@@ -1,6 +1,7 @@
 package cielo
 
 import (
+	"net/http"
 	"strconv"
 
 	"github.com/caudalpay/caudal/sinks/rails/cards"
@@ -217,7 +218,18 @@ func (l salesList) payments() (ids []string, told bool) {
 	return ids, told
 }
 
-// errorCode is the first of the errors of a request that was turned down.
+// turnedDown tells that Cielo itself turned a call down: it says why.
+func turnedDown(reply rest.Reply) bool {
+	return reply.TurnedDown() && errorCode(reply) != ""
+}
+
+// absent tells that Cielo itself knows no such sale. Its SDK reads no body of a 404, so one without a body is taken
+// for Cielo's; a page is somebody's on the way.
+func absent(reply rest.Reply) bool {
+	return reply.Status == http.StatusNotFound && (len(reply.Body) == 0 || errorCode(reply) != "")
+}
+
+// errorCode is the first of the errors of a request that was turned down; empty where it has none.
 func errorCode(reply rest.Reply) string {
 	var list []struct {
 		Code int64 `json:"Code"`
@@ -225,5 +237,5 @@ func errorCode(reply rest.Reply) string {
 	if reply.Decode(&list) && len(list) > 0 {
 		return strconv.FormatInt(list[0].Code, 10)
 	}
-	return "http_" + strconv.Itoa(reply.Status)
+	return ""
 }

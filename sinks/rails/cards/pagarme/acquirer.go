@@ -54,7 +54,7 @@ func (a *Acquirer) Authorize(ctx context.Context, r cards.Request) (cards.Result
 	}
 	var o orderReply
 	switch {
-	case reply.TurnedDown():
+	case turnedDown(reply):
 		return cards.Result{Outcome: cards.OutcomeRefused, Code: fmt.Sprintf("http_%d", reply.Status)}, nil
 	case !reply.OK() || !reply.Decode(&o) || len(o.Charges) != 1:
 		return cards.Result{}, nil
@@ -89,7 +89,7 @@ func (a *Acquirer) Status(ctx context.Context, r cards.Request) (cards.Standing,
 		}
 		var c chargeReply
 		switch {
-		case reply.Status == http.StatusNotFound:
+		case reply.Status == http.StatusNotFound && turnedDown(reply):
 			return cards.Standing{State: cards.StateAbsent}, nil
 		case !reply.OK() || !reply.Decode(&c):
 			return cards.Standing{}, nil
@@ -124,12 +124,18 @@ func (a *Acquirer) do(ctx context.Context, method, path string, r cards.Request,
 	key := r.OwnReference + "-" + r.Operation.String()
 	return a.rest.Do(ctx, rest.Call{
 		Method: method, URL: a.cfg.URL + path, Body: body,
-		Header: http.Header{"Idempotency-Key": []string{key}},
+		Header: http.Header{rest.IdempotencyKey: []string{key}},
 	})
 }
 
 func (a *Acquirer) look(ctx context.Context, path string) (rest.Reply, error) {
 	return a.rest.Do(ctx, rest.Call{Method: http.MethodGet, URL: a.cfg.URL + path})
+}
+
+// turnedDown tells that Pagar.me itself turned a call down: it says why.
+func turnedDown(reply rest.Reply) bool {
+	var f failure
+	return reply.TurnedDown() && reply.Decode(&f) && f.Message != ""
 }
 
 func charge(id string) string { return "/core/v5/charges/" + url.PathEscape(id) }
@@ -140,7 +146,7 @@ func changed(r cards.Request, reply rest.Reply, err error) (cards.Result, error)
 	}
 	var c chargeReply
 	switch {
-	case reply.TurnedDown():
+	case turnedDown(reply):
 		return cards.Result{Outcome: cards.OutcomeRefused, Code: fmt.Sprintf("http_%d", reply.Status), Reference: r.Reference}, nil
 	case !reply.OK() || !reply.Decode(&c):
 		return cards.Result{Reference: r.Reference}, nil

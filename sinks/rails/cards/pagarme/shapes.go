@@ -50,6 +50,11 @@ type amountRequest struct {
 
 func amountOf(r cards.Request) amountRequest { return amountRequest{Amount: r.AmountMinor} }
 
+// failure is what a refusal says.
+type failure struct {
+	Message string `json:"message"`
+}
+
 type ordersReply struct {
 	Data *[]orderReply `json:"data"`
 }

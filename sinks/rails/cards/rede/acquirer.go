@@ -113,8 +113,6 @@ func (a *Acquirer) Status(ctx context.Context, r cards.Request) (cards.Standing,
 	}
 	var q queryReply
 	switch {
-	case reply.Status == http.StatusNotFound:
-		return cards.Standing{State: cards.StateAbsent}, nil
 	case !reply.OK() && !reply.TurnedDown(), !reply.Decode(&q):
 		return cards.Standing{}, nil
 	default:
@@ -129,16 +127,9 @@ func (a *Acquirer) do(ctx context.Context, method, path string, body any) (rest.
 	})
 }
 
-// read takes an answer that says something, also one of 4xx: e.Rede tells what it turns down by return code.
+// read takes an answer that says something, also one of 4xx: e.Rede tells what it turns down by return code. What has none is
+// somebody's page on the way.
 func read(reply rest.Reply) (t transactionReply, told bool) {
-	if !reply.OK() && !reply.TurnedDown() {
-		return t, false
-	}
-	if reply.Decode(&t) && t.ReturnCode != "" {
-		return t, true
-	}
-	if reply.TurnedDown() {
-		return transactionReply{ReturnCode: fmt.Sprintf("http_%d", reply.Status)}, true
-	}
-	return t, false
+	told = (reply.OK() || reply.TurnedDown()) && reply.Decode(&t) && t.ReturnCode != ""
+	return t, told
 }

@@ -32,6 +32,11 @@ type Client struct {
 	TurnedAway func(status int)
 }
 
+// IdempotencyKey is the header of that name, written so that the transport does not know it. A call that has it in the usual
+// form is repeated by the transport on a connection that broke, also behind a first sending that arrived, and who calls would
+// take the answer to the repeat for the only one.
+const IdempotencyKey = "idempotency-key"
+
 // HeaderOrder tells the order along. Acquirers pass over headers that they do not know.
 const HeaderOrder = "X-Order-Id"
 
@@ -58,7 +63,7 @@ type Call struct {
 
 // Reply is an answer that was read whole, or says that there was none.
 type Reply struct {
-	Status int // 0: the connection broke after the request may have been written
+	Status int // 0: the connection broke after the request may have been written, or in the middle of the answer
 	Body   []byte
 }
 
@@ -66,7 +71,8 @@ type Reply struct {
 func (c *Client) Do(ctx context.Context, call Call) (Reply, error) {
 	var connected atomic.Bool
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		// From here on bytes may have left. What the transport repeats by itself it repeats only where nothing was written.
+		// From here on bytes may have left. What the transport repeats by itself it repeats only where nothing was written,
+		// or where the call changes nothing: see IdempotencyKey.
 		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
 	})
 	request, err := c.request(traced, call)
@@ -90,7 +96,7 @@ func (c *Client) Do(ctx context.Context, call Call) (Reply, error) {
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, bodyMax+1))
 	if err != nil || len(body) > bodyMax {
-		return Reply{Status: response.StatusCode}, nil // its body stays unread: no result can be made of it
+		return Reply{}, nil // half an answer tells nothing, and its status alone must not pass for the whole
 	}
 	return Reply{Status: response.StatusCode, Body: body}, nil
 }
@@ -125,8 +131,8 @@ func (c *Client) request(ctx context.Context, call Call) (*http.Request, error) 
 // OK tells that the acquirer has dealt with the request; whether it did what was asked is in the body.
 func (r Reply) OK() bool { return r.Status >= 200 && r.Status < 300 }
 
-// TurnedDown tells that the acquirer has read the request and surely not done it. A conflict, a timeout behind it and
-// what came too early are not that.
+// TurnedDown tells that the request was surely not done, if it was the acquirer that says so, and not somebody's page on the
+// way: that is in the body. A conflict, a timeout behind it and what came too early are not that.
 func (r Reply) TurnedDown() bool {
 	switch r.Status {
 	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooEarly:

@@ -29,7 +29,7 @@ const deadline = 20 * time.Second
 //	<operation> [amount=] [reference=] [brand=] [installments=] [account=] [nobody]
 //
 // with the answers to give, each after a line "HTTP <status>"; "CUT" cuts the connection after the request was read,
-// "HANG" never answers, and nobody means that nobody listens.
+// "HANG" never answers, "TORN <status>" cuts it in the middle of the body, and nobody means that nobody listens.
 func Run[P cards.Port](t *testing.T, dial func(url string) (P, error)) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
@@ -148,6 +148,8 @@ func parse(input string) (all []answer) {
 		var status int
 		if n, err := fmt.Sscanf(word, "HTTP %d", &status); err == nil && n == 1 {
 			all = append(all, answer{status: status})
+		} else if n, err := fmt.Sscanf(word, "TORN %d", &status); err == nil && n == 1 {
+			all = append(all, answer{status: status, word: "TORN"})
 		} else if len(all) > 0 {
 			all[len(all)-1].body += line
 		}
@@ -186,8 +188,15 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if next.word == "TORN" {
+		w.Header().Set("Content-Length", "1000")
+	}
 	w.WriteHeader(next.status)
 	_, _ = io.WriteString(w, next.body)
+	if next.word == "TORN" {
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
 }
 
 func (s *server) note(r *http.Request, body []byte) {
