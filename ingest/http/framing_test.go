@@ -46,6 +46,7 @@ func TestFraming(t *testing.T) {
 	length := strconv.Itoa(len(body))
 	chunked := strconv.FormatInt(int64(len(body)), 16) + "\r\n" + body + "\r\n0\r\n\r\n"
 	head := "POST /payins HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + token + "\r\nIdempotency-Key: f\r\nContent-Type: application/json\r\n"
+	batch := "POST /payments:batch HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer nobody\r\nContent-Type: application/json\r\n"
 	n := 0
 	for _, c := range []struct {
 		name, text string
@@ -79,6 +80,9 @@ func TestFraming(t *testing.T) {
 		{"large headers", "GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 9<<10) + "\r\n\r\n", 431, true},
 		{"large body", head + "Content-Length: 20000\r\n\r\n" + body, 413, true},
 		{"large chunks", head + "Transfer-Encoding: chunked\r\n\r\n4e20\r\n" + strings.Repeat(" ", 20_000) + "\r\n0\r\n\r\n", 413, true},
+		// Who has no key hears of it before the door has taken in what it would take of a caller.
+		{"a stranger's batch", batch + "Content-Length: 1000000\r\n\r\n[", 401, true},
+		{"a stranger's chunks", batch + "Transfer-Encoding: chunked\r\n\r\n4e20\r\n" + strings.Repeat(" ", 20_000) + "\r\n0\r\n\r\n", 413, true}, // fasthttp has forgotten who sent them
 		{"body that does not come", head + "Content-Length: " + length + "\r\n\r\n{", 408, true},
 		{"headers that do not come", "POST /payins HTTP/1.1\r\nHost: x\r\n", 408, true},
 		{"two keys", head + "Idempotency-Key: g\r\nContent-Length: " + length + "\r\n\r\n" + body, 400, false},

@@ -147,14 +147,37 @@ func (s *Server) Ready() error {
 	return nil
 }
 
-// headerReceived bounds the body by its address, before a byte of it is read.
+// headerReceived bounds the body by its address, before a byte of it is read. A stranger's batch may be as large as any other
+// body: else whoever can connect could fill the memory.
 func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	r := s.addressed(h)
+	if r == nil || r.batch && s.caller(h) == nil {
+		return fasthttp.RequestConfig{MaxRequestBodySize: s.cfg.BodyMaxBytes}
+	}
+	return fasthttp.RequestConfig{MaxRequestBodySize: s.cfg.bodyMost(r)}
+}
+
+// addressed is a route of the address as it was sent, nil where there is none.
+func (s *Server) addressed(h *fasthttp.RequestHeader) *route {
 	path, _, _ := strings.Cut(string(h.RequestURI()), "?")
 	routes, _ := s.router.find([]byte(path))
 	if len(routes) == 0 {
-		return fasthttp.RequestConfig{MaxRequestBodySize: s.cfg.BodyMaxBytes}
+		return nil
 	}
-	return fasthttp.RequestConfig{MaxRequestBodySize: s.cfg.bodyMost(routes[0])}
+	return routes[0]
+}
+
+// caller is who holds the key of a request, nil where nobody does.
+func (s *Server) caller(h *fasthttp.RequestHeader) *Caller {
+	headers := h.PeekAll(fasthttp.HeaderAuthorization)
+	if len(headers) != 1 {
+		return nil
+	}
+	caller, ok := s.ports.Keys.caller(headers[0])
+	if !ok {
+		return nil
+	}
+	return caller
 }
 
 // bodyMost is the longest body that a route takes.
@@ -181,6 +204,9 @@ func (s *Server) broken(ctx *fasthttp.RequestCtx, err error) {
 	switch {
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		id, detail = ErrorTooLarge, ""
+		if r := s.addressed(&ctx.Request.Header); r != nil && r.batch && s.caller(&ctx.Request.Header) == nil {
+			id = ErrorUnauthorized // the right key takes more
+		}
 	case errors.As(err, &small):
 		id, detail = ErrorHeadersTooLarge, ""
 	case errors.As(err, &timeout) && timeout.Timeout():
@@ -231,18 +257,12 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 // admit checks who calls and what the body claims to be, then lets the handler answer.
 func (s *Server) admit(c *call, r *route) answer {
 	if r.scope != "" {
-		headers := c.ctx.Request.Header.PeekAll(fasthttp.HeaderAuthorization)
-		if len(headers) != 1 {
+		if c.caller = s.caller(&c.ctx.Request.Header); c.caller == nil {
 			return refusal(s.problem(ErrorUnauthorized, ""))
 		}
-		caller, ok := s.ports.Keys.caller(headers[0])
-		if !ok {
-			return refusal(s.problem(ErrorUnauthorized, ""))
-		}
-		if !caller.may(r.scope) {
+		if !c.caller.may(r.scope) {
 			return refusal(s.problem(ErrorInsufficientScope, "The scope "+r.scope+" is needed."))
 		}
-		c.caller = caller
 	}
 	if r.method != fasthttp.MethodGet {
 		if p := s.bodyForm(c.ctx, r); p != nil {
