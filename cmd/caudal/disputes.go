@@ -33,6 +33,9 @@ func disputesCommand() *cobra.Command {
 				return err
 			}
 			result, err := disputes.Load(cmd.Context(), o)
+			if err != nil && result.Lines == 0 {
+				return err // nothing was read
+			}
 			err = errors.Join(err, printLoaded(cmd.OutOrStdout(), result, output))
 			if n := len(result.Refused); err == nil && n > 0 {
 				err = fmt.Errorf("%d of %d lines changed nothing", n, result.Lines)

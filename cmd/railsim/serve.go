@@ -59,7 +59,7 @@ func serveCommand() *cobra.Command {
 		Long:  serveHelp,
 		Example: "  railsim serve --listen 127.0.0.1:9090 --data ./railsim-data --seed 7 \\\n" +
 			"    --faults timeout_after=2%,reset_before=1%,hook_duplicate=5%,latency=90%:5..20/10%:100..400 \\\n" +
-			"    --webhooks http://127.0.0.1:8080/v1/webhooks",
+			"    --webhooks http://127.0.0.1:8080/webhooks",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "table" && output != "json" {

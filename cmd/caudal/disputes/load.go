@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/caudalpay/caudal/cmd/caudal/client"
@@ -56,7 +57,10 @@ type word struct {
 	refused string
 }
 
-const lineMax = 64 << 10
+const (
+	lineMax       = 64 << 10
+	byteOrderMark = "\ufeff"
+)
 
 // Load sends every line, in order per pay-in. A line that is refused stops no other. Running it again changes nothing: the
 // house knows a word about a dispute by what it says. The error tells what stopped it half-way; then run it again.
@@ -165,20 +169,27 @@ func readLines(r io.Reader) ([]word, error) {
 	var words []word
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, lineMax)
-	for n := 1; lines.Scan(); n++ {
-		text := bytes.TrimSpace(lines.Bytes())
+	n := 1
+	for ; lines.Scan(); n++ {
+		text := bytes.TrimSpace(bytes.TrimPrefix(lines.Bytes(), []byte(byteOrderMark)))
 		if len(text) == 0 {
 			continue
 		}
 		w := word{line: n}
 		d := json.NewDecoder(bytes.NewReader(text))
 		d.UseNumber()
-		if err := d.Decode(&w.body); err != nil || w.body == nil || d.More() {
+		switch err := d.Decode(&w.body); {
+		case err != nil || w.body == nil || d.More():
 			w.body, w.refused = nil, "the line is not one JSON object"
+		case !jsontext.Value(text).IsValid(): // else the last of two amounts would be sent, and the front door see one
+			w.body, w.refused = nil, "a name stands twice, or the text is no UTF-8"
 		}
 		words = append(words, w)
 	}
-	return words, lines.Err()
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("reading line %d, of at most %d bytes: %w", n, lineMax, err)
+	}
+	return words, nil
 }
 
 // readCSV reads rows by the names in the header, which are those of the body. An empty field is left out.
@@ -186,10 +197,16 @@ func readCSV(r io.Reader) ([]word, error) {
 	rows := csv.NewReader(r)
 	rows.FieldsPerRecord = -1
 	header, err := rows.Read()
-	if err != nil {
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, errors.New("the file is empty: its first line names the columns")
+	case err != nil:
 		return nil, fmt.Errorf("reading the header: %w", err)
 	}
-	header[0] = strings.TrimPrefix(header[0], "\ufeff")
+	header[0] = strings.TrimPrefix(header[0], byteOrderMark)
+	if err := checkHeader(header); err != nil {
+		return nil, err
+	}
 	var words []word
 	for {
 		fields, err := rows.Read()
@@ -206,6 +223,25 @@ func readCSV(r io.Reader) ([]word, error) {
 		line, _ := rows.FieldPos(0)
 		words = append(words, row(line, header, fields))
 	}
+}
+
+// checkHeader refuses columns that no line could be read by: of two amounts neither is the right one.
+func checkHeader(header []string) error {
+	known := []string{"payment_id", "stage", "amount", "reference", "reason_code", "connector", "deadline"}
+	for i, name := range header {
+		switch {
+		case !slices.Contains(known, name):
+			return fmt.Errorf("the header has a column %.40q: choose from %s", name, strings.Join(known, ", "))
+		case slices.Contains(header[:i], name):
+			return fmt.Errorf("the header has the column %s twice", name)
+		}
+	}
+	for _, name := range known[:4] {
+		if !slices.Contains(header, name) {
+			return fmt.Errorf("the header has no column %s", name)
+		}
+	}
+	return nil
 }
 
 func row(line int, header, fields []string) word {

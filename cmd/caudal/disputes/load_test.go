@@ -137,3 +137,38 @@ func TestKeyOfAMerchantEndsTheRun(t *testing.T) {
 		t.Error("a file that is not there was loaded")
 	}
 }
+
+// Invariant: what a file says twice it does not say at all. The front door refuses a member that stands twice; whoever reads the
+// file first must not choose one of the two amounts before.
+func TestSaidTwice(t *testing.T) {
+	for name, text := range map[string]string{
+		"f.ndjson": `{"payment_id":"pi_1","stage":"dispute","amount":1,"amount":2,"reference":"CB"}`,
+		"g.ndjson": `{"payment_id":"pi_1","stage":"dispute","amount":1,"\u0061mount":2,"reference":"CB"}`,
+	} {
+		h, r, err := load(t, name, text, "secret")
+		if err != nil || len(h.told) > 0 || len(r.Refused) != 1 || r.Refused[0].Code != "unreadable" {
+			t.Errorf("%s: told %q, %+v %v", name, h.told, r, err)
+		}
+	}
+	h, _, err := load(t, "f.csv", "payment_id,stage,amount,amount,reference\npi_1,dispute,1,2,CB\n", "secret")
+	if err == nil || !strings.Contains(err.Error(), "amount") || len(h.told) > 0 {
+		t.Errorf("a column that stands twice: told %q, %v", h.told, err)
+	}
+}
+
+// A file that cannot be meant is not loaded in part, and its error says what to change.
+func TestFilesThatCannotBeMeant(t *testing.T) {
+	for name, c := range map[string]struct{ text, want string }{
+		"empty.csv":    {"", "empty"},
+		"long.ndjson":  {"{}\n" + strings.Repeat("x", 100_000) + "\n", "line 2"},
+		"unknown.csv":  {"payment_id,stage,amount,ref\npi_1,dispute,1,CB\n", "reference"},
+	} {
+		h, _, err := load(t, name, c.text, "secret")
+		if err == nil || !strings.Contains(err.Error(), c.want) || len(h.told) > 0 {
+			t.Errorf("%s: told %q, %v; want %q", name, h.told, err, c.want)
+		}
+	}
+	if h, r, err := load(t, "mark.ndjson", "\ufeff"+`{"payment_id":"pi_1","stage":"won","amount":7,"reference":"CB"}`, "secret"); err != nil || r.Taken != 1 || len(h.told) != 1 {
+		t.Errorf("behind a byte order mark: %+v %v", r, err)
+	}
+}
