@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
@@ -19,6 +20,9 @@ import (
 	door "github.com/caudalpay/caudal/ingest/http"
 	"github.com/caudalpay/caudal/processors/money"
 )
+
+// patience of who asks one question and waits for the answer.
+const patience = 5 * time.Second
 
 func paymentsCommand() *cobra.Command {
 	c := &cobra.Command{Use: "payments", Short: "Payments of a running installation"}
@@ -42,7 +46,7 @@ func timelineCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			api := client.New(address, token, 1)
+			api := client.New(address, token, 1).Within(patience)
 			defer api.Close()
 			events, err := timeline(cmd.Context(), api, args[0])
 			if err != nil {

@@ -17,14 +17,15 @@ import (
 
 // Client is one caller with one key.
 type Client struct {
-	base  string
-	token string
-	http  *http.Client
+	base     string
+	token    string
+	http     *http.Client
+	patience time.Duration // how long a request is repeated
 }
 
 // New returns a client of the API at base (http://host:port).
 func New(base, token string, connections int) *Client {
-	return &Client{base: base, token: token, http: &http.Client{
+	return &Client{base: base, token: token, patience: retryFor, http: &http.Client{
 		Timeout: time.Minute,
 		Transport: &http.Transport{
 			MaxIdleConns: connections, MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections,
@@ -33,6 +34,15 @@ func New(base, token string, connections int) *Client {
 		},
 	}}
 }
+
+// Within sets how long a request is repeated before the caller hears of the failure: less than usual where somebody watches.
+func (c *Client) Within(d time.Duration) *Client {
+	c.patience = d
+	return c
+}
+
+// ErrAddress says that no request can be sent to such an address, however often it is tried.
+var ErrAddress = errors.New("the address has to be http://HOST:PORT")
 
 // Close drops idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
@@ -49,7 +59,7 @@ type Request struct {
 	Body                      any // JSON, nil: none
 }
 
-// retryFor is how long a request is repeated before the caller hears of the failure.
+// retryFor is the usual patience.
 const retryFor = 2 * time.Minute
 
 // Do sends until there is an answer other than 503.
@@ -62,12 +72,12 @@ func (c *Client) Do(ctx context.Context, r Request) (Answer, error) {
 		}
 	}
 	pause := 50 * time.Millisecond
-	for until := time.Now().Add(retryFor); ; pause = min(2*pause, 2*time.Second) {
+	for until := time.Now().Add(c.patience); ; pause = min(2*pause, 2*time.Second) {
 		a, wait, err := c.once(ctx, r, body)
 		if err == nil && a.Status != http.StatusServiceUnavailable {
 			return a, nil
 		}
-		if ctx.Err() != nil || time.Now().After(until) {
+		if ctx.Err() != nil || errors.Is(err, ErrAddress) || time.Now().After(until) {
 			if err == nil {
 				err = fmt.Errorf("%s %s: %d: %s", r.Method, r.Path, a.Status, a.Body)
 			}
@@ -83,7 +93,10 @@ func (c *Client) Do(ctx context.Context, r Request) (Answer, error) {
 func (c *Client) once(ctx context.Context, r Request, body []byte) (Answer, time.Duration, error) {
 	req, err := http.NewRequestWithContext(ctx, r.Method, c.base+r.Path, bytes.NewReader(body))
 	if err != nil {
-		return Answer{}, 0, fmt.Errorf("building request: %w", err)
+		return Answer{}, 0, fmt.Errorf("%w, not %q: %w", ErrAddress, c.base, err)
+	}
+	if req.URL.Host == "" || req.URL.Scheme != "http" && req.URL.Scheme != "https" {
+		return Answer{}, 0, fmt.Errorf("%w, not %q", ErrAddress, c.base)
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token)
 	req.Header.Set("Content-Type", "application/json")
