@@ -159,9 +159,9 @@ func TestSaidTwice(t *testing.T) {
 // A file that cannot be meant is not loaded in part, and its error says what to change.
 func TestFilesThatCannotBeMeant(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
-		"empty.csv":    {"", "empty"},
-		"long.ndjson":  {"{}\n" + strings.Repeat("x", 100_000) + "\n", "line 2"},
-		"unknown.csv":  {"payment_id,stage,amount,ref\npi_1,dispute,1,CB\n", "reference"},
+		"empty.csv":   {"", "empty"},
+		"long.ndjson": {"{}\n" + strings.Repeat("x", 100_000) + "\n", "line 2"},
+		"unknown.csv": {"payment_id,stage,amount,ref\npi_1,dispute,1,CB\n", "reference"},
 	} {
 		h, _, err := load(t, name, c.text, "secret")
 		if err == nil || !strings.Contains(err.Error(), c.want) || len(h.told) > 0 {
