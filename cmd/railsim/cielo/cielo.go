@@ -65,6 +65,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /1/sales/{id}", s.get)
 	mux.HandleFunc("PUT /1/sales/{id}/capture", s.capture)
 	mux.HandleFunc("PUT /1/sales/{id}/void", s.void)
+	mux.HandleFunc("PUT /1/sales/OrderId/{reference}/void", s.voidByReference)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.Header.Get("MerchantId") != s.credentials.MerchantID:
@@ -200,6 +201,17 @@ func (s *Server) operate(w http.ResponseWriter, r *http.Request, o operation) {
 			ProviderReturnCode: code, ProviderReturnMessage: "Operation Successful", ReturnCode: code, ReturnMessage: "Operation Successful", Links: links(c),
 		})})
 	}
+}
+
+// voidByReference cancels the newest sale of the client's own reference.
+func (s *Server) voidByReference(w http.ResponseWriter, r *http.Request) {
+	all := s.vault.ByReference(r.PathValue("reference"))
+	if len(all) == 0 {
+		refuse(w, http.StatusNotFound, 307, "Transaction not found")
+		return
+	}
+	r.SetPathValue("id", all[len(all)-1].ID)
+	s.void(w, r)
 }
 
 func (s *Server) get(w http.ResponseWriter, r *http.Request) {
