@@ -177,7 +177,7 @@ func sagaPage(b *strings.Builder) {
 
 What takes more than one decision, step by step. *Asks*: the order to a rail in capitals, or the command that takes the step; *waits*: the statuses of the
 record in which it waits, none where the step is over in the decision that takes it; *stuck*: how long after it has come there somebody should look
-(` + "`caudal sagas list --stuck`" + `), or how long after its own deadline; *undone*: the event that takes back what the step holds or has done.
+(` + "`caudal sagas list --stuck`, measured by `caudal_sinks_sagas_stuck`" + `), or how long after its own deadline; *undone*: the event that takes back what the step holds or has done.
 
 | saga | step | record | asks | waits | stuck | undone |
 |---|---|---|---|---|---|---|

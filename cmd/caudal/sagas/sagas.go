@@ -18,6 +18,7 @@ import (
 
 	"github.com/caudalpay/caudal/cmd/caudal/up"
 	"github.com/caudalpay/caudal/processors/payment"
+	"github.com/caudalpay/caudal/sinks/sagas"
 )
 
 // ErrStuck says that something has waited too long, where the caller asked to be told by the exit code.
@@ -28,7 +29,7 @@ const ExitStuck = 4
 
 type options struct {
 	data, postgres, output string
-	filter                 Filter
+	filter                 sagas.Filter
 	fail                   bool
 }
 
@@ -65,9 +66,9 @@ func (o *options) listCommand() *cobra.Command {
 			if s := o.filter.Saga; s != "" && !slices.ContainsFunc(payment.Sagas(), func(step payment.SagaStep) bool { return step.Saga == s }) {
 				return fmt.Errorf("--saga %q: there is none of that name, see docs/lifecycle.md", s)
 			}
-			lines := []Line{}
+			lines := []sagas.Line{}
 			if err := o.connected(cmd, func(ctx context.Context, conn *pgx.Conn) (err error) {
-				lines, err = Read(ctx, conn, o.filter, time.Now())
+				lines, err = sagas.Read(ctx, conn, o.filter, time.Now())
 				return err
 			}); err != nil {
 				return err
@@ -96,7 +97,7 @@ func (o *options) showCommand() *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.connected(cmd, func(ctx context.Context, conn *pgx.Conn) error {
-				s, err := read(ctx, conn, args[0])
+				s, err := sagas.ReadOne(ctx, conn, args[0])
 				if err != nil {
 					return err
 				}
@@ -131,7 +132,7 @@ func (o *options) connected(cmd *cobra.Command, work func(context.Context, *pgx.
 	return work(ctx, conn)
 }
 
-func (o *options) print(w io.Writer, lines []Line) error {
+func (o *options) print(w io.Writer, lines []sagas.Line) error {
 	switch o.output {
 	case "json":
 		return write(w, lines, "  ")
@@ -155,7 +156,7 @@ func (o *options) print(w io.Writer, lines []Line) error {
 	return nil
 }
 
-func (o *options) printState(w io.Writer, s state) error {
+func (o *options) printState(w io.Writer, s sagas.State) error {
 	switch o.output {
 	case "json":
 		return write(w, s, "  ")

@@ -15,6 +15,7 @@ import (
 	"github.com/caudalpay/caudal/cmd/caudal/sagas"
 	"github.com/caudalpay/caudal/processors/payment"
 	schema "github.com/caudalpay/caudal/schemas/sql/postgres"
+	reading "github.com/caudalpay/caudal/sinks/sagas"
 )
 
 func TestMain(m *testing.M) { embedtest.Main(m) }
@@ -130,7 +131,7 @@ func TestList(t *testing.T) {
 		}
 		var got []string
 		for line := range strings.Lines(out) {
-			var l sagas.Line
+			var l reading.Line
 			if err := json.Unmarshal([]byte(line), &l); err != nil {
 				t.Fatal(err)
 			}

@@ -31,6 +31,7 @@ import (
 	"github.com/caudalpay/caudal/sinks/decisionlog"
 	"github.com/caudalpay/caudal/sinks/postgres"
 	"github.com/caudalpay/caudal/sinks/rails/cards"
+	"github.com/caudalpay/caudal/sinks/sagas"
 )
 
 // running is an installation that is up.
@@ -143,7 +144,11 @@ func (in *running) startSinks(ctx context.Context) (err error) {
 	}
 	in.probe = probe
 	in.checks = append(in.checks, http.Check{Name: "postgres", Ready: in.postgres.Ready}, http.Check{Name: "clickhouse", Ready: in.clickhouseReady})
-	components := map[string]component{"postgres sink": in.postgres, "clickhouse sink": in.clickhouse}
+	stuck, err := sagas.NewWatcher(sagas.Config{DSN: in.parts.Postgres, Every: sagas.DefaultEvery, Logger: in.log, Registry: in.registry})
+	if err != nil {
+		return err
+	}
+	components := map[string]component{"postgres sink": in.postgres, "clickhouse sink": in.clickhouse, "stuck sagas": stuck}
 	if in.options.Rails != "" {
 		connectors, err := in.connectors()
 		if err != nil {

@@ -1,9 +1,12 @@
+// Package sagas reads from the Postgres store which payments wait at which step of what takes more than one decision, and counts
+// those that have waited too long. What the steps are is processors/payment's to say; it changes nothing.
 package sagas
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,7 +51,11 @@ const columns = `SELECT payment_id, kind, status, method, currency <> target_cur
 
 // Read lists what waits, the longest first.
 func Read(ctx context.Context, conn *pgx.Conn, f Filter, now time.Time) ([]Line, error) {
-	rows, err := conn.Query(ctx, columns+`WHERE status = ANY($1) AND ($2 = '' OR account = $2) ORDER BY decided_at, payment_id`, statuses(), f.Account)
+	where, args := `status = ANY($2)`, []any{f.Account, statuses()}
+	if f.Stuck {
+		where, args = stuck(f.Account, now)
+	}
+	rows, err := conn.Query(ctx, columns+`WHERE ($1 = '' OR account = $1) AND `+where+` ORDER BY decided_at, payment_id`, args...)
 	if err != nil {
 		return nil, fmt.Errorf("reading payments: %w", err)
 	}
@@ -67,6 +74,36 @@ func Read(ctx context.Context, conn *pgx.Conn, f Filter, now time.Time) ([]Line,
 		return nil, fmt.Errorf("reading payments: %w", err)
 	}
 	return lines, nil
+}
+
+// stuck is the condition of what may be stuck, so put that the index payments_waiting serves it: its own predicate in full, and
+// then for each kind and status what the index holds behind them. Whether a row is stuck in its saga is line's to say.
+func stuck(account string, now time.Time) (where string, args []any) {
+	args = []any{account}
+	var statuses, steps []string
+	seen := map[string]bool{}
+	for _, step := range payment.Sagas() {
+		if step.StuckAfterUS == 0 {
+			continue
+		}
+		since := "decided_at"
+		if step.FromDeadline {
+			since = "deadline_at"
+		}
+		for _, s := range step.Waits {
+			statuses = append(statuses, fmt.Sprint(uint8(s)))
+			key := fmt.Sprintf("kind = %d AND status = %d AND %s < $", step.Record, s, since)
+			unique := fmt.Sprint(key, step.StuckAfterUS)
+			if seen[unique] {
+				continue
+			}
+			seen[unique] = true
+			args = append(args, now.Add(-time.Duration(step.StuckAfterUS)*time.Microsecond))
+			steps = append(steps, fmt.Sprint(key, len(args)))
+		}
+	}
+	slices.Sort(statuses)
+	return fmt.Sprintf("status IN (%s) AND kind <> %d AND (%s)", strings.Join(slices.Compact(statuses), ", "), payment.KindFXQuote, strings.Join(steps, " OR ")), args
 }
 
 // statuses are those in which anything waits.
@@ -122,17 +159,18 @@ func waitsFor(step *payment.SagaStep) string {
 	}
 }
 
-// state is a payment and the steps of its saga.
-type state struct {
+// State is a payment and the steps of its saga.
+type State struct {
 	Saga    string      `json:"saga"`
 	Payment string      `json:"payment_id"`
 	Account string      `json:"account"`
 	Status  string      `json:"status"`
 	Since   time.Time   `json:"since"`
-	Steps   []stateStep `json:"steps"`
+	Steps   []StateStep `json:"steps"`
 }
 
-type stateStep struct {
+// StateStep is one step, and whether the payment waits there.
+type StateStep struct {
 	Step   string `json:"step"`
 	Record string `json:"record"`
 	Asks   string `json:"asks"`
@@ -141,21 +179,21 @@ type stateStep struct {
 	Here   bool   `json:"here"`
 }
 
-// read is a payment and where it stands in its saga.
-func read(ctx context.Context, conn *pgx.Conn, id string) (state, error) {
+// ReadOne is a payment and where it stands in its saga.
+func ReadOne(ctx context.Context, conn *pgx.Conn, id string) (State, error) {
 	rows, err := conn.Query(ctx, columns+`WHERE payment_id = $1`, id)
 	if err != nil {
-		return state{}, fmt.Errorf("reading payment %s: %w", id, err)
+		return State{}, fmt.Errorf("reading payment %s: %w", id, err)
 	}
 	r, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[row])
 	if errors.Is(err, pgx.ErrNoRows) {
-		return state{}, fmt.Errorf("payment %s is not in the store", id)
+		return State{}, fmt.Errorf("payment %s is not in the store", id)
 	}
 	if err != nil {
-		return state{}, fmt.Errorf("reading payment %s: %w", id, err)
+		return State{}, fmt.Errorf("reading payment %s: %w", id, err)
 	}
 	status := payment.Status(r.Status) //nolint:gosec // written from one
-	s := state{Saga: r.saga(), Payment: r.ID, Account: r.Account, Status: status.String(), Since: r.DecidedAt.UTC()}
+	s := State{Saga: r.saga(), Payment: r.ID, Account: r.Account, Status: status.String(), Since: r.DecidedAt.UTC()}
 	here, waits := payment.StepWaiting(s.Saga, payment.Kind(r.Kind), status) //nolint:gosec // written from one
 	for _, step := range payment.Sagas() {
 		if step.Saga != s.Saga {
@@ -169,7 +207,7 @@ func read(ctx context.Context, conn *pgx.Conn, id string) (state, error) {
 		if step.Undoable {
 			undone = step.Undone.String()
 		}
-		s.Steps = append(s.Steps, stateStep{
+		s.Steps = append(s.Steps, StateStep{
 			Step: step.Name, Record: step.Record.String(), Asks: step.Asks, Waits: strings.Join(words, ", "), Undone: undone,
 			Here: waits && step.Name == here.Name && step.Record == here.Record,
 		})
