@@ -250,6 +250,10 @@ func (r *reducer) repeated() bool {
 		return true
 	}
 	r.d.Outcome = payment.OutcomeRepeated
+	if r.cmd.Kind == payment.KindDispute {
+		r.toldAgain()
+		return true
+	}
 	if first := r.s.Payment; first != nil {
 		r.rec = nil
 		r.d.tell(r.d.PaymentID, first)
@@ -360,8 +364,8 @@ func (r *reducer) end() {
 		r.rec.ExpiresAtUS = r.retain(d.PaymentID)
 		r.w.Payments = append(r.w.Payments, PaymentWrite{d.PaymentID.Identity(), r.rec})
 	}
-	if r.remembers() {
-		r.w.Command = &CommandWrite{r.cmd.CommandID, CommandRecord{
+	if id := r.remembered(); id != "" {
+		r.w.Command = &CommandWrite{id, CommandRecord{
 			BodyHash: r.cmd.BodyHash, FirstOutcome: d.Outcome, FirstReasons: d.Reasons, FirstSeq: d.AccountSeq,
 			Status: d.Status, PaymentID: d.PaymentID, AcceptedAtUS: d.AcceptedAtUS,
 		}}
@@ -375,17 +379,26 @@ func (r *reducer) end() {
 	r.w.Cell = &r.cell
 }
 
-// remembers tells whether this decision is the first answer to a request that is not a payment.
-func (r *reducer) remembers() bool {
+// remembered is the id under which this decision is kept as the first answer to a request that is not a payment; empty: it is none.
+func (r *reducer) remembered() string {
+	switch {
+	case r.s.Command != nil || r.cell.State == nil:
+		return ""
+	case r.cmd.Kind == payment.KindDispute:
+		if r.d.Outcome == payment.OutcomeApplied {
+			return r.cmd.Dispute.MessageID
+		}
+		return "" // what it is about may still come
+	}
 	switch r.cmd.Kind {
 	case payment.KindApprove, payment.KindDecline, payment.KindSetKYCLevel, payment.KindDisputeEvidence, payment.KindDisputeAccept:
+		if slices.Equal(r.d.Reasons, []payment.Reason{payment.ReasonOwnerMismatch}) {
+			return ""
+		}
+		return r.cmd.CommandID
 	default:
-		return false
+		return ""
 	}
-	if r.s.Command != nil || r.cell.State == nil {
-		return false
-	}
-	return !slices.Equal(r.d.Reasons, []payment.Reason{payment.ReasonOwnerMismatch})
 }
 
 // retain enters the day on which a new record leaves. A policy without retention keeps it for ever.

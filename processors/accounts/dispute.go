@@ -8,7 +8,7 @@ import (
 
 // disputeTold tells whether the body of a DISPUTE says something.
 func disputeTold(q *payment.Dispute) bool {
-	if q == nil || q.AmountMinor <= 0 {
+	if q == nil || q.AmountMinor <= 0 || q.OccurredAtUS < 0 || q.MessageID != "" && !payment.IsCommandID(q.MessageID) {
 		return false
 	}
 	_, some := q.Stage.Event()
@@ -33,8 +33,11 @@ func (r *reducer) dispute() {
 		return
 	}
 	e, _ := q.Stage.Event()
-	if payment.Next(payment.FamilyDispute, rec.Status, e).Effect != payment.Move {
+	occurred := min(q.OccurredAtUS, r.d.AcceptedAtUS) // nobody's clock may shut out what is told later
+	late := occurred > 0 && occurred < rec.DisputeOccurredAtUS
+	if late || payment.Next(payment.FamilyDispute, rec.Status, e).Effect != payment.Move {
 		r.d.tell(r.d.PaymentID, rec)
+		r.heardOf(rec, e, occurred)
 		return // older than what is known, or the same
 	}
 	if paid != nil && !count(rec, paid, e) {
@@ -44,7 +47,7 @@ func (r *reducer) dispute() {
 	if rec.Status == payment.StatusNone {
 		rec.ExpiresAtUS = r.retain(r.d.PaymentID)
 	}
-	rec.DeadlineUS = q.DeadlineUS
+	rec.DeadlineUS, rec.DisputeOccurredAtUS = q.DeadlineUS, occurred
 	if q.ReasonCode != "" {
 		rec.Rail.ReasonCode = q.ReasonCode
 	}
@@ -56,6 +59,25 @@ func (r *reducer) dispute() {
 	if paid != nil {
 		r.w.Payments = append(r.w.Payments, PaymentWrite{r.cmd.PaymentID.Identity(), paid})
 	}
+}
+
+// heardOf remembers how late a message is that moves nothing: one of a time before it comes too late. A dispute that is won is
+// lost by a pre-arbitration between the two, which is still to come.
+func (r *reducer) heardOf(rec *payment.Record, e payment.Event, occurred int64) {
+	if occurred > rec.DisputeOccurredAtUS && (rec.Status != payment.StatusWon || e != payment.EventLost) {
+		rec.DisputeOccurredAtUS = occurred
+		r.store(r.d.PaymentID, rec)
+	}
+}
+
+// toldAgain answers a message about a dispute that was taken before.
+func (r *reducer) toldAgain() {
+	if rec := r.s.Payment; rec != nil && rec.Kind == payment.KindDispute && rec.Related == r.cmd.PaymentID {
+		r.d.tell(r.d.PaymentID, rec)
+		r.d.tellStatus(r.s.Command.Status, rec)
+		return
+	}
+	r.d.Status = r.s.Command.Status
 }
 
 // disputedPayment is the pay-in that the dispute is about, for it to change; nil where it is none that can be disputed, or has

@@ -56,6 +56,9 @@ func (h *history) contend(t *rapid.T, k string) {
 		AmountMinor: amount, Connector: "stone", Reference: fmt.Sprint("d", rapid.IntRange(0, 4).Draw(t, "which")),
 		DeadlineUS: rapid.SampledFrom([]int64{0, h.now + 5*second, h.now + 86_400*second}).Draw(t, "deadline"),
 	}
+	if rapid.Bool().Draw(t, "message") {
+		q.MessageID = payment.CommandIDFrom(string(of.Account()), merchant, "message "+k)
+	}
 	id := payment.DisputeIDFrom(of.Account(), q.Connector, q.Reference)
 	if rec := h.house.payments[string(id.Account())+id.Identity()]; rec != nil && rapid.IntRange(0, 9).Draw(t, "lie") > 0 {
 		of, q.AmountMinor = rec.Related, rec.AmountMinor
@@ -237,4 +240,78 @@ func checkQuotes(t *rapid.T, h *house) {
 		default:
 		}
 	}
+}
+
+// course draws what a card network says of one dispute, in the order in which it came about.
+func course(t *rapid.T) []payment.DisputeStage {
+	told, net := []payment.DisputeStage(nil), &disputed{}
+	for range rapid.IntRange(1, 8).Draw(t, "messages") {
+		var news []payment.DisputeStage
+		for s := payment.DisputeStagePreDispute; s <= payment.DisputeStageLost; s++ {
+			after := *net
+			if after.hears(s); after.stage != net.stage {
+				news = append(news, s)
+			}
+		}
+		s := rapid.SampledFrom(news).Draw(t, "stage")
+		net.hears(s)
+		told = append(told, s)
+	}
+	return told
+}
+
+// Invariant: however often the messages about a dispute are delivered, and in whichever order, the money is in the end where
+// the latest of them says that it is.
+func TestMessagesOfADisputeInAnyOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h, c := newHouse(1), &caller{now: noon}
+		decide := func(key string, cmd payment.Command) *entry {
+			cmd.Pins.Policy = policyOf("ana") + "@1"
+			e, err := h.decide(key, cmd)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return &e
+		}
+		decide(c.open("ana", payment.OpenAccount{Currencies: []string{"BRL"}, KYCLevel: 3, Policy: policyOf("ana")}))
+		account := payment.AccountIDFrom(tenant, merchant, "ana")
+		_, opening := c.open("ana", payment.OpenAccount{Currencies: []string{"BRL"}, KYCLevel: 3, Policy: policyOf("ana")})
+		decide(string(account), opening)
+		key, in := c.instruct(payment.KindPayIn, "ana", "in", payment.Instruction{AmountMinor: 9000, Currency: "BRL", Method: "card"})
+		decide(key, in)
+		decide(c.answer(in.PaymentID, payment.RailAnswer{OrderID: string(in.PaymentID) + ".collect", Result: payment.RailConfirmed, Connector: "stone"}))
+		stages := course(t)
+		began := c.now + second
+		c.now += int64(len(stages)+1) * second // no message comes before what it tells
+		var messages []payment.Command
+		for i, s := range stages {
+			_, cmd := c.dispute(in.PaymentID, payment.Dispute{
+				Stage: s, AmountMinor: 9000, Connector: "stone", Reference: "d", OccurredAtUS: began + int64(i)*second,
+				MessageID: payment.CommandIDFrom(key, merchant, fmt.Sprint("m", i)),
+			})
+			messages = append(messages, cmd)
+		}
+		truth := &disputed{}
+		for _, s := range stages {
+			truth.hears(s)
+		}
+		order := make([]int, 2*len(messages))
+		for i := range order {
+			order[i] = i % len(messages)
+		}
+		told := map[int]bool{}
+		for _, i := range rapid.Permutation(order).Draw(t, "order") {
+			e := decide(key, messages[i])
+			if again := told[i]; again != (e.decision.Outcome == payment.OutcomeRepeated) || again && len(e.decision.Journals) > 0 {
+				t.Fatalf("told before: %t, %s with %v", again, e.decision.Outcome, e.decision.Journals)
+			}
+			told[i] = true
+		}
+		id := payment.ID(messages[0].CommandID)
+		rec, paid := h.payments[key+id.Identity()], h.payments[key+in.PaymentID.Identity()]
+		if want := stages[len(stages)-1] != payment.DisputeStageWon; rec.DisputeTaken != truth.taken || (paid.Rail.DisputedMinor == 9000) != want {
+			t.Fatalf("%v ends as %s, taken %t, disputed %d", stages, rec.Status, rec.DisputeTaken, paid.Rail.DisputedMinor)
+		}
+		checkBooks(t, h)
+	})
 }

@@ -70,6 +70,9 @@ func Reads(cmd payment.Command, key string) []Key {
 		add(KeyPayment, identity(payment.ID(cmd.CommandID)))
 		add(KeyRelated, identity(cmd.PaymentID))
 		add(KeyPolicy, cmd.Pins.Policy)
+		if cmd.Dispute != nil {
+			add(KeyCommand, cmd.Dispute.MessageID)
+		}
 	case payment.KindDisputeEvidence, payment.KindDisputeAccept:
 		add(KeyCommand, cmd.CommandID)
 		add(KeyRelated, identity(cmd.PaymentID))

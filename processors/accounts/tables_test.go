@@ -1,6 +1,7 @@
 package accounts_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"strconv"
 	"strings"
@@ -22,7 +23,7 @@ import (
 //	payin ... card [capture=manual] [brand=B] [installments=N]
 //	capture KEY [AMOUNT] key=K [final=yes]     void KEY key=K     increment KEY AMOUNT key=K
 //	quote NAME AMOUNT CUR to=CUR key=K         payin|payout|transfer ... [quote=KEY]
-//	dispute KEY STAGE AMOUNT key=K [code=C] [until=SECONDS]     evidence KEY [files=N] key=K     accept KEY key=K
+//	dispute KEY STAGE AMOUNT key=K [code=C] [until=SECONDS] [message=M] [at=SECONDS]     evidence KEY [files=N] key=K     accept KEY key=K
 //	answer KEY STEP RESULT [amount=MINOR] [closed=yes] [code=C] [connector=C] [reference=R] [of=KEY]
 //	issue CARD NAME [last4=N]            card CARD STATUS                (merchant=M)
 //	authorize KEY AMOUNT CUR [on=NAME] [financial=yes] [party=NAME] [country=CC]
@@ -243,7 +244,14 @@ func (x *table) disputed(d *datadriven.TestData) (string, payment.Command) {
 	if until := number(option(d, "until", "0")); until != 0 {
 		q.DeadlineUS = x.now + int64(until)*second
 	}
+	if at := number(option(d, "at", "0")); at != 0 {
+		q.OccurredAtUS = noon + int64(at)*second
+	}
+	if m := option(d, "message", ""); m != "" {
+		q.MessageID = payment.CommandIDFrom(string(of.Account()), merchant, m)
+	}
 	key, cmd := x.dispute(of, q)
+	cmd.BodyHash = sha256.Sum256(fmt.Append(nil, q.Stage, q.AmountMinor, q.ReasonCode))
 	if _, known := x.payments[k]; !known {
 		x.payments[k] = payment.ID(cmd.CommandID)
 	}

@@ -1,5 +1,7 @@
 package payment
 
+import "strings"
+
 // DisputeStage is what is told of a dispute. The numbers are those of the wire format and never reused.
 type DisputeStage uint8
 
@@ -59,6 +61,9 @@ type Dispute struct {
 	Connector   string // who tells
 	Reference   string // the processor's own id of the dispute
 	DeadlineUS  int64  // until when evidence is taken; 0: not told
+
+	MessageID    string // of what is told this once (cmd_...), so that a repeat is one; empty: not told
+	OccurredAtUS int64  // when it came about, by the word of who tells; 0: not told
 }
 
 // EvidenceFile is a file that the merchant keeps, by its hash.
@@ -78,6 +83,16 @@ type DisputeAccept struct{}
 type FXQuote struct {
 	AmountMinor              int64 // > 0, in Currency
 	Currency, TargetCurrency string
+}
+
+// DisputeMessageIDFrom derives the id of what a processor's event tells of a dispute: however often it is delivered, it is one.
+func DisputeMessageIDFrom(dispute ID, stage DisputeStage, event string) string {
+	return commandPrefix + string(dispute[len(KindDispute.Prefix()):][:digestLen]) + digest("dispute message", string(dispute), stage.String(), event)
+}
+
+// IsCommandID tells whether a text has the form of a request's id.
+func IsCommandID(s string) bool {
+	return strings.HasPrefix(s, commandPrefix) && isDigest(s[len(commandPrefix):], 2*digestLen)
 }
 
 // DisputeIDFrom derives a dispute's id from what the processor calls it, so that whoever tells of it means the same record.

@@ -47,8 +47,9 @@ type Record struct {
 	Quote         ID // the quote that the payment has used
 	QuotedPayment ID // quotes: the payment that has used it
 
-	DisputeTaken    bool  // disputes: the money is with the rail now
-	DisputeFeeMinor int64 // disputes: what stands charged, in TargetCurrency
+	DisputeTaken        bool  // disputes: the money is with the rail now
+	DisputeFeeMinor     int64 // disputes: what stands charged, in TargetCurrency
+	DisputeOccurredAtUS int64 // disputes: the latest time of what is known of it; 0: not told
 
 	Rail *Rail // payments that a rail executes, the operations on them, disputes and granted authorizations
 

@@ -17,15 +17,18 @@ func disputeFrom(b *paymentsv1.Dispute) (*payment.Dispute, error) {
 	if err != nil || stage == payment.DisputeStageUnspecified {
 		return nil, refuse("dispute in stage %d", b.GetStage())
 	}
-	if b.GetAmountMinor() <= 0 || b.GetDeadlineUs() < 0 || b.GetDeadlineUs() > timeMaxUS {
-		return nil, refuse("dispute of %d until %d", b.GetAmountMinor(), b.GetDeadlineUs())
+	if b.GetAmountMinor() <= 0 || b.GetDeadlineUs() < 0 || b.GetDeadlineUs() > timeMaxUS || b.GetOccurredAtUs() < 0 || b.GetOccurredAtUs() > timeMaxUS {
+		return nil, refuse("dispute of %d since %d until %d", b.GetAmountMinor(), b.GetOccurredAtUs(), b.GetDeadlineUs())
+	}
+	if id := b.GetMessageId(); id != "" && !payment.IsCommandID(id) {
+		return nil, refuse("dispute with message id %q", id)
 	}
 	if len(b.GetReasonCode()) > textMax || len(b.GetConnector()) > textMax || len(b.GetReference()) > textMax {
 		return nil, refuse("dispute with a reason code, connector or reference too long")
 	}
 	return &payment.Dispute{
 		Stage: stage, AmountMinor: b.GetAmountMinor(), ReasonCode: b.GetReasonCode(), Connector: b.GetConnector(),
-		Reference: b.GetReference(), DeadlineUS: b.GetDeadlineUs(),
+		Reference: b.GetReference(), DeadlineUS: b.GetDeadlineUs(), MessageID: b.GetMessageId(), OccurredAtUS: b.GetOccurredAtUs(),
 	}, known(b)
 }
 
@@ -80,7 +83,7 @@ func disputeTo(m *paymentsv1.Command, c *payment.Command) {
 		q := c.Dispute
 		m.Body = &paymentsv1.Command_Dispute{Dispute: &paymentsv1.Dispute{
 			Stage: paymentsv1.DisputeStage(q.Stage), AmountMinor: q.AmountMinor, ReasonCode: q.ReasonCode, Connector: q.Connector,
-			Reference: q.Reference, DeadlineUs: q.DeadlineUS,
+			Reference: q.Reference, DeadlineUs: q.DeadlineUS, MessageId: q.MessageID, OccurredAtUs: q.OccurredAtUS,
 		}}
 	case c.Evidence != nil:
 		m.Body = &paymentsv1.Command_DisputeEvidence{DisputeEvidence: &paymentsv1.DisputeEvidence{Files: filesTo(c.Evidence)}}

@@ -37,6 +37,10 @@ func sampleDisputes(base func(payment.Kind, string) payment.Command) map[string]
 		Stage: payment.DisputeStagePreArbitration, AmountMinor: 600, ReasonCode: "10.4", Connector: "stone", Reference: "dp-77", DeadlineUS: at + 9,
 	}
 	all["dispute"] = c
+	told := *c.Dispute
+	told.MessageID, told.OccurredAtUS = payment.DisputeMessageIDFrom(disputeID, told.Stage, "evt_1"), at-9
+	c.BodyHash, c.Dispute = hashOf("told"), &told
+	all["dispute_message"] = c
 	c = base(payment.KindDisputeEvidence, "cmd_evidence")
 	c.PaymentID, c.Evidence = disputeID, files
 	all["dispute_evidence"] = c
@@ -64,6 +68,8 @@ func addDisputes(all map[string]crossing) {
 		Connector: "stone", Reference: "dp-77", HoldMinor: 7, ReasonCode: "10.4", Terms: payment.RailTerms{FeeReturned: true},
 	}
 	records["dispute"] = r
+	r.DisputeOccurredAtUS = at - 9
+	records["dispute_occurred"] = r
 	r = samplePaymentRecord()
 	r.Kind, r.Status, r.QuotedPayment, r.FX = payment.KindFXQuote, payment.StatusSucceeded, id(payment.KindPayIn), fxAt
 	records["quote"] = r

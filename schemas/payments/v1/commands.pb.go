@@ -2927,11 +2927,13 @@ func (x *Clearing) GetCardAcceptor() string {
 type Dispute struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Stage         DisputeStage           `protobuf:"varint,1,opt,name=stage,proto3,enum=caudal.payments.v1.DisputeStage" json:"stage,omitempty"`
-	AmountMinor   int64                  `protobuf:"varint,2,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"` // > 0, in the payment's currency
-	ReasonCode    string                 `protobuf:"bytes,3,opt,name=reason_code,json=reasonCode,proto3" json:"reason_code,omitempty"`     // the card network's
-	Connector     string                 `protobuf:"bytes,4,opt,name=connector,proto3" json:"connector,omitempty"`                         // who tells: a processor's name, or operator
-	Reference     string                 `protobuf:"bytes,5,opt,name=reference,proto3" json:"reference,omitempty"`                         // the processor's own id of the dispute
-	DeadlineUs    int64                  `protobuf:"varint,6,opt,name=deadline_us,json=deadlineUs,proto3" json:"deadline_us,omitempty"`    // until when evidence is taken; 0: not told
+	AmountMinor   int64                  `protobuf:"varint,2,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"`      // > 0, in the payment's currency
+	ReasonCode    string                 `protobuf:"bytes,3,opt,name=reason_code,json=reasonCode,proto3" json:"reason_code,omitempty"`          // the card network's
+	Connector     string                 `protobuf:"bytes,4,opt,name=connector,proto3" json:"connector,omitempty"`                              // who tells: a processor's name, or operator
+	Reference     string                 `protobuf:"bytes,5,opt,name=reference,proto3" json:"reference,omitempty"`                              // the processor's own id of the dispute
+	DeadlineUs    int64                  `protobuf:"varint,6,opt,name=deadline_us,json=deadlineUs,proto3" json:"deadline_us,omitempty"`         // until when evidence is taken; 0: not told
+	MessageId     string                 `protobuf:"bytes,7,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`             // of what is told this once (cmd_...), so that a repeat is one; empty: not told
+	OccurredAtUs  int64                  `protobuf:"varint,8,opt,name=occurred_at_us,json=occurredAtUs,proto3" json:"occurred_at_us,omitempty"` // when it came about, by the word of who tells; 0: not told
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3004,6 +3006,20 @@ func (x *Dispute) GetReference() string {
 func (x *Dispute) GetDeadlineUs() int64 {
 	if x != nil {
 		return x.DeadlineUs
+	}
+	return 0
+}
+
+func (x *Dispute) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *Dispute) GetOccurredAtUs() int64 {
+	if x != nil {
+		return x.OccurredAtUs
 	}
 	return 0
 }
@@ -3348,7 +3364,7 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\x03rrn\x18\x06 \x01(\tR\x03rrn\x12\x1a\n" +
 	"\bacquirer\x18\a \x01(\tR\bacquirer\x12\x10\n" +
 	"\x03mcc\x18\b \x01(\tR\x03mcc\x12#\n" +
-	"\rcard_acceptor\x18\t \x01(\tR\fcardAcceptor\"\xe2\x01\n" +
+	"\rcard_acceptor\x18\t \x01(\tR\fcardAcceptor\"\xa7\x02\n" +
 	"\aDispute\x126\n" +
 	"\x05stage\x18\x01 \x01(\x0e2 .caudal.payments.v1.DisputeStageR\x05stage\x12!\n" +
 	"\famount_minor\x18\x02 \x01(\x03R\vamountMinor\x12\x1f\n" +
@@ -3357,7 +3373,10 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\tconnector\x18\x04 \x01(\tR\tconnector\x12\x1c\n" +
 	"\treference\x18\x05 \x01(\tR\treference\x12\x1f\n" +
 	"\vdeadline_us\x18\x06 \x01(\x03R\n" +
-	"deadlineUs\"I\n" +
+	"deadlineUs\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\a \x01(\tR\tmessageId\x12$\n" +
+	"\x0eoccurred_at_us\x18\b \x01(\x03R\foccurredAtUs\"I\n" +
 	"\x0fDisputeEvidence\x126\n" +
 	"\x05files\x18\x01 \x03(\v2 .caudal.payments.v1.EvidenceFileR\x05files\"X\n" +
 	"\fEvidenceFile\x12\x1c\n" +

@@ -375,15 +375,16 @@ type PaymentRecord struct {
 	CounterpartyDigest  []byte                 `protobuf:"bytes,29,opt,name=counterparty_digest,json=counterpartyDigest,proto3" json:"counterparty_digest,omitempty"`
 	Pins                *Pins                  `protobuf:"bytes,30,opt,name=pins,proto3" json:"pins,omitempty"`
 	Instrument          string                 `protobuf:"bytes,31,opt,name=instrument,proto3" json:"instrument,omitempty"`
-	ExpiresAtUs         int64                  `protobuf:"varint,32,opt,name=expires_at_us,json=expiresAtUs,proto3" json:"expires_at_us,omitempty"`             // when the record leaves
-	Rail                *RailState             `protobuf:"bytes,33,opt,name=rail,proto3" json:"rail,omitempty"`                                                 // payments that a rail executes
-	Sealed              *Sealed                `protobuf:"bytes,34,opt,name=sealed,proto3" json:"sealed,omitempty"`                                             // in review, by a rail: what the order will carry once it is approved
-	Card                string                 `protobuf:"bytes,35,opt,name=card,proto3" json:"card,omitempty"`                                                 // authorizations and clearings: crd_...
-	Quote               string                 `protobuf:"bytes,36,opt,name=quote,proto3" json:"quote,omitempty"`                                               // the quote that the payment has used
-	QuotedPayment       string                 `protobuf:"bytes,37,opt,name=quoted_payment,json=quotedPayment,proto3" json:"quoted_payment,omitempty"`          // quotes: the payment that has used it
-	Financial           bool                   `protobuf:"varint,38,opt,name=financial,proto3" json:"financial,omitempty"`                                      // authorizations: a single message
-	DisputeTaken        bool                   `protobuf:"varint,40,opt,name=dispute_taken,json=disputeTaken,proto3" json:"dispute_taken,omitempty"`            // disputes: the money is with the rail now
-	DisputeFeeMinor     int64                  `protobuf:"varint,41,opt,name=dispute_fee_minor,json=disputeFeeMinor,proto3" json:"dispute_fee_minor,omitempty"` // disputes: charged so far, in target_currency
+	ExpiresAtUs         int64                  `protobuf:"varint,32,opt,name=expires_at_us,json=expiresAtUs,proto3" json:"expires_at_us,omitempty"`                           // when the record leaves
+	Rail                *RailState             `protobuf:"bytes,33,opt,name=rail,proto3" json:"rail,omitempty"`                                                               // payments that a rail executes
+	Sealed              *Sealed                `protobuf:"bytes,34,opt,name=sealed,proto3" json:"sealed,omitempty"`                                                           // in review, by a rail: what the order will carry once it is approved
+	Card                string                 `protobuf:"bytes,35,opt,name=card,proto3" json:"card,omitempty"`                                                               // authorizations and clearings: crd_...
+	Quote               string                 `protobuf:"bytes,36,opt,name=quote,proto3" json:"quote,omitempty"`                                                             // the quote that the payment has used
+	QuotedPayment       string                 `protobuf:"bytes,37,opt,name=quoted_payment,json=quotedPayment,proto3" json:"quoted_payment,omitempty"`                        // quotes: the payment that has used it
+	Financial           bool                   `protobuf:"varint,38,opt,name=financial,proto3" json:"financial,omitempty"`                                                    // authorizations: a single message
+	DisputeTaken        bool                   `protobuf:"varint,40,opt,name=dispute_taken,json=disputeTaken,proto3" json:"dispute_taken,omitempty"`                          // disputes: the money is with the rail now
+	DisputeFeeMinor     int64                  `protobuf:"varint,41,opt,name=dispute_fee_minor,json=disputeFeeMinor,proto3" json:"dispute_fee_minor,omitempty"`               // disputes: charged so far, in target_currency
+	DisputeOccurredAtUs int64                  `protobuf:"varint,42,opt,name=dispute_occurred_at_us,json=disputeOccurredAtUs,proto3" json:"dispute_occurred_at_us,omitempty"` // disputes: the latest time of what is known of it; 0: not told
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -694,6 +695,13 @@ func (x *PaymentRecord) GetDisputeTaken() bool {
 func (x *PaymentRecord) GetDisputeFeeMinor() int64 {
 	if x != nil {
 		return x.DisputeFeeMinor
+	}
+	return 0
+}
+
+func (x *PaymentRecord) GetDisputeOccurredAtUs() int64 {
+	if x != nil {
+		return x.DisputeOccurredAtUs
 	}
 	return 0
 }
@@ -1213,7 +1221,7 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"day_counts\x18\x06 \x03(\rB\x02\x10\x01R\tdayCounts\x12#\n" +
 	"\rhistory_count\x18\a \x01(\rR\fhistoryCount\x12*\n" +
 	"\x11history_sum_minor\x18\b \x01(\x03R\x0fhistorySumMinor\x12*\n" +
-	"\x11history_max_minor\x18\t \x01(\x03R\x0fhistoryMaxMinor\"\xd6\f\n" +
+	"\x11history_max_minor\x18\t \x01(\x03R\x0fhistoryMaxMinor\"\x8b\r\n" +
 	"\rPaymentRecord\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x123\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1f.caudal.payments.v1.CommandKindR\x04kind\x129\n" +
@@ -1261,7 +1269,8 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"\x0equoted_payment\x18% \x01(\tR\rquotedPayment\x12\x1c\n" +
 	"\tfinancial\x18& \x01(\bR\tfinancial\x12#\n" +
 	"\rdispute_taken\x18( \x01(\bR\fdisputeTaken\x12*\n" +
-	"\x11dispute_fee_minor\x18) \x01(\x03R\x0fdisputeFeeMinor\"\x97\x06\n" +
+	"\x11dispute_fee_minor\x18) \x01(\x03R\x0fdisputeFeeMinor\x123\n" +
+	"\x16dispute_occurred_at_us\x18* \x01(\x03R\x13disputeOccurredAtUs\"\x97\x06\n" +
 	"\tRailState\x12;\n" +
 	"\acapture\x18\x01 \x01(\x0e2!.caudal.payments.v1.CaptureMethodR\acapture\x12\x14\n" +
 	"\x05brand\x18\x02 \x01(\tR\x05brand\x12\"\n" +
