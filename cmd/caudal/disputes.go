@@ -20,7 +20,7 @@ func disputesCommand() *cobra.Command {
 		Use:   "load FILE",
 		Short: "Tell a running installation what a card network's file says of disputes",
 		Long: "Sends each line as POST /disputes does, in order per pay-in: a .csv file with a header, else one JSON object per line, with\n" +
-			"the members payment_id, stage, amount, reference, and optionally reason_code, connector, deadline. What is refused is\n" +
+			"the members payment_id, stage, amount, reference, and optionally reason_code, connector, deadline, occurred_at. What is refused is\n" +
 			"listed by line, and stops nothing else; running it again changes nothing. The key needs the scope operator.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -58,11 +58,6 @@ func (r *accountRequest) canonical(c canonical) canonical {
 	return c.number(r.kycLevel).number(r.overdraft).text(r.policy)
 }
 
-func (r *disputeRequest) canonical(c canonical) canonical {
-	return c.text("dispute").text(string(r.payment)).number(int64(r.stage)).number(r.amount).text(r.reasonCode).
-		text(r.connector).text(r.reference).number(r.deadlineUS)
-}
-
 func (r *evidenceRequest) canonical(c canonical) canonical {
 	c = c.number(int64(len(r.files)))
 	for _, f := range r.files {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/caudalpay/caudal/ingest/disputes"
 	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
@@ -316,29 +317,21 @@ func (s *Server) noneSuch(id payment.ID) *Problem {
 	return s.problems.make(ErrorPaymentUnknown, noPayment)
 }
 
-// dispute turns what is told of a dispute into a command to the account of the payment. It is about a fact: the account's owner
-// has no say, and the dispute is known by who tells of it and his own id of it.
-func (s *Server) dispute(caller *Caller, r *disputeRequest, key string) (prepared, *Problem, error) {
-	account := r.payment.Account()
-	entry, ok := s.ports.Accounts.Account(account)
-	if !ok || entry.Tenant != caller.Tenant {
-		return prepared{}, s.problems.make(ErrorPaymentUnknown, "", violation("/payment_id", codeUnknown, "no such payment")), nil
+// dispute turns what is told of a dispute into a command to the account of the payment, which is the caller's own. The key names
+// the message: whatever it tells, it is taken once.
+func (s *Server) dispute(caller *Caller, r *disputes.Told, key string) (prepared, *Problem, error) {
+	account := r.Payment.Account()
+	entry, ok := s.owned(caller, account)
+	if !ok {
+		return prepared{}, s.problems.make(ErrorPaymentUnknown, "", violation("/payment_id", codeUnknown, "no such payment of yours")), nil
 	}
 	pins, err := s.ports.Pins.Pin(entry.Policy)
 	if err != nil {
 		return prepared{}, nil, fmt.Errorf("pinning reference data: %w", err)
 	}
-	id := payment.DisputeIDFrom(account, r.connector, r.reference)
-	cmd := s.command(caller, payment.KindDispute, account)
-	cmd.Merchant, cmd.Customer = entry.Merchant, entry.Customer
-	cmd.CommandId, cmd.PaymentId = string(id), string(r.payment)
-	cmd.BodyHash = s.ports.Sealer.AppendBodyHash(nil, r.canonical(nil))
-	cmd.Pins = pins
-	cmd.Body = &paymentsv1.Command_Dispute{Dispute: &paymentsv1.Dispute{
-		Stage: r.stage, AmountMinor: r.amount, ReasonCode: r.reasonCode, Connector: r.connector, Reference: r.reference, DeadlineUs: r.deadlineUS,
-	}}
+	r.MessageID = payment.CommandIDFrom(string(account), caller.Merchant, key)
 	return prepared{
-		item: Item{Key: string(account), Command: cmd}, kind: payment.KindDispute, account: account, id: id,
-		identity: identityOf(payment.CommandIDFrom(string(account), caller.Merchant, key)),
+		item: Item{Key: string(account), Command: r.Command(&entry, pins, s.ports.Now(), s.ports.Sealer.AppendBodyHash)},
+		kind: payment.KindDispute, account: account, id: r.ID(), identity: identityOf(r.MessageID),
 	}, nil, nil
 }

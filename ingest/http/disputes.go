@@ -13,6 +13,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/caudalpay/caudal/ingest/disputes"
 	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
@@ -26,22 +27,11 @@ const (
 	noDispute          = "No such dispute of yours."
 )
 
-// disputeRequest is the body of POST /disputes: what is told of a dispute, of which it may be the first word.
-type disputeRequest struct {
-	payment    payment.ID
-	stage      paymentsv1.DisputeStage
-	amount     int64
-	reasonCode string
-	connector  string
-	reference  string
-	deadlineUS int64 // 0: not told
-}
-
 // evidenceRequest is the body of POST /disputes/{id}/evidence.
 type evidenceRequest struct{ files []*paymentsv1.EvidenceFile }
 
 func (s *Server) postDisputes(c *call) answer {
-	r := disputeRequest{connector: connectorOperator}
+	r := disputes.Told{Connector: connectorOperator}
 	if a := s.read(c.ctx.Request.Body(), func(d *decoder) error { return d.dispute(&r) }); a != nil {
 		return *a
 	}
@@ -96,23 +86,25 @@ func (s *Server) postAbout(c *call, kind payment.Kind, more func(canonical) cano
 }
 
 // dispute reads the body of POST /disputes. The error is a syntaxError.
-func (d *decoder) dispute(r *disputeRequest) error {
+func (d *decoder) dispute(r *disputes.Told) error {
 	return d.members([]string{"payment_id", "stage", "amount", "reference"}, func(name string) error {
 		switch name {
 		case "payment_id":
-			return d.paymentID(&r.payment)
+			return d.paymentID(&r.Payment)
 		case "stage":
-			return d.stage(&r.stage)
+			return d.stage(&r.Stage)
 		case "amount":
-			return d.integer(&r.amount, 1, math.MaxInt64)
+			return d.integer(&r.AmountMinor, 1, math.MaxInt64)
 		case "reason_code":
-			return d.name(&r.reasonCode)
+			return d.name(&r.ReasonCode)
 		case "connector":
-			return d.name(&r.connector)
+			return d.name(&r.Connector)
 		case "reference":
-			return d.name(&r.reference)
+			return d.name(&r.Reference)
 		case "deadline":
-			return d.moment(&r.deadlineUS)
+			return d.moment(&r.DeadlineUS)
+		case "occurred_at":
+			return d.moment(&r.OccurredAtUS)
 		default:
 			return d.unknown()
 		}

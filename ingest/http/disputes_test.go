@@ -51,7 +51,9 @@ func TestDisputeBecomesACommand(t *testing.T) {
 		}},
 		{"pre_arbitration", ``, "operator", &paymentsv1.Dispute{Stage: paymentsv1.DisputeStage_DISPUTE_STAGE_PRE_ARBITRATION}},
 		{"won", `,"connector":"rede"`, "rede", &paymentsv1.Dispute{Stage: paymentsv1.DisputeStage_DISPUTE_STAGE_WON}},
-		{"lost", ``, "operator", &paymentsv1.Dispute{Stage: paymentsv1.DisputeStage_DISPUTE_STAGE_LOST}},
+		{"lost", `,"occurred_at":"2026-12-07T20:59:59-03:00"`, "operator", &paymentsv1.Dispute{
+			Stage: paymentsv1.DisputeStage_DISPUTE_STAGE_LOST, OccurredAtUs: deadline.UnixMicro(),
+		}},
 	} {
 		id := d.disputeID(c.connector, "CB-1")
 		r := d.tell(payKey(c.stage), d.told(c.stage, "100", c.more))
@@ -63,6 +65,7 @@ func TestDisputeBecomesACommand(t *testing.T) {
 			t.Fatalf("%s: %d %v %s", c.stage, r.status, r.header, r.body)
 		}
 		c.want.AmountMinor, c.want.Connector, c.want.Reference = 100, c.connector, "CB-1"
+		c.want.MessageId = payment.CommandIDFrom(string(d.shop), "shop", payKey(c.stage))
 		cmd := d.produced()[i]
 		want := &paymentsv1.Command{
 			Version: 1, Kind: paymentsv1.CommandKind_COMMAND_KIND_DISPUTE, Tenant: "sample", Merchant: "shop", Customer: "c1", Account: string(d.shop),
@@ -93,21 +96,36 @@ func TestOnlyOperatorsTellOfDisputes(t *testing.T) {
 	if r := d.tell("k", foreign); r.status != 404 || r.problem(t).Code != http.ErrorPaymentUnknown {
 		t.Errorf("another tenant's: %d %s", r.status, r.body)
 	}
+	rival := strings.Replace(d.told("dispute", "100", ""), string(d.payInID("first")), string(payment.IDFrom(payment.KindPayIn, d.rival, "rival", "k")), 1)
+	if r := d.tell("k", rival); r.status != 404 || r.problem(t).Code != http.ErrorPaymentUnknown {
+		t.Errorf("another merchant's: %d %s", r.status, r.body)
+	}
 	if n := len(d.produced()); n != 0 {
 		t.Fatalf("%d commands", n)
 	}
-	rival := strings.Replace(d.told("dispute", "100", ""), string(d.payInID("first")), string(payment.IDFrom(payment.KindPayIn, d.rival, "rival", "k")), 1)
-	if r := d.tell("k", rival); r.status != 200 || d.produced()[0].GetMerchant() != "rival" || d.produced()[0].GetCustomer() != "c3" {
-		t.Errorf("another merchant's: %d %s", r.status, r.body)
-	}
 }
 
-// A word about a dispute is known by what it says: the same key may carry the next one, and says nothing about the last.
-func TestDisputeMovesUnderAnyKey(t *testing.T) {
+// Invariant: what is told of a dispute under one key is taken once, whatever is told in between; under another key it is news.
+func TestDisputeIsToldOnceUnderAKey(t *testing.T) {
 	d := openDoor(t)
-	for _, stage := range []string{"pre_dispute", "dispute", "dispute", "won"} {
-		if r := d.tell("k", d.told(stage, "100", "")); r.status != 200 || !strings.Contains(string(r.body), `"status":"`+stage+`"`) || r.header["Idempotency-Replayed"] != "" {
+	first := map[string]reply{}
+	for i, stage := range []string{"pre_dispute", "dispute", "won", "pre_arbitration", "won"} {
+		key := fmt.Sprint("k", i)
+		r := d.tell(key, d.told(stage, "100", ""))
+		if r.status != 200 || !strings.Contains(string(r.body), `"status":"`+stage+`"`) || r.header["Idempotency-Replayed"] != "" {
 			t.Errorf("%s: %d %s", stage, r.status, r.body)
+		}
+		first[key] = r
+	}
+	for i, stage := range []string{"pre_dispute", "dispute", "won", "pre_arbitration", "won"} {
+		key := fmt.Sprint("k", i)
+		if r := d.tell(key, " "+d.told(stage, "100", "")); r.status != 200 || !bytes.Equal(r.body, first[key].body) || r.header["Idempotency-Replayed"] != "true" {
+			t.Errorf("%s again: %d %s", stage, r.status, r.body)
+		}
+		for _, other := range []string{d.told("lost", "100", ""), d.told(stage, "101", ""), d.told(stage, "100", `,"occurred_at":"2026-12-07T00:00:00Z"`)} {
+			if r := d.tell(key, other); r.status != 422 || r.problem(t).Code != http.ErrorIdempotencyConflict {
+				t.Errorf("another under %s: %d %s", key, r.status, r.body)
+			}
 		}
 	}
 	for amount, want := range map[string]struct {
@@ -227,6 +245,7 @@ func TestWhatCannotBeSaidOfADispute(t *testing.T) {
 		{d.told("dispute", "100", `,"deadline":"1969-12-07T00:00:00Z"`), "/deadline"},
 		{d.told("dispute", "100", `,"deadline":"2200-01-01T00:00:00Z"`), "/deadline"},
 		{d.told("dispute", "100", `,"deadline":5`), "/deadline"},
+		{d.told("dispute", "100", `,"occurred_at":"2026-12-07"`), "/occurred_at"},
 		{d.told("dispute", "100", `,"reason_code":""`), "/reason_code"},
 		{d.told("dispute", "100", `,"currency":"BRL"`), "/currency"},
 	} {

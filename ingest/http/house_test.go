@@ -116,8 +116,12 @@ func (h *house) append(key string, cmd *paymentsv1.Command) (*paymentsv1.Decisio
 	if cmd.GetPaymentId() != "" && payment.Kind(cmd.GetKind()).Prefix() != "" {
 		id = id[3:]
 	}
-	if cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT {
+	switch cmd.GetKind() {
+	case paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT:
 		id = cmd.GetAccount()
+	case paymentsv1.CommandKind_COMMAND_KIND_DISPUTE:
+		id = cmd.GetDispute().GetMessageId()
+	default:
 	}
 	if first, ok := h.decisions[id]; ok {
 		again := proto.CloneOf(first)
@@ -130,8 +134,8 @@ func (h *house) append(key string, cmd *paymentsv1.Command) (*paymentsv1.Decisio
 		return again, nil
 	}
 	d := h.decide(cmd)
-	if cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_DISPUTE {
-		return d, nil // a fact: nobody remembers who told it
+	if cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_DISPUTE && d.GetOutcome() == paymentsv1.Outcome_OUTCOME_DECLINED {
+		return d, nil // a fact: it may be told again
 	}
 	h.decisions[id], h.hashes[id] = d, bytes.Clone(cmd.GetBodyHash()) // the door uses its memory again
 	return d, nil
@@ -459,7 +463,7 @@ func openDoor(tb testing.TB, change ...func(*http.Config, *http.Ports)) *door {
 	h := newHouse()
 	sealer, err := seal.LoadOrCreate(filepath.Join(tb.TempDir(), "seal.key"))
 	check(tb, err)
-	keys, err := http.NewKeyring([]http.Key{keyOf(token, "shop"), keyOf(otherToken, "rival"), keyOf(readToken, "shop", http.ScopeRead), keyOf(houseToken, "house", http.ScopeOperator)})
+	keys, err := http.NewKeyring([]http.Key{keyOf(token, "shop"), keyOf(otherToken, "rival"), keyOf(readToken, "shop", http.ScopeRead), keyOf(houseToken, "shop", http.ScopeOperator)})
 	check(tb, err)
 	reg := prometheus.NewRegistry()
 	cfg := http.Config{WaitDefault: 2 * time.Second, ReadWait: 60 * time.Millisecond, SeqWait: 80 * time.Millisecond, ShutdownGrace: 5 * time.Second}

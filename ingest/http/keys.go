@@ -18,7 +18,7 @@ const (
 	ScopeAccounts = "accounts" // opening accounts, KYC levels, cards
 	ScopeReviews  = "reviews"  // approve, decline
 	ScopeDisputes = "disputes" // evidence, giving in
-	ScopeOperator = "operator" // the house's own: what a card network says of disputes, for every merchant of the tenant
+	ScopeOperator = "operator" // the house's own: what a card network says of the merchant's disputes
 )
 
 // Scopes are all of them.

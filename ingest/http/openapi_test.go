@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/valyala/fasthttp"
 
+	"github.com/caudalpay/caudal/ingest/disputes"
 	"github.com/caudalpay/caudal/processors/payment"
 	"github.com/caudalpay/caudal/schemas/openapi"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
@@ -154,7 +155,7 @@ func TestDocumentHasEveryMemberOfABody(t *testing.T) {
 		"KYCLevel":       {func(d *decoder) error { return d.kycLevel(new(int64)) }, ""},
 		"NoMembers":      {(*decoder).nothing, ""},
 		"Quote":          {pay(payment.KindFXQuote), ""},
-		"Dispute":        {func(d *decoder) error { return d.dispute(&disputeRequest{}) }, ""},
+		"Dispute":        {func(d *decoder) error { return d.dispute(&disputes.Told{}) }, ""},
 		"Evidence":       {func(d *decoder) error { return d.evidence(&evidenceRequest{}) }, ""},
 		"EvidenceFile":   {func(d *decoder) error { return d.file(&paymentsv1.EvidenceFile{}) }, ""},
 		"Counterparty":   {func(d *decoder) error { return d.counterparty(&counterparty{}) }, ""},

@@ -85,11 +85,6 @@ type FXQuote struct {
 	Currency, TargetCurrency string
 }
 
-// DisputeMessageIDFrom derives the id of what a processor's event tells of a dispute: however often it is delivered, it is one.
-func DisputeMessageIDFrom(dispute ID, stage DisputeStage, event string) string {
-	return commandPrefix + string(dispute[len(KindDispute.Prefix()):][:digestLen]) + digest("dispute message", string(dispute), stage.String(), event)
-}
-
 // IsCommandID tells whether a text has the form of a request's id.
 func IsCommandID(s string) bool {
 	return strings.HasPrefix(s, commandPrefix) && isDigest(s[len(commandPrefix):], 2*digestLen)

@@ -38,7 +38,7 @@ func sampleDisputes(base func(payment.Kind, string) payment.Command) map[string]
 	}
 	all["dispute"] = c
 	told := *c.Dispute
-	told.MessageID, told.OccurredAtUS = payment.DisputeMessageIDFrom(disputeID, told.Stage, "evt_1"), at-9
+	told.MessageID, told.OccurredAtUS = payment.CommandIDFrom(string(payer), "acme", "told-1"), at-9
 	c.BodyHash, c.Dispute = hashOf("told"), &told
 	all["dispute_message"] = c
 	c = base(payment.KindDisputeEvidence, "cmd_evidence")

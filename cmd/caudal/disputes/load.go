@@ -63,7 +63,7 @@ const (
 )
 
 // Load sends every line, in order per pay-in. A line that is refused stops no other. Running it again changes nothing: the
-// house knows a word about a dispute by what it says. The error tells what stopped it half-way; then run it again.
+// key of a line is what it says, and the house takes what is told under one key once. The error tells what stopped it half-way; then run it again.
 func Load(ctx context.Context, o Options) (Result, error) {
 	words, err := read(o)
 	if err != nil {
