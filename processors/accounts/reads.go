@@ -70,15 +70,11 @@ func Reads(cmd payment.Command, key string) []Key {
 		add(KeyPayment, identity(payment.ID(cmd.CommandID)))
 		add(KeyRelated, identity(cmd.PaymentID))
 		add(KeyPolicy, cmd.Pins.Policy)
-		if cmd.Dispute != nil {
-			add(KeyCommand, cmd.Dispute.MessageID)
-		}
-	case payment.KindDisputeEvidence, payment.KindDisputeAccept:
+		add(KeyCommand, messageOf(&cmd))
+	case payment.KindDisputeAccept:
 		add(KeyCommand, cmd.CommandID)
 		add(KeyRelated, identity(cmd.PaymentID))
-		if cmd.Kind == payment.KindDisputeAccept {
-			add(KeyPolicy, cmd.Pins.Policy)
-		}
+		add(KeyPolicy, cmd.Pins.Policy)
 	case payment.KindAuthorization, payment.KindAuthorizationAdvice, payment.KindReversal:
 		readsOfCard(&cmd, add)
 	case payment.KindRailAnswer:
@@ -89,7 +85,7 @@ func Reads(cmd payment.Command, key string) []Key {
 		if id, _ := splitOrderID(cmd.RailAnswer.OrderID); id != cmd.PaymentID {
 			add(KeyPayment, identity(id))
 		}
-	case payment.KindApprove, payment.KindDecline:
+	case payment.KindApprove, payment.KindDecline, payment.KindDisputeEvidence:
 		add(KeyCommand, cmd.CommandID)
 		add(KeyRelated, identity(cmd.PaymentID))
 	case payment.KindSetKYCLevel:
@@ -105,6 +101,14 @@ func Reads(cmd payment.Command, key string) []Key {
 	default: // account requests, and what lies under no account's key
 	}
 	return keys
+}
+
+// messageOf is the id of what is told of a dispute this once; empty: it has none.
+func messageOf(cmd *payment.Command) string {
+	if cmd.Dispute == nil {
+		return ""
+	}
+	return cmd.Dispute.MessageID
 }
 
 // readsOfCard names what is needed for a word of an acquirer. An advice asks no stage, so it needs no rules.
