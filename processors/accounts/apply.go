@@ -381,24 +381,25 @@ func (r *reducer) end() {
 
 // remembered is the id under which this decision is kept as the first answer to a request that is not a payment; empty: it is none.
 func (r *reducer) remembered() string {
-	switch {
-	case r.s.Command != nil || r.cell.State == nil:
+	if r.s.Command != nil {
 		return ""
-	case r.cmd.Kind == payment.KindDispute:
-		if r.d.Outcome == payment.OutcomeApplied {
-			return r.cmd.Dispute.MessageID
-		}
-		return "" // what it is about may still come
 	}
 	switch r.cmd.Kind {
-	case payment.KindApprove, payment.KindDecline, payment.KindSetKYCLevel, payment.KindDisputeEvidence, payment.KindDisputeAccept:
-		if slices.Equal(r.d.Reasons, []payment.Reason{payment.ReasonOwnerMismatch}) {
-			return ""
+	case payment.KindSetCardStatus:
+		if r.cmd.CardStatus.Once && r.d.CardState != nil { // told to its owner alone
+			return r.cmd.CommandID
 		}
-		return r.cmd.CommandID
+	case payment.KindDispute:
+		if r.cell.State != nil && r.d.Outcome == payment.OutcomeApplied { // otherwise what it is about may still come
+			return r.cmd.Dispute.MessageID
+		}
+	case payment.KindApprove, payment.KindDecline, payment.KindSetKYCLevel, payment.KindDisputeEvidence, payment.KindDisputeAccept:
+		if r.cell.State != nil && !slices.Equal(r.d.Reasons, []payment.Reason{payment.ReasonOwnerMismatch}) {
+			return r.cmd.CommandID
+		}
 	default:
-		return ""
 	}
+	return ""
 }
 
 // retain enters the day on which a new record leaves. A policy without retention keeps it for ever.

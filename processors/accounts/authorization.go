@@ -30,9 +30,9 @@ func asked(rec *payment.Record, t *payment.CardTransaction) {
 // a single message, or an amount of 0.
 func (r *reducer) authorize(dual, settled payment.Event) {
 	rec, rail := r.rec, r.rec.Rail
-	rail.AuthorizedMinor = rec.AmountMinor
+	rail.AuthorizedMinor = leftOf(rec)
 	if rec.Financial {
-		rail.CapturedMinor = rec.AmountMinor
+		rail.CapturedMinor = rail.AuthorizedMinor
 	}
 	if rec.Financial || rec.AmountMinor == 0 {
 		r.move(rec, settled)
@@ -77,12 +77,17 @@ func (r *reducer) advise() {
 	case t.StandIn && !t.Refused && found.Status == payment.StatusFailed && found.FirstOutcome == payment.OutcomeDeclined:
 		r.rec = clone(found)
 		asked(r.rec, t)
+		if found.Currency != t.Currency || found.LeftMinor >= t.AmountMinor {
+			r.rec.LeftMinor = 0
+		}
 		r.force()
 		r.rec.FirstOutcome, r.rec.FirstStatus, r.rec.FirstReasons = payment.OutcomeApproved, r.rec.Status, nil
 		r.w.Payments = append(r.w.Payments, PaymentWrite{r.d.PaymentID.Identity(), r.rec})
 	default:
 		r.d.tell(r.d.PaymentID, found)
-		if found.Status == payment.StatusCancelled {
+		if inAnotherCurrency(found, t.Currency) {
+			r.d.Reasons = []payment.Reason{payment.ReasonPaymentUnknown}
+		} else if found.Status == payment.StatusCancelled {
 			r.d.Reasons = []payment.Reason{payment.ReasonPaymentState}
 		}
 	}
@@ -109,9 +114,9 @@ func (r *reducer) force() {
 	r.authorize(payment.EventAdvised, payment.EventAdvisedFinancial)
 	switch {
 	case rec.Financial:
-		r.collect(ledger.JournalPost, rec.Currency, rec.AmountMinor)
+		r.collect(ledger.JournalPost, rec.Currency, rec.Rail.CapturedMinor)
 	case rec.AmountMinor > 0 && r.cell.State.Status != AccountStatusClosed && r.book(hold(r.key, rec)):
-		rec.Rail.HoldMinor = rec.AmountMinor
+		rec.Rail.HoldMinor = rec.Rail.AuthorizedMinor
 	}
 }
 

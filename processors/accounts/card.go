@@ -19,7 +19,7 @@ type CardEntry struct {
 	AccountSeq       uint64 // of the card's key
 }
 
-// card decides on a card's key whose card it is, and whether it may pay. The state says it all: no request is remembered.
+// card decides on a card's key whose card it is, and whether it may pay.
 func (r *reducer) card() {
 	c := &r.cell
 	r.d.Card = payment.CardKey(r.key)
@@ -37,6 +37,8 @@ func (r *reducer) card() {
 		r.decline(payment.ReasonOwnerMismatch)
 	case r.cmd.Kind == payment.KindIssueCard:
 		r.issueAgain()
+	case r.s.Command != nil:
+		r.cardStatusAgain()
 	default:
 		r.setCardStatus()
 	}
@@ -53,6 +55,17 @@ func (r *reducer) issueAgain() {
 	default:
 		r.d.Outcome, r.d.CardState = payment.OutcomeRepeated, card
 	}
+}
+
+// cardStatusAgain answers a retry. What was asked for since stands: a late retry of an unblock opens no card that was blocked
+// after it.
+func (r *reducer) cardStatusAgain() {
+	first := r.s.Command
+	if first.BodyHash != r.cmd.BodyHash {
+		r.conflict()
+		return
+	}
+	r.d.Outcome, r.d.Reasons, r.d.CardState = payment.OutcomeRepeated, first.FirstReasons, r.cell.Card
 }
 
 func (r *reducer) setCardStatus() {

@@ -37,6 +37,7 @@ type cardAuth struct {
 	authorized, captured, hold, limit, credit int64
 	day, month                                int32
 	expiresUS                                 int64
+	declined                                  int64 // what of it a stand-in may still grant
 }
 
 func (b *cardBooks) held() (sum int64) {
@@ -59,7 +60,11 @@ func (b *cardBooks) turn(atUS int64) {
 func (b *cardBooks) grant(a *cardAuth, amount, atUS int64) {
 	b.turn(atUS)
 	b.dayUsed, b.monthUsed = b.dayUsed+amount, b.monthUsed+amount
-	a.authorized, a.limit, a.day, a.month = amount, amount, b.day, b.month
+	a.limit, a.day, a.month = amount, b.day, b.month
+	if a.declined > 0 {
+		amount = min(amount, a.declined)
+	}
+	a.authorized = amount
 	switch {
 	case a.financial:
 		a.status, a.captured = payment.StatusSucceeded, amount
@@ -131,11 +136,17 @@ func (b *cardBooks) reverse(key string, v payment.Reversal) payment.Outcome {
 	switch {
 	case a == nil && v.LeftMinor > 0:
 		return payment.OutcomeDeclined
+	case a != nil && a.body != "" && v.Currency == "USD":
+		return payment.OutcomeDeclined
 	case a == nil:
 		b.auths[key] = &cardAuth{status: payment.StatusCancelled, firstStatus: payment.StatusCancelled, forced: true}
 		return payment.OutcomeApplied
 	case a.status == payment.StatusFailed && v.LeftMinor == 0 && !v.StandIn:
 		a.status = payment.StatusCancelled
+	case a.status == payment.StatusFailed:
+		if v.LeftMinor > 0 && v.Currency != "" && !v.StandIn && (a.declined == 0 || v.LeftMinor < a.declined) {
+			a.declined = v.LeftMinor
+		}
 	case a.financial && a.status == payment.StatusSucceeded && v.LeftMinor < max(a.captured, 1):
 		b.collect(v.LeftMinor - a.captured)
 		a.captured = v.LeftMinor
@@ -280,6 +291,7 @@ func (x *cardHouse) draw(t *rapid.T) cardWord {
 		}
 	case "reverse":
 		v := payment.Reversal{LeftMinor: rapid.SampledFrom([]int64{0, 0, 1, amount / 2, amount}).Draw(t, "left"), StandIn: rapid.IntRange(0, 3).Draw(t, "stand-in") == 0}
+		v.Currency = rapid.SampledFrom([]string{"", "BRL", "BRL", "BRL", "USD"}).Draw(t, "currency")
 		w.key, w.cmd = x.reverse("alice", name, v)
 		w.clerk = func(int64) payment.Outcome { return x.books.reverse(name, v) }
 	default:

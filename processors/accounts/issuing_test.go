@@ -67,6 +67,10 @@ func (x *table) parseCard(t *testing.T, d *datadriven.TestData) (string, payment
 	case "card":
 		key, cmd := x.onCard(payment.KindSetCardStatus, word(d, 0), x.account)
 		cmd.CardStatus = &payment.SetCardStatus{}
+		if k := option(d, "key", ""); k != "" {
+			cmd.CommandID, cmd.CardStatus.Once = payment.CommandIDFrom(key, merchant, k), true
+			cmd.BodyHash = [32]byte(digest(word(d, 1)))
+		}
 		for cmd.CardStatus.Status.String() != word(d, 1) {
 			cmd.CardStatus.Status++
 		}
@@ -86,7 +90,9 @@ func (x *table) parseCard(t *testing.T, d *datadriven.TestData) (string, payment
 		cmd.Pins = x.pins()
 		return key, cmd
 	case "reverse":
-		key, cmd := x.reverse(name, word(d, 0), payment.Reversal{LeftMinor: minor(t, option(d, "left", "#0"), "BRL"), StandIn: set(d, "standin")})
+		key, cmd := x.reverse(name, word(d, 0), payment.Reversal{
+			LeftMinor: minor(t, option(d, "left", "#0"), "BRL"), Currency: option(d, "in", ""), StandIn: set(d, "standin"),
+		})
 		cmd.Pins = x.pins()
 		return key, cmd
 	case "clear":

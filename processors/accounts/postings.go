@@ -29,9 +29,10 @@ func hold(account string, rec *payment.Record) ledger.Journal {
 		l.add(account, currency, credited)
 		l.add(ledger.SysSuspense, currency, -credited)
 	} else {
-		l.add(account, rec.Currency, -rec.AmountMinor)
+		amountMinor := leftOf(rec)
+		l.add(account, rec.Currency, -amountMinor)
 		l.add(account, rec.Currency, -rec.FeeMinor)
-		l.add(ledger.SysSuspense, rec.Currency, rec.AmountMinor+rec.FeeMinor)
+		l.add(ledger.SysSuspense, rec.Currency, amountMinor+rec.FeeMinor)
 	}
 	return ledger.Journal{Kind: ledger.JournalHold, Postings: l.postings}
 }

@@ -34,6 +34,9 @@ func Reads(cmd payment.Command, key string) []Key {
 	if cmd.Kind == payment.KindTick {
 		return []Key{{KeyDue, ""}}
 	}
+	if cmd.CardStatus != nil && cmd.CardStatus.Once && payment.IsCardKey(key) {
+		return []Key{{KeyCommand, cmd.CommandID}}
+	}
 	if payment.IsCustomerKey(key) || payment.IsCardKey(key) {
 		return nil
 	}

@@ -16,9 +16,17 @@ func (r *reducer) reversal() {
 		r.foreclose()
 	case found.Kind != payment.KindAuthorization:
 		r.decline(payment.ReasonPaymentState)
+	case inAnotherCurrency(found, r.cmd.Reversal.Currency):
+		r.decline(payment.ReasonPaymentUnknown) // what is taken back is another request, under the same name
 	default:
 		r.takeBack(clone(found))
 	}
+}
+
+// inAnotherCurrency compares what an acquirer says of an authorization with what it is. One that was taken back before it
+// came has no currency yet, and reversals named none before they were told to.
+func inAnotherCurrency(rec *payment.Record, currency string) bool {
+	return currency != "" && rec.Currency != "" && currency != rec.Currency
 }
 
 // foreclose remembers that an authorization was taken back, for the one that comes later. It has no body hash: nobody has
@@ -36,6 +44,8 @@ func (r *reducer) takeBack(rec *payment.Record) {
 	v := r.cmd.Reversal
 	e, some := reversed(rec, v)
 	switch {
+	case !some && reduces(rec, v):
+		rec.LeftMinor, some = v.LeftMinor, true
 	case !some:
 	case rec.Status == payment.StatusFailed:
 		r.move(rec, e) // nothing is held or taken
@@ -53,6 +63,19 @@ func (r *reducer) takeBack(rec *payment.Record) {
 		return
 	}
 	r.d.tell(r.d.PaymentID, rec)
+}
+
+// reduces tells a reversal in part of what was declined here, and which the door may have granted: its advice is on its way.
+func reduces(rec *payment.Record, v *payment.Reversal) bool {
+	return rec.Status == payment.StatusFailed && !v.StandIn && v.Currency != "" && v.LeftMinor > 0 && v.LeftMinor < leftOf(rec)
+}
+
+// leftOf is what a stand-in may grant of what was declined.
+func leftOf(rec *payment.Record) int64 {
+	if rec.LeftMinor > 0 {
+		return rec.LeftMinor
+	}
+	return rec.AmountMinor
 }
 
 // reversed is the event that a reversal is to an authorization; false where it changes nothing.

@@ -25,9 +25,9 @@ import (
 //	quote NAME AMOUNT CUR to=CUR key=K         payin|payout|transfer ... [quote=KEY]
 //	dispute KEY STAGE AMOUNT key=K [code=C] [until=SECONDS] [message=M] [at=SECONDS]     evidence KEY [files=N] key=K     accept KEY key=K
 //	answer KEY STEP RESULT [amount=MINOR] [closed=yes] [code=C] [connector=C] [reference=R] [of=KEY]
-//	issue CARD NAME [last4=N]            card CARD STATUS                (merchant=M)
+//	issue CARD NAME [last4=N]            card CARD STATUS [key=K]        (merchant=M)
 //	authorize KEY AMOUNT CUR [on=NAME] [financial=yes] [party=NAME] [country=CC]
-//	advise KEY AMOUNT CUR [financial=yes] [standin=yes] [refused=yes]    reverse KEY [left=MINOR] [standin=yes]
+//	advise KEY AMOUNT CUR [financial=yes] [standin=yes] [refused=yes]    reverse KEY [left=MINOR] [in=CUR] [standin=yes]
 //	clear KEY AMOUNT CUR [of=KEY] [final=yes] [credit=yes]
 //	tick [after=SECONDS]             state NAME STATUS                balances NAME
 //	any of them with hold=yes        deliver                          again

@@ -32,7 +32,10 @@ type IssueCard struct {
 }
 
 // SetCardStatus asks for another status of a card.
-type SetCardStatus struct{ Status CardStatus }
+type SetCardStatus struct {
+	Status CardStatus
+	Once   bool // a repeat gets the first answer; false: asked before answers were remembered
+}
 
 // CardTransaction is what an acquirer asks of the issuer of a card, or tells it. Names are ISO 8583's.
 type CardTransaction struct {
@@ -57,7 +60,8 @@ type CardTransaction struct {
 
 // Reversal takes an authorization back.
 type Reversal struct {
-	LeftMinor  int64 // what is left of it; 0: nothing
+	LeftMinor  int64  // what is left of it; 0: nothing
+	Currency   string // of LeftMinor, and of what is taken back; empty: reversed before this was told
 	Card       CardKey
 	ReasonCode string // why, field 39
 	StandIn    bool   // this house has refused it at the door, without waiting for the decision

@@ -111,7 +111,7 @@ func setCardStatusFrom(b *paymentsv1.SetCardStatus) (*payment.SetCardStatus, err
 	if err != nil {
 		return nil, err
 	}
-	return &payment.SetCardStatus{Status: status}, known(b)
+	return &payment.SetCardStatus{Status: status, Once: b.GetOnce()}, known(b)
 }
 
 func cardTransactionFrom(kind payment.Kind, b *paymentsv1.CardTransaction) (*payment.CardTransaction, error) {
@@ -149,8 +149,12 @@ func reversalFrom(b *paymentsv1.Reversal) (*payment.Reversal, error) {
 	if b.GetLeftMinor() < 0 {
 		return nil, refuse("reversal that leaves %d", b.GetLeftMinor())
 	}
+	if b.GetCurrency() != "" && !currencyFits(b.GetCurrency()) {
+		return nil, refuse("reversal in %q", b.GetCurrency())
+	}
 	return &payment.Reversal{
-		LeftMinor: b.GetLeftMinor(), Card: card, ReasonCode: b.GetReasonCode(), StandIn: b.GetStandIn(), RRN: b.GetRrn(), Acquirer: b.GetAcquirer(),
+		LeftMinor: b.GetLeftMinor(), Currency: b.GetCurrency(), Card: card, ReasonCode: b.GetReasonCode(), StandIn: b.GetStandIn(), RRN: b.GetRrn(),
+		Acquirer: b.GetAcquirer(),
 	}, cmp.Or(fitting("reversal", b.GetReasonCode(), b.GetRrn(), b.GetAcquirer()), known(b))
 }
 
@@ -176,7 +180,9 @@ func issuingBody(m *paymentsv1.Command, c *payment.Command) {
 			First6: c.IssueCard.First6, Last4: c.IssueCard.Last4, Expiry: c.IssueCard.Expiry,
 		}}
 	case c.CardStatus != nil:
-		m.Body = &paymentsv1.Command_SetCardStatus{SetCardStatus: &paymentsv1.SetCardStatus{Status: paymentsv1.CardStatus(c.CardStatus.Status)}}
+		m.Body = &paymentsv1.Command_SetCardStatus{SetCardStatus: &paymentsv1.SetCardStatus{
+			Status: paymentsv1.CardStatus(c.CardStatus.Status), Once: c.CardStatus.Once,
+		}}
 	case c.CardTransaction != nil:
 		t := c.CardTransaction
 		m.Body = &paymentsv1.Command_CardTransaction{CardTransaction: &paymentsv1.CardTransaction{
@@ -188,7 +194,8 @@ func issuingBody(m *paymentsv1.Command, c *payment.Command) {
 	case c.Reversal != nil:
 		v := c.Reversal
 		m.Body = &paymentsv1.Command_Reversal{Reversal: &paymentsv1.Reversal{
-			LeftMinor: v.LeftMinor, Card: string(v.Card), ReasonCode: v.ReasonCode, StandIn: v.StandIn, Rrn: v.RRN, Acquirer: v.Acquirer,
+			LeftMinor: v.LeftMinor, Currency: v.Currency, Card: string(v.Card), ReasonCode: v.ReasonCode, StandIn: v.StandIn, Rrn: v.RRN,
+			Acquirer: v.Acquirer,
 		}}
 	case c.Clearing != nil:
 		l := c.Clearing

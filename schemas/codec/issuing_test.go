@@ -30,7 +30,9 @@ func sampleIssuing(base func(payment.Kind, string) payment.Command) map[string]p
 	all["issue_card"] = c
 	c = base(payment.KindSetCardStatus, "cmd_status")
 	c.Account, c.CardStatus = "", &payment.SetCardStatus{Status: payment.CardStatusClosed}
-	all["set_card_status"] = c
+	all["set_card_status"] = c // as it was written before answers were remembered
+	c.CardStatus = &payment.SetCardStatus{Status: payment.CardStatusClosed, Once: true}
+	all["set_card_status_once"] = c
 	for _, kind := range []payment.Kind{payment.KindAuthorization, payment.KindAuthorizationAdvice} {
 		c = base(kind, string(auth))
 		told := kind == payment.KindAuthorizationAdvice
@@ -43,7 +45,9 @@ func sampleIssuing(base func(payment.Kind, string) payment.Command) map[string]p
 	}
 	c = base(payment.KindReversal, "cmd_reversal")
 	c.PaymentID, c.Reversal = auth, &payment.Reversal{LeftMinor: 34, Card: card, ReasonCode: "17", StandIn: true, RRN: "632812000417", Acquirer: "123456"}
-	all["reversal"] = c
+	all["reversal"] = c // as it was written before currencies were told
+	c.Reversal = &payment.Reversal{LeftMinor: 34, Currency: "BRL", Card: card, ReasonCode: "17", RRN: "632812000417", Acquirer: "123456"}
+	all["reversal_in_currency"] = c
 	c = base(payment.KindClearing, "cl_bn2cvcub2gk6btmgfidqxfrg6vceh35exyrz6gyp")
 	c.PaymentID, c.Clearing = auth, &payment.Clearing{
 		AmountMinor: 1200, Currency: "BRL", Credit: true, Final: true, Card: card, RRN: "632812000417", Acquirer: "123456", MCC: "5411", CardAcceptor: "shop",
@@ -70,6 +74,13 @@ func addIssuing(all map[string]crossing) {
 	rec.Kind, rec.Card, rec.Financial = payment.KindAuthorization, card, true
 	all["payment_record_issuing"] = crossing{
 		rec, func() ([]byte, error) { return codec.EncodePaymentRecord(&rec) }, func(b []byte) (any, error) { return codec.DecodePaymentRecord(b) },
+	}
+	// Declined, and taken back in part before the advice of what the door has granted came.
+	declined := rec
+	declined.Status, declined.Rail, declined.LeftMinor = payment.StatusFailed, nil, 34
+	all["payment_record_reduced"] = crossing{
+		declined, func() ([]byte, error) { return codec.EncodePaymentRecord(&declined) },
+		func(b []byte) (any, error) { return codec.DecodePaymentRecord(b) },
 	}
 	// Taken back before it came: nobody's request, so no hash.
 	none := payment.Record{
@@ -123,6 +134,7 @@ func TestStrictCardCommands(t *testing.T) {
 		"unknown field": {"authorization", func(m *paymentsv1.Command) {
 			m.GetCardTransaction().ProtoReflect().SetUnknown([]byte{0xf8, 0x3f, 0x01})
 		}},
+		"reversed in no currency":   {"reversal", func(m *paymentsv1.Command) { m.GetReversal().Currency = "brl" }},
 		"leaves less than nothing":  {"reversal", func(m *paymentsv1.Command) { m.GetReversal().LeftMinor = -1 }},
 		"reversal of nothing":       {"reversal", func(m *paymentsv1.Command) { m.PaymentId = "" }},
 		"reversal of a payment":     {"reversal", func(m *paymentsv1.Command) { m.PaymentId = string(id(payment.KindPayIn)) }},

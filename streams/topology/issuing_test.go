@@ -21,7 +21,7 @@ func (t *traffic) onCard(name string) command {
 	if kind == payment.KindIssueCard {
 		cmd.IssueCard = &payment.IssueCard{First6: "445566", Last4: "1234", Expiry: 3012}
 	} else {
-		cmd.CardStatus = &payment.SetCardStatus{Status: payment.CardStatus(1 + t.rand.IntN(3))}
+		cmd.CardStatus = &payment.SetCardStatus{Status: payment.CardStatus(1 + t.rand.IntN(3)), Once: t.rand.IntN(4) > 0}
 	}
 	return t.record(key, cmd)
 }
@@ -38,7 +38,10 @@ func (t *traffic) acquirer(name string) command {
 	switch kind {
 	case payment.KindReversal:
 		cmd.CommandID = payment.CommandIDFrom(string(cmd.Account), "", fmt.Sprint("key", t.number))
-		cmd.Reversal = &payment.Reversal{LeftMinor: t.rand.Int64N(3) * 1_00, Card: t.cardOf(name), ReasonCode: "17", RRN: "r", StandIn: t.rand.IntN(2) == 0}
+		cmd.Reversal = &payment.Reversal{
+			LeftMinor: t.rand.Int64N(3) * 1_00, Currency: []string{"", currency}[t.rand.IntN(2)], Card: t.cardOf(name), ReasonCode: "17", RRN: "r",
+			StandIn: t.rand.IntN(2) == 0,
+		}
 	case payment.KindClearing:
 		cmd.CommandID = string(payment.CardIDFrom(kind, cmd.Account, fmt.Sprint("match", t.number)))
 		cmd.Clearing = &payment.Clearing{

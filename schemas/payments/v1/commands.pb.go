@@ -2454,6 +2454,7 @@ func (x *IssueCard) GetExpiry() int32 {
 type SetCardStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Status        CardStatus             `protobuf:"varint,1,opt,name=status,proto3,enum=caudal.payments.v1.CardStatus" json:"status,omitempty"`
+	Once          bool                   `protobuf:"varint,2,opt,name=once,proto3" json:"once,omitempty"` // a repeat gets the first answer; false: asked before answers were remembered
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2493,6 +2494,13 @@ func (x *SetCardStatus) GetStatus() CardStatus {
 		return x.Status
 	}
 	return CardStatus_CARD_STATUS_UNSPECIFIED
+}
+
+func (x *SetCardStatus) GetOnce() bool {
+	if x != nil {
+		return x.Once
+	}
+	return false
 }
 
 // FxQuote asks for the rate at which an amount would be converted.
@@ -2738,6 +2746,7 @@ type Reversal struct {
 	StandIn       bool                   `protobuf:"varint,4,opt,name=stand_in,json=standIn,proto3" json:"stand_in,omitempty"`         // this house has refused it at the door, without waiting for the decision
 	Rrn           string                 `protobuf:"bytes,5,opt,name=rrn,proto3" json:"rrn,omitempty"`
 	Acquirer      string                 `protobuf:"bytes,6,opt,name=acquirer,proto3" json:"acquirer,omitempty"`
+	Currency      string                 `protobuf:"bytes,7,opt,name=currency,proto3" json:"currency,omitempty"` // of left_minor, and of what is taken back; empty: reversed before this was told
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2810,6 +2819,13 @@ func (x *Reversal) GetRrn() string {
 func (x *Reversal) GetAcquirer() string {
 	if x != nil {
 		return x.Acquirer
+	}
+	return ""
+}
+
+func (x *Reversal) GetCurrency() string {
+	if x != nil {
+		return x.Currency
 	}
 	return ""
 }
@@ -3319,9 +3335,10 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\tIssueCard\x12\x16\n" +
 	"\x06first6\x18\x01 \x01(\tR\x06first6\x12\x14\n" +
 	"\x05last4\x18\x02 \x01(\tR\x05last4\x12\x16\n" +
-	"\x06expiry\x18\x03 \x01(\x05R\x06expiry\"G\n" +
+	"\x06expiry\x18\x03 \x01(\x05R\x06expiry\"[\n" +
 	"\rSetCardStatus\x126\n" +
-	"\x06status\x18\x01 \x01(\x0e2\x1e.caudal.payments.v1.CardStatusR\x06status\"q\n" +
+	"\x06status\x18\x01 \x01(\x0e2\x1e.caudal.payments.v1.CardStatusR\x06status\x12\x12\n" +
+	"\x04once\x18\x02 \x01(\bR\x04once\"q\n" +
 	"\aFxQuote\x12!\n" +
 	"\famount_minor\x18\x01 \x01(\x03R\vamountMinor\x12\x1a\n" +
 	"\bcurrency\x18\x02 \x01(\tR\bcurrency\x12'\n" +
@@ -3345,7 +3362,7 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\x04stan\x18\x0e \x01(\tR\x04stan\x12*\n" +
 	"\x11transmitted_at_us\x18\x0f \x01(\x03R\x0ftransmittedAtUs\x12\x19\n" +
 	"\bstand_in\x18\x10 \x01(\bR\astandIn\x12\x18\n" +
-	"\arefused\x18\x11 \x01(\bR\arefused\"\xa7\x01\n" +
+	"\arefused\x18\x11 \x01(\bR\arefused\"\xc3\x01\n" +
 	"\bReversal\x12\x1d\n" +
 	"\n" +
 	"left_minor\x18\x01 \x01(\x03R\tleftMinor\x12\x12\n" +
@@ -3354,7 +3371,8 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"reasonCode\x12\x19\n" +
 	"\bstand_in\x18\x04 \x01(\bR\astandIn\x12\x10\n" +
 	"\x03rrn\x18\x05 \x01(\tR\x03rrn\x12\x1a\n" +
-	"\bacquirer\x18\x06 \x01(\tR\bacquirer\"\xf0\x01\n" +
+	"\bacquirer\x18\x06 \x01(\tR\bacquirer\x12\x1a\n" +
+	"\bcurrency\x18\a \x01(\tR\bcurrency\"\xf0\x01\n" +
 	"\bClearing\x12!\n" +
 	"\famount_minor\x18\x01 \x01(\x03R\vamountMinor\x12\x1a\n" +
 	"\bcurrency\x18\x02 \x01(\tR\bcurrency\x12\x16\n" +
