@@ -234,7 +234,7 @@ func (s *Server) setCardStatus(caller *Caller, key payment.CardKey, account paym
 	}
 	cmd := p.item.Command
 	cmd.BodyHash = s.ports.Sealer.AppendBodyHash(nil, canonical(nil).text(p.kind.String()).text(string(key)).number(int64(to)))
-	cmd.Body = &paymentsv1.Command_SetCardStatus{SetCardStatus: &paymentsv1.SetCardStatus{Status: to}}
+	cmd.Body = &paymentsv1.Command_SetCardStatus{SetCardStatus: &paymentsv1.SetCardStatus{Status: to, Once: true}}
 	return p, nil
 }
 

@@ -289,7 +289,9 @@ func (s *Server) reverse(m *iso8583.Message, h *holder, own, now, arrived time.T
 	case original == "":
 		return refused(iso8583.ResponseNotLocated)
 	}
-	body := &paymentsv1.Reversal{Card: string(h.key), ReasonCode: string(m.ResponseCode), Rrn: string(m.RRN), Acquirer: m.MatchKey().AcquirerID}
+	body := &paymentsv1.Reversal{
+		Currency: string(m.Currency), Card: string(h.key), ReasonCode: string(m.ResponseCode), Rrn: string(m.RRN), Acquirer: m.MatchKey().AcquirerID,
+	}
 	pending := iso8583.ResponseApproved // nothing can refuse a whole reversal that is in the log
 	if m.ReplacementAmounts != nil && m.ReplacementAmounts.TransactionMinor > 0 {
 		body.LeftMinor, pending = m.ReplacementAmounts.TransactionMinor, iso8583.ResponseIssuerUnavailable

@@ -56,8 +56,8 @@ func (a *authorization) reversal() *paymentsv1.Command {
 	cmd.CommandId = payment.CommandIDFrom(string(a.holder.card.Account), a.holder.card.Merchant, identity(identityStandIn, a.message.MatchKey(), a.own))
 	cmd.PaymentId, cmd.BodyHash = string(a.id), a.hash
 	cmd.Body = &paymentsv1.Command_Reversal{Reversal: &paymentsv1.Reversal{
-		Card: string(a.holder.key), ReasonCode: string(iso8583.ResponseIssuerUnavailable), StandIn: true, Rrn: string(a.message.RRN),
-		Acquirer: a.message.MatchKey().AcquirerID,
+		Currency: string(a.message.Currency), Card: string(a.holder.key), ReasonCode: string(iso8583.ResponseIssuerUnavailable), StandIn: true,
+		Rrn: string(a.message.RRN), Acquirer: a.message.MatchKey().AcquirerID,
 	}}
 	return cmd
 }
