@@ -191,3 +191,25 @@ func TestCardRefusals(t *testing.T) {
 		t.Errorf("%d commands", len(d.produced()))
 	}
 }
+
+// Invariant: a door asks for a card's status in the way that is remembered, so that a retry does nothing.
+func TestCardStatusIsAskedForOnce(t *testing.T) {
+	d := openDoor(t)
+	var card http.CardView
+	d.post("/cards", "card-1", cardBody(d.shop, cardNumber, "2031-07")).decode(t, &card)
+	for _, verb := range []string{"block", "unblock", "close"} {
+		d.post("/cards/"+card.CardID+"/"+verb, "to-"+verb, "{}")
+	}
+	asked := 0
+	for _, cmd := range d.produced() {
+		if s := cmd.GetSetCardStatus(); s != nil {
+			asked++
+			if !s.GetOnce() {
+				t.Errorf("asked for %v in the way that is not remembered", s.GetStatus())
+			}
+		}
+	}
+	if asked != 3 {
+		t.Errorf("asked %d times", asked)
+	}
+}

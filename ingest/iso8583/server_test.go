@@ -144,7 +144,7 @@ func TestCommands(t *testing.T) {
 	if at := time.UnixMicro(c.GetTransmittedAtUs()); time.Since(at).Abs() > time.Minute {
 		t.Errorf("transmitted at %v", at)
 	}
-	if r := log[1]; r.GetPaymentId() != id || r.GetReversal().GetLeftMinor() != 1_000 || r.GetReversal().GetReasonCode() != "68" {
+	if r := log[1]; r.GetPaymentId() != id || r.GetReversal().GetLeftMinor() != 1_000 || r.GetReversal().GetReasonCode() != "68" || r.GetReversal().GetCurrency() != "BRL" {
 		t.Errorf("%v", r)
 	}
 	if r := log[2]; r.GetPaymentId() != id || !r.GetCardTransaction().GetRefused() || r.GetCardTransaction().GetStandIn() {

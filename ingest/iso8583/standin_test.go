@@ -33,7 +33,7 @@ func TestStandIn(t *testing.T) {
 	}
 	refused := a.ask(message("0100", 2, floorMinor+1))
 	log = h.produced()[2:]
-	if refused.ResponseCode != "91" || len(log) != 2 || !log[1].GetReversal().GetStandIn() || log[1].GetReversal().GetLeftMinor() != 0 ||
+	if refused.ResponseCode != "91" || len(log) != 2 || !log[1].GetReversal().GetStandIn() || log[1].GetReversal().GetLeftMinor() != 0 || log[1].GetReversal().GetCurrency() != "BRL" ||
 		log[1].GetPaymentId() != log[0].GetPaymentId() {
 		t.Fatalf("%v: %v", refused, log)
 	}
