@@ -34,11 +34,8 @@ func Reads(cmd payment.Command, key string) []Key {
 	if cmd.Kind == payment.KindTick {
 		return []Key{{KeyDue, ""}}
 	}
-	if cmd.CardStatus != nil && cmd.CardStatus.Once && payment.IsCardKey(key) {
-		return []Key{{KeyCommand, cmd.CommandID}}
-	}
 	if payment.IsCustomerKey(key) || payment.IsCardKey(key) {
-		return nil
+		return readsOfRequest(&cmd, key)
 	}
 	keys := make([]Key, 0, 8)
 	add := func(kind KeyKind, id string) {
@@ -112,6 +109,14 @@ func messageOf(cmd *payment.Command) string {
 		return ""
 	}
 	return cmd.Dispute.MessageID
+}
+
+// readsOfRequest names what is needed on a key that is no account's: the cell says it all, but for a request that is remembered.
+func readsOfRequest(cmd *payment.Command, key string) []Key {
+	if cmd.CardStatus != nil && cmd.CardStatus.Once && payment.IsCardKey(key) {
+		return []Key{{KeyCommand, cmd.CommandID}}
+	}
+	return nil
 }
 
 // readsOfCard names what is needed for a word of an acquirer. An advice asks no stage, so it needs no rules.
