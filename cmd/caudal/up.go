@@ -64,6 +64,7 @@ func feedFlags(c *cobra.Command, o *up.CardFeed) {
 	f.StringVar(&o.TLS.Certificate, "iso8583-cert", "", "certificate of its TLS, a PEM file; empty: no TLS")
 	f.StringVar(&o.TLS.Key, "iso8583-key", "", "key of that certificate, a PEM file")
 	f.StringVar(&o.TLS.ClientCA, "iso8583-client-ca", "", "authorities whose acquirers may come in, a PEM file; empty: no certificate is asked for")
+	f.StringVar(&o.TLS.Acquirers, "iso8583-acquirers", "", "file that says which client's certificate may speak for which acquirers (field 32, docs/card-feed.md); empty: each for all")
 	f.DurationVar(&o.Deadline, "iso8583-deadline", 2*time.Second, "how long an authorization may wait for the core before this house stands in for it")
 }
 

@@ -41,6 +41,7 @@ type TLS struct {
 	Certificate string // PEM
 	Key         string // PEM
 	ClientCA    string // PEM; empty: clients need no certificate
+	Acquirers   string // YAML: which client may speak for which acquirers (field 32); empty: each for all
 }
 
 // Sealer makes what may stand on a log for ever of what may not.
@@ -115,6 +116,9 @@ func (c Config) Validate() error {
 	if c.TLS.ClientCA != "" && c.TLS.Certificate == "" {
 		return errors.New("checking configuration: certificates of clients need one of the server")
 	}
+	if c.TLS.Acquirers != "" && c.TLS.ClientCA == "" {
+		return errors.New("checking configuration: acquirers are known by their certificates, so authorities of clients are needed")
+	}
 	return nil
 }
 
@@ -126,8 +130,8 @@ func (p Ports) validate() error {
 	return nil
 }
 
-// load is nil without TLS.
-func (t TLS) load() (*tls.Config, error) {
+// load is nil without TLS. Who has a good certificate and is none of the acquirers is refused in the handshake.
+func (t TLS) load(known acquirers) (*tls.Config, error) {
 	if t.Certificate == "" {
 		return nil, nil //nolint:nilnil // no TLS is no error
 	}
@@ -146,6 +150,12 @@ func (t TLS) load() (*tls.Config, error) {
 	config.ClientCAs, config.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
 	if !config.ClientCAs.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("loading authorities of clients: no certificate in %s", t.ClientCA)
+	}
+	if known != nil {
+		config.VerifyConnection = func(state tls.ConnectionState) error {
+			_, err := known.of(state.PeerCertificates[0])
+			return err
+		}
 	}
 	return config, nil
 }

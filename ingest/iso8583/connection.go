@@ -32,6 +32,7 @@ const writeBytesMost = 64 << 10
 type connection struct {
 	server    *Server
 	conn      net.Conn
+	speaksFor institutions // where clients are bound to their acquirers
 	signedOff bool
 	hushed    atomic.Bool
 	// places are the requests that may be unanswered or unwritten: who does not read his answers is read no more.
@@ -78,7 +79,11 @@ func (c *connection) handshake() bool {
 	ctx, cancel := context.WithTimeout(c.server.life, c.server.cfg.ReadTimeout)
 	defer cancel()
 	if err := secure.HandshakeContext(ctx); err != nil {
+		c.server.ports.Log.Warn("greeting acquirer", "peer", c.conn.RemoteAddr().String(), "error", err)
 		return false
+	}
+	if c.server.acquirers != nil {
+		c.speaksFor, _ = c.server.acquirers.of(secure.ConnectionState().PeerCertificates[0]) // the handshake has asked
 	}
 	c.server.mu.Lock()
 	defer c.server.mu.Unlock()
@@ -177,6 +182,10 @@ func (c *connection) take(frame []byte) (open bool) {
 		c.respond(&m, c.network(&m), arrived)
 	case c.signedOff:
 		c.respond(&m, verdict{code: iso8583.ResponseIssuerUnavailable}, arrived)
+	case c.server.acquirers != nil && !c.speaksFor.speak(&m):
+		s.metrics.foreign.Inc()
+		s.ports.Log.Warn("reading message: not of this client's acquirers", "peer", c.conn.RemoteAddr().String(), "mti", string(m.MTI), "acquirer", m.AcquirerID)
+		c.respond(&m, verdict{code: iso8583.ResponseNotPermittedHere}, arrived)
 	default:
 		c.begin(&m, arrived)
 	}

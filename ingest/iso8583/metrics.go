@@ -31,6 +31,7 @@ type metrics struct {
 	waiting   prometheus.Gauge // reversals
 	malformed *prometheus.CounterVec
 	busy      prometheus.Counter
+	foreign   prometheus.Counter
 	panics    prometheus.Counter
 	inFlight  prometheus.Gauge
 	open      prometheus.Gauge
@@ -52,6 +53,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		waiting:   f.NewGauge(prometheus.GaugeOpts{Name: "caudal_ingest_iso8583_waiting_reversals", Help: "Reversals of stand-ins that wait for the log."}),
 		malformed: f.NewCounterVec(prometheus.CounterOpts{Name: "caudal_ingest_iso8583_malformed_total", Help: "Messages that could not be read, by what was done."}, []string{"action"}),
 		busy:      f.NewCounter(prometheus.CounterOpts{Name: "caudal_ingest_iso8583_busy_total", Help: "Messages answered 91 because too many were in flight, or the buffer of commands full."}),
+		foreign:   f.NewCounter(prometheus.CounterOpts{Name: "caudal_ingest_iso8583_foreign_total", Help: "Messages answered 58 because their acquirer is none of the client's, by its certificate."}),
 		panics:    f.NewCounter(prometheus.CounterOpts{Name: "caudal_ingest_iso8583_panics_total", Help: "Messages whose handling panicked. Any is a bug."}),
 		inFlight:  f.NewGauge(prometheus.GaugeOpts{Name: "caudal_ingest_iso8583_in_flight_requests", Help: "Messages that wait for the core."}),
 		open:      f.NewGauge(prometheus.GaugeOpts{Name: "caudal_ingest_iso8583_open_connections", Help: "Connections of acquirers."}),

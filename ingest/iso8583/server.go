@@ -18,6 +18,7 @@ type Server struct {
 	cfg       Config
 	ports     Ports
 	tls       *tls.Config
+	acquirers acquirers
 	codec     *iso8583.Codec
 	metrics   *metrics
 	reversals *reversals
@@ -39,15 +40,21 @@ func New(cfg Config, ports Ports) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	known, err := loadAcquirers(cfg.TLS.Acquirers)
+	if err != nil {
+		return nil, err
+	}
+	secure, err := cfg.TLS.load(known)
+	if err != nil {
+		return nil, err
+	}
 	if err := ports.validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg.withDefaults(), ports: ports, codec: iso8583.NewCodec(), connections: make(map[*connection]struct{})}
-	s.twins.first = make(map[string]*twin)
-	var err error
-	if s.tls, err = cfg.TLS.load(); err != nil {
-		return nil, err
+	s := &Server{
+		cfg: cfg.withDefaults(), ports: ports, tls: secure, acquirers: known, codec: iso8583.NewCodec(), connections: make(map[*connection]struct{}),
 	}
+	s.twins.first = make(map[string]*twin)
 	s.metrics = newMetrics(ports.Metrics)
 	s.reversals = newReversals(s)
 	s.life, s.abandon = context.WithCancel(context.Background())

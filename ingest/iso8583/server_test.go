@@ -587,6 +587,95 @@ func certificate(t *testing.T, name string) (cert, key string) {
 	return cert, key
 }
 
+// dialSecure comes in over TLS, with a certificate of the client's own unless that is empty.
+func (h *house) dialSecure(server, cert, key string) *acquirer {
+	h.tb.Helper()
+	text, err := os.ReadFile(server)
+	check(h.tb, err)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(text)
+	config := &tls.Config{RootCAs: roots, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS13}
+	if cert != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		check(h.tb, err)
+		config.Certificates = []tls.Certificate{pair}
+	}
+	a := h.dial()
+	a.conn = tls.Client(a.conn, config)
+	a.in.Reset(a.conn)
+	return a
+}
+
+// Attack: an acquirer of the same door speaks in another's name, of authorizations of his own or of the other's.
+func TestClientSpeaksForItsAcquirersAlone(t *testing.T) {
+	cert, key := certificate(t, "house")
+	oneCert, oneKey := certificate(t, "one")
+	twoCert, twoKey := certificate(t, "two")
+	unnamedCert, unnamedKey := certificate(t, "unnamed")
+	var pool []byte
+	for _, file := range []string{oneCert, twoCert, unnamedCert} {
+		text, err := os.ReadFile(file)
+		check(t, err)
+		pool = append(pool, text...)
+	}
+	authorities, named := filepath.Join(t.TempDir(), "ca.pem"), filepath.Join(t.TempDir(), "acquirers.yaml")
+	check(t, os.WriteFile(authorities, pool, 0o600))
+	check(t, os.WriteFile(named, []byte("acquirers:\n- certificate: one\n  institutions: [0123456, \"77\"]\n- certificate: two\n  institutions: [999]\n"), 0o600))
+	h := open(t, func(c *server.Config, _ *server.Ports) {
+		c.TLS = server.TLS{Certificate: cert, Key: key, ClientCA: authorities, Acquirers: named}
+		c.ReadTimeout = 2 * time.Second
+	})
+	original, foreign := message("0100", 1, 10), message("0100", 2, 10)
+	foreign.AcquirerID = "999"
+	back := of(message("0400", 3, 10), original)
+	back.AcquirerID = "999" // but field 90 names what another has asked
+	for _, c := range []struct {
+		name, cert, key string
+		m               iso8583.Message
+		want            iso8583.ResponseCode
+	}{
+		{"its own", oneCert, oneKey, original, "00"},
+		{"another's, by the first", oneCert, oneKey, foreign, "58"},
+		{"its own, by the second", twoCert, twoKey, foreign, "00"},
+		{"another's, by the second", twoCert, twoKey, original, "58"},
+		{"a reversal of another's", twoCert, twoKey, back, "58"},
+		{"a reversal of its own", oneCert, oneKey, of(message("0400", 4, 10), original), "00"},
+	} {
+		if got := h.dialSecure(cert, c.cert, c.key).ask(c.m); got.ResponseCode != c.want {
+			t.Errorf("%s: answered %s, want %s", c.name, got.ResponseCode, c.want)
+		}
+	}
+	nobody := h.dialSecure(cert, unnamedCert, unnamedKey)
+	raw, err := nobody.codec.Append(nil, &original)
+	check(t, err)
+	frame, err := nobody.frames.Append(nil, raw)
+	check(t, err)
+	_, _ = nobody.conn.Write(frame) // fails where the handshake does
+	if got, err := nobody.next(); err == nil {
+		t.Errorf("answered %v to a client that is none of the acquirers", got)
+	}
+	if got := h.count(payment.KindAuthorization); got != 2 {
+		t.Errorf("%d authorizations, want 2", got)
+	}
+}
+
+func TestFileOfAcquirersIsChecked(t *testing.T) {
+	cert, key := certificate(t, "house")
+	for name, text := range map[string]string{
+		"nobody": "acquirers: []", "empty": "", "no name": "acquirers: [{institutions: [1]}]", "no institutions": "acquirers: [{certificate: a}]",
+		"letters": "acquirers: [{certificate: a, institutions: [x1]}]", "too long": "acquirers: [{certificate: a, institutions: [123456789012]}]",
+		"twice":   "acquirers: [{certificate: a, institutions: [1]}, {certificate: a, institutions: [2]}]",
+		"unknown": "acquirers: [{certificate: a, institution: [1]}]",
+	} {
+		file := filepath.Join(t.TempDir(), "acquirers.yaml")
+		check(t, os.WriteFile(file, []byte(text), 0o600))
+		_, err := server.New(server.Config{TLS: server.TLS{Certificate: cert, Key: key, ClientCA: cert, Acquirers: file}}, server.Ports{})
+		if err == nil || !strings.Contains(err.Error(), "acquirers") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestTLS(t *testing.T) {
 	cert, key := certificate(t, "house")
 	clientCert, clientKey := certificate(t, "acquirer")
@@ -595,22 +684,7 @@ func TestTLS(t *testing.T) {
 		c.TLS = server.TLS{Certificate: cert, Key: key, ClientCA: clientCert}
 		c.ReadTimeout = 2 * time.Second
 	})
-	roots := x509.NewCertPool()
-	text, err := os.ReadFile(cert)
-	check(t, err)
-	roots.AppendCertsFromPEM(text)
-	secure := func(cert, key string) *acquirer {
-		config := &tls.Config{RootCAs: roots, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS13}
-		if cert != "" {
-			pair, err := tls.LoadX509KeyPair(cert, key)
-			check(t, err)
-			config.Certificates = []tls.Certificate{pair}
-		}
-		a := h.dial()
-		a.conn = tls.Client(a.conn, config)
-		a.in.Reset(a.conn)
-		return a
-	}
+	secure := func(clientCert, clientKey string) *acquirer { return h.dialSecure(cert, clientCert, clientKey) }
 	if got := secure(clientCert, clientKey).ask(message("0100", 1, 10)); got.ResponseCode != "00" {
 		t.Errorf("%v", got)
 	}
@@ -638,7 +712,7 @@ func TestTLS(t *testing.T) {
 func TestConfigIsChecked(t *testing.T) {
 	for name, c := range map[string]server.Config{
 		"time": {Deadline: -1}, "limit": {PipelineMax: -1}, "frames": {Frames: iso8583.Frames{Header: 7}}, "key": {TLS: server.TLS{Certificate: "x"}},
-		"authorities": {TLS: server.TLS{ClientCA: "x"}},
+		"authorities": {TLS: server.TLS{ClientCA: "x"}}, "acquirers": {TLS: server.TLS{Certificate: "x", Key: "x", Acquirers: "x"}},
 	} {
 		if c.Validate() == nil {
 			t.Errorf("%s: accepted", name)

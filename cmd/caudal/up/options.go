@@ -125,7 +125,7 @@ func (o *Options) Validate() error {
 	if o.Import != "" && o.Sample {
 		errs = append(errs, errors.New("--import and --sample exclude each other"))
 	}
-	for _, file := range []string{o.Import, o.Mapping, o.Rails, o.CardFeed.TLS.Certificate, o.CardFeed.TLS.Key, o.CardFeed.TLS.ClientCA} {
+	for _, file := range []string{o.Import, o.Mapping, o.Rails, o.CardFeed.TLS.Certificate, o.CardFeed.TLS.Key, o.CardFeed.TLS.ClientCA, o.CardFeed.TLS.Acquirers} {
 		if file == "" {
 			continue
 		}

@@ -22,6 +22,7 @@ const (
 	ResponseInsufficientFunds  ResponseCode = "51"
 	ResponseExpiredCard        ResponseCode = "54"
 	ResponseNotPermitted       ResponseCode = "57"
+	ResponseNotPermittedHere   ResponseCode = "58" // to this terminal or acquirer
 	ResponseSuspectedFraud     ResponseCode = "59"
 	ResponseExceedsAmount      ResponseCode = "61"
 	ResponseRestrictedCard     ResponseCode = "62"
