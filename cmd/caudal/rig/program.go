@@ -69,7 +69,7 @@ func (p *program) ready(ctx context.Context, url string, also func() bool) error
 		}
 		select {
 		case <-p.end:
-			return fmt.Errorf("%s ended before it was ready (%w): see %s", p.name, p.err, p.log.Name())
+			return fmt.Errorf("%s ended before it was ready (%w): %s (all of it: %s)", p.name, p.err, p.lastWords(), p.log.Name())
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for %s: %w", p.name, ctx.Err())
 		case <-time.After(100 * time.Millisecond):
@@ -78,6 +78,16 @@ func (p *program) ready(ctx context.Context, url string, also func() bool) error
 			return fmt.Errorf("%s is not ready after %v: see %s", p.name, startMost, p.log.Name())
 		}
 	}
+}
+
+// lastWords is the last line that the program has said.
+func (p *program) lastWords() string {
+	said, err := os.ReadFile(p.log.Name())
+	if err != nil {
+		return "it said nothing"
+	}
+	lines := strings.Split(strings.TrimSpace(string(said)), "\n")
+	return lines[len(lines)-1]
 }
 
 func answers(ctx context.Context, url string) bool {
