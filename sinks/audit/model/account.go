@@ -126,6 +126,9 @@ func (c *call) named(id string) *pay {
 // repeated answers what was asked before.
 func (c *call) repeated() bool {
 	d := c.out.Decision
+	if c.cmd.GetKind() == kindDispute {
+		return c.heard()
+	}
 	if c.cmd.GetRailAnswer() != nil || c.fact() && c.cmd.GetKind() != kindClearing {
 		return false // known by the status of the record that it is about
 	}

@@ -1,6 +1,8 @@
 package model
 
 import (
+	"bytes"
+
 	"google.golang.org/protobuf/proto"
 
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
@@ -27,14 +29,39 @@ func (c *call) cardCommand() {
 		c.issueCard()
 	case a.card == nil:
 		c.decline(paymentsv1.Reason_REASON_PAYMENT_UNKNOWN)
-	case a.card.GetStatus() == paymentsv1.CardStatus_CARD_STATUS_CLOSED && c.cmd.GetSetCardStatus().GetStatus() != paymentsv1.CardStatus_CARD_STATUS_CLOSED:
-		c.decline(paymentsv1.Reason_REASON_PAYMENT_STATE)
-		c.tellCardState()
+	case c.cmd.GetSetCardStatus().GetOnce():
+		c.setCardStatusOnce()
 	default:
-		a.card.Status = c.cmd.GetSetCardStatus().GetStatus()
-		c.out.Decision.Outcome = paymentsv1.Outcome_OUTCOME_APPLIED
+		c.setCardStatus()
+	}
+}
+
+// setCardStatusOnce answers what was asked before, else remembers the answer.
+func (c *call) setCardStatusOnce() {
+	d, first := c.out.Decision, c.acct.answers[c.cmd.GetCommandId()]
+	switch {
+	case first == nil:
+		c.setCardStatus()
+		c.acct.answers[c.cmd.GetCommandId()] = &answer{hash: c.cmd.GetBodyHash(), reasons: d.GetReasons()}
+	case !bytes.Equal(first.hash, c.cmd.GetBodyHash()):
+		d.Outcome = paymentsv1.Outcome_OUTCOME_CONFLICT
+		d.Reasons = []paymentsv1.Reason{paymentsv1.Reason_REASON_IDEMPOTENCY_CONFLICT}
+	default:
+		d.Outcome, d.Reasons = paymentsv1.Outcome_OUTCOME_REPEATED, first.reasons
 		c.tellCardState()
 	}
+}
+
+// setCardStatus: what is closed stays closed.
+func (c *call) setCardStatus() {
+	to := c.cmd.GetSetCardStatus().GetStatus()
+	if c.acct.card.GetStatus() == paymentsv1.CardStatus_CARD_STATUS_CLOSED && to != paymentsv1.CardStatus_CARD_STATUS_CLOSED {
+		c.decline(paymentsv1.Reason_REASON_PAYMENT_STATE)
+	} else {
+		c.acct.card.Status = to
+		c.out.Decision.Outcome = paymentsv1.Outcome_OUTCOME_APPLIED
+	}
+	c.tellCardState()
 }
 
 func (c *call) issueCard() {

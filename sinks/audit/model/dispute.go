@@ -1,6 +1,7 @@
 package model
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 
@@ -29,7 +30,8 @@ type disputed struct {
 	held                       int64 // in the account's currency
 	overflows                  bool  // before it has a record: that would leave int64
 	taken                      bool
-	returned                   bool // the fee that stands charged comes back with the money
+	returned                   bool  // the fee that stands charged comes back with the money
+	occurred                   int64 // when what moved it last came about, by the word of who told; 0: not told
 }
 
 // leadsTo are the stages that are news in a status; the others are older, or the same. A dispute that nobody told of takes any.
@@ -115,13 +117,48 @@ func (c *call) dispute() {
 		c.acct.payments[identity(p.id)] = p
 		p.leaves = c.retain(p.id)
 	}
-	if slices.Contains(p.leadsTo(), to) {
-		p.deadline, p.disputed.code = body.GetDeadlineUs(), cmp.Or(body.GetReasonCode(), p.disputed.code)
+	switch o := c.occurred(); {
+	case c.isNews(p, to):
+		p.deadline, p.disputed.code, p.disputed.occurred = body.GetDeadlineUs(), cmp.Or(body.GetReasonCode(), p.disputed.code), o
 		c.disputeMoves(p, of, to)
+	case slices.Contains(p.leadsTo(), to): // too late
+	case o > p.disputed.occurred && (p.status != statusWon || to != statusLost):
+		p.disputed.occurred = o // nothing new, but as of later
 	}
 	d.Status = p.status
 	c.amounts(p)
 	c.tellRelated(of)
+	if message := body.GetMessageId(); message != "" {
+		c.acct.answers[message] = &answer{hash: c.cmd.GetBodyHash(), status: d.GetStatus()}
+	}
+}
+
+// occurred is when what is told came about, 0 where nobody says: not later than it was heard of.
+func (c *call) occurred() int64 { return min(c.cmd.GetDispute().GetOccurredAtUs(), c.acct.last) }
+
+// isNews tells a stage that the table lets in, and that did not come about before what is known.
+func (c *call) isNews(p *pay, to paymentsv1.PaymentStatus) bool {
+	o := c.occurred()
+	return slices.Contains(p.leadsTo(), to) && (o == 0 || o >= p.disputed.occurred)
+}
+
+// heard answers a message about a dispute that was taken before.
+func (c *call) heard() bool {
+	d := c.out.Decision
+	first := c.acct.answers[c.cmd.GetDispute().GetMessageId()]
+	if c.cmd.GetDispute().GetMessageId() == "" || first == nil {
+		return false
+	}
+	if !bytes.Equal(first.hash, c.cmd.GetBodyHash()) {
+		d.Outcome = paymentsv1.Outcome_OUTCOME_CONFLICT
+		d.Reasons = []paymentsv1.Reason{paymentsv1.Reason_REASON_IDEMPOTENCY_CONFLICT}
+		return true
+	}
+	d.Outcome, d.Status = paymentsv1.Outcome_OUTCOME_REPEATED, first.status
+	if p := c.named(c.cmd.GetCommandId()); p != nil && p.disputed != nil && p.related == c.cmd.GetPaymentId() {
+		c.amounts(p)
+	}
+	return true
 }
 
 // disputable is a pay-in that can be disputed, nil where there is none; to a dispute that it was about, it may not be any more.
@@ -143,7 +180,7 @@ func (c *call) against(p, of *pay, to paymentsv1.PaymentStatus) paymentsv1.Reaso
 		return paymentsv1.Reason_REASON_RAIL_AMOUNT
 	case p.disputed.overflows:
 		return reasonOverflow
-	case of != nil && slices.Contains(p.leadsTo(), to) && to != statusWon && !p.counts():
+	case of != nil && c.isNews(p, to) && to != statusWon && !p.counts():
 		if _, ok := sum(of.rail.disputed, minor); !ok {
 			return reasonOverflow
 		}

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -27,6 +28,7 @@ type issued struct {
 	unasked              bool // a reversal has made it, and what it takes back has not come
 	authorized, captured int64
 	held                 int64
+	left                 int64 // of what was declined, for a stand-in that grants it after all; 0: all
 }
 
 // granted is where an authorization stands once it is allowed.
@@ -104,15 +106,15 @@ func (c *call) holds(currency string) bool {
 
 // allow holds or posts what is granted, as far as there is room for it.
 func (c *call) allow(p *pay) {
-	i := p.issued
-	i.authorized, p.status, p.granted = p.amount, i.granted(), true
+	i, minor := p.issued, cmp.Or(p.issued.left, p.amount)
+	i.authorized, p.status, p.granted = minor, i.granted(), true
 	if p.status == statusSucceeded {
-		i.captured = p.amount
-		c.charge(journalPost, p.currency, p.amount)
+		i.captured = minor
+		c.charge(journalPost, p.currency, minor)
 		return
 	}
-	if hold := c.chargeLines(p.currency, p.amount, suspense); c.holds(p.currency) && c.room(paymentsv1.Layer_LAYER_PENDING, hold) {
-		i.held = p.amount
+	if hold := c.chargeLines(p.currency, minor, suspense); c.holds(p.currency) && c.room(paymentsv1.Layer_LAYER_PENDING, hold) {
+		i.held = minor
 		c.move(journalHold, hold...)
 	}
 	if ttl := c.docs.policy.GetIssuing().GetAuthorizationTtlS(); ttl > 0 {
@@ -160,6 +162,8 @@ func (c *call) advise() {
 		return
 	case p.status == statusFailed && p.first.outcome == paymentsv1.Outcome_OUTCOME_DECLINED && body.GetStandIn() && !body.GetRefused():
 		c.standIn(p)
+	case p.currency != "" && p.currency != body.GetCurrency():
+		d.Reasons = []paymentsv1.Reason{paymentsv1.Reason_REASON_PAYMENT_UNKNOWN}
 	case p.status == statusCancelled:
 		d.Reasons = []paymentsv1.Reason{paymentsv1.Reason_REASON_PAYMENT_STATE}
 	}
@@ -195,6 +199,9 @@ func (c *call) force(p *pay) {
 // standIn grants what was declined here after the door had said yes.
 func (c *call) standIn(p *pay) {
 	asked := c.draft()
+	if left := p.issued.left; left < asked.amount && p.currency == asked.currency {
+		asked.issued.left = left
+	}
 	p.amount, p.currency, p.target, p.targetCurrency, p.issued = asked.amount, asked.currency, asked.target, asked.targetCurrency, asked.issued
 	c.force(p)
 	p.first = answer{hash: p.first.hash, outcome: paymentsv1.Outcome_OUTCOME_APPROVED, status: p.status}
@@ -220,8 +227,15 @@ func (c *call) reverse() {
 		c.keep(p)
 		p.leaves = c.retain(p.id)
 		return
+	case body.GetCurrency() != "" && p.currency != "" && body.GetCurrency() != p.currency:
+		c.decline(paymentsv1.Reason_REASON_PAYMENT_UNKNOWN)
+		return
 	case p.status == statusFailed && body.GetLeftMinor() == 0 && !body.GetStandIn():
 		p.status = statusCancelled // no stand-in may grant it any more
+	case p.status == statusFailed && body.GetCurrency() != "" && !body.GetStandIn():
+		if left := body.GetLeftMinor(); left < cmp.Or(p.issued.left, p.amount) {
+			p.issued.left = left
+		}
 	case p.issued.financial && p.status == statusSucceeded:
 		c.takeBack(p, body.GetLeftMinor())
 	case p.status == statusRequiresCapture || p.status == statusPartlyCaptured:

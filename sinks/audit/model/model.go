@@ -335,7 +335,8 @@ func (c *call) accountCommand() {
 // senseless tells what says nothing that could be decided.
 func (c *call) senseless() bool {
 	t := c.cmd.GetDispute()
-	return c.cmd.GetKind() == kindDispute && (stage(t.GetStage()) == 0 || t.GetAmountMinor() <= 0)
+	return c.cmd.GetKind() == kindDispute && (stage(t.GetStage()) == 0 || t.GetAmountMinor() <= 0 || t.GetOccurredAtUs() < 0 ||
+		t.GetMessageId() != "" && !strings.HasPrefix(t.GetMessageId(), "cmd_"))
 }
 
 // names tells the kinds whose command_id is the record that they are about.

@@ -552,10 +552,15 @@ func (w *world) card(verb string, plain []string, args map[string]string) (strin
 	if args["merchant"] != "" {
 		cmd.Tenant, cmd.Merchant = tenant, args["merchant"]
 	}
+	if args["key"] != "" {
+		hash := sha256.Sum256([]byte(args["body"] + args["status"]))
+		cmd.CommandId, cmd.BodyHash = "cmd_"+args["key"], hash[:]
+	}
 	if verb == "card" {
 		cmd.Kind = paymentsv1.CommandKind_COMMAND_KIND_SET_CARD_STATUS
 		cmd.Body = &paymentsv1.Command_SetCardStatus{SetCardStatus: &paymentsv1.SetCardStatus{
 			Status: paymentsv1.CardStatus(paymentsv1.CardStatus_value["CARD_STATUS_"+strings.ToUpper(args["status"])]),
+			Once:   args["once"] != "",
 		}}
 	} else {
 		cmd.Kind, cmd.Account = paymentsv1.CommandKind_COMMAND_KIND_ISSUE_CARD, w.account(plain[1])
@@ -599,7 +604,7 @@ func (w *world) issuing(cmd *paymentsv1.Command, verb string, plain []string, ar
 		cmd.Body = &paymentsv1.Command_CardTransaction{CardTransaction: t}
 	case "reverse":
 		cmd.Kind, cmd.PaymentId = paymentsv1.CommandKind_COMMAND_KIND_REVERSAL, of
-		cmd.Body = &paymentsv1.Command_Reversal{Reversal: &paymentsv1.Reversal{LeftMinor: w.number(args["left"]), StandIn: args["standin"] != "", Card: args["card"], ReasonCode: args["code"]}}
+		cmd.Body = &paymentsv1.Command_Reversal{Reversal: &paymentsv1.Reversal{LeftMinor: w.number(args["left"]), StandIn: args["standin"] != "", Card: args["card"], ReasonCode: args["code"], Currency: args["currency"]}}
 	default:
 		cmd.Kind, cmd.CommandId, cmd.PaymentId = paymentsv1.CommandKind_COMMAND_KIND_CLEARING, w.id("cl_", name, args["key"]), of
 		cmd.Body = &paymentsv1.Command_Clearing{Clearing: &paymentsv1.Clearing{AmountMinor: minor, Currency: currency, Final: args["final"] != "", Credit: args["credit"] != "", Card: args["card"]}}
@@ -623,6 +628,14 @@ func (w *world) disputing(cmd *paymentsv1.Command, verb, name string, args map[s
 				w.t.Fatal(err)
 			}
 			told.DeadlineUs = w.now.Add(after).UnixMicro()
+		}
+		told.MessageId = args["message"]
+		if args["occurred"] != "" {
+			after, err := time.ParseDuration(args["occurred"])
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			told.OccurredAtUs = w.now.Add(after).UnixMicro()
 		}
 		cmd.Body = &paymentsv1.Command_Dispute{Dispute: told}
 	case "evidence":
