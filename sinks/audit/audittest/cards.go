@@ -17,6 +17,13 @@ type cardAccount struct {
 	shift      int                   // of amounts, in bits: some go to where int64 ends
 	requests   []*paymentsv1.Command // authorizations and advices
 	clearings  []*paymentsv1.Command
+	statuses   []cardStatus // set once
+}
+
+// cardStatus is a status that was asked for on a card's key.
+type cardStatus struct {
+	key string
+	cmd *paymentsv1.Command
 }
 
 // PlayCardsAtRandom lets cards of a few accounts pay at terminals: acquirers ask, repeat themselves, take back what they asked
@@ -75,7 +82,10 @@ func (h *House) cardStep(a *cardAccount, all []*cardAccount) {
 	case roll < 2:
 		h.card(cmd, all)
 		return
-	case roll < 4:
+	case roll < 3:
+		h.standInLater(a, cmd)
+		return
+	case roll < 5:
 		cmd.Kind, cmd.CommandId = paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, under("pi_", a.id, fmt.Sprint("fund-", h.serial))
 		cmd.PaymentId = cmd.GetCommandId()
 		cmd.Body = &paymentsv1.Command_Instruction{Instruction: &paymentsv1.Instruction{
@@ -184,8 +194,50 @@ func (h *House) reversal(a *cardAccount, cmd *paymentsv1.Command) {
 	if h.rng.IntN(2) == 0 {
 		r.LeftMinor = h.rng.Int64N(min(of.GetCardTransaction().GetAmountMinor(), math.MaxInt64-2) + 2)
 	}
+	switch h.rng.IntN(8) {
+	case 0, 1: // made before currencies were told
+	case 2:
+		r.Currency = []string{"EUR", "USD", "BRL"}[h.rng.IntN(3)]
+	default:
+		r.Currency = of.GetCardTransaction().GetCurrency()
+	}
 	cmd.Body = &paymentsv1.Command_Reversal{Reversal: r}
 	h.unpin(cmd)
+}
+
+// standInLater asks for what is likely too much, takes a part of it back, once or twice, and then grants it at the door.
+func (h *House) standInLater(a *cardAccount, cmd *paymentsv1.Command) {
+	asked := proto.CloneOf(cmd)
+	asked.Kind = paymentsv1.CommandKind_COMMAND_KIND_AUTHORIZATION
+	h.transaction(a, asked)
+	t := asked.GetCardTransaction()
+	t.AmountMinor = min(t.GetAmountMinor(), math.MaxInt64/2_000) * 2_000
+	h.ask(a.id, asked)
+	for i := range 1 + h.rng.IntN(3) {
+		back := proto.CloneOf(cmd)
+		h.reversal(a, back)
+		back.CommandId = fmt.Sprint(back.GetCommandId(), "-", i)
+		if h.rng.IntN(8) > 0 {
+			r := back.GetReversal()
+			back.PaymentId, r.Currency = asked.GetPaymentId(), t.GetCurrency()
+			r.LeftMinor, r.StandIn = 1+h.rng.Int64N(min(max(1, t.GetAmountMinor()), math.MaxInt64-2)+1), h.rng.IntN(10) == 0
+		}
+		h.ask(a.id, back)
+	}
+	advice := proto.CloneOf(asked)
+	advice.Kind, advice.AcceptedAtUs = paymentsv1.CommandKind_COMMAND_KIND_AUTHORIZATION_ADVICE, 0
+	t = advice.GetCardTransaction()
+	t.StandIn = true
+	switch h.rng.IntN(8) {
+	case 0:
+		t.Currency = []string{"EUR", "USD", "BRL"}[h.rng.IntN(3)]
+	case 1:
+		t.AmountMinor = h.rng.Int64N(max(1, t.GetAmountMinor()))
+	case 2:
+		t.Financial = !t.GetFinancial()
+	}
+	h.unpin(advice)
+	h.ask(a.id, advice)
 }
 
 // clearing collects, or gives back.
@@ -235,12 +287,40 @@ func (h *House) card(cmd *paymentsv1.Command, all []*cardAccount) {
 		cmd.Kind = paymentsv1.CommandKind_COMMAND_KIND_ISSUE_CARD
 		cmd.Body = &paymentsv1.Command_IssueCard{IssueCard: &paymentsv1.IssueCard{First6: "411111", Last4: "1111", Expiry: []int32{2911, 2912, 2912, 2912}[h.rng.IntN(4)]}}
 	} else {
+		if h.setAgain(all[0]) {
+			return
+		}
 		cmd.Kind = paymentsv1.CommandKind_COMMAND_KIND_SET_CARD_STATUS
 		status := paymentsv1.CardStatus(1 + h.rng.IntN(2)) //nolint:gosec // small
 		if h.rng.IntN(10) == 0 {
 			status = paymentsv1.CardStatus_CARD_STATUS_CLOSED
 		}
-		cmd.Body = &paymentsv1.Command_SetCardStatus{SetCardStatus: &paymentsv1.SetCardStatus{Status: status}}
+		cmd.Body = &paymentsv1.Command_SetCardStatus{SetCardStatus: &paymentsv1.SetCardStatus{Status: status, Once: h.rng.IntN(4) > 0}}
+		key := h.cardKey()
+		all[0].statuses = append(all[0].statuses, cardStatus{key, cmd})
+		h.ask(key, cmd)
+		return
 	}
 	h.ask(h.cardKey(), cmd)
+}
+
+// setAgain repeats what was asked of a card, or nearly, now and then.
+func (h *House) setAgain(a *cardAccount) bool {
+	if len(a.statuses) == 0 || h.rng.IntN(2) > 0 {
+		return false
+	}
+	of := a.statuses[max(0, len(a.statuses)-1-h.rng.IntN(8))]
+	again := proto.CloneOf(of.cmd)
+	again.AcceptedAtUs = 0
+	switch h.rng.IntN(6) {
+	case 0, 1:
+		again.BodyHash = h.hash("another status", h.serial)
+		again.GetSetCardStatus().Status = paymentsv1.CardStatus(1 + h.rng.IntN(3)) //nolint:gosec // small
+	case 2:
+		again.GetSetCardStatus().Once = !again.GetSetCardStatus().GetOnce()
+	case 3:
+		again.Merchant = "somebody else"
+	}
+	h.ask(of.key, again)
+	return true
 }

@@ -20,7 +20,7 @@ func (h *House) disputeStep(a *railAccount) {
 	switch roll := h.rng.IntN(10); {
 	case roll < 2 || len(a.payments) == 0:
 		h.quote(a, cmd)
-	case roll < 5 || len(a.disputes) == 0: // a new one
+	case roll < 4 || len(a.disputes) == 0: // a new one
 		cmd.Kind, cmd.CommandId = paymentsv1.CommandKind_COMMAND_KIND_DISPUTE, under("dp_", a.id, fmt.Sprint("dispute-", h.serial))
 		cmd.PaymentId = a.payments[max(0, len(a.payments)-1-h.rng.IntN(12))]
 		if len(a.charged) > 0 && h.rng.IntN(6) > 0 {
@@ -30,9 +30,11 @@ func (h *House) disputeStep(a *railAccount) {
 		cmd.Body = &paymentsv1.Command_Dispute{Dispute: told}
 		a.disputes = append(a.disputes, cmd)
 		h.tell(a, cmd)
+	case roll < 6 && len(a.messages) > 0:
+		h.tellAgain(a)
 	case roll < 8:
 		cmd = proto.CloneOf(a.disputes[max(0, len(a.disputes)-1-h.rng.IntN(8))])
-		cmd.AcceptedAtUs = 0
+		cmd.AcceptedAtUs, cmd.BodyHash = 0, h.hash("told", h.serial)
 		h.tell(a, cmd)
 	case roll < 9 && len(a.said) > 0 && h.rng.IntN(3) == 0: // the same again, or nearly
 		cmd = proto.CloneOf(a.said[h.rng.IntN(len(a.said))])
@@ -110,6 +112,21 @@ func (h *House) tell(a *railAccount, cmd *paymentsv1.Command) {
 	if h.rng.IntN(2) == 0 {
 		told.DeadlineUs = h.now.UnixMicro() + h.rng.Int64N(7_200_000_000)
 	}
+	told.MessageId, told.OccurredAtUs = "", 0
+	if h.rng.IntN(4) > 0 { // hours ago, or yet to come
+		told.OccurredAtUs = h.now.UnixMicro() + h.rng.Int64N(8_000_000_000) - 7_200_000_000
+	}
+	if h.rng.IntN(3) > 0 {
+		told.MessageId = payment.CommandIDFrom(a.id, merchant, fmt.Sprint("told-", h.serial))
+		if len(a.said) > 0 && h.rng.IntN(30) == 0 {
+			said := a.said[h.rng.IntN(len(a.said))]
+			told.MessageId = said.GetCommandId()
+			if h.rng.IntN(2) == 0 {
+				cmd.BodyHash = said.GetBodyHash()
+			}
+		}
+		a.messages = append(a.messages, cmd)
+	}
 	cmd.Pins = a.pins()
 	switch h.rng.IntN(6) {
 	case 0:
@@ -130,9 +147,31 @@ func (h *House) tell(a *railAccount, cmd *paymentsv1.Command) {
 	h.ask(a.id, cmd)
 }
 
+// tellAgain repeats a message, or nearly: another body, another dispute or another pay-in under its id.
+func (h *House) tellAgain(a *railAccount) {
+	back := 6
+	if h.rng.IntN(6) == 0 { // what it is about may have left
+		back = len(a.messages)
+	}
+	cmd := proto.CloneOf(a.messages[max(0, len(a.messages)-1-h.rng.IntN(back))])
+	cmd.AcceptedAtUs = 0
+	switch h.rng.IntN(12) {
+	case 0, 1, 2:
+		cmd.BodyHash = h.hash("another word", h.serial)
+	case 3:
+		cmd.PaymentId = a.payments[h.rng.IntN(len(a.payments))]
+	case 4:
+		cmd.CommandId = a.disputes[h.rng.IntN(len(a.disputes))].GetCommandId()
+	case 5:
+		cmd.GetDispute().Connector, cmd.GetDispute().ReasonCode = "other", "99"
+	}
+	h.ask(a.id, cmd)
+}
+
 // contest is what the merchant says.
 func (h *House) contest(a *railAccount, cmd *paymentsv1.Command) {
-	cmd.CommandId, cmd.PaymentId = fmt.Sprint("cmd_said-", h.serial), a.disputes[max(0, len(a.disputes)-1-h.rng.IntN(6))].GetCommandId()
+	cmd.CommandId = payment.CommandIDFrom(a.id, merchant, fmt.Sprint("said-", h.serial))
+	cmd.PaymentId = a.disputes[max(0, len(a.disputes)-1-h.rng.IntN(6))].GetCommandId()
 	if h.rng.IntN(15) == 0 {
 		cmd.PaymentId = "pi_" + cmd.GetPaymentId()[3:]
 	}
@@ -148,6 +187,13 @@ func (h *House) contest(a *railAccount, cmd *paymentsv1.Command) {
 			body.Files = append(body.Files, &paymentsv1.EvidenceFile{Reference: fmt.Sprint("file-", i), Sha256: h.hash("file", i), Kind: "receipt"})
 		}
 		cmd.Body = &paymentsv1.Command_DisputeEvidence{DisputeEvidence: body}
+	}
+	if len(a.messages) > 0 && h.rng.IntN(30) == 0 { // under an id that something was told under
+		told := a.messages[h.rng.IntN(len(a.messages))]
+		cmd.CommandId = told.GetDispute().GetMessageId()
+		if h.rng.IntN(2) == 0 {
+			cmd.BodyHash = told.GetBodyHash()
+		}
 	}
 	a.said = append(a.said, cmd)
 	h.ask(a.id, cmd)

@@ -20,6 +20,7 @@ type railAccount struct {
 	quotes     []*paymentsv1.Instruction // of which a payment may use one
 	disputes   []*paymentsv1.Command
 	said       []*paymentsv1.Command // by the merchant, of disputes
+	messages   []*paymentsv1.Command // told of disputes under an id of their own
 }
 
 // PlayRailsAtRandom lets accounts of two policies pay in by card and out by bank, capture, give up, increment and refund;
