@@ -33,9 +33,13 @@ func (h *House) disputeStep(a *railAccount) {
 	case roll < 6 && len(a.messages) > 0:
 		h.tellAgain(a)
 	case roll < 8:
-		cmd = proto.CloneOf(a.disputes[max(0, len(a.disputes)-1-h.rng.IntN(8))])
-		cmd.AcceptedAtUs, cmd.BodyHash = 0, h.hash("told", h.serial)
-		h.tell(a, cmd)
+		of := a.disputes[max(0, len(a.disputes)-1-h.rng.IntN(8))]
+		for range 1 + h.rng.IntN(6) { // its story, in any order
+			h.serial++
+			cmd = proto.CloneOf(of)
+			cmd.AcceptedAtUs, cmd.BodyHash = 0, h.hash("told", h.serial)
+			h.tell(a, cmd)
+		}
 	case roll < 9 && len(a.said) > 0 && h.rng.IntN(3) == 0: // the same again, or nearly
 		cmd = proto.CloneOf(a.said[h.rng.IntN(len(a.said))])
 		cmd.AcceptedAtUs = 0
@@ -113,8 +117,14 @@ func (h *House) tell(a *railAccount, cmd *paymentsv1.Command) {
 		told.DeadlineUs = h.now.UnixMicro() + h.rng.Int64N(7_200_000_000)
 	}
 	told.MessageId, told.OccurredAtUs = "", 0
-	if h.rng.IntN(4) > 0 { // hours ago, or yet to come
-		told.OccurredAtUs = h.now.UnixMicro() + h.rng.Int64N(8_000_000_000) - 7_200_000_000
+	switch h.rng.IntN(6) {
+	case 0: // not told
+	case 1:
+		told.OccurredAtUs = h.now.UnixMicro()
+	case 2: // by a clock that is days ahead
+		told.OccurredAtUs = h.now.UnixMicro() + h.rng.Int64N(400_000_000_000)
+	default:
+		told.OccurredAtUs = h.now.UnixMicro() - h.rng.Int64N(7_200_000_000)
 	}
 	if h.rng.IntN(3) > 0 {
 		told.MessageId = payment.CommandIDFrom(a.id, merchant, fmt.Sprint("told-", h.serial))
