@@ -247,18 +247,18 @@ func (s *Sender) pick(key string) *message {
 		return nil
 	}
 	first := l.queue[0]
-	if first.reorder != nil && s.cfg.Now().Before(first.held) {
-		if len(l.queue) == 1 {
-			s.timers.Add(first.held, key)
-			s.poke()
-			return nil
-		}
+	switch {
+	case first.reorder == nil:
+	case len(l.queue) > 1: // however late: where the house takes nothing for a while, it is overtaken when it does
 		first.reorder()
 		first.reorder = nil
 		l.queue[0], l.queue[1] = l.queue[1], first
+	case s.cfg.Now().Before(first.held):
+		s.timers.Add(first.held, key)
+		s.poke()
+		return nil
 	}
 	m := l.queue[0]
-	m.reorder = nil
 	l.queue, l.busy = l.queue[1:], true
 	return m
 }
