@@ -227,7 +227,7 @@ func readCSV(r io.Reader) ([]word, error) {
 
 // checkHeader refuses columns that no line could be read by: of two amounts neither is the right one.
 func checkHeader(header []string) error {
-	known := []string{"payment_id", "stage", "amount", "reference", "reason_code", "connector", "deadline"}
+	known := []string{"payment_id", "stage", "amount", "reference", "reason_code", "connector", "deadline", "occurred_at"}
 	for i, name := range header {
 		switch {
 		case !slices.Contains(known, name):
