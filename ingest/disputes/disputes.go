@@ -5,15 +5,12 @@
 package disputes
 
 import (
-	"encoding/binary"
 	"time"
 
 	"github.com/caudalpay/caudal/ingest/door"
 	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
-
-const commandVersion = 1
 
 // Told is what is told of a dispute, of which it may be the first word.
 type Told struct {
@@ -37,7 +34,7 @@ func (t *Told) ID() payment.ID {
 // keyed hash of bodies.
 func (t *Told) Command(account *door.Account, pins *paymentsv1.Pins, at time.Time, hash func(b, canonical []byte) []byte) *paymentsv1.Command {
 	return &paymentsv1.Command{
-		Version: commandVersion, Kind: paymentsv1.CommandKind_COMMAND_KIND_DISPUTE, Tenant: account.Tenant, Merchant: account.Merchant,
+		Version: door.CommandVersion, Kind: paymentsv1.CommandKind_COMMAND_KIND_DISPUTE, Tenant: account.Tenant, Merchant: account.Merchant,
 		Customer: account.Customer, Account: string(t.Payment.Account()), AcceptedAtUs: at.UnixMicro(),
 		CommandId: string(t.ID()), PaymentId: string(t.Payment), BodyHash: hash(nil, t.canonical()), Pins: pins,
 		Body: &paymentsv1.Command_Dispute{Dispute: &paymentsv1.Dispute{
@@ -47,15 +44,12 @@ func (t *Told) Command(account *door.Account, pins *paymentsv1.Pins, at time.Tim
 	}
 }
 
-// canonical are the bytes whose hash tells one message from another: every field in a fixed order, each text with its length
-// before it. What came later stands behind, where it is told.
+// canonical is what tells one message from another. What came later stands behind, where it is told.
 func (t *Told) canonical() []byte {
-	text := func(b []byte, s string) []byte { return append(binary.AppendUvarint(b, uint64(len(s))), s...) }
-	b := text(text(nil, "dispute"), string(t.Payment))
-	b = binary.AppendVarint(binary.AppendVarint(b, int64(t.Stage)), t.AmountMinor)
-	b = binary.AppendVarint(text(text(text(b, t.ReasonCode), t.Connector), t.Reference), t.DeadlineUS)
+	c := door.Canonical(nil).Text("dispute").Text(string(t.Payment)).Number(int64(t.Stage)).Number(t.AmountMinor).
+		Text(t.ReasonCode).Text(t.Connector).Text(t.Reference).Number(t.DeadlineUS)
 	if t.OccurredAtUS != 0 {
-		b = binary.AppendVarint(b, t.OccurredAtUS)
+		c = c.Number(t.OccurredAtUS)
 	}
-	return b
+	return c
 }

@@ -25,6 +25,9 @@ var (
 	ErrPolicyUnknown = errors.New("unknown policy")
 )
 
+// CommandVersion is the version of the commands that doors write.
+const CommandVersion = 1
+
 // Item is a command on its way to the log, with its record key.
 type Item struct {
 	Key     string

@@ -1,67 +1,45 @@
 package http
 
 import (
-	"encoding/binary"
 	"strings"
 	"unicode"
 
 	"golang.org/x/text/unicode/norm"
 
+	"github.com/caudalpay/caudal/ingest/door"
 	"github.com/caudalpay/caudal/processors/payment"
 )
 
-// canonical builds the bytes whose hash tells one request from another: every field in a fixed order, each with its
-// length before it. White space, the order of names and the spelling of escapes in the JSON text do not matter.
-// The order is part of the idempotency contract: append only, and start each kind of body with its own word.
-type canonical []byte
-
-func (c canonical) text(s string) canonical {
-	return append(binary.AppendUvarint(c, uint64(len(s))), s...)
-}
-
-func (c canonical) raw(b []byte) canonical {
-	return append(binary.AppendUvarint(c, uint64(len(b))), b...)
-}
-
-func (c canonical) number(n int64) canonical { return binary.AppendVarint(c, n) }
-
-func (c canonical) flag(b bool) canonical {
-	if b {
-		return c.number(1)
-	}
-	return c.number(0)
-}
-
-func (r *paymentRequest) canonical(c canonical) canonical {
-	c = c.text(r.kind.String()).text(string(r.account)).text(string(r.toAccount)).text(string(r.paymentID)).
-		number(r.amount).text(r.currency).text(r.targetCurrency).text(r.method).text(r.reference).text(r.reason).
-		text(r.instrument).text(r.counterparty.name).text(r.counterparty.country).text(r.counterparty.document).
-		text(r.counterparty.account).number(int64(r.effectiveDay)).raw(r.metadata)
+func (r *paymentRequest) canonical(c door.Canonical) door.Canonical {
+	c = c.Text(r.kind.String()).Text(string(r.account)).Text(string(r.toAccount)).Text(string(r.paymentID)).
+		Number(r.amount).Text(r.currency).Text(r.targetCurrency).Text(r.method).Text(r.reference).Text(r.reason).
+		Text(r.instrument).Text(r.counterparty.name).Text(r.counterparty.country).Text(r.counterparty.document).
+		Text(r.counterparty.account).Number(int64(r.effectiveDay)).Raw(r.metadata)
 	// What came later stands behind, where kind or method say that it is there: the forms of all others stay.
 	if r.method == methodCard {
-		c = c.text(r.card.capture.String()).text(r.card.brand).number(r.card.installments)
+		c = c.Text(r.card.capture.String()).Text(r.card.brand).Number(r.card.installments)
 	}
 	if r.kind == payment.KindCapture {
-		c = c.flag(r.final)
+		c = c.Flag(r.final)
 	}
 	if r.quote != "" {
-		c = c.text(string(r.quote))
+		c = c.Text(string(r.quote))
 	}
 	return c
 }
 
-func (r *accountRequest) canonical(c canonical) canonical {
-	c = c.text("open_account").text(r.externalID).text(r.customerID).number(int64(r.kind)).number(int64(len(r.currencies)))
+func (r *accountRequest) canonical(c door.Canonical) door.Canonical {
+	c = c.Text("open_account").Text(r.externalID).Text(r.customerID).Number(int64(r.kind)).Number(int64(len(r.currencies)))
 	for _, currency := range r.currencies {
-		c = c.text(currency)
+		c = c.Text(currency)
 	}
-	return c.number(r.kycLevel).number(r.overdraft).text(r.policy)
+	return c.Number(r.kycLevel).Number(r.overdraft).Text(r.policy)
 }
 
-func (r *evidenceRequest) canonical(c canonical) canonical {
-	c = c.number(int64(len(r.files)))
+func (r *evidenceRequest) canonical(c door.Canonical) door.Canonical {
+	c = c.Number(int64(len(r.files)))
 	for _, f := range r.files {
-		c = c.text(f.GetReference()).raw(f.GetSha256()).text(f.GetKind())
+		c = c.Text(f.GetReference()).Raw(f.GetSha256()).Text(f.GetKind())
 	}
 	return c
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/caudalpay/caudal/ingest/door"
 	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
@@ -221,7 +222,7 @@ func (s *Server) issue(caller *Caller, r *cardRequest, idempotency string) (prep
 	}
 	cmd := p.item.Command
 	cmd.Customer = entry.Customer
-	cmd.BodyHash = s.ports.Sealer.AppendBodyHash(nil, canonical(nil).text(p.kind.String()).text(string(r.account)).text(string(key)).number(int64(r.expiry)))
+	cmd.BodyHash = s.ports.Sealer.AppendBodyHash(nil, door.Canonical(nil).Text(p.kind.String()).Text(string(r.account)).Text(string(key)).Number(int64(r.expiry)))
 	cmd.Body = &paymentsv1.Command_IssueCard{IssueCard: &paymentsv1.IssueCard{First6: first6, Last4: last4, Expiry: r.expiry}}
 	p.card = &CardView{CardID: string(key), AccountID: string(r.account), First6: first6, Last4: last4, Expiry: monthText(r.expiry)}
 	return p, nil, nil
@@ -233,7 +234,7 @@ func (s *Server) setCardStatus(caller *Caller, key payment.CardKey, account paym
 		return prepared{}, err
 	}
 	cmd := p.item.Command
-	cmd.BodyHash = s.ports.Sealer.AppendBodyHash(nil, canonical(nil).text(p.kind.String()).text(string(key)).number(int64(to)))
+	cmd.BodyHash = s.ports.Sealer.AppendBodyHash(nil, door.Canonical(nil).Text(p.kind.String()).Text(string(key)).Number(int64(to)))
 	cmd.Body = &paymentsv1.Command_SetCardStatus{SetCardStatus: &paymentsv1.SetCardStatus{Status: to, Once: true}}
 	return p, nil
 }

@@ -6,11 +6,10 @@ import (
 	"fmt"
 
 	"github.com/caudalpay/caudal/ingest/disputes"
+	"github.com/caudalpay/caudal/ingest/door"
 	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
-
-const commandVersion = 1
 
 // prepared is a request that may go to the log.
 type prepared struct {
@@ -42,7 +41,7 @@ type parcel struct {
 	sealed      paymentsv1.Sealed
 	personal    paymentsv1.Personal
 	hash        [sha256.Size]byte
-	canonical   canonical
+	canonical   door.Canonical
 	ciphertext  []byte
 }
 
@@ -79,7 +78,7 @@ func (s *Server) pay(caller *Caller, r *paymentRequest, at int64, in *parcel) (p
 	}
 	id := payment.IDFrom(r.kind, r.account, caller.Merchant, r.key)
 	cmd := &in.command
-	cmd.Version, cmd.Kind, cmd.AcceptedAtUs = commandVersion, paymentsv1.CommandKind(r.kind), at
+	cmd.Version, cmd.Kind, cmd.AcceptedAtUs = door.CommandVersion, paymentsv1.CommandKind(r.kind), at
 	cmd.Tenant, cmd.Merchant, cmd.Customer, cmd.Account = caller.Tenant, caller.Merchant, account.Customer, string(r.account)
 	cmd.CommandId, cmd.PaymentId = string(id), string(id)
 	in.canonical = r.canonical(in.canonical[:0])
@@ -166,7 +165,7 @@ func violation(pointer, code, detail string) Violation {
 
 func (s *Server) command(caller *Caller, kind payment.Kind, account payment.AccountID) *paymentsv1.Command {
 	return &paymentsv1.Command{
-		Version: commandVersion, Kind: paymentsv1.CommandKind(kind), Tenant: caller.Tenant, Merchant: caller.Merchant,
+		Version: door.CommandVersion, Kind: paymentsv1.CommandKind(kind), Tenant: caller.Tenant, Merchant: caller.Merchant,
 		Account: string(account), AcceptedAtUs: s.ports.Now().UnixMicro(),
 	}
 }
@@ -270,7 +269,7 @@ func (s *Server) level(caller *Caller, customerID string, account payment.Accoun
 	cmd := s.command(caller, payment.KindSetKYCLevel, account)
 	cmd.Customer = customerID
 	cmd.CommandId = payment.CommandIDFrom(customer, caller.Merchant, key)
-	cmd.BodyHash = s.ports.Sealer.AppendBodyHash(nil, canonical(nil).text("set_kyc_level").text(customerID).number(level))
+	cmd.BodyHash = s.ports.Sealer.AppendBodyHash(nil, door.Canonical(nil).Text("set_kyc_level").Text(customerID).Number(level))
 	cmd.Pins = pins
 	cmd.Body = &paymentsv1.Command_SetKycLevel{SetKycLevel: &paymentsv1.SetKycLevel{KycLevel: uint32(level)}} //nolint:gosec // 0 to 3
 	return prepared{item: Item{Key: customer, Command: cmd}, kind: payment.KindSetKYCLevel, account: account, identity: identityOf(cmd.GetCommandId())}, nil
@@ -286,7 +285,7 @@ func (s *Server) verdict(caller *Caller, kind payment.Kind, id payment.ID, key s
 }
 
 // about prepares a request that is no payment, to the account of what it names. What it says beside that is more.
-func (s *Server) about(caller *Caller, kind payment.Kind, id payment.ID, key string, more func(canonical) canonical) (prepared, *Problem, error) {
+func (s *Server) about(caller *Caller, kind payment.Kind, id payment.ID, key string, more func(door.Canonical) door.Canonical) (prepared, *Problem, error) {
 	account := id.Account()
 	entry, ok := s.owned(caller, account)
 	if !ok {
@@ -296,7 +295,7 @@ func (s *Server) about(caller *Caller, kind payment.Kind, id payment.ID, key str
 	if err != nil {
 		return prepared{}, nil, fmt.Errorf("pinning reference data: %w", err)
 	}
-	form := canonical(nil).text(kind.String()).text(string(id))
+	form := door.Canonical(nil).Text(kind.String()).Text(string(id))
 	if more != nil {
 		form = more(form)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/caudalpay/caudal/ingest/disputes"
+	"github.com/caudalpay/caudal/ingest/door"
 	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
@@ -68,7 +69,7 @@ func (s *Server) postAccept(c *call) answer {
 }
 
 // postAbout takes what the merchant says of the dispute in the address to the log.
-func (s *Server) postAbout(c *call, kind payment.Kind, more func(canonical) canonical, fill func(*paymentsv1.Command)) answer {
+func (s *Server) postAbout(c *call, kind payment.Kind, more func(door.Canonical) door.Canonical, fill func(*paymentsv1.Command)) answer {
 	id, err := payment.ParseID(c.param)
 	if err != nil || id.Kind() != payment.KindDispute {
 		return refusal(s.problem(ErrorDisputeUnknown, noDispute))

@@ -12,8 +12,6 @@ import (
 	"github.com/caudalpay/caudal/schemas/rails/iso8583"
 )
 
-const commandVersion = 1
-
 // verdict is what an acquirer is told.
 type verdict struct {
 	code     iso8583.ResponseCode
@@ -153,7 +151,7 @@ func (h *holder) original(m *iso8583.Message, own time.Time) (payment.ID, error)
 // command is what all commands of the feed have.
 func (h *holder) command(kind payment.Kind, now time.Time) *paymentsv1.Command {
 	return &paymentsv1.Command{
-		Version: commandVersion, Kind: paymentsv1.CommandKind(kind), Tenant: h.card.Tenant, Merchant: h.card.Merchant,
+		Version: door.CommandVersion, Kind: paymentsv1.CommandKind(kind), Tenant: h.card.Tenant, Merchant: h.card.Merchant,
 		Customer: h.account.Customer, Account: string(h.card.Account), AcceptedAtUs: now.UnixMicro(), Pins: h.pins,
 	}
 }
