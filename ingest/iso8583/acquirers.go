@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/caudalpay/caudal/schemas/rails/iso8583"
@@ -26,11 +27,9 @@ func (d *digits) UnmarshalYAML(text []byte) error {
 	if s == "" || len(s) > 11 || strings.Trim(s, "0123456789") != "" {
 		return fmt.Errorf("%q is no acquirer: field 32 has 1 to 11 digits", s)
 	}
-	*d = digits(withoutZeros(s))
+	*d = digits(iso8583.WithoutZeros(s))
 	return nil
 }
-
-func withoutZeros(id string) string { return strings.TrimLeft(id, "0") }
 
 // loadAcquirers reads which client may speak for which acquirers; nil where there is no file.
 func loadAcquirers(path string) (acquirers, error) {
@@ -75,7 +74,7 @@ var errStranger = errors.New("no acquirer has a name of this certificate")
 
 // of is what the client of a certificate may speak for: by a DNS name in it, or by its subject's common name.
 func (a acquirers) of(cert *x509.Certificate) (institutions, error) {
-	for _, name := range append(cert.DNSNames, cert.Subject.CommonName) {
+	for _, name := range slices.Concat(cert.DNSNames, []string{cert.Subject.CommonName}) { // a certificate may serve several connections at once
 		if mine, ok := a[name]; ok {
 			return mine, nil
 		}
@@ -85,9 +84,6 @@ func (a acquirers) of(cert *x509.Certificate) (institutions, error) {
 
 // speak tells whether a message is the client's own, and so is what it names in field 90.
 func (i institutions) speak(m *iso8583.Message) bool {
-	if !i[withoutZeros(m.AcquirerID)] {
-		return false
-	}
 	original, ok := m.OriginalKey()
-	return !ok || i[withoutZeros(original.AcquirerID)]
+	return i[m.MatchKey().AcquirerID] && (!ok || i[original.AcquirerID])
 }

@@ -121,7 +121,7 @@ func (t currencyTable) additional(amounts []AdditionalAmount) (string, bool) {
 func parseOriginal(text string) (OriginalData, bool) {
 	o := OriginalData{
 		MTI: MTI(text[:4]), STAN: STAN(text[4:10]), TransmissionTime: TransmissionTime(text[10:20]),
-		AcquirerID: withoutZeros(text[20:31]), ForwarderID: withoutZeros(text[31:]),
+		AcquirerID: WithoutZeros(text[20:31]), ForwarderID: WithoutZeros(text[31:]),
 	}
 	class := o.MTI.Class()
 	return o, (class == ClassAuthorization || class == ClassFinancial) && !o.MTI.IsResponse() &&
@@ -185,8 +185,8 @@ func appendSigned(b []byte, n int64, width int) []byte {
 
 func within(n, limit int64) bool { return -limit <= n && n <= limit }
 
-// withoutZeros cuts leading zeros: ids of variable length are filled up with them where the length is fixed.
-func withoutZeros(id string) string {
+// WithoutZeros cuts leading zeros: ids of variable length are filled up with them where the length is fixed.
+func WithoutZeros(id string) string {
 	for id != "" && id[0] == '0' {
 		id = id[1:]
 	}

@@ -16,7 +16,7 @@ type MatchKey struct {
 func (m *Message) MatchKey() MatchKey {
 	return MatchKey{
 		Class: m.MTI.Class(), TransmissionTime: m.TransmissionTime, STAN: m.STAN,
-		AcquirerID: withoutZeros(m.AcquirerID), Terminal: m.Terminal,
+		AcquirerID: WithoutZeros(m.AcquirerID), Terminal: m.Terminal,
 	}
 }
 
@@ -32,7 +32,7 @@ func (m *Message) OriginalKey() (MatchKey, bool) {
 		Class: o.MTI.Class(), TransmissionTime: o.TransmissionTime, STAN: o.STAN, AcquirerID: o.AcquirerID, Terminal: m.Terminal,
 	}
 	if key.AcquirerID == "" {
-		key.AcquirerID = withoutZeros(m.AcquirerID)
+		key.AcquirerID = WithoutZeros(m.AcquirerID)
 	}
 	return key, true
 }

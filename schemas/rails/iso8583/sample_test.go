@@ -175,7 +175,7 @@ func drawComposite(t *rapid.T, m *Message, id int) {
 		m.OriginalData = OriginalData{
 			MTI:  rapid.SampledFrom([]MTI{AuthorizationRequest, AuthorizationAdvice, AuthorizationAdviceRepeat, FinancialRequest}).Draw(t, "original"),
 			STAN: STAN(text(t, "stan", numerals, 6, 6)), TransmissionTime: TransmissionTime(drawDay(t) + drawClock(t)),
-			AcquirerID: withoutZeros(text(t, "acquirer", numerals, 0, 11)), ForwarderID: withoutZeros(text(t, "forwarder", numerals, 0, 11)),
+			AcquirerID: WithoutZeros(text(t, "acquirer", numerals, 0, 11)), ForwarderID: WithoutZeros(text(t, "forwarder", numerals, 0, 11)),
 		}
 	case 95:
 		fee := rapid.Int64Range(-feeMax, feeMax)

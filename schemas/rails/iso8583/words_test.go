@@ -151,7 +151,7 @@ func TestMatchKeys(t *testing.T) {
 	request := sample(AuthorizationRequest)
 	reversal := sample(ReversalAdvice)
 	reversal.OriginalData = OriginalData{
-		MTI: request.MTI, STAN: request.STAN, TransmissionTime: request.TransmissionTime, AcquirerID: withoutZeros(request.AcquirerID),
+		MTI: request.MTI, STAN: request.STAN, TransmissionTime: request.TransmissionTime, AcquirerID: WithoutZeros(request.AcquirerID),
 	}
 	want := MatchKey{Class: ClassAuthorization, TransmissionTime: "1231235958", STAN: "000417", AcquirerID: "123456", Terminal: "TERM 01"}
 	if got := request.MatchKey(); got != want || got.String() != "1.1231235958.000417.123456.TERM 01" {
@@ -187,7 +187,7 @@ func TestMatchKeysDoNotRunTogether(t *testing.T) {
 		draw := func(name string) MatchKey {
 			return MatchKey{
 				Class: ClassAuthorization, TransmissionTime: "1231235958", STAN: STAN(text(t, name+" STAN", "01", 6, 6)),
-				AcquirerID: withoutZeros(text(t, name+" acquirer", "01", 1, 4)), Terminal: text(t, name+" terminal", "01.", 1, 4),
+				AcquirerID: WithoutZeros(text(t, name+" acquirer", "01", 1, 4)), Terminal: text(t, name+" terminal", "01.", 1, 4),
 			}
 		}
 		a, b := draw("a"), draw("b")
