@@ -391,6 +391,19 @@ func (a *acquirer) ask(m iso8583.Message) iso8583.Message {
 	return a.read()
 }
 
+// turnedAway fails where a client that may not connect gets an answer.
+func (a *acquirer) turnedAway(who string, m iso8583.Message) {
+	a.tb.Helper()
+	raw, err := a.codec.Append(nil, &m)
+	check(a.tb, err)
+	frame, err := a.frames.Append(nil, raw)
+	check(a.tb, err)
+	_, _ = a.conn.Write(frame) // fails where the handshake does
+	if got, err := a.next(); err == nil {
+		a.tb.Errorf("answered %v to %s", got, who)
+	}
+}
+
 // closed fails unless the other end has closed the connection.
 func (a *acquirer) closed() {
 	a.tb.Helper()

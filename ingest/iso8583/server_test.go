@@ -646,14 +646,7 @@ func TestClientSpeaksForItsAcquirersAlone(t *testing.T) {
 		}
 	}
 	nobody := h.dialSecure(cert, unnamedCert, unnamedKey)
-	raw, err := nobody.codec.Append(nil, &original)
-	check(t, err)
-	frame, err := nobody.frames.Append(nil, raw)
-	check(t, err)
-	_, _ = nobody.conn.Write(frame) // fails where the handshake does
-	if got, err := nobody.next(); err == nil {
-		t.Errorf("answered %v to a client that is none of the acquirers", got)
-	}
+	nobody.turnedAway("a client that is none of the acquirers", original)
 	if got := h.count(payment.KindAuthorization); got != 2 {
 		t.Errorf("%d authorizations, want 2", got)
 	}
@@ -689,21 +682,9 @@ func TestTLS(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	for name, a := range map[string]*acquirer{"none": secure("", ""), "a stranger's": secure(strangerCert, strangerKey)} {
-		m := message("0100", 2, 10)
-		raw, err := a.codec.Append(nil, &m)
-		check(t, err)
-		frame, err := a.frames.Append(nil, raw)
-		check(t, err)
-		_, _ = a.conn.Write(frame) // fails where the handshake does
-		if got, err := a.next(); err == nil {
-			t.Errorf("answered %v with %s certificate", got, name)
-		}
+		a.turnedAway("a client with "+name+" certificate", message("0100", 2, 10))
 	}
-	plain := h.dial()
-	plain.write(message("0100", 3, 10))
-	if got, err := plain.next(); err == nil {
-		t.Errorf("answered %v without TLS", got)
-	}
+	h.dial().turnedAway("a client without TLS", message("0100", 3, 10))
 	if got := h.count(payment.KindAuthorization); got != 1 {
 		t.Errorf("%d authorizations", got)
 	}
