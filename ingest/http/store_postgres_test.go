@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"reflect"
 	"testing"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"github.com/caudalpay/caudal/ingest/http"
 	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
-	schema "github.com/caudalpay/caudal/schemas/sql/postgres"
 )
 
 func TestMain(m *testing.M) { embedtest.Main(m) }
@@ -83,15 +81,8 @@ func storeReadsRails(t *testing.T, conn *pgx.Conn, store *http.PostgresStore, ac
 
 // TestPostgresStore reads rows as the sink writes them.
 func TestPostgresStore(t *testing.T) {
-	dsn := embedtest.Postgres(t)
-	if err := schema.Migrate(t.Context(), dsn, slog.New(slog.DiscardHandler)); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(t.Context()) }() // it has answered
+	dsn := embedtest.Migrated(t)
+	conn := embedtest.Connect(t, dsn)
 	// What the rails' columns are where the schema does not have them yet.
 	for _, column := range []string{"authorized_minor", "captured_minor"} {
 		if _, err := conn.Exec(t.Context(), `ALTER TABLE payments.payments ADD COLUMN IF NOT EXISTS `+column+` bigint NOT NULL DEFAULT 0`); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -16,7 +15,6 @@ import (
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/embedtest"
 	"github.com/caudalpay/caudal/ingest/http"
 	"github.com/caudalpay/caudal/processors/payment"
-	schema "github.com/caudalpay/caudal/schemas/sql/postgres"
 )
 
 // Timeline gives numbered commands, so that pages can be told apart.
@@ -96,15 +94,8 @@ const firstAt = "2026-11-22 08:00:00+00"
 
 func openHistory(t *testing.T) *history {
 	t.Helper()
-	dsn := embedtest.Postgres(t)
-	if err := schema.Migrate(t.Context(), dsn, slog.New(slog.DiscardHandler)); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) }) // it has answered
+	dsn := embedtest.Migrated(t)
+	conn := embedtest.Connect(t, dsn)
 	store, err := http.OpenPostgresStore(t.Context(), dsn)
 	if err != nil {
 		t.Fatal(err)

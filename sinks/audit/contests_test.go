@@ -1,11 +1,9 @@
 package audit_test
 
 import (
-	"context"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/embedtest"
 	"github.com/caudalpay/caudal/sinks/audit"
 	"github.com/caudalpay/caudal/sinks/decisionlog/logtest"
 )
@@ -14,11 +12,7 @@ import (
 func TestContestsAreComparedInPostgres(t *testing.T) {
 	brokers, _ := drawn(t, 12)
 	dsn := postgres(t, logtest.Ends(t, brokers), brokers)
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.Background()) //nolint:errcheck // the database is dropped
+	conn := embedtest.Connect(t, dsn)
 	cfg := audit.Config{Brokers: brokers, PostgresDSN: dsn}
 	equal(t, verify(t, cfg), "postgres ")
 	for _, c := range []struct{ table, rows, column, check string }{

@@ -1,14 +1,12 @@
 package audit_test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	chdriver "github.com/ClickHouse/clickhouse-go/v2"
-	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -83,11 +81,7 @@ func captured(t *testing.T, log []logtest.Logged) logtest.Logged {
 func TestPaymentsByRailsAreComparedInPostgres(t *testing.T) {
 	brokers, log := drawn(t, 11)
 	dsn := postgres(t, logtest.Ends(t, brokers), brokers)
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.Background()) //nolint:errcheck // the database is dropped
+	conn := embedtest.Connect(t, dsn)
 	cfg := audit.Config{Brokers: brokers, PostgresDSN: dsn}
 	equal(t, verify(t, cfg), "postgres ")
 	d := captured(t, log)

@@ -16,7 +16,6 @@ import (
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/embedtest"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	chschema "github.com/caudalpay/caudal/schemas/sql/clickhouse"
-	pgschema "github.com/caudalpay/caudal/schemas/sql/postgres"
 	"github.com/caudalpay/caudal/sinks/audit"
 	"github.com/caudalpay/caudal/sinks/audit/audittest"
 	chsink "github.com/caudalpay/caudal/sinks/clickhouse"
@@ -60,10 +59,7 @@ func fill(t *testing.T, ends map[int32]int64, s sink) {
 
 func postgres(t *testing.T, ends map[int32]int64, brokers []string) string {
 	t.Helper()
-	dsn := embedtest.Postgres(t)
-	if err := pgschema.Migrate(t.Context(), dsn, slog.New(slog.DiscardHandler)); err != nil {
-		t.Fatal(err)
-	}
+	dsn := embedtest.Migrated(t)
 	s, err := pgsink.New(pgsink.Config{
 		DSN: dsn,
 		Config: decisionlog.Config{
@@ -107,16 +103,17 @@ func played(t *testing.T, seed uint64) (*audittest.House, []string) {
 	return h, h.Publish()
 }
 
-// TestPostgresIsComparedToTheByte: an equal database passes; each change of one value is found and named.
-func TestPostgresIsComparedToTheByte(t *testing.T) {
+// booked is a house whose decisions stand in Postgres.
+func booked(t *testing.T) (*audittest.House, *pgx.Conn, audit.Config) {
+	t.Helper()
 	h, brokers := played(t, 6)
 	dsn := postgres(t, ends(h), brokers)
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.Background()) //nolint:errcheck // the database is dropped
-	cfg := audit.Config{Brokers: brokers, PostgresDSN: dsn}
+	return h, embedtest.Connect(t, dsn), audit.Config{Brokers: brokers, PostgresDSN: dsn}
+}
+
+// TestPostgresIsComparedToTheByte: an equal database passes; each change of one value is found and named.
+func TestPostgresIsComparedToTheByte(t *testing.T) {
+	h, conn, cfg := booked(t)
 	r := verify(t, cfg)
 	if r.Err() != nil || r.PostgresEqual == nil || !*r.PostgresEqual || r.ClickHouseEqual != nil {
 		t.Fatalf("%v\n%s", r.Err(), table(t, r))
@@ -181,14 +178,7 @@ func TestPostgresIsComparedToTheByte(t *testing.T) {
 
 // Invariant: a row that names a partition or a log that is not there is found: who reads by account or payment sees it.
 func TestRowsOfNoLogAreFound(t *testing.T) {
-	h, brokers := played(t, 6)
-	dsn := postgres(t, ends(h), brokers)
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.Background()) //nolint:errcheck // the database is dropped
-	cfg := audit.Config{Brokers: brokers, PostgresDSN: dsn}
+	_, conn, cfg := booked(t)
 	for _, c := range []struct{ check, table, stray string }{
 		{audit.CheckPGPostings, "ledger.postings", `"log_partition": 99`},
 		{audit.CheckPGPostings, "ledger.postings", `"log_partition": -1`},
@@ -271,11 +261,7 @@ func TestLaggingPostgresIsNotEqual(t *testing.T) {
 	if r := verify(t, cfg); r.Err() != nil || *r.PostgresEqual || r.Behind() {
 		t.Fatal(table(t, r))
 	}
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.Background()) //nolint:errcheck // the database is dropped
+	conn := embedtest.Connect(t, dsn)
 	for _, statement := range []string{"SET session_replication_role = replica", `UPDATE ledger.postings SET amount_minor = amount_minor + 1
 		WHERE (log_partition, log_offset, line) = (SELECT log_partition, log_offset, line FROM ledger.postings ORDER BY 1, 2, 3 LIMIT 1)`} {
 		if _, err := conn.Exec(t.Context(), statement); err != nil {

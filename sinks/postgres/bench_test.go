@@ -87,11 +87,7 @@ func BenchmarkBareInsert(b *testing.B) {
 
 func countRows(t testing.TB, dsn string) (n int64) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(t.Context()) }() // it has answered
+	conn := embedtest.Connect(t, dsn)
 	if err := conn.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM payments.payments) + (SELECT count(*) FROM ledger.journals)
 		+ (SELECT count(*) FROM ledger.postings) + (SELECT count(*) FROM payments.events)`).Scan(&n); err != nil {
 		t.Fatal(err)

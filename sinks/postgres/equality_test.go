@@ -8,8 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/embedtest"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/sinks/decisionlog/logtest"
 )
@@ -263,11 +262,7 @@ func history(d logtest.Logged, kind string) string {
 func stored(t testing.TB, dsn string) books {
 	t.Helper()
 	read := func(sql string) map[string]string {
-		conn, err := pgx.Connect(t.Context(), dsn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = conn.Close(t.Context()) }() // it has answered
+		conn := embedtest.Connect(t, dsn)
 		rows, err := conn.Query(t.Context(), sql)
 		if err != nil {
 			t.Fatal(err)

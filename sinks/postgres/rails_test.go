@@ -2,7 +2,6 @@ package postgres_test
 
 import (
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 
@@ -13,7 +12,6 @@ import (
 	"github.com/caudalpay/caudal/processors/ledger"
 	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
-	schema "github.com/caudalpay/caudal/schemas/sql/postgres"
 	"github.com/caudalpay/caudal/schemas/topics"
 	"github.com/caudalpay/caudal/sinks/decisionlog/logtest"
 )
@@ -176,11 +174,7 @@ func fees(t *testing.T, dsn, id string) string {
 
 func query(t *testing.T, dsn, sql string) map[string]string {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(t.Context()) }() // it has answered
+	conn := embedtest.Connect(t, dsn)
 	rows, err := conn.Query(t.Context(), sql)
 	if err != nil {
 		t.Fatal(err)
@@ -198,10 +192,7 @@ func query(t *testing.T, dsn, sql string) map[string]string {
 
 // TestWordsAreComplete: people read the listing, so each number of the wire has its word in the database, and no other.
 func TestWordsAreComplete(t *testing.T) {
-	dsn := embedtest.Postgres(t)
-	if err := schema.Migrate(t.Context(), dsn, slog.New(slog.DiscardHandler)); err != nil {
-		t.Fatal(err)
-	}
+	dsn := embedtest.Migrated(t)
 	want := map[string]string{}
 	for enumeration, e := range map[string]struct {
 		descriptor protoreflect.EnumDescriptor

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/embedtest"
@@ -188,11 +187,7 @@ func total(ends map[int32]int64) (sum int64) {
 // held is how much of the log the database says it holds, -1 before it has a schema.
 func held(t testing.TB, dsn string) (sum int64) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(t.Context()) }() // it has answered
+	conn := embedtest.Connect(t, dsn)
 	if err := conn.QueryRow(t.Context(), `SELECT coalesce(sum(next_offset), 0) FROM sink.offsets`).Scan(&sum); err != nil {
 		return -1
 	}
@@ -272,11 +267,7 @@ func TestRedeliveryIsRefused(t *testing.T) {
 	sink, _ := start(t, config(dsn, brokers, 300))
 	logtest.Fill(t, w, g, 600)
 	drain(t, sink, brokers)
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(t.Context()) }() // it has answered
+	conn := embedtest.Connect(t, dsn)
 	// Another owner takes the partition over, and the sink still delivers from where it stands.
 	if _, err := conn.Exec(t.Context(), `UPDATE sink.offsets SET next_offset = next_offset - 1 WHERE partition = 2`); err != nil {
 		t.Fatal(err)
@@ -297,11 +288,7 @@ func TestBookedRowsAreImmutable(t *testing.T) {
 	sink, _ := start(t, config(dsn, brokers, 300))
 	logtest.Fill(t, w, g, 300)
 	drain(t, sink, brokers)
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(t.Context()) }() // it has answered
+	conn := embedtest.Connect(t, dsn)
 	role := fmt.Sprintf("clerk%d", os.Getpid())
 	for _, sql := range []string{
 		"CREATE ROLE " + role, "GRANT USAGE ON SCHEMA ledger TO " + role, "GRANT ALL ON ALL TABLES IN SCHEMA ledger TO " + role, "SET ROLE " + role,
@@ -341,11 +328,7 @@ func TestUnbookableDecisionIsNamed(t *testing.T) {
 		}
 	}
 	bad := books[len(books)/2]
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(t.Context()) }() // it has answered
+	conn := embedtest.Connect(t, dsn)
 	if _, err := conn.Exec(t.Context(), `INSERT INTO ledger.journals SELECT (jsonb_populate_record(j, jsonb_build_object('log_offset', $1::bigint,
 		'log_partition', 2, 'booking_month', date_trunc('month', date '1970-01-01' + $2::integer)::date))).* FROM ledger.journals j LIMIT 1`,
 		bad.Offset, bad.GetEffectiveDate()); err != nil {

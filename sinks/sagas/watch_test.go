@@ -16,7 +16,6 @@ import (
 
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/embedtest"
 	"github.com/caudalpay/caudal/processors/payment"
-	schema "github.com/caudalpay/caudal/schemas/sql/postgres"
 )
 
 func TestMain(m *testing.M) { embedtest.Main(m) }
@@ -38,15 +37,8 @@ SELECT $1 || n, date_trunc('month', now()), now(), now(), now() - $6::text::inte
 
 func open(t *testing.T) (string, *pgx.Conn) {
 	t.Helper()
-	dsn := embedtest.Postgres(t)
-	if err := schema.Migrate(t.Context(), dsn, slog.New(slog.DiscardHandler)); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) }) // the test has what it wrote
+	dsn := embedtest.Migrated(t)
+	conn := embedtest.Connect(t, dsn)
 	return dsn, conn
 }
 

@@ -4,17 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/embedtest"
 	"github.com/caudalpay/caudal/cmd/caudal/sagas"
 	"github.com/caudalpay/caudal/processors/payment"
-	schema "github.com/caudalpay/caudal/schemas/sql/postgres"
 	reading "github.com/caudalpay/caudal/sinks/sagas"
 )
 
@@ -44,15 +40,8 @@ func (w *waiting) id() string {
 
 func store(t *testing.T, rows []waiting) (dsn string) {
 	t.Helper()
-	dsn = embedtest.Postgres(t)
-	if err := schema.Migrate(t.Context(), dsn, slog.New(slog.DiscardHandler)); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(t.Context()) }() // the test has what it wrote
+	dsn = embedtest.Migrated(t)
+	conn := embedtest.Connect(t, dsn)
 	now := time.Now()
 	for _, w := range rows {
 		var deadline *time.Time

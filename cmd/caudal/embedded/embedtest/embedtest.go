@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -29,6 +30,7 @@ import (
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/clickhouse"
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/fetch"
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/postgres"
+	schema "github.com/caudalpay/caudal/schemas/sql/postgres"
 )
 
 // startLimit covers a first fetch of the binaries as well.
@@ -132,6 +134,27 @@ func Postgres(t testing.TB) string {
 	}
 	dsn.Path = "/" + name
 	return dsn.String()
+}
+
+// Migrated returns the data source name of a new database with this program's schema and no rows, dropped when the test ends.
+func Migrated(t testing.TB) string {
+	t.Helper()
+	dsn := Postgres(t)
+	if err := schema.Migrate(t.Context(), dsn, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatalf("bringing the test database to its schema: %v", err)
+	}
+	return dsn
+}
+
+// Connect opens a connection to a database of Postgres or Migrated, closed when the test ends.
+func Connect(t testing.TB, dsn string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatalf("connecting to the test database: %v", err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) }) // the database is dropped
+	return conn
 }
 
 // SharedPostgres is the server that Postgres takes databases from. Tests must not stop it.
