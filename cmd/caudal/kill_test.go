@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/caudalpay/caudal/cmd/caudal/client"
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
+	"github.com/caudalpay/caudal/cmd/caudal/rig"
 	"github.com/caudalpay/caudal/streams/streamtest"
 )
 
@@ -39,12 +39,11 @@ type house struct {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	address, err := rig.FreeAddress(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }() // only its number was wanted
-	return l.Addr().String()
+	return address
 }
 
 // kafka are the flags that put a house on Apache Kafka where the environment asks for that, else none.
@@ -144,13 +143,13 @@ func (h *house) ended() bool {
 // kill is SIGKILL; no child may outlive it.
 func (h *house) kill() {
 	h.t.Helper()
-	family := descendants(h.t, h.cmd.Process.Pid)
+	family := child.Family(h.cmd.Process.Pid)
 	_ = h.cmd.Process.Kill()
 	_ = h.cmd.Wait() // killed
 	for until := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		var alive []string
 		for pid, name := range family {
-			if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil && !bytes.Contains(stat, []byte(") Z ")) {
+			if child.Alive(pid) {
 				alive = append(alive, fmt.Sprintf("%d %s", pid, name))
 			}
 		}
@@ -169,38 +168,6 @@ func (h *house) stop() {
 	if err := h.cmd.Wait(); err != nil {
 		h.t.Fatalf("stopping: %v\n%s", err, h.out)
 	}
-}
-
-func descendants(t *testing.T, root int) map[int]string {
-	t.Helper()
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	parent, name := map[int]int{}, map[int]string{}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		stat, err := os.ReadFile(filepath.Join("/proc", e.Name(), "stat"))
-		if err != nil {
-			continue
-		}
-		open, end := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
-		name[pid] = string(stat[open+1 : end])
-		parent[pid], _ = strconv.Atoi(strings.Fields(string(stat[end+1:]))[1])
-	}
-	family := map[int]string{}
-	for pid := range parent {
-		for at := parent[pid]; at > 1; at = parent[at] {
-			if at == root {
-				family[pid] = name[pid]
-				break
-			}
-		}
-	}
-	return family
 }
 
 // flood sends pay-ins and transfers until the door is gone, and keeps what was acknowledged.

@@ -26,6 +26,7 @@ import (
 
 	"github.com/caudalpay/caudal/cmd/caudal/client"
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/broker"
+	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
 	"github.com/caudalpay/caudal/cmd/caudal/repair"
 	"github.com/caudalpay/caudal/cmd/caudal/up"
 	"github.com/caudalpay/caudal/schemas/topics"
@@ -61,7 +62,7 @@ func (h *house) part(name string) int {
 
 func (h *house) find(name string) int {
 	h.t.Helper()
-	for pid := range descendants(h.t, h.cmd.Process.Pid) {
+	for pid := range child.Family(h.cmd.Process.Pid) {
 		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		stat, statErr := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil || statErr != nil {
@@ -78,7 +79,7 @@ func (h *house) find(name string) int {
 
 // signal reaches a part and everything under it.
 func (h *house) signal(pid int, s syscall.Signal) {
-	for below := range descendants(h.t, pid) {
+	for below := range child.Family(pid) {
 		_ = syscall.Kill(below, s) // may have ended by itself
 	}
 	if err := syscall.Kill(pid, s); err != nil {
@@ -88,8 +89,7 @@ func (h *house) signal(pid int, s syscall.Signal) {
 
 // gone tells whether the process has ended, without waiting for it.
 func (h *house) gone() bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", h.cmd.Process.Pid))
-	return err != nil || bytes.Contains(stat, []byte(") Z "))
+	return !child.Alive(h.cmd.Process.Pid)
 }
 
 // falls waits until the house says that it is not ready, rises until it is again.

@@ -30,7 +30,7 @@ import (
 func (h *house) worker(instance int) int {
 	h.t.Helper()
 	for until := time.Now().Add(20 * time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
-		for pid := range descendants(h.t, h.cmd.Process.Pid) {
+		for pid := range child.Family(h.cmd.Process.Pid) {
 			line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 			words := strings.Split(string(line), "\x00")
 			at := slices.Index(words, "--instance")

@@ -13,6 +13,7 @@ import (
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 
+	"github.com/caudalpay/caudal/cmd/caudal/rig"
 	"github.com/caudalpay/caudal/sinks/audit"
 )
 
@@ -157,7 +158,7 @@ func (b *bench) start(ctx context.Context, flags ...string) (err error) {
 		flags = append(flags, "--brokers", strings.Join(b.options.Brokers, ","))
 	}
 	if b.options.Profile != "" {
-		address, err := freeAddress(ctx)
+		address, err := rig.FreeAddress(ctx)
 		if err != nil {
 			return err
 		}

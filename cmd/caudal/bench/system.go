@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +18,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
+	"github.com/caudalpay/caudal/cmd/caudal/rig"
 	"github.com/caudalpay/caudal/cmd/caudal/up"
 )
 
@@ -38,7 +38,7 @@ func startSystem(ctx context.Context, data string, flags ...string) (*system, er
 	if err != nil {
 		return nil, fmt.Errorf("finding the binary: %w", err)
 	}
-	address, err := freeAddress(ctx)
+	address, err := rig.FreeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -55,15 +55,6 @@ func startSystem(ctx context.Context, data string, flags ...string) (*system, er
 		return nil, errors.Join(err, s.stop())
 	}
 	return s, nil
-}
-
-func freeAddress(ctx context.Context) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("finding a free port: %w", err)
-	}
-	defer func() { _ = l.Close() }() // only its number was wanted
-	return l.Addr().String(), nil
 }
 
 func (s *system) waitReady(ctx context.Context) error {

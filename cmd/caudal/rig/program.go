@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -107,58 +108,15 @@ func answers(ctx context.Context, url string) bool {
 
 // Kill is SIGKILL, and waits for the end of the program and of all its children, which hear of it by themselves.
 func (p *program) Kill() error {
-	family := descendants(p.cmd.Process.Pid)
+	family := slices.Collect(maps.Keys(child.Family(p.cmd.Process.Pid)))
 	_ = p.cmd.Process.Kill() // it may have ended
 	<-p.end
-	for until := time.Now().Add(orphansMost); slices.ContainsFunc(family, alive); time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(orphansMost); slices.ContainsFunc(family, child.Alive); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(until) {
 			return errors.Join(fmt.Errorf("children of %s outlived it by %v", p.name, orphansMost), p.log.Close())
 		}
 	}
 	return p.log.Close()
-}
-
-// descendants are the processes below one, as the kernel has them now.
-func descendants(root int) (family []int) {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil
-	}
-	parents := map[int]int{}
-	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name()); err == nil {
-			parents[pid], _ = parent(pid)
-		}
-	}
-	for pid := range parents {
-		for at := parents[pid]; at > 1; at = parents[at] {
-			if at == root {
-				family = append(family, pid)
-				break
-			}
-		}
-	}
-	return family
-}
-
-// parent is who started a process; false where it is gone, or only not yet waited for.
-func parent(pid int) (int, bool) {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	end := bytes.LastIndexByte(stat, ')') // of its name, which may hold anything
-	if err != nil || end < 0 {
-		return 0, false
-	}
-	fields := strings.Fields(string(stat[end+1:]))
-	if len(fields) < 2 || fields[0] == "Z" {
-		return 0, false
-	}
-	id, err := strconv.Atoi(fields[1])
-	return id, err == nil
-}
-
-func alive(pid int) bool {
-	_, ok := parent(pid)
-	return ok
 }
 
 // Stop is SIGTERM, and SIGKILL where that is not heard.

@@ -97,21 +97,16 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func alive(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err == nil && !bytes.Contains(stat, []byte(") Z "))
-}
-
 func TestServesAndStops(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	p := supervise(t, child.Spec{Args: []string{"__serve", "x"}, LogFile: log})
-	if p.Announced() != "here x" || p.Ready() != nil || !alive(p.PID()) {
+	if p.Announced() != "here x" || p.Ready() != nil || !child.Alive(p.PID()) {
 		t.Fatalf("announced %q, ready %v", p.Announced(), p.Ready())
 	}
 	if err := p.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if alive(p.PID()) || p.Err() != nil {
+	if child.Alive(p.PID()) || p.Err() != nil {
 		t.Errorf("alive after Stop, or %v", p.Err())
 	}
 	text, err := os.ReadFile(log)
@@ -194,7 +189,7 @@ func TestLifelineOfAService(t *testing.T) {
 	for lines := bufio.NewScanner(out); lines.Scan() && !strings.HasPrefix(lines.Text(), "READY"); {
 	}
 	time.Sleep(200 * time.Millisecond)
-	if !alive(cmd.Process.Pid) {
+	if !child.Alive(cmd.Process.Pid) {
 		t.Error("it took the null device for the end of its parent")
 	}
 	_ = cmd.Process.Signal(syscall.SIGTERM)
@@ -211,7 +206,7 @@ func TestDeadChildIsReplaced(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "another incarnation", func() bool { return p.Restarts() == round && p.Ready() == nil })
-		if p.PID() == before || !alive(p.PID()) {
+		if p.PID() == before || !child.Alive(p.PID()) {
 			t.Fatal("the dead one is still the present one")
 		}
 	}
@@ -239,15 +234,15 @@ func TestRefusalIsFinal(t *testing.T) {
 
 func TestDeafChildIsKilled(t *testing.T) {
 	p := supervise(t, child.Spec{Args: []string{"__deaf"}, StopTimeout: 100 * time.Millisecond})
-	if err := p.Stop(t.Context()); err == nil || alive(p.PID()) {
-		t.Errorf("Stop: %v, alive: %v", err, alive(p.PID()))
+	if err := p.Stop(t.Context()); err == nil || child.Alive(p.PID()) {
+		t.Errorf("Stop: %v, alive: %v", err, child.Alive(p.PID()))
 	}
 }
 
 func TestStuckChildExitsByItself(t *testing.T) {
 	p := supervise(t, child.Spec{Args: []string{"__stuck"}})
-	if err := p.Stop(t.Context()); err != nil || alive(p.PID()) {
-		t.Errorf("Stop: %v, alive: %v", err, alive(p.PID()))
+	if err := p.Stop(t.Context()); err != nil || child.Alive(p.PID()) {
+		t.Errorf("Stop: %v, alive: %v", err, child.Alive(p.PID()))
 	}
 }
 
@@ -287,7 +282,7 @@ func TestNothingOutlivesItsParent(t *testing.T) {
 				t.Fatal(err)
 			}
 			pid, err := strconv.Atoi(strings.TrimSpace(string(line[:n])))
-			if err != nil || !alive(pid) {
+			if err != nil || !child.Alive(pid) {
 				t.Fatalf("pid %q: %v", line[:n], err)
 			}
 			if err := parent.Kill(); err != nil {
@@ -296,7 +291,7 @@ func TestNothingOutlivesItsParent(t *testing.T) {
 			if _, err := parent.Wait(); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the child's end", func() bool { return !alive(pid) })
+			eventually(t, "the child's end", func() bool { return !child.Alive(pid) })
 		})
 	}
 }
