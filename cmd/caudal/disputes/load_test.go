@@ -127,6 +127,15 @@ func TestTableWithAHeader(t *testing.T) {
 	}
 }
 
+// Invariant: a table may have every column that the help names.
+func TestTableWithEveryColumn(t *testing.T) {
+	text := "payment_id,stage,amount,reference,reason_code,connector,deadline,occurred_at\n" +
+		"pi_1,dispute,100,CB-1,10.4,cielo,2026-12-07T23:59:59Z,2026-11-20T08:00:00Z\n"
+	if _, r, err := load(t, "f.csv", text, "secret"); err != nil || r.Taken != 1 {
+		t.Errorf("%+v %v", r, err)
+	}
+}
+
 // A key that may not tell of disputes ends the run: nothing of the file could be taken.
 func TestKeyOfAMerchantEndsTheRun(t *testing.T) {
 	_, r, err := load(t, "f.ndjson", `{"payment_id":"pi_1"}`, "merchant")
