@@ -18,8 +18,8 @@ import (
 	"github.com/caudalpay/caudal/schemas/topics"
 )
 
-// The load: a third each of pay-ins, payouts and transfers, less one refund in twenty and one repeat in fifty. Its time is
-// not ours: the payments of a run are spread over a year, so that records pass their retention and leave the side tables
+// The load: a third each of pay-ins, payouts and transfers, less one refund in twenty and one repeat in fifty, but every third
+// account has a life of rails, cards and disputes (life). Its time is not ours: the payments of a run are spread over a year, so that records pass their retention and leave the side tables
 // while others come, and the ticks of a partition find what is due.
 const (
 	loadTenant   = "chaos"
@@ -37,12 +37,23 @@ const (
 	bufferedMax  = 50_000
 )
 
+// acquiring is the policy of those who have a life.
+const acquiring = "acquiring"
+
+// policyOf the account of a number.
+func policyOf(i int) string { return []string{"merchant", "import", acquiring}[i%3] }
+
 // pins name the sample's documents.
 func pins(policy string) payment.Pins {
-	if policy == "import" {
+	version := "@1"
+	switch policy {
+	case "import":
 		return payment.Pins{Policy: "import@1", Rates: "sample@1", Rules: "standard@1"}
+	case acquiring:
+		version = "@2"
+	default:
 	}
-	return payment.Pins{Policy: policy + "@1", Fees: "standard@1", Rates: "sample@1", Rules: "standard@1", Blocklist: "standard@1"}
+	return payment.Pins{Policy: policy + version, Fees: "standard@1", Rates: "sample@1", Rules: "standard@1", Blocklist: "standard@1"}
 }
 
 // load makes seeded commands and writes them, as an ingress and a ticker do.
@@ -54,7 +65,9 @@ type load struct {
 	stepUS     int64
 	nowUS      int64
 	accounts   []payment.AccountID
-	payins     []payment.ID
+	payins     []payin
+	reviewed   pool[payment.ID]
+	life       life
 	recent     []*kgo.Record
 	oldest     int // of them
 
@@ -86,15 +99,20 @@ func (l *load) open(ctx context.Context) error {
 	for i, a := range l.accounts {
 		customer := fmt.Sprint("customer-", i)
 		key := string(payment.CustomerKeyFrom(loadTenant, loadMerchant, customer))
-		policy := []string{"merchant", "import"}[i%2]
+		policy := policyOf(i)
 		cmd := l.command(payment.KindOpenAccount, a)
 		cmd.Customer, cmd.CommandID = customer, payment.CommandIDFrom(key, loadMerchant, "open")
 		cmd.Pins = payment.Pins{}
 		cmd.Open = &payment.OpenAccount{
-			ExternalID: fmt.Sprint("account-", i), Kind: payment.AccountKindMerchant, Currencies: []string{"BRL"}, KYCLevel: 3, Policy: policy,
+			ExternalID: fmt.Sprint("account-", i), Kind: payment.AccountKindMerchant, Currencies: []string{"BRL", "USD"}, KYCLevel: 3, Policy: policy,
 		}
 		if err := l.sendKeyed(ctx, key, &cmd); err != nil {
 			return err
+		}
+		if policy == acquiring {
+			if err := l.issue(ctx, a); err != nil {
+				return err
+			}
 		}
 	}
 	return l.client.Flush(ctx) //nolint:wrapcheck // only the context ends it
@@ -150,26 +168,38 @@ func (l *load) pay(ctx context.Context) error {
 		return nil
 	}
 	key := strconv.FormatInt(l.sent.Load(), 10)
+	if policyOf(i) == acquiring {
+		return l.live(ctx, account, key)
+	}
 	if roll < 7 && len(l.payins) > 0 {
 		j := l.random.IntN(len(l.payins))
 		of := l.payins[j]
 		l.payins[j] = l.payins[len(l.payins)-1]
 		l.payins = l.payins[:len(l.payins)-1]
-		cmd := l.command(payment.KindRefund, of.Account())
-		cmd.PaymentID, cmd.Refund = of, &payment.RefundInstruction{AmountMinor: l.random.Int64N(3) * 50}
+		cmd := l.command(payment.KindRefund, of.id.Account())
+		cmd.Pins = pins(of.policy)
+		cmd.PaymentID, cmd.Refund = of.id, &payment.RefundInstruction{AmountMinor: l.random.Int64N(3) * 50}
 		cmd.CommandID = string(payment.IDFrom(payment.KindRefund, cmd.Account, loadMerchant, key))
 		return l.sendKeyed(ctx, string(cmd.Account), &cmd)
 	}
+	if id, ok := l.reviewed.any(l.random); ok && roll < 9 {
+		return l.judge(ctx, id, key)
+	}
 	kind := []payment.Kind{payment.KindPayIn, payment.KindPayOut, payment.KindTransfer}[l.random.IntN(3)]
 	cmd := l.command(kind, account)
-	cmd.Pins = pins([]string{"merchant", "import"}[i%2])
+	cmd.Pins = pins(policyOf(i))
 	cmd.PaymentID = payment.IDFrom(kind, account, loadMerchant, key)
 	cmd.CommandID = string(cmd.PaymentID)
 	cmd.Instruction = &payment.Instruction{AmountMinor: 100 + l.random.Int64N(5_000), Currency: "BRL", Method: "book"}
 	switch kind {
 	case payment.KindPayIn:
 		cmd.Instruction.AmountMinor *= 3 // else the accounts run dry
-		l.remember(cmd.PaymentID)
+		l.remember(payin{cmd.PaymentID, policyOf(i)})
+		if policyOf(i) == "merchant" && l.random.IntN(5) == 0 { // a large first payment to a stranger
+			stranger := sha256.Sum256([]byte(key))
+			cmd.Instruction.AmountMinor, cmd.Instruction.Counterparty.Digest = largeMinor, stranger[:]
+			l.reviewed.keep(l.random, cmd.PaymentID)
+		}
 	case payment.KindTransfer:
 		cmd.Instruction.ToAccount = l.accounts[l.random.IntN(len(l.accounts))]
 		if l.random.IntN(50) == 0 {
@@ -180,11 +210,28 @@ func (l *load) pay(ctx context.Context) error {
 	return l.sendKeyed(ctx, string(account), &cmd)
 }
 
-func (l *load) remember(id payment.ID) {
+// largeMinor is what the sample's rules want to be looked at.
+const largeMinor = 300_000
+
+// judge says yes or no to a payment in review.
+func (l *load) judge(ctx context.Context, id payment.ID, key string) error {
+	cmd := l.command([]payment.Kind{payment.KindApprove, payment.KindDecline}[l.random.IntN(2)], id.Account())
+	cmd.PaymentID, cmd.CommandID = id, payment.CommandIDFrom(string(cmd.Account), loadMerchant, key)
+	cmd.Verdict = &payment.Verdict{Actor: "operator"}
+	return l.sendKeyed(ctx, string(cmd.Account), &cmd)
+}
+
+// payin is one that may be refunded.
+type payin struct {
+	id     payment.ID
+	policy string
+}
+
+func (l *load) remember(p payin) {
 	if len(l.payins) < rememberMax {
-		l.payins = append(l.payins, id)
+		l.payins = append(l.payins, p)
 	} else {
-		l.payins[l.random.IntN(rememberMax)] = id
+		l.payins[l.random.IntN(rememberMax)] = p
 	}
 }
 

@@ -29,7 +29,8 @@ type oracle struct {
 	side      map[string][]byte // by key in the side topic
 	due       btree.Set[string]
 	directory map[string]uint64
-	decisions []uint64 // digest of what was decided, by command offset; 0: no command stands there
+	cards     map[string]uint64 // of the house, as the directory of cards has them
+	decisions []uint64          // digest of what was decided, by command offset; 0: no command stands there
 	commands  int64
 	outside   int64 // commands that were not sent by the engine
 	emitted   sums  // commands and orders, by topic and partition
@@ -60,7 +61,7 @@ func (s sums) add(at place, by int64, digest uint64) {
 func newOracle(partition, partitions int32, seed maphash.Seed, docs *documents) *oracle {
 	return &oracle{
 		partition: partition, partitions: partitions, seed: seed, documents: docs,
-		cells: map[string]*accounts.Cell{}, side: map[string][]byte{}, directory: map[string]uint64{}, emitted: sums{}, orders: map[string]int64{},
+		cells: map[string]*accounts.Cell{}, side: map[string][]byte{}, directory: map[string]uint64{}, cards: map[string]uint64{}, emitted: sums{}, orders: map[string]int64{},
 	}
 }
 
@@ -136,6 +137,8 @@ func (o *oracle) snapshot(key string, cmd *payment.Command) (s accounts.Snapshot
 			s.Payment, err = decoded(o.side[own(key, topology.PaymentKind, k.ID)], codec.DecodePaymentRecord)
 		case accounts.KeyRelated:
 			s.Related, err = decoded(o.side[own(key, topology.PaymentKind, k.ID)], codec.DecodePaymentRecord)
+		case accounts.KeyQuote:
+			s.Quote, err = decoded(o.side[own(key, topology.PaymentKind, k.ID)], codec.DecodePaymentRecord)
 		case accounts.KeyCommand:
 			s.Command, err = decoded(o.side[own(key, topology.CommandKind, k.ID)], codec.DecodeCommandRecord)
 		case accounts.KeyLeg:
@@ -263,6 +266,12 @@ func (o *oracle) send(out []accounts.Emission, envelope codec.Envelope) error {
 				return fmt.Errorf("encoding directory entry: %w", err)
 			}
 			o.directory[string(e.Directory.Account)] = o.digest(string(e.Directory.Account), b)
+		case e.Card != nil:
+			b, err := codec.EncodeCardEntry(e.Card)
+			if err != nil {
+				return fmt.Errorf("encoding card entry: %w", err)
+			}
+			o.cards[string(e.Card.Card)] = o.digest(string(e.Card.Card), b)
 		case e.Order != nil:
 			b, err := codec.EncodeOrder(e.Order, envelope.Sealed)
 			if err != nil {

@@ -120,7 +120,7 @@ func (j *judge) partition(ctx context.Context, o *oracle) error {
 	if last != nil {
 		o.side[shared(topology.ChainKind, "")] = chained(last)
 	}
-	for _, compare := range []func(context.Context, *oracle) error{j.cells, j.side, j.directory, j.outlets} {
+	for _, compare := range []func(context.Context, *oracle) error{j.cells, j.side, j.directory, j.cards, j.outlets} {
 		if err := compare(ctx, o); err != nil {
 			return err
 		}
@@ -205,6 +205,10 @@ func (j *judge) side(ctx context.Context, o *oracle) error {
 
 func (j *judge) directory(ctx context.Context, o *oracle) error {
 	return j.table(ctx, o, topics.Directory, o.directory, &j.wrong.WrongSide)
+}
+
+func (j *judge) cards(ctx context.Context, o *oracle) error {
+	return j.table(ctx, o, topics.Cards, o.cards, &j.wrong.WrongSide)
 }
 
 // table compares the last value of every key.

@@ -23,7 +23,7 @@ import (
 func decided(t *testing.T) (*cluster, *load, *observer) {
 	t.Helper()
 	o := Defaults().withDefaults()
-	o.Payments, o.Partitions, o.Brokers, o.Stall = 600, 3, streamtest.Start(t).Addrs, time.Minute
+	o.Payments, o.Partitions, o.Brokers, o.Stall = 4000, 3, streamtest.Start(t).Addrs, time.Minute
 	log := slog.New(slog.DiscardHandler)
 	c, err := openCluster(t.Context(), &o, log, io.Discard)
 	if err != nil {
@@ -130,6 +130,10 @@ func TestJudgeNoticesEachWrong(t *testing.T) {
 		{
 			"a cell of another content", &kgo.Record{Topic: topics.AccountsTable, Key: cell.Key, Value: append(bytes.Clone(cell.Value), 0)},
 			func(w *Wrong) *int64 { return &w.WrongBalance },
+		},
+		{
+			"a card of nobody", &kgo.Record{Topic: topics.Cards, Key: []byte("crd"), Value: []byte{1}},
+			func(w *Wrong) *int64 { return &w.WrongSide },
 		},
 		{
 			"a side record that nobody wrote", &kgo.Record{Topic: topics.AccountsSide, Key: side.Encode(), Value: []byte{1}},
