@@ -1,6 +1,7 @@
 package cielo
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 
@@ -145,7 +146,7 @@ func (p payment) standing() cards.Standing {
 	case statusVoided, statusRefunded:
 		s.State = cards.StateVoided
 		if s.ReturnedMinor == 0 {
-			s.ReturnedMinor = max(p.CapturedAmount, p.Amount)
+			s.ReturnedMinor = cmp.Or(p.CapturedAmount, p.Amount) // what was not captured was never there to be given back
 		}
 	case statusNotFinished, statusPending, statusScheduled:
 		s.State = cards.StatePending

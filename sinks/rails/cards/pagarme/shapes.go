@@ -1,5 +1,7 @@
 package pagarme
 
+import "cmp"
+
 import "github.com/caudalpay/caudal/sinks/rails/cards"
 
 type orderRequest struct {
@@ -146,7 +148,7 @@ func (c chargeReply) standing() cards.Standing {
 	case "canceled":
 		s.State, s.CapturedMinor = cards.StateVoided, c.PaidAmount
 		if s.ReturnedMinor == 0 {
-			s.ReturnedMinor = max(c.PaidAmount, c.Amount)
+			s.ReturnedMinor = cmp.Or(c.PaidAmount, c.Amount) // what was not captured was never there to be given back
 		}
 	case "pending", "processing":
 		s.State = cards.StatePending

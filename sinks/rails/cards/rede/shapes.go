@@ -155,7 +155,7 @@ func (q queryReply) standing() cards.Standing {
 	case a.Status == "Canceled":
 		s.State = cards.StateVoided
 		if s.ReturnedMinor == 0 {
-			s.ReturnedMinor = max(s.CapturedMinor, s.AuthorizedMinor)
+			s.ReturnedMinor = cmp.Or(s.CapturedMinor, s.AuthorizedMinor) // what was not captured was never there to be given back
 		}
 	case a.Status == "Pending":
 		s.State = cards.StatePending
