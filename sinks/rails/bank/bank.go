@@ -31,7 +31,7 @@ func New(cfg Config) (*Bank, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("%w bank: %w", rest.ErrConfig, err)
 	}
-	b := &Bank{cfg: cfg, rest: rest.Client{HTTP: rest.NewHTTP(cfg.Transport)}}
+	b := &Bank{cfg: cfg, rest: rest.Client{HTTP: rest.NewHTTP(cfg.Transport), Refusal: turnedDown}}
 	b.rest.Sign = func(_ context.Context, h http.Header) error {
 		h.Set("Authorization", "Bearer "+cfg.Token)
 		return nil
@@ -61,9 +61,8 @@ func (b *Bank) Send(ctx context.Context, r cards.Request) (cards.Result, error) 
 	if err != nil {
 		return cards.Result{}, err
 	}
-	var f failure
-	if reply.TurnedDown() && reply.Decode(&f) && f.Code != "" { // by the bank, and not by somebody's page on the way
-		return cards.Result{Outcome: cards.OutcomeRefused, Code: f.Code}, nil
+	if turnedDown(reply) {
+		return cards.Result{Outcome: cards.OutcomeRefused, Code: failureCode(reply)}, nil
 	}
 	return told(reply, r), nil
 }
@@ -74,8 +73,7 @@ func (b *Bank) Find(ctx context.Context, r cards.Request) (cards.Result, error) 
 	if err != nil {
 		return cards.Result{}, err
 	}
-	var f failure
-	if reply.Status == http.StatusNotFound && reply.Decode(&f) && f.Code == "not_found" { // and not somebody's page on the way
+	if reply.Status == http.StatusNotFound && failureCode(reply) == "not_found" { // and not somebody's page on the way
 		return cards.Result{Outcome: cards.OutcomeNotFound}, nil
 	}
 	return told(reply, r), nil

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/caudalpay/caudal/sinks/rails/cards"
+	"github.com/caudalpay/caudal/sinks/rails/cards/rest"
 )
 
 // transferRequest is the body of POST /transfers.
@@ -35,9 +36,18 @@ type transferReply struct {
 	Reason     string `json:"reason"`
 }
 
-// failure is what a refusal says.
-type failure struct {
-	Code string `json:"code"`
+// turnedDown tells that the bank itself turned a call down: it says why.
+func turnedDown(reply rest.Reply) bool { return reply.TurnedDown() && failureCode(reply) != "" }
+
+// failureCode is what a refusal says; empty where it is none of the bank's.
+func failureCode(reply rest.Reply) string {
+	var f struct {
+		Code string `json:"code"`
+	}
+	if !reply.Decode(&f) {
+		return ""
+	}
+	return f.Code
 }
 
 // result of a transfer. A status that is new to this program tells nothing.

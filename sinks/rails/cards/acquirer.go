@@ -10,7 +10,7 @@ import (
 )
 
 // ErrNotSent says that a call surely reached nobody: the connection was refused, the breaker is open, the bulkhead is
-// full, the acquirer turned it away unread (401, 403, 429). It may be made again, here or elsewhere.
+// full, the acquirer turned it away unread (401; 403 and 429 by its own word). It may be made again, here or elsewhere.
 var ErrNotSent = errors.New("not sent")
 
 // CodeUnsupported is the code of what an acquirer cannot do: nothing was sent.

@@ -30,7 +30,7 @@ func New(cfg Config) (*Acquirer, error) {
 		return nil, fmt.Errorf("%w cielo: %w", rest.ErrConfig, err)
 	}
 	return &Acquirer{cfg: cfg, rest: rest.Client{
-		HTTP: rest.NewHTTP(cfg.Transport),
+		HTTP: rest.NewHTTP(cfg.Transport), Refusal: turnedDown,
 		Sign: func(_ context.Context, h http.Header) error {
 			h["MerchantId"], h["MerchantKey"] = []string{cfg.MerchantID}, []string{cfg.MerchantKey}
 			return nil

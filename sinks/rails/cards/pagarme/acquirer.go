@@ -28,7 +28,7 @@ func New(cfg Config) (*Acquirer, error) {
 	}
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(cfg.SecretKey+":"))
 	return &Acquirer{cfg: cfg, rest: rest.Client{
-		HTTP: rest.NewHTTP(cfg.Transport),
+		HTTP: rest.NewHTTP(cfg.Transport), Refusal: turnedDown,
 		Sign: func(_ context.Context, h http.Header) error {
 			h.Set("Authorization", basic)
 			return nil

@@ -29,7 +29,7 @@ func New(cfg Config) (*Acquirer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("%w rede: %w", rest.ErrConfig, err)
 	}
-	a := &Acquirer{cfg: cfg, rest: rest.Client{HTTP: rest.NewHTTP(cfg.Transport)}}
+	a := &Acquirer{cfg: cfg, rest: rest.Client{HTTP: rest.NewHTTP(cfg.Transport), Refusal: refusal}}
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(cfg.PV+":"+cfg.Token))
 	if cfg.TokenURL == "" {
 		a.rest.Sign = func(_ context.Context, h http.Header) error {
@@ -39,7 +39,7 @@ func New(cfg Config) (*Acquirer, error) {
 		return a, nil
 	}
 	b := &bearer{url: cfg.TokenURL, basic: basic, http: a.rest.HTTP}
-	a.rest.Sign, a.rest.TurnedAway = b.sign, b.drop
+	a.rest.Sign, a.rest.Unauthorized = b.sign, b.drop
 	return a, nil
 }
 
@@ -132,4 +132,9 @@ func (a *Acquirer) do(ctx context.Context, method, path string, body any) (rest.
 func read(reply rest.Reply) (t transactionReply, told bool) {
 	told = (reply.OK() || reply.TurnedDown()) && reply.Decode(&t) && t.ReturnCode != ""
 	return t, told
+}
+
+func refusal(reply rest.Reply) bool {
+	_, told := read(reply)
+	return told
 }

@@ -37,12 +37,10 @@ func (b *bearer) sign(ctx context.Context, h http.Header) error {
 }
 
 // drop forgets a token that was refused.
-func (b *bearer) drop(status int) {
-	if status == http.StatusUnauthorized {
-		b.mu.Lock()
-		b.token = ""
-		b.mu.Unlock()
-	}
+func (b *bearer) drop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.token = ""
 }
 
 func (b *bearer) renew(ctx context.Context) error {

@@ -28,8 +28,10 @@ type Client struct {
 	HTTP *http.Client
 	// Sign sets what authenticates a request. An error of it means that nothing was sent.
 	Sign func(ctx context.Context, header http.Header) error
-	// TurnedAway hears of a 401, 403 or 429; nil: nobody does.
-	TurnedAway func(status int)
+	// Refusal tells whether a 4xx is the acquirer's own word, and not a page of somebody on the way.
+	Refusal func(Reply) bool
+	// Unauthorized hears of a 401; nil: nobody does.
+	Unauthorized func()
 }
 
 // IdempotencyKey is the header of that name, written so that the transport does not know it. A call that has it in the usual
@@ -87,18 +89,30 @@ func (c *Client) Do(ctx context.Context, call Call) (Reply, error) {
 		return Reply{}, nil
 	}
 	defer func() { _ = response.Body.Close() }()
-	switch response.StatusCode {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
-		if c.TurnedAway != nil {
-			c.TurnedAway(response.StatusCode)
+	if response.StatusCode == http.StatusUnauthorized {
+		if c.Unauthorized != nil {
+			c.Unauthorized()
 		}
-		return Reply{}, fmt.Errorf("%w: turned away with %d", cards.ErrNotSent, response.StatusCode)
+		return Reply{}, turnedAway(response.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, bodyMax+1))
 	if err != nil || len(body) > bodyMax {
 		return Reply{}, nil // half an answer tells nothing, and its status alone must not pass for the whole
 	}
-	return Reply{Status: response.StatusCode, Body: body}, nil
+	reply := Reply{Status: response.StatusCode, Body: body}
+	switch reply.Status {
+	case http.StatusForbidden, http.StatusTooManyRequests:
+		// Acquirers say these of an address or a rate, before they look at a request. A filter on the way says them of
+		// answers too, behind the effect.
+		if c.Refusal(reply) {
+			return Reply{}, turnedAway(reply.Status)
+		}
+	}
+	return reply, nil
+}
+
+func turnedAway(status int) error {
+	return fmt.Errorf("%w: turned away with %d", cards.ErrNotSent, status)
 }
 
 func (c *Client) request(ctx context.Context, call Call) (*http.Request, error) {
