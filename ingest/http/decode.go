@@ -24,6 +24,7 @@ const (
 	metadataMaxDepth  = 8
 	violationsMax     = 20
 	pointerMaxBytes   = 200
+	parameterMaxBytes = 64
 	currenciesMax     = 16
 	kycLevelMax       = 3
 	secondsPerDay     = 86_400

@@ -8,6 +8,7 @@ import (
 	"math"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/valyala/fasthttp"
@@ -55,7 +56,7 @@ func (s *Server) parameters(c *call, take func(name, value string) bool) *answer
 	for key, value := range c.ctx.QueryArgs().All() {
 		name := string(key)
 		if seen[name] || !take(name, string(value)) {
-			bad = &Violation{Parameter: name, Code: codeMalformed, Detail: "unknown, twice, malformed or out of range"}
+			bad = &Violation{Parameter: boundedName(name), Code: codeMalformed, Detail: "unknown, twice, malformed or out of range"}
 		}
 		seen[name] = true
 	}
@@ -64,6 +65,14 @@ func (s *Server) parameters(c *call, take func(name, value string) bool) *answer
 	}
 	a := refusal(s.problem(ErrorInvalidParameter, "", *bad))
 	return &a
+}
+
+// boundedName is a parameter's name where it may be sent back: a short text that holds no card number. Of any other, nothing.
+func boundedName(name string) string {
+	if len(name) > parameterMaxBytes || !utf8.ValidString(name) || holdsCardNumber(name) {
+		return ""
+	}
+	return name
 }
 
 func decodeSeq(text string) (uint64, bool) {

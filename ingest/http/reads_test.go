@@ -147,6 +147,21 @@ func TestParametersThatAreNot(t *testing.T) {
 	}
 }
 
+// Whoever sends nonsense gets no more of it back than says where it is, and never a card number.
+func TestNamesOfParametersAreBounded(t *testing.T) {
+	d := openDoor(t)
+	d.views[d.shop] = &http.AccountView{}
+	for q, name := range map[string]string{
+		"?offset=3": "offset", "?" + strings.Repeat("x", 64) + "=1": strings.Repeat("x", 64),
+		"?" + strings.Repeat("x", 65) + "=1": "", "?4111111111111111=1": "", "?%ff=1": "",
+	} {
+		r := d.send("GET", "/accounts/"+string(d.shop)+q, "")
+		if p := r.problem(t); r.status != 400 || p.Code != http.ErrorInvalidParameter || len(p.Violations) != 1 || p.Violations[0].Parameter != name {
+			t.Errorf("%s: %d %s", q, r.status, r.body)
+		}
+	}
+}
+
 func TestOperations(t *testing.T) {
 	ready := errors.New("the broker is away")
 	d := openDoor(t, func(_ *http.Config, p *http.Ports) {
