@@ -27,7 +27,7 @@ func disputesCommand() *cobra.Command {
 			if output != "table" && output != "json" {
 				return fmt.Errorf("-o %q: choose table or json", output)
 			}
-			o.File = args[0]
+			o.File, o.Progress = args[0], cmd.ErrOrStderr()
 			var err error
 			if o.Token, err = tokenOr(o.Token, data); err != nil {
 				return err

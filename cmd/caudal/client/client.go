@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,6 +22,8 @@ type Client struct {
 	token    string
 	http     *http.Client
 	patience time.Duration // how long a request is repeated
+	tell     io.Writer     // of waiting; nil: nobody
+	waiting  atomic.Bool   // and it was told
 }
 
 // New returns a client of the API at base (http://host:port).
@@ -39,6 +42,19 @@ func New(base, token string, connections int) *Client {
 func (c *Client) Within(d time.Duration) *Client {
 	c.patience = d
 	return c
+}
+
+// Telling says on w what is waited for, once for each time that nobody answers.
+func (c *Client) Telling(w io.Writer) *Client {
+	c.tell = w
+	return c
+}
+
+// wait tells of an answer that did not come, for the first of them.
+func (c *Client) wait(why error) {
+	if !c.waiting.Swap(true) && c.tell != nil {
+		_, _ = fmt.Fprintf(c.tell, "no answer, trying again for up to %s: %v\n", c.patience, why) // the terminal may be gone
+	}
 }
 
 // ErrAddress says that no request can be sent to such an address, however often it is tried.
@@ -75,14 +91,18 @@ func (c *Client) Do(ctx context.Context, r Request) (Answer, error) {
 	for until := time.Now().Add(c.patience); ; pause = min(2*pause, 2*time.Second) {
 		a, wait, err := c.once(ctx, r, body)
 		if err == nil && a.Status != http.StatusServiceUnavailable {
+			if c.waiting.Load() {
+				c.waiting.Store(false)
+			}
 			return a, nil
 		}
+		if err == nil {
+			err = fmt.Errorf("%s %s: %d: %s", r.Method, r.Path, a.Status, a.Body)
+		}
 		if ctx.Err() != nil || errors.Is(err, ErrAddress) || time.Now().After(until) {
-			if err == nil {
-				err = fmt.Errorf("%s %s: %d: %s", r.Method, r.Path, a.Status, a.Body)
-			}
 			return a, errors.Join(err, ctx.Err())
 		}
+		c.wait(err)
 		select {
 		case <-time.After(max(pause, wait)):
 		case <-ctx.Done():

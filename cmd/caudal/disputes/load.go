@@ -34,6 +34,7 @@ type Options struct {
 	Token     string
 	Connector string // who tells, of lines that do not say it; empty: the operator
 	Workers   int    // requests in flight
+	Progress  io.Writer // hears what is waited for; nil: nobody does
 }
 
 // Result counts the lines. Invariant: each line that holds anything is either taken or refused.
@@ -65,11 +66,14 @@ const (
 // Load sends every line, in order per pay-in. A line that is refused stops no other. Running it again changes nothing: the
 // key of a line is what it says, and the house takes what is told under one key once. The error tells what stopped it half-way; then run it again.
 func Load(ctx context.Context, o Options) (Result, error) {
+	if o.Workers < 1 {
+		return Result{}, fmt.Errorf("%d workers: at least one sends", o.Workers)
+	}
 	words, err := read(o)
 	if err != nil {
 		return Result{}, fmt.Errorf("reading %s: %w", o.File, err)
 	}
-	api := client.New(o.URL, o.Token, o.Workers)
+	api := client.New(o.URL, o.Token, o.Workers).Telling(o.Progress)
 	defer api.Close()
 	result := Result{Lines: len(words), Refused: []Refusal{}}
 	var mu sync.Mutex
@@ -99,7 +103,7 @@ func Load(ctx context.Context, o Options) (Result, error) {
 
 // lanes deals the words out, those about one pay-in to one lane: their order is what they say.
 func lanes(words []word, n int) [][]word {
-	out := make([][]word, max(n, 1))
+	out := make([][]word, n)
 	for _, w := range words {
 		h := fnv.New32a()
 		_, _ = fmt.Fprint(h, w.body["payment_id"]) // a hash takes everything

@@ -142,8 +142,13 @@ func TestKeyOfAMerchantEndsTheRun(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "line 1") || r.Taken != 0 {
 		t.Errorf("%+v %v", r, err)
 	}
-	if _, err := disputes.Load(t.Context(), disputes.Options{File: filepath.Join(t.TempDir(), "none")}); err == nil {
+	if _, err := disputes.Load(t.Context(), disputes.Options{File: filepath.Join(t.TempDir(), "none"), Workers: 1}); err == nil {
 		t.Error("a file that is not there was loaded")
+	}
+	for _, workers := range []int{0, -3} {
+		if _, err := disputes.Load(t.Context(), disputes.Options{File: os.DevNull, Workers: workers}); err == nil {
+			t.Errorf("%d workers sent", workers)
+		}
 	}
 }
 

@@ -71,7 +71,7 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("mapping %s onto %s: %w", o.Mapping, o.File, err)
 	}
-	api := client.New(strings.TrimSuffix(o.URL, "/"), o.Token, o.Workers*openAtOnce)
+	api := client.New(strings.TrimSuffix(o.URL, "/"), o.Token, o.Workers*openAtOnce).Telling(o.Progress)
 	defer api.Close()
 	r := &run{
 		options: o, mapping: m, file: f, api: api, bar: progress.New(o.Progress, "import", "rows", int64(f.lines)),
