@@ -45,5 +45,10 @@ func root() *cobra.Command {
 		upCommand(), workerCommand(), fetchCommand(), verifycmd.New(), dlq.New(), importCommand(), accountsCommand(), paymentsCommand(), disputesCommand(), sagas.New(),
 		topologycmd.New(), repairCommand(), benchCommand(), chaosCommand(), soakCommand(), demoCommand(),
 	)
+	for _, group := range c.Commands() {
+		if !group.Runnable() { // cobra would show the help of a command that does not exist, and call that a success
+			group.Args, group.RunE = cobra.NoArgs, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
 	return c
 }

@@ -79,6 +79,9 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 	}
 	r, err := show(ctx, o, stderr)
 	if err != nil {
+		if temporary && os.Remove(o.Work) == nil { // nothing has begun, so there is nothing in it
+			return fmt.Errorf("demo: %w", err)
+		}
 		return fmt.Errorf("demo (logs in %s): %w", o.Work, err)
 	}
 	if r.Passed && temporary {
