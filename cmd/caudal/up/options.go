@@ -14,8 +14,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/caudalpay/caudal/cmd/caudal/rails"
 	"github.com/caudalpay/caudal/ingest/iso8583"
 	wire "github.com/caudalpay/caudal/schemas/rails/iso8583"
+	"github.com/caudalpay/caudal/sinks/rails/cards"
 )
 
 // Options of `caudal up`.
@@ -101,9 +103,11 @@ func (o *Options) Validate() error {
 	}
 	if o.Partitions < 1 || o.Partitions > 64 {
 		errs = append(errs, fmt.Errorf("--partitions is %d: choose 1 to 64", o.Partitions))
+	} else {
+		errs = append(errs, o.sharing()...)
 	}
-	if o.ReplyPartition < 0 || o.ReplyPartition >= o.Partitions {
-		errs = append(errs, fmt.Errorf("--reply-partition is %d: choose 0 to %d", o.ReplyPartition, o.Partitions-1))
+	if o.Replication < 1 {
+		errs = append(errs, fmt.Errorf("--replication is %d: at least one broker keeps each topic", o.Replication))
 	}
 	if o.CardFeed.Address != "" {
 		if _, err := o.CardFeed.config(); err != nil {
@@ -113,19 +117,18 @@ func (o *Options) Validate() error {
 	if o.State != StateDisk && o.State != StateMemory {
 		errs = append(errs, fmt.Errorf("--state is %q: choose %s or %s", o.State, StateDisk, StateMemory))
 	}
-	if o.Workers < 1 || o.Workers > int(o.Partitions) {
-		errs = append(errs, fmt.Errorf("--workers is %d: choose 1 to %d, the number of partitions", o.Workers, o.Partitions))
-	}
-	if err := o.Streams.validate(o.Partitions); err != nil {
-		errs = append(errs, fmt.Errorf("--sessions, --session-timeout, --transaction-timeout: %w", err))
-	}
 	if (o.Import == "") != (o.Mapping == "") {
 		errs = append(errs, errors.New("--import and --mapping go together"))
 	}
 	if o.Import != "" && o.Sample {
 		errs = append(errs, errors.New("--import and --sample exclude each other"))
 	}
-	for _, file := range []string{o.Import, o.Mapping, o.Rails, o.CardFeed.TLS.Certificate, o.CardFeed.TLS.Key, o.CardFeed.TLS.ClientCA, o.CardFeed.TLS.Acquirers} {
+	if o.Rails != "" {
+		if err := tryRails(o.Rails); err != nil {
+			errs = append(errs, fmt.Errorf("--rails: %w", err))
+		}
+	}
+	for _, file := range []string{o.Import, o.Mapping, o.CardFeed.TLS.Certificate, o.CardFeed.TLS.Key, o.CardFeed.TLS.ClientCA, o.CardFeed.TLS.Acquirers} {
 		if file == "" {
 			continue
 		}
@@ -149,6 +152,30 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("resolving --data: %w", err)
 	}
 	return nil
+}
+
+// sharing is what contradicts the number of partitions.
+func (o *Options) sharing() []error {
+	var errs []error
+	if o.ReplyPartition < 0 || o.ReplyPartition >= o.Partitions {
+		errs = append(errs, fmt.Errorf("--reply-partition is %d: choose 0 to %d", o.ReplyPartition, o.Partitions-1))
+	}
+	if o.Workers < 1 || o.Workers > int(o.Partitions) {
+		errs = append(errs, fmt.Errorf("--workers is %d: choose 1 to %d, the number of partitions", o.Workers, o.Partitions))
+	}
+	if err := o.Streams.validate(o.Partitions); err != nil {
+		errs = append(errs, fmt.Errorf("--sessions, --session-timeout, --transaction-timeout: %w", err))
+	}
+	return errs
+}
+
+// tryRails reads all that the file of rails names, before anything is started that would need it.
+func tryRails(path string) error {
+	if _, err := rails.Load(path, cards.DefaultConfig()); err != nil {
+		return err //nolint:wrapcheck // it names the file
+	}
+	_, err := rails.Webhooks(path)
+	return err //nolint:wrapcheck // as above
 }
 
 // doorsFree says at once, and not after everything else has started, that an address cannot be had. Port 0 becomes a free

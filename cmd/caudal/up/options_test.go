@@ -29,3 +29,34 @@ func TestBusyAddress(t *testing.T) {
 		t.Error("the broker was started")
 	}
 }
+
+// Invariant: what cannot work is named before anything starts, each mistake once.
+func TestOptionsThatCannotWork(t *testing.T) {
+	folder := t.TempDir()
+	rails := filepath.Join(folder, "rails.yaml")
+	if err := os.WriteFile(rails, []byte("kind: rails\nversion: 1\nroutes: routes.yaml\nbanks: [{name: b}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		change func(*up.Options)
+		says   string
+	}{
+		"no partitions":     {func(o *up.Options) { o.Partitions = 0 }, "--partitions is 0"},
+		"no copies":         {func(o *up.Options) { o.Replication = 0 }, "--replication is 0"},
+		"rails without all": {func(o *up.Options) { o.Rails = rails }, "routes.yaml"},
+		"too many workers":  {func(o *up.Options) { o.Workers = 17 }, "--workers is 17"},
+	} {
+		o := up.Options{
+			Data: filepath.Join(folder, "data"), HTTP: "127.0.0.1:0", ClickHouseHTTP: "127.0.0.1:0", Partitions: 16, Workers: 1,
+			State: up.StateDisk, Replication: 1, Output: "table",
+		}
+		c.change(&o)
+		err := up.Run(t.Context(), o, io.Discard, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := os.Stat(o.Data); err == nil {
+			t.Fatalf("%s: something was started", name)
+		}
+	}
+}
