@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -79,7 +80,13 @@ func railsCommand() *cobra.Command {
 	return c
 }
 
+// simulatorAddress holds what is written into YAML as it stands.
+var simulatorAddress = regexp.MustCompile(`^https?://[A-Za-z0-9.:\[\]_-]+(/[A-Za-z0-9._~/-]*)?$`)
+
 func writeRails(dir, url string) (string, error) {
+	if !simulatorAddress.MatchString(url) {
+		return "", fmt.Errorf("--url %q is not http://HOST:PORT", url)
+	}
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return "", fmt.Errorf("making the folder: %w", err)
 	}
