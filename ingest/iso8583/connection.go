@@ -115,8 +115,8 @@ func (c *connection) read() string {
 			if _, err := r.Peek(1); err != nil {
 				return c.over(err, "idle")
 			}
-			c.deadline(c.server.cfg.ReadTimeout)
 		}
+		c.deadline(c.server.cfg.ReadTimeout) // each frame's own: half of it may have come with the one before
 		frame, err := c.server.cfg.Frames.Read(r, buf)
 		switch {
 		case errors.Is(err, iso8583.ErrFrame):

@@ -387,6 +387,34 @@ func TestPanicIsOneMessages(t *testing.T) {
 	}
 }
 
+// Invariant: the time for a frame counts from its own first byte. A sender whose writes end in the middle of a frame, as a buffer's
+// do, is not slow, however long it goes on.
+func TestFramesAreTimedOneByOne(t *testing.T) {
+	h := open(t, func(c *server.Config, _ *server.Ports) { c.ReadTimeout = time.Second })
+	a := h.dial()
+	const frames = 40
+	var all []byte
+	for i := range frames {
+		m := echo(i)
+		raw, err := a.codec.Append(nil, &m)
+		check(t, err)
+		all, err = a.frames.Append(all, raw)
+		check(t, err)
+	}
+	one := len(all) / frames
+	_, err := a.conn.Write(all[:one/2])
+	check(t, err)
+	for i := range frames - 1 {
+		time.Sleep(50 * time.Millisecond) // twice the time for a frame, in all
+		if _, err := a.conn.Write(all[i*one+one/2 : (i+1)*one+one/2]); err != nil {
+			t.Fatalf("frame %d: %v", i, err)
+		}
+		if got, err := a.next(); err != nil || got.ResponseCode != "00" {
+			t.Fatalf("frame %d: %v %v", i, got, err)
+		}
+	}
+}
+
 // Invariant: 2,000 connections that send a byte now and then, or nothing, do not stop a fast one, and those that never end a
 // frame are closed.
 func TestSlowConnections(t *testing.T) {
