@@ -27,8 +27,11 @@ import (
 )
 
 const (
-	startMost = 3 * time.Minute
-	stopMost  = 2 * time.Minute
+	// hookSenders tell webhooks at once. Where the house is killed their back-offs pile up, and what is told then is bound by how
+	// many are under way.
+	hookSenders = "32"
+	startMost   = 3 * time.Minute
+	stopMost    = 2 * time.Minute
 	// orphansMost is how long children may outlive a killed parent: a broker finishes its commit.
 	orphansMost = 30 * time.Second
 	tokenFile   = "dev.token"
@@ -189,7 +192,7 @@ func StartSimulator(ctx context.Context, o SimulatorOptions) (*Simulator, error)
 		return nil, err
 	}
 	p, err := start(filepath.Join(o.Folder, "railsim.log"), name, "serve", "--listen", address, "--data", filepath.Join(o.Folder, "railsim"),
-		"--seed", fmt.Sprint(o.Seed), "--faults", o.Faults, "--bank-delay", "100ms", "--webhooks", o.Webhooks)
+		"--seed", fmt.Sprint(o.Seed), "--faults", o.Faults, "--bank-delay", "100ms", "--webhooks", o.Webhooks, "--hook-workers", hookSenders)
 	if err != nil {
 		return nil, err
 	}
