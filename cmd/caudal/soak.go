@@ -13,9 +13,9 @@ func soakCommand() *cobra.Command {
 		Short: "Run payments against rails that fail, kill the house on the way, and compare both sides' books",
 		Long: "Starts `caudal up` and the simulator of acquirers and bank (railsim, beside this program), sends payments by card, bank and\n" +
 			"book, captures, voids and refunds what comes of them, lets every kind of fault fall, and kills the whole house (-9) on the\n" +
-			"way. When nothing waits any more it compares each payment with the simulator's own books, explains what stands in transit\n" +
+			"way. Some payments into dollars ask for a quote first, which two of them use at once, or too late. When nothing waits any more it compares each payment with the simulator's own books, explains what stands in transit\n" +
 			"and suspense, and lets `caudal verify` recompute everything. Ends with 1 where anything differs, is lost, charged twice or\n" +
-			"stuck, and where a kind of fault has met fewer charges than --share.",
+			"stuck, where a quote was used wrongly, and where a kind of fault has met fewer charges than --share.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return soak.Run(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())

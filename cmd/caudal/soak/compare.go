@@ -46,6 +46,7 @@ func (r *run) compare(ctx context.Context, s *rig.Simulator) error {
 	r.faults(told)
 	r.sums(orders)
 	r.fates()
+	r.rates()
 	r.explain()
 	return nil
 }

@@ -24,6 +24,7 @@ type state struct {
 	reasons              []paymentsv1.Reason
 	acted                int
 	actedAt              paymentsv1.PaymentStatus
+	quote                bool // a rate that was promised: it waits for nobody
 }
 
 // stand keeps what is not 0.
@@ -38,6 +39,9 @@ func (s *state) stand(at total, amount int64) {
 
 // waiting tells whether the outside, or the other account, still owes a word.
 func (s *state) waiting() bool {
+	if s.quote {
+		return false
+	}
 	switch s.status {
 	case paymentsv1.PaymentStatus_PAYMENT_STATUS_PROCESSING, paymentsv1.PaymentStatus_PAYMENT_STATUS_UNKNOWN,
 		paymentsv1.PaymentStatus_PAYMENT_STATUS_CREATED, paymentsv1.PaymentStatus_PAYMENT_STATUS_PENDING, paymentsv1.PaymentStatus_PAYMENT_STATUS_SENT:
@@ -59,16 +63,20 @@ type fold struct {
 	payments  int64                // of the plan: all but operations
 	next      map[int32]kgo.Offset // where to read on
 	changed   func(id string, s *state)
+	hearers   []hearer
 }
 
-func newFold(changed func(string, *state)) *fold {
-	return &fold{all: map[string]*state{}, totals: map[total]int64{}, next: map[int32]kgo.Offset{}, changed: changed}
+// hearer has a model of its own of what some decisions tell. It hears no repeats and no conflicts.
+type hearer interface{ hear(d *paymentsv1.Decision) }
+
+func newFold(changed func(string, *state), hearers ...hearer) *fold {
+	return &fold{all: map[string]*state{}, totals: map[total]int64{}, next: map[int32]kgo.Offset{}, changed: changed, hearers: hearers}
 }
 
 func (f *fold) get(id string) *state {
 	s := f.all[id]
 	if s == nil {
-		s = &state{}
+		s = &state{quote: strings.HasPrefix(id, "fq_")}
 		f.all[id] = s
 		if id[:3] == "pi_" || id[:3] == "po_" || id[:3] == "tr_" {
 			f.payments++
@@ -115,6 +123,9 @@ func (f *fold) take(d *paymentsv1.Decision) {
 	case paymentsv1.Outcome_OUTCOME_REPEATED, paymentsv1.Outcome_OUTCOME_CONFLICT:
 		return // the first one tells
 	default:
+	}
+	for _, h := range f.hearers {
+		h.hear(d)
 	}
 	id := d.GetPaymentId()
 	if id == "" {

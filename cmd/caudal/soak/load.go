@@ -1,9 +1,11 @@
 package soak
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -11,35 +13,43 @@ import (
 )
 
 // queue holds what is to be sent. It is unbounded: what comes of payments in flight is bounded by these.
-type queue struct {
-	mu     sync.Mutex
-	items  []item
-	taken  int // under way to the front door
-	wake   chan struct{}
-	closed bool
+type queue[T any] struct {
+	mu    sync.Mutex
+	items []T
+	taken int // under way to the front door, or due later
+	wake  chan struct{}
 }
 
-func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
+func newQueue[T any]() *queue[T] { return &queue[T]{wake: make(chan struct{}, 1)} }
 
-func (q *queue) put(items ...item) {
+func (q *queue[T]) put(items ...T) {
 	q.mu.Lock()
 	q.items = append(q.items, items...)
 	q.mu.Unlock()
 	q.poke()
 }
 
-func (q *queue) poke() {
+// later puts an item after a pause. Until then it counts as under way.
+func (q *queue[T]) later(pause time.Duration, one T) {
+	q.done(-1)
+	time.AfterFunc(pause, func() {
+		q.put(one)
+		q.done(1)
+	})
+}
+
+func (q *queue[T]) poke() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
 }
 
-// take waits for up to batchMost items; none: ctx has ended.
-func (q *queue) take(ctx context.Context) []item {
+// take waits for up to a number of items; none: ctx has ended.
+func (q *queue[T]) take(ctx context.Context, most int) []T {
 	for {
 		q.mu.Lock()
-		n := min(len(q.items), batchMost)
+		n := min(len(q.items), most)
 		out := q.items[:n:n]
 		q.items = q.items[n:]
 		q.taken += n
@@ -59,13 +69,13 @@ func (q *queue) take(ctx context.Context) []item {
 	}
 }
 
-func (q *queue) done(n int) {
+func (q *queue[T]) done(n int) {
 	q.mu.Lock()
 	q.taken -= n
 	q.mu.Unlock()
 }
 
-func (q *queue) empty() bool {
+func (q *queue[T]) empty() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.items) == 0 && q.taken == 0
@@ -83,7 +93,7 @@ type accepted struct {
 // house dies meanwhile: the keys make it the same payments.
 func (r *run) send(ctx context.Context, api *client.Client) error {
 	for {
-		batch := r.queue.take(ctx)
+		batch := r.queue.take(ctx, batchMost)
 		if batch == nil {
 			return nil
 		}
@@ -111,32 +121,76 @@ func (r *run) send(ctx context.Context, api *client.Client) error {
 }
 
 func (r *run) took(batch []item, answers []client.ItemAnswer) error {
-	r.accepted.mu.Lock()
-	defer r.accepted.mu.Unlock()
 	for i, a := range answers {
-		var body struct {
-			PaymentID string `json:"payment_id"`
-			ID        string `json:"id"`
-			Code      string `json:"code"`
+		if _, err := r.accepted.take(batch[i], a); err != nil {
+			return err
 		}
-		if err := json.Unmarshal(a.Body, &body); err != nil {
-			return fmt.Errorf("reading item answer %.200s: %w", a.Body, err)
-		}
-		if !a.Accepted() {
-			r.accepted.refused[body.Code]++
-			r.accepted.sample[body.Code] = fmt.Sprintf("%+v: %s", batch[i], a.Body)
-			continue
-		}
-		if body.PaymentID == "" {
-			body.PaymentID = body.ID
-		}
-		r.accepted.payments[body.PaymentID] = true
 	}
 	return nil
 }
 
+// take keeps what was accepted, and tells its id; empty: it was refused.
+func (a *accepted) take(request any, answer client.ItemAnswer) (string, error) {
+	var body struct {
+		PaymentID string `json:"payment_id"`
+		QuoteID   string `json:"quote_id"`
+		ID        string `json:"id"`
+		Code      string `json:"code"`
+	}
+	if err := json.Unmarshal(answer.Body, &body); err != nil {
+		return "", fmt.Errorf("reading item answer %.200s: %w", answer.Body, err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !answer.Accepted() {
+		a.refused[body.Code]++
+		a.sample[body.Code] = fmt.Sprintf("%+v: %s", request, answer.Body)
+		return "", nil
+	}
+	id := cmp.Or(body.QuoteID, body.PaymentID, body.ID)
+	a.payments[id] = true
+	return id, nil
+}
+
+// call is a request of its own, for what no batch takes or what has to go beside others.
+type call struct {
+	path, key string
+	body      any
+	then      func(id string) // what comes of it, once it is accepted
+}
+
+// call makes calls until ctx ends, each until it is answered.
+func (r *run) call(ctx context.Context, api *client.Client) error {
+	for {
+		taken := r.calls.take(ctx, 1)
+		if taken == nil {
+			return nil
+		}
+		c := taken[0]
+		var answer client.Answer
+		for {
+			var err error
+			if answer, err = api.Do(ctx, client.Request{Method: http.MethodPost, Path: c.path, Key: c.key, Prefer: "respond-async", Body: c.body}); err == nil {
+				break
+			}
+			if ctx.Err() != nil {
+				return nil
+			}
+			r.log.Info("a call is made again", "path", c.path, "error", err)
+		}
+		id, err := r.accepted.take(c.body, client.ItemAnswer{Status: answer.Status, Body: answer.Body})
+		if err != nil {
+			return err
+		}
+		if id != "" {
+			c.then(id)
+		}
+		r.calls.done(1)
+	}
+}
+
 // generate queues the payments, as many at once as may be under way.
-func (r *run) generate(ctx context.Context, ids []string) error {
+func (r *run) generate(ctx context.Context, of holders) error {
 	for sent := 0; sent < r.options.Payments; {
 		if r.flying() >= r.options.Flight {
 			select {
@@ -147,16 +201,21 @@ func (r *run) generate(ctx context.Context, ids []string) error {
 			continue
 		}
 		n := min(batchMost, r.options.Payments-sent)
-		items := make([]item, n)
-		for i := range items {
-			items[i] = payment(r.options.Seed, sent+i, ids)
+		items := make([]item, 0, n)
+		for range n {
+			if p := payment(r.options.Seed, sent, of); p.rated == nil {
+				items = append(items, p)
+			} else {
+				r.quote(p)
+			}
+			sent++
 		}
+		r.sent.Add(int64(len(items)))
 		r.queue.put(items...)
-		sent += n
-		r.sent.Store(int64(sent))
 		if ctx.Err() != nil {
 			return nil
 		}
 	}
+	r.generated.Store(true)
 	return nil
 }

@@ -3,12 +3,14 @@ package soak
 import (
 	"fmt"
 	"math/rand/v2"
+	"time"
 
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
 
 const (
 	accounts  = 48
+	briefs    = 8 // accounts whose quotes live for a second
 	batchMost = 200
 	funds     = 1_000_000_000_00 // so that no payment fails for want of money: what is under test is the rails
 )
@@ -27,8 +29,8 @@ type counterparty struct {
 }
 
 type item struct {
-	Kind           string        `json:"kind"`
-	Key            string        `json:"idempotency_key"`
+	Kind           string        `json:"kind,omitempty"`
+	Key            string        `json:"idempotency_key,omitempty"`
 	AccountID      string        `json:"account_id,omitempty"`
 	ToAccountID    string        `json:"to_account_id,omitempty"`
 	PaymentID      string        `json:"payment_id,omitempty"`
@@ -41,13 +43,23 @@ type item struct {
 	Reference      string        `json:"reference,omitempty"`
 	Reason         string        `json:"reason,omitempty"`
 	Final          bool          `json:"final,omitempty"`
+	Quote          string        `json:"quote,omitempty"`
+
+	rated *rated // it asks for a rate first
+}
+
+// holders are the accounts of a run, by their policy.
+type holders struct {
+	usual []string
+	brief []string // quotes live for a second
 }
 
 // pick takes one of the characters: what the simulator does to a token or an account goes by the last of it.
 func pick(rng *rand.Rand, of string) string { return string(of[rng.IntN(len(of))]) }
 
 // payment is the number-th payment of a run: a function of the seed and the number.
-func payment(seed uint64, number int, ids []string) item {
+func payment(seed uint64, number int, of holders) item {
+	ids := of.usual
 	rng := rand.New(rand.NewPCG(seed, uint64(number))) //nolint:gosec // a plan, not a secret
 	at := rng.IntN(len(ids))
 	p := item{
@@ -74,7 +86,32 @@ func payment(seed uint64, number int, ids []string) item {
 	default:
 		p.Kind, p.Method = "payout", &method{Type: "book"}
 	}
+	if rng.IntN(20) == 0 {
+		p.rate(rng, of)
+	}
 	return p
+}
+
+// rate makes it a payment into dollars whose rate is asked for first. Under a policy whose quotes live for a second, some come too
+// late for it.
+func (p *item) rate(rng *rand.Rand, of holders) {
+	p.rated = &rated{}
+	p.TargetCurrency, p.Instrument, p.ToAccountID, p.Counterparty = "USD", "", "", nil
+	switch rng.IntN(4) {
+	case 0:
+		p.Kind, p.Method, p.Instrument = "payin", &method{Type: "card", Capture: "automatic", Brand: "visa"}, "tok_a"
+		return
+	case 1:
+		p.Kind, p.Method = "payin", &method{Type: "book"}
+	case 2:
+		p.Kind, p.Method = "payout", &method{Type: "book"}
+	default:
+		p.Kind, p.Method, p.ToAccountID = "transfer", nil, of.usual[rng.IntN(len(of.usual))]
+	}
+	if p.AccountID == p.ToAccountID || rng.IntN(2) == 0 {
+		p.AccountID = of.brief[rng.IntN(len(of.brief))]
+		p.rated.pause = time.Duration(rng.IntN(2000)) * time.Millisecond
+	}
 }
 
 // followUps are what a merchant does next with a pay-in by card, by its status: a function of the seed, the payment and how often

@@ -62,6 +62,7 @@ type Report struct {
 	Faults    map[string]Met `json:"faults"`
 	TooRare   []string       `json:"too_rare"` // kinds of faults below the share asked for
 	Webhooks  any            `json:"webhooks"`
+	Quotes    Quotes         `json:"quotes"`
 	Standings []Standing     `json:"standings"`
 	Lines     []Line         `json:"lines"`
 	Findings  []string       `json:"findings"` // the first of what is wrong
@@ -78,7 +79,8 @@ func (r *Report) find(format string, args ...any) {
 }
 
 func (r *Report) judge() {
-	r.Passed = r.ChargedTwice == 0 && r.Lost == 0 && r.Different == 0 && r.Stuck == 0 && r.Unexplained == 0 && r.Balanced && len(r.TooRare) == 0
+	r.Passed = r.ChargedTwice == 0 && r.Lost == 0 && r.Different == 0 && r.Stuck == 0 && r.Unexplained == 0 && r.Quotes.Wrong == 0 &&
+		r.Balanced && len(r.TooRare) == 0
 }
 
 func (r *Report) write(w io.Writer, output string) error {
@@ -108,6 +110,8 @@ func (r *Report) write(w io.Writer, output string) error {
 		{"other sums than the rail's", r.Different},
 		{"stuck", r.Stuck},
 		{"unexplained in transit and suspense", r.Unexplained},
+		{"quotes used, too late, taken already", fmt.Sprintf("%d of %d, %d, %d", r.Quotes.Used, r.Quotes.Given, r.Quotes.Late, r.Quotes.Taken)},
+		{"quotes used wrongly", r.Quotes.Wrong},
 		{"books balance (verify)", r.Balanced},
 		{"passed", r.Passed},
 	})

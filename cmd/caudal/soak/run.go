@@ -27,6 +27,7 @@ var ErrFailed = errors.New("soak: the books of the house and of its rails disagr
 
 const (
 	senders  = 4
+	callers  = 8
 	quiet    = 3 * time.Second // nothing is under way for that long
 	actsMost = 3               // of a merchant on one payment
 )
@@ -38,11 +39,15 @@ type run struct {
 	stderr   io.Writer
 	report   Report
 	fold     *fold
-	queue    *queue
+	queue    *queue[item]
+	calls    *queue[call]
+	quotes   quotes
 	accepted accepted
-	sent     atomic.Int64 // payments handed to the queue
+	sent     atomic.Int64 // payments handed to the queues
 	told     atomic.Int64 // payments of the plan that have a decision
 	waiting  atomic.Int64 // payments and operations that wait for an answer
+
+	generated atomic.Bool // all payments of the plan were handed out
 }
 
 // Run soaks, and reports on stdout. Its error is ErrFailed where something is wrong.
@@ -61,10 +66,10 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 	} else if err := os.MkdirAll(o.Work, 0o750); err != nil {
 		return fmt.Errorf("making the folder: %w", err)
 	}
-	r := &run{options: o, stderr: stderr, queue: newQueue()}
+	r := &run{options: o, stderr: stderr, queue: newQueue[item](), calls: newQueue[call]()}
 	r.report = Report{Payments: o.Payments, Seed: o.Seed, Refused: map[string]int{}, Statuses: map[string]int{}, Faults: map[string]Met{}, TooRare: []string{}}
 	r.accepted = accepted{payments: map[string]bool{}, refused: map[string]int{}, sample: map[string]string{}}
-	r.fold = newFold(r.changed)
+	r.fold = newFold(r.changed, &r.quotes)
 	logs, err := os.OpenFile(filepath.Join(o.Work, "soak.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening the log: %w", err)
@@ -111,7 +116,7 @@ func (r *run) soak(ctx context.Context) (err error) {
 	}
 	api := h.Client()
 	defer api.Close()
-	ids, err := open(ctx, api)
+	of, err := open(ctx, api)
 	if err != nil {
 		return errors.Join(err, h.Stop())
 	}
@@ -120,7 +125,10 @@ func (r *run) soak(ctx context.Context) (err error) {
 	for range senders {
 		g.Go(func() error { return r.send(sending, api) })
 	}
-	g.Go(func() error { return r.generate(sending, ids) })
+	for range callers {
+		g.Go(func() error { return r.call(sending, api) })
+	}
+	g.Go(func() error { return r.generate(sending, of) })
 	began := time.Now()
 	h, err = r.lives(sending, h, rails)
 	r.report.Seconds = time.Since(began).Seconds()
@@ -212,7 +220,7 @@ func (r *run) lives(ctx context.Context, h *rig.House, rails string) (*rig.House
 }
 
 func (r *run) drained() bool {
-	return r.sent.Load() == int64(r.options.Payments) && r.queue.empty() && r.fold.waiting == 0
+	return r.generated.Load() && r.calls.empty() && r.queue.empty() && r.fold.waiting == 0
 }
 
 // killNow spreads the kills evenly over the payments.
@@ -235,28 +243,42 @@ func (r *run) killed(ctx context.Context, h *rig.House, rails string) (*rig.Hous
 }
 
 // open opens the accounts, and gives them money.
-func open(ctx context.Context, api *client.Client) ([]string, error) {
-	ids := make([]string, accounts)
-	for i := range ids {
-		a, err := api.Do(ctx, client.Request{Method: http.MethodPost, Path: "/accounts", Key: fmt.Sprint("open-", i), Body: map[string]any{
-			"external_id": fmt.Sprint("soak-", i), "customer_id": fmt.Sprint("soak-", i), "kind": "merchant", "currencies": []string{"BRL", "USD"},
-			"kyc_level": 3, "policy": "acquiring",
-		}})
-		var opened struct {
-			AccountID string `json:"account_id"`
+func open(ctx context.Context, api *client.Client) (of holders, err error) {
+	for i := range accounts {
+		id, err := openOne(ctx, api, fmt.Sprint(i), "acquiring")
+		if err != nil {
+			return of, err
 		}
-		if err == nil {
-			err = json.Unmarshal(a.Body, &opened)
-		}
-		if err != nil || opened.AccountID == "" {
-			return nil, fmt.Errorf("opening account %d: answered %d: %s (%w)", i, a.Status, a.Body, err)
-		}
-		ids[i] = opened.AccountID
-		fund := item{Kind: "payin", Key: fmt.Sprint("fund-", i), AccountID: ids[i], Amount: funds, Currency: "BRL", Method: &method{Type: "book"}, Reference: "funds"}
-		answers, err := api.Batch(ctx, []any{fund}, "wait=20")
-		if err != nil || answers[0].Status >= http.StatusMultipleChoices {
-			return nil, fmt.Errorf("giving account %d its funds: %+v (%w)", i, answers, err)
-		}
+		of.usual = append(of.usual, id)
 	}
-	return ids, nil
+	for i := range briefs {
+		id, err := openOne(ctx, api, fmt.Sprint("brief-", i), "shortlived")
+		if err != nil {
+			return of, err
+		}
+		of.brief = append(of.brief, id)
+	}
+	return of, nil
+}
+
+func openOne(ctx context.Context, api *client.Client, name, policy string) (string, error) {
+	a, err := api.Do(ctx, client.Request{Method: http.MethodPost, Path: "/accounts", Key: "open-" + name, Body: map[string]any{
+		"external_id": "soak-" + name, "customer_id": "soak-" + name, "kind": "merchant", "currencies": []string{"BRL", "USD"},
+		"kyc_level": 3, "policy": policy,
+	}})
+	var opened struct {
+		AccountID string `json:"account_id"`
+	}
+	if err == nil {
+		err = json.Unmarshal(a.Body, &opened)
+	}
+	if err != nil || opened.AccountID == "" {
+		return "", fmt.Errorf("opening account %s: answered %d: %s (%w)", name, a.Status, a.Body, err)
+	}
+	fund := item{Kind: "payin", Key: "fund-" + name, AccountID: opened.AccountID, Amount: funds, Currency: "BRL", Method: &method{Type: "book"}, Reference: "funds"}
+	answers, err := api.Batch(ctx, []any{fund}, "wait=20")
+	if err != nil || answers[0].Status >= http.StatusMultipleChoices {
+		return "", fmt.Errorf("giving account %s its funds: %+v (%w)", name, answers, err)
+	}
+	return opened.AccountID, nil
 }
