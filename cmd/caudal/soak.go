@@ -13,9 +13,11 @@ func soakCommand() *cobra.Command {
 		Short: "Run payments against rails that fail, kill the house on the way, and compare both sides' books",
 		Long: "Starts `caudal up` and the simulator of acquirers and bank (railsim, beside this program), sends payments by card, bank and\n" +
 			"book, captures, voids and refunds what comes of them, lets every kind of fault fall, and kills the whole house (-9) on the\n" +
-			"way. Some payments into dollars ask for a quote first, which two of them use at once, or too late. When nothing waits any more it compares each payment with the simulator's own books, explains what stands in transit\n" +
-			"and suspense, and lets `caudal verify` recompute everything. Ends with 1 where anything differs, is lost, charged twice or\n" +
-			"stuck, where a quote was used wrongly, and where a kind of fault has met fewer charges than --share.",
+			"way. Some payments into dollars ask for a quote first, which two of them use at once, or too late. Disputes are told stage by\n" +
+			"stage, in their order or all at once with their times, some of it twice. When nothing waits any more it compares each payment\n" +
+			"with the simulator's own books and the money of each dispute with what was told of it, explains what stands in transit and\n" +
+			"suspense, and lets `caudal verify` recompute everything. Ends with 1 where anything differs, is lost, charged twice or stuck,\n" +
+			"where a quote was used wrongly, and where a kind of fault has met fewer charges than --share.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return soak.Run(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())

@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -24,6 +25,8 @@ type state struct {
 	reasons              []paymentsv1.Reason
 	acted                int
 	actedAt              paymentsv1.PaymentStatus
+	fx                   *paymentsv1.Fx // of a pay-in that was converted
+	disputed             bool
 	quote                bool // a rate that was promised: it waits for nobody
 }
 
@@ -140,6 +143,7 @@ func (f *fold) take(d *paymentsv1.Decision) {
 		}
 		if strings.HasPrefix(id, "pi_") || strings.HasPrefix(id, "po_") {
 			s.captured, s.authorized = d.GetCapturedMinor(), d.GetAuthorizedMinor()
+			s.fx = cmp.Or(s.fx, d.GetFx())
 			if order := d.GetOrderId(); order != "" && order[:strings.IndexByte(order, '.')] == id && !strings.HasSuffix(order, ".expire") {
 				s.order = order
 			}
@@ -148,7 +152,8 @@ func (f *fold) take(d *paymentsv1.Decision) {
 			s.reasons = d.GetReasons()
 		}
 	})
-	if related := d.GetRelatedPaymentId(); strings.HasPrefix(related, "pi_") || strings.HasPrefix(related, "po_") {
+	// The money of a dispute is its own: the rail that charged has no part in it.
+	if related := d.GetRelatedPaymentId(); !strings.HasPrefix(id, "dp_") && (strings.HasPrefix(related, "pi_") || strings.HasPrefix(related, "po_")) {
 		money = f.get(related)
 		if own.status == paymentsv1.PaymentStatus_PAYMENT_STATUS_FAILED {
 			money.actedAt = 0 // what was asked for was refused: the merchant thinks again

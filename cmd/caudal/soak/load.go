@@ -134,6 +134,7 @@ func (a *accepted) take(request any, answer client.ItemAnswer) (string, error) {
 	var body struct {
 		PaymentID string `json:"payment_id"`
 		QuoteID   string `json:"quote_id"`
+		DisputeID string `json:"dispute_id"`
 		ID        string `json:"id"`
 		Code      string `json:"code"`
 	}
@@ -147,7 +148,7 @@ func (a *accepted) take(request any, answer client.ItemAnswer) (string, error) {
 		a.sample[body.Code] = fmt.Sprintf("%+v: %s", request, answer.Body)
 		return "", nil
 	}
-	id := cmp.Or(body.QuoteID, body.PaymentID, body.ID)
+	id := cmp.Or(body.QuoteID, body.DisputeID, body.PaymentID, body.ID)
 	a.payments[id] = true
 	return id, nil
 }

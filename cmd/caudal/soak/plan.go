@@ -12,7 +12,11 @@ const (
 	accounts  = 48
 	briefs    = 8 // accounts whose quotes live for a second
 	batchMost = 200
-	funds     = 1_000_000_000_00 // so that no payment fails for want of money: what is under test is the rails
+
+	usualPolicy = "acquiring"
+	briefPolicy = "shortlived"
+
+	funds = 1_000_000_000_00 // so that no payment fails for want of money: what is under test is the rails
 )
 
 // method and the rest are the front door's own shapes.

@@ -63,6 +63,7 @@ type Report struct {
 	TooRare   []string       `json:"too_rare"` // kinds of faults below the share asked for
 	Webhooks  any            `json:"webhooks"`
 	Quotes    Quotes         `json:"quotes"`
+	Disputes  Disputes       `json:"disputes"`
 	Standings []Standing     `json:"standings"`
 	Lines     []Line         `json:"lines"`
 	Findings  []string       `json:"findings"` // the first of what is wrong
@@ -79,7 +80,7 @@ func (r *Report) find(format string, args ...any) {
 }
 
 func (r *Report) judge() {
-	r.Passed = r.ChargedTwice == 0 && r.Lost == 0 && r.Different == 0 && r.Stuck == 0 && r.Unexplained == 0 && r.Quotes.Wrong == 0 &&
+	r.Passed = r.ChargedTwice == 0 && r.Lost == 0 && r.Different == 0 && r.Stuck == 0 && r.Unexplained == 0 && r.Quotes.Wrong == 0 && r.Disputes.Wrong == 0 &&
 		r.Balanced && len(r.TooRare) == 0
 }
 
@@ -112,6 +113,8 @@ func (r *Report) write(w io.Writer, output string) error {
 		{"unexplained in transit and suspense", r.Unexplained},
 		{"quotes used, too late, taken already", fmt.Sprintf("%d of %d, %d, %d", r.Quotes.Used, r.Quotes.Given, r.Quotes.Late, r.Quotes.Taken)},
 		{"quotes used wrongly", r.Quotes.Wrong},
+		{"disputes held, taken, returned", fmt.Sprintf("%d: %d, %d, %d", r.Disputes.Told, r.Disputes.Held, r.Disputes.Taken, r.Disputes.Returned)},
+		{"disputes whose money is elsewhere", r.Disputes.Wrong},
 		{"books balance (verify)", r.Balanced},
 		{"passed", r.Passed},
 	})

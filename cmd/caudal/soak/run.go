@@ -20,6 +20,7 @@ import (
 	"github.com/caudalpay/caudal/cmd/caudal/client"
 	"github.com/caudalpay/caudal/cmd/caudal/progress"
 	"github.com/caudalpay/caudal/cmd/caudal/rig"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 )
 
 // ErrFailed says that something is wrong. The report says what.
@@ -42,6 +43,8 @@ type run struct {
 	queue    *queue[item]
 	calls    *queue[call]
 	quotes   quotes
+	disputes *disputes
+	began    time.Time
 	accepted accepted
 	sent     atomic.Int64 // payments handed to the queues
 	told     atomic.Int64 // payments of the plan that have a decision
@@ -69,7 +72,10 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 	r := &run{options: o, stderr: stderr, queue: newQueue[item](), calls: newQueue[call]()}
 	r.report = Report{Payments: o.Payments, Seed: o.Seed, Refused: map[string]int{}, Statuses: map[string]int{}, Faults: map[string]Met{}, TooRare: []string{}}
 	r.accepted = accepted{payments: map[string]bool{}, refused: map[string]int{}, sample: map[string]string{}}
-	r.fold = newFold(r.changed, &r.quotes)
+	if r.disputes, err = newDisputes(); err != nil {
+		return err
+	}
+	r.fold = newFold(r.changed, &r.quotes, r.disputes)
 	logs, err := os.OpenFile(filepath.Join(o.Work, "soak.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening the log: %w", err)
@@ -120,6 +126,7 @@ func (r *run) soak(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, h.Stop())
 	}
+	r.began = time.Now()
 	sending, stop := context.WithCancel(ctx)
 	g, sending := errgroup.WithContext(sending)
 	for range senders {
@@ -129,9 +136,8 @@ func (r *run) soak(ctx context.Context) (err error) {
 		g.Go(func() error { return r.call(sending, api) })
 	}
 	g.Go(func() error { return r.generate(sending, of) })
-	began := time.Now()
 	h, err = r.lives(sending, h, rails)
-	r.report.Seconds = time.Since(began).Seconds()
+	r.report.Seconds = time.Since(r.began).Seconds()
 	stop()
 	if err = errors.Join(err, g.Wait()); err != nil {
 		return errors.Join(err, h.Stop())
@@ -162,6 +168,9 @@ func (r *run) flying() int { return int(r.sent.Load() - r.told.Load() + r.waitin
 func (r *run) changed(id string, s *state) {
 	if !strings.HasPrefix(id, "pi_") || s.order == "" || s.waiting() {
 		return
+	}
+	if s.status == paymentsv1.PaymentStatus_PAYMENT_STATUS_SUCCEEDED {
+		r.dispute(id, s)
 	}
 	if items := followUps(r.options.Seed, id, s); len(items) > 0 && s.acted < actsMost && s.actedAt != s.status {
 		s.acted++
@@ -245,14 +254,14 @@ func (r *run) killed(ctx context.Context, h *rig.House, rails string) (*rig.Hous
 // open opens the accounts, and gives them money.
 func open(ctx context.Context, api *client.Client) (of holders, err error) {
 	for i := range accounts {
-		id, err := openOne(ctx, api, fmt.Sprint(i), "acquiring")
+		id, err := openOne(ctx, api, fmt.Sprint(i), usualPolicy)
 		if err != nil {
 			return of, err
 		}
 		of.usual = append(of.usual, id)
 	}
 	for i := range briefs {
-		id, err := openOne(ctx, api, fmt.Sprint("brief-", i), "shortlived")
+		id, err := openOne(ctx, api, fmt.Sprint("brief-", i), briefPolicy)
 		if err != nil {
 			return of, err
 		}
