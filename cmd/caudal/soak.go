@@ -12,8 +12,8 @@ func soakCommand() *cobra.Command {
 		Use:   "soak",
 		Short: "Run payments against rails that fail, kill the house on the way, and compare both sides' books",
 		Long: "Starts `caudal up` and the simulator of acquirers and bank (railsim, beside this program), sends payments by card, bank and\n" +
-			"book, captures, voids and refunds what comes of them, lets every kind of fault fall, and kills the whole house (-9) on the\n" +
-			"way. Some payments into dollars ask for a quote first, which two of them use at once, or too late. Disputes are told stage by\n" +
+			"book, captures, voids and refunds what comes of them, lets every kind of fault fall, and kills (-9) on the way a worker\n" +
+			"alone, the sinks (stores and connectors) alone, and the whole house. Some payments into dollars ask for a quote first, which two of them use at once, or too late. Disputes are told stage by\n" +
 			"stage, in their order or all at once with their times, some of it twice. When nothing waits any more it compares each payment\n" +
 			"with the simulator's own books and the money of each dispute with what was told of it, explains what stands in transit and\n" +
 			"suspense, and lets `caudal verify` recompute everything. Ends with 1 where anything differs, is lost, charged twice or stuck,\n" +
@@ -26,7 +26,8 @@ func soakCommand() *cobra.Command {
 	f := c.Flags()
 	f.IntVar(&o.Payments, "payments", o.Payments, "payments; captures, voids and refunds come on top")
 	f.Uint64Var(&o.Seed, "seed", o.Seed, "seed of payments, follow-ups and faults")
-	f.IntVar(&o.Kills, "kills", o.Kills, "how often the house is killed, with all its children")
+	f.IntVar(&o.Kills, "kills", o.Kills, "how often the house is killed, with all its children and the sinks")
+	f.IntVar(&o.PartKills, "part-kills", o.PartKills, "how often one streams worker is killed alone, and as often the sinks (stores and connectors)")
 	f.StringVar(&o.Faults, "faults", o.Faults, "faults of the simulator (railsim serve --help)")
 	f.Float64Var(&o.Share, "share", o.Share, "per cent of the charges and transfers that each kind of fault has to meet")
 	f.IntVar(&o.Workers, "workers", o.Workers, "streams workers")

@@ -30,18 +30,20 @@ func said(err error) string {
 // Invariant: payments against rails that fail in every way, and a house that is killed, leave nothing charged twice, lost or
 // stuck. `make soak` does it at length; here every kind of fault falls, if not on a twentieth of the charges.
 func TestSoak(t *testing.T) {
-	out, err := caudal(t, "soak", "--payments", "600", "--kills", "1", "--seed", "3", "--share", "0.5", "--work", t.TempDir(),
+	out, err := caudal(t, "soak", "--payments", "600", "--kills", "1", "--part-kills", "1", "--seed", "3", "--share", "0.5", "--work", t.TempDir(),
 		"--railsim", simulatorProgram(t), "-o", "json").Output()
 	var r struct {
 		Passed   bool `json:"passed"`
 		Kills    int
+		Workers  int `json:"worker_kills"`
+		Sinks    int `json:"sink_kills"`
 		Charges  int
 		Findings []string
 	}
 	if e := json.Unmarshal(out, &r); e != nil {
 		t.Fatalf("%v: %s%s", said(err), e, out)
 	}
-	if err != nil || !r.Passed || r.Kills != 1 || r.Charges < 200 {
+	if err != nil || !r.Passed || r.Kills != 1 || r.Workers != 1 || r.Sinks != 1 || r.Charges < 200 {
 		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -35,6 +35,7 @@ const (
 	// orphansMost is how long children may outlive a killed parent: a broker finishes its commit.
 	orphansMost = 30 * time.Second
 	tokenFile   = "dev.token"
+	sealFile    = "seal.key"
 )
 
 // program is one child, with its output in a file.
@@ -66,9 +67,14 @@ func start(log, name string, args ...string) (*program, error) {
 }
 
 // ready waits until an address answers 200.
-func (p *program) ready(ctx context.Context, url string, also func() bool) error {
+func (p *program) ready(ctx context.Context, url string) error {
+	return p.until(ctx, func() bool { return answers(ctx, url) })
+}
+
+// until waits for what the program does at its start.
+func (p *program) until(ctx context.Context, done func() bool) error {
 	for until := time.Now().Add(startMost); ; {
-		if also() && answers(ctx, url) {
+		if done() {
 			return nil
 		}
 		select {
@@ -197,7 +203,7 @@ func StartSimulator(ctx context.Context, o SimulatorOptions) (*Simulator, error)
 		return nil, err
 	}
 	s := &Simulator{p, name, "http://" + address}
-	return s, p.ready(ctx, s.URL+"/health", func() bool { return true })
+	return s, p.ready(ctx, s.URL+"/health")
 }
 
 // Rails lets the simulator write the file that leads to it.
@@ -248,17 +254,35 @@ func (s *Simulator) Get(ctx context.Context, path string, into any) error {
 	return nil
 }
 
-// House is `caudal up`.
+// House is `caudal up`, whole or with its sinks apart.
 type House struct {
 	*program
 
 	HTTP, Data string
 	Addresses  up.Addresses
 	token      string
+	sinks      *program // stores and connectors, where they are a process of their own
+	sinksStart func() (*program, error)
 }
 
 // StartHouse starts it in folder/data at an address with further flags, or starts it there again, and waits until it is ready.
 func StartHouse(ctx context.Context, folder, address string, flags ...string) (*House, error) {
+	return startHouse(ctx, folder, address, flags, func(*House) error { return nil })
+}
+
+// StartApart is StartHouse, with the sinks in a process of their own. Flags are for the rest of the house, sinkFlags for the sinks.
+func StartApart(ctx context.Context, folder, address string, flags, sinkFlags []string) (*House, error) {
+	flags = append([]string{"--roles", "ingress,streams"}, flags...)
+	return startHouse(ctx, folder, address, flags, func(h *House) error {
+		h.sinksStart = func() (*program, error) { return h.startSinks(folder, sinkFlags) }
+		var err error
+		h.sinks, err = h.sinksStart()
+		return err
+	})
+}
+
+// startHouse calls opened once the parts of the house have addresses: what reads the stores is ready only after who fills them.
+func startHouse(ctx context.Context, folder, address string, flags []string, opened func(*House) error) (*House, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding this program: %w", err)
@@ -271,7 +295,7 @@ func StartHouse(ctx context.Context, folder, address string, flags ...string) (*
 		return nil, err
 	}
 	written := func() bool { _, err := os.Stat(where); return err == nil }
-	if err := h.ready(ctx, "http://"+address+"/readyz", written); err != nil {
+	if err := h.until(ctx, written); err != nil {
 		return nil, errors.Join(err, h.Kill())
 	}
 	raw, err := os.ReadFile(where) //nolint:gosec // in the folder of the run
@@ -283,7 +307,84 @@ func StartHouse(ctx context.Context, folder, address string, flags ...string) (*
 		return nil, errors.Join(fmt.Errorf("reading what up has written: %w", err), h.Kill())
 	}
 	h.token = strings.TrimSpace(string(token))
+	if err = opened(h); err == nil {
+		err = h.ready(ctx, "http://"+address+"/readyz")
+	}
+	if err != nil {
+		return nil, errors.Join(err, h.Kill())
+	}
 	return h, nil
+}
+
+// startSinks starts them in a folder of their own. What is sealed is sealed for the whole house.
+func (h *House) startSinks(folder string, flags []string) (*program, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding this program: %w", err)
+	}
+	data := filepath.Join(folder, "sinks")
+	key, err := os.ReadFile(filepath.Join(h.Data, sealFile))
+	if err == nil {
+		err = os.MkdirAll(data, 0o750)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(data, sealFile), key, 0o600)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("giving the sinks the key of the house: %w", err)
+	}
+	flags = append([]string{
+		"up", "--roles", "sinks", "--data", data, "--brokers", strings.Join(h.Addresses.Brokers, ","), "--partitions", fmt.Sprint(h.Addresses.Partitions),
+		"--postgres", h.Addresses.Postgres, "--clickhouse", h.Addresses.ClickHouse,
+	}, flags...)
+	return start(filepath.Join(folder, "sinks.log"), self, flags...)
+}
+
+// Kill is SIGKILL of the whole house, and waits for its end.
+func (h *House) Kill() error {
+	var err error
+	if h.sinks != nil {
+		err = h.sinks.Kill()
+	}
+	return errors.Join(err, h.program.Kill())
+}
+
+// Stop is SIGTERM, sinks first.
+func (h *House) Stop() error {
+	var err error
+	if h.sinks != nil {
+		err = h.sinks.Stop()
+	}
+	return errors.Join(err, h.program.Stop())
+}
+
+// KillSinks kills the sinks alone, and starts them again.
+func (h *House) KillSinks() error {
+	err := h.sinks.Kill()
+	if err != nil {
+		return err
+	}
+	h.sinks, err = h.sinksStart()
+	return err
+}
+
+// ErrNoWorker says that no streams worker runs at the moment.
+var ErrNoWorker = errors.New("no streams worker to kill")
+
+// KillWorker kills one streams worker alone. The house starts it again.
+func (h *House) KillWorker(instance int) error {
+	for _, pid := range descendants(h.cmd.Process.Pid) {
+		line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+		words := strings.Split(string(line), "\x00")
+		if at := slices.Index(words, "--instance"); err != nil || len(words) < 2 || words[1] != "worker" || at < 0 || words[at+1] != strconv.Itoa(instance) {
+			continue
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			return fmt.Errorf("killing worker %d: %w", instance, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("%w: %d", ErrNoWorker, instance)
 }
 
 // Client calls it with the developer's key. It outlives the house, and finds the next one at the same address.

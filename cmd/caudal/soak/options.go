@@ -8,17 +8,18 @@ import (
 
 // Options of a soak.
 type Options struct {
-	Payments int
-	Seed     uint64
-	Kills    int           // of `caudal up` with all its children, under load
-	Faults   string        // of the simulator; empty: DefaultFaults
-	Share    float64       // per cent of the charges and transfers that each kind of fault has to meet
-	Workers  int           // streams workers
-	Flight   int           // payments under way at once
-	Stall    time.Duration // without a decision for so long while something waits, the run ends
-	Work     string        // folder of everything; empty: a temporary one, kept where something is wrong
-	Railsim  string        // the simulator's program; empty: beside this one
-	Output   string        // table or json
+	Payments  int
+	Seed      uint64
+	Kills     int           // of `caudal up` with all its children and of the sinks at once, under load
+	PartKills int           // of one worker alone, and as many of the sinks (stores and connectors) alone
+	Faults    string        // of the simulator; empty: DefaultFaults
+	Share     float64       // per cent of the charges and transfers that each kind of fault has to meet
+	Workers   int           // streams workers
+	Flight    int           // payments under way at once
+	Stall     time.Duration // without a decision for so long while something waits, the run ends
+	Work      string        // folder of everything; empty: a temporary one, kept where something is wrong
+	Railsim   string        // the simulator's program; empty: beside this one
+	Output    string        // table or json
 }
 
 // DefaultFaults meet at least a twentieth of the charges with each kind, some of them several times.
@@ -29,7 +30,7 @@ const DefaultFaults = "timeout_before=3%,timeout_after=9%,error_before=4%,error_
 // Defaults of `caudal soak`.
 func Defaults() Options {
 	return Options{
-		Payments: 20000, Seed: 1, Kills: 5, Faults: DefaultFaults, Share: 5, Workers: 2, Flight: 4000, Stall: 3 * time.Minute, Output: "table",
+		Payments: 20000, Seed: 1, Kills: 5, PartKills: 5, Faults: DefaultFaults, Share: 5, Workers: 2, Flight: 4000, Stall: 3 * time.Minute, Output: "table",
 	}
 }
 
@@ -38,8 +39,8 @@ func (o Options) Validate() error {
 	switch {
 	case o.Payments < accounts:
 		return fmt.Errorf("--payments is %d: at least %d, one of each account", o.Payments, accounts)
-	case o.Kills < 0 || o.Workers < 1 || o.Flight < batchMost:
-		return fmt.Errorf("--kills, --workers and --flight: not negative, at least 1, at least %d", batchMost)
+	case o.Kills < 0 || o.PartKills < 0 || o.Workers < 1 || o.Flight < batchMost:
+		return fmt.Errorf("--kills, --part-kills, --workers and --flight: not negative, at least 1, at least %d", batchMost)
 	case o.Share < 0 || o.Share > 100:
 		return errors.New("--share is a percentage")
 	case o.Stall <= 0:

@@ -49,26 +49,28 @@ type Report struct {
 	Balanced     bool `json:"balanced"`      // `caudal verify`
 	Passed       bool `json:"passed"`
 
-	Payments  int            `json:"payments"`
-	Seed      uint64         `json:"seed"`
-	Kills     int            `json:"kills"`
-	Accepted  int            `json:"accepted"`
-	Decisions int64          `json:"decisions"`
-	Seconds   float64        `json:"seconds"` // from the first payment to the last answer
-	Charges   int            `json:"charges"` // and transfers, at acquirers and bank
-	PerSecond float64        `json:"charges_per_second"`
-	Refused   map[string]int `json:"refused,omitempty"` // by the front door
-	Statuses  map[string]int `json:"statuses"`          // of pay-ins and payouts by a rail, at the end
-	Faults    map[string]Met `json:"faults"`
-	TooRare   []string       `json:"too_rare"` // kinds of faults below the share asked for
-	Webhooks  any            `json:"webhooks"`
-	Quotes    Quotes         `json:"quotes"`
-	Disputes  Disputes       `json:"disputes"`
-	Standings []Standing     `json:"standings"`
-	Lines     []Line         `json:"lines"`
-	Findings  []string       `json:"findings"` // the first of what is wrong
-	Verify    string         `json:"verify,omitempty"`
-	Kept      string         `json:"kept,omitempty"`
+	Payments    int            `json:"payments"`
+	Seed        uint64         `json:"seed"`
+	Kills       int            `json:"kills"`
+	WorkerKills int            `json:"worker_kills"` // of one worker alone
+	SinkKills   int            `json:"sink_kills"`   // of stores and connectors alone
+	Accepted    int            `json:"accepted"`
+	Decisions   int64          `json:"decisions"`
+	Seconds     float64        `json:"seconds"` // from the first payment to the last answer
+	Charges     int            `json:"charges"` // and transfers, at acquirers and bank
+	PerSecond   float64        `json:"charges_per_second"`
+	Refused     map[string]int `json:"refused,omitempty"` // by the front door
+	Statuses    map[string]int `json:"statuses"`          // of pay-ins and payouts by a rail, at the end
+	Faults      map[string]Met `json:"faults"`
+	TooRare     []string       `json:"too_rare"` // kinds of faults below the share asked for
+	Webhooks    any            `json:"webhooks"`
+	Quotes      Quotes         `json:"quotes"`
+	Disputes    Disputes       `json:"disputes"`
+	Standings   []Standing     `json:"standings"`
+	Lines       []Line         `json:"lines"`
+	Findings    []string       `json:"findings"` // the first of what is wrong
+	Verify      string         `json:"verify,omitempty"`
+	Kept        string         `json:"kept,omitempty"`
 }
 
 const findingsMost = 20
@@ -103,7 +105,8 @@ func (r *Report) write(w io.Writer, output string) error {
 		t.Render()
 	}
 	sheet("soak", table.Row{"what", "figure"}, []table.Row{
-		{"payments, seed, kills", fmt.Sprintf("%d, %d, %d", r.Payments, r.Seed, r.Kills)},
+		{"payments, seed", fmt.Sprintf("%d, %d", r.Payments, r.Seed)},
+		{"kills of the house, a worker, the sinks", fmt.Sprintf("%d, %d, %d", r.Kills, r.WorkerKills, r.SinkKills)},
 		{"accepted, decisions", fmt.Sprintf("%d, %d", r.Accepted, r.Decisions)},
 		{"charges and transfers", fmt.Sprintf("%d in %.0f s: %.0f/s", r.Charges, r.Seconds, r.PerSecond)},
 		{"charged twice", r.ChargedTwice},

@@ -148,6 +148,9 @@ func (r *run) soak(ctx context.Context) (err error) {
 	if err := h.Stop(); err != nil {
 		return err
 	}
+	if err := r.settle(ctx, h, rails); err != nil {
+		return err
+	}
 	if err := h.Verify(ctx); err != nil {
 		r.report.Verify = err.Error()
 		r.report.find("caudal verify says no")
@@ -158,7 +161,17 @@ func (r *run) soak(ctx context.Context) (err error) {
 }
 
 func (r *run) house(ctx context.Context, address, rails string) (*rig.House, error) {
-	return rig.StartHouse(ctx, r.options.Work, address, "--workers", strconv.Itoa(r.options.Workers), "--rails", rails)
+	flags := []string{"--workers", strconv.Itoa(r.options.Workers), "--rails", rails}
+	return rig.StartApart(ctx, r.options.Work, address, flags, []string{"--rails", rails})
+}
+
+// settle starts the house once more, whole, and stops it in order: only then do both stores have everything.
+func (r *run) settle(ctx context.Context, h *rig.House, rails string) error {
+	whole, err := rig.StartHouse(ctx, r.options.Work, h.HTTP, "--rails", rails)
+	if err != nil {
+		return fmt.Errorf("starting the whole house to settle: %w", err)
+	}
+	return whole.Stop()
 }
 
 // flying is how many payments are under way: sent and not decided, or waiting for their rail.
@@ -214,15 +227,20 @@ func (r *run) lives(ctx context.Context, h *rig.House, rails string) (*rig.House
 			r.report.find("nothing moved for %v: %d payments and operations wait", r.options.Stall, r.fold.waiting)
 			return h, nil
 		}
-		if !r.killNow() {
+		what := r.killNow()
+		if what == nothing {
 			continue
 		}
-		cl.Close()
-		if h, err = r.killed(ctx, h, rails); err != nil {
+		if what == house {
+			cl.Close()
+		}
+		if h, err = r.kill(ctx, what, h, rails); err != nil {
 			return h, err
 		}
-		if cl, err = r.fold.open(h); err != nil {
-			return h, err
+		if what == house {
+			if cl, err = r.fold.open(h); err != nil {
+				return h, err
+			}
 		}
 		moved = time.Now()
 	}
@@ -232,15 +250,55 @@ func (r *run) drained() bool {
 	return r.generated.Load() && r.calls.empty() && r.queue.empty() && r.fold.waiting == 0
 }
 
-// killNow spreads the kills evenly over the payments.
-func (r *run) killNow() bool {
-	k := r.options.Kills
-	return r.report.Kills < k && r.fold.payments*int64(k+1) >= int64(r.options.Payments)*int64(r.report.Kills+1)
+// victim is what is killed.
+type victim string
+
+const (
+	nothing victim = ""
+	house   victim = "house" // with all its children, and the sinks
+	worker  victim = "worker"
+	sinks   victim = "sinks"
+)
+
+// victims are what is killed in a run, one after the other.
+func (o Options) victims() (all []victim) {
+	for n := range max(o.Kills, o.PartKills) {
+		if n < o.PartKills {
+			all = append(all, worker, sinks)
+		}
+		if n < o.Kills {
+			all = append(all, house)
+		}
+	}
+	return all
 }
 
-func (r *run) killed(ctx context.Context, h *rig.House, rails string) (*rig.House, error) {
+// killNow spreads the kills evenly over the payments.
+func (r *run) killNow() victim {
+	all, done := r.options.victims(), r.report.Kills+r.report.WorkerKills+r.report.SinkKills
+	if done == len(all) || r.fold.payments*int64(len(all)+1) < int64(r.options.Payments)*int64(done+1) {
+		return nothing
+	}
+	return all[done]
+}
+
+// kill kills, and starts again what does not start itself.
+func (r *run) kill(ctx context.Context, what victim, h *rig.House, rails string) (*rig.House, error) {
+	r.log.Info("killing", "what", string(what), "waiting", r.fold.waiting, "payments", r.fold.payments)
+	switch what {
+	case worker:
+		err := h.KillWorker(r.report.WorkerKills % r.options.Workers)
+		if errors.Is(err, rig.ErrNoWorker) {
+			return h, nil // it is being started after the last kill: a moment later
+		}
+		r.report.WorkerKills++
+		return h, err
+	case sinks:
+		r.report.SinkKills++
+		return h, h.KillSinks()
+	default:
+	}
 	r.report.Kills++
-	r.log.Info("killing the house", "kill", r.report.Kills, "waiting", r.fold.waiting)
 	if err := h.Kill(); err != nil {
 		return h, err
 	}
