@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +19,7 @@ import (
 	"github.com/caudalpay/caudal/cmd/caudal/client"
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/broker"
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
+	"github.com/caudalpay/caudal/cmd/caudal/rig"
 	"github.com/caudalpay/caudal/cmd/caudal/up"
 	"github.com/caudalpay/caudal/schemas/topics"
 	"github.com/caudalpay/caudal/streams/engine"
@@ -30,13 +29,8 @@ import (
 func (h *house) worker(instance int) int {
 	h.t.Helper()
 	for until := time.Now().Add(20 * time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
-		for pid := range child.Family(h.cmd.Process.Pid) {
-			line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-			words := strings.Split(string(line), "\x00")
-			at := slices.Index(words, "--instance")
-			if err == nil && len(words) > 1 && words[1] == "worker" && at > 0 && words[at+1] == strconv.Itoa(instance) {
-				return pid
-			}
+		if pid, runs := rig.Worker(h.cmd.Process.Pid, instance); runs {
+			return pid
 		}
 	}
 	h.t.Fatalf("no worker %d: %s", instance, h.out)

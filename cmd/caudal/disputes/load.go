@@ -32,8 +32,8 @@ type Options struct {
 	File      string // CSV with a header where it ends in .csv, else one JSON object per line
 	URL       string
 	Token     string
-	Connector string // who tells, of lines that do not say it; empty: the operator
-	Workers   int    // requests in flight
+	Connector string    // who tells, of lines that do not say it; empty: the operator
+	Workers   int       // requests in flight
 	Progress  io.Writer // hears what is waited for; nil: nobody does
 }
 

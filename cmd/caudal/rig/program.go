@@ -373,18 +373,27 @@ var ErrNoWorker = errors.New("no streams worker to kill")
 
 // KillWorker kills one streams worker alone. The house starts it again.
 func (h *House) KillWorker(instance int) error {
-	for _, pid := range descendants(h.cmd.Process.Pid) {
+	pid, runs := Worker(h.cmd.Process.Pid, instance)
+	if !runs {
+		return fmt.Errorf("%w: %d", ErrNoWorker, instance)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		return fmt.Errorf("killing worker %d: %w", instance, err)
+	}
+	return nil
+}
+
+// Worker is the process of one streams worker below that of `caudal up`; false while there is none.
+func Worker(up, instance int) (pid int, runs bool) {
+	for pid := range child.Family(up) {
 		line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
 		words := strings.Split(string(line), "\x00")
-		if at := slices.Index(words, "--instance"); err != nil || len(words) < 2 || words[1] != "worker" || at < 0 || words[at+1] != strconv.Itoa(instance) {
-			continue
+		at := slices.Index(words, "--instance")
+		if err == nil && len(words) > 1 && words[1] == "worker" && at > 0 && words[at+1] == strconv.Itoa(instance) {
+			return pid, true
 		}
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			return fmt.Errorf("killing worker %d: %w", instance, err)
-		}
-		return nil
 	}
-	return fmt.Errorf("%w: %d", ErrNoWorker, instance)
+	return 0, false
 }
 
 // Client calls it with the developer's key. It outlives the house, and finds the next one at the same address.
