@@ -213,3 +213,37 @@ func TestCardStatusIsAskedForOnce(t *testing.T) {
 		t.Errorf("asked %d times", asked)
 	}
 }
+
+// Invariant: under one key there is one card, whoever waits: the second would be enrolled by a key that has done its work.
+func TestOneKeyEnrolsOneCard(t *testing.T) {
+	const second = "5105105105105100"
+	for name, prefer := range map[string]string{"who waits": "wait=1", "who does not": "respond-async"} {
+		t.Run(name, func(t *testing.T) {
+			d := openDoor(t)
+			first := d.post("/cards", "k", cardBody(d.shop, cardNumber, "2031-07"), "Prefer", prefer)
+			if first.status != 201 && first.status != 202 {
+				t.Fatalf("%d %s", first.status, first.body)
+			}
+			for what, body := range map[string]string{
+				"another card": cardBody(d.shop, second, "2031-07"), "another account": cardBody(d.buyer, cardNumber, "2031-07"), "both": cardBody(d.buyer, second, "2031-07"),
+			} {
+				if r := d.post("/cards", "k", body, "Prefer", prefer); r.status != 422 || r.problem(t).Code != http.ErrorIdempotencyConflict {
+					t.Errorf("%s under the key: %d %s", what, r.status, r.body)
+				}
+			}
+			if n := len(d.produced()); n != 1 {
+				t.Errorf("%d commands", n)
+			}
+			again := d.post("/cards", "k", cardBody(d.shop, cardNumber, "2031-07"), "Prefer", prefer)
+			if again.status != first.status || string(again.body) != string(first.body) || again.header["Idempotency-Replayed"] != "true" {
+				t.Errorf("again: %d %s", again.status, again.body)
+			}
+			if r := d.post("/cards", "k", cardBody(d.rival, second, "2031-07"), "Authorization", "Bearer "+otherToken); r.status != 201 {
+				t.Errorf("another merchant's key of that name: %d %s", r.status, r.body)
+			}
+			if r := d.post("/cards", "other", cardBody(d.shop, "4242424242424242", "2031-07")); r.status != 201 {
+				t.Errorf("another key: %d %s", r.status, r.body)
+			}
+		})
+	}
+}

@@ -18,7 +18,15 @@ type prepared struct {
 	account  payment.AccountID
 	id       payment.ID // payments: its own id
 	identity identity
+	once     bool      // the identity is the key's alone: whatever the log knows the request by, another under the key is refused here
 	card     *CardView // cards: what is known before the decision
+}
+
+// onceUnder is the identity of a key that names one request of its caller's, whatever that is about: kind tells the keys of
+// openings, cards and clearings apart, and ends in a space, which no key holds. No customer has the name "".
+func onceUnder(caller *Caller, kind, key string) identity {
+	nobody := string(payment.CustomerKeyFrom(caller.Tenant, caller.Merchant, ""))
+	return identityOf(payment.CommandIDFrom(nobody, caller.Merchant, kind+key))
 }
 
 // parcel is the memory of a payment's command: all that the command points to, in one piece.
@@ -247,11 +255,9 @@ func (s *Server) open(caller *Caller, r *accountRequest, key string) (prepared, 
 		OverdraftLimitMinor: r.overdraft, Policy: r.policy,
 	}}
 	// The log knows the request by its customer, and in the end by its account. The door remembers the key alone, for as long as
-	// it can: under one key there is one opening, whoever it is for. No customer has the name "".
-	nobody := string(payment.CustomerKeyFrom(caller.Tenant, caller.Merchant, ""))
+	// it can: under one key there is one opening, whoever it is for.
 	return prepared{
-		item: Item{Key: customer, Command: cmd}, kind: payment.KindOpenAccount, account: account,
-		identity: identityOf(payment.CommandIDFrom(nobody, caller.Merchant, key)),
+		item: Item{Key: customer, Command: cmd}, kind: payment.KindOpenAccount, account: account, identity: onceUnder(caller, "", key), once: true,
 	}, nil, nil
 }
 

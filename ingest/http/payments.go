@@ -149,6 +149,9 @@ func (s *Server) submit(c *call, p *prepared, granted func(*paymentsv1.Decision)
 func (s *Server) submitOnly(p *prepared) answer {
 	holder := s.holders.Add(1)
 	known := s.recent.begin(&p.identity, p.item.Command.GetBodyHash(), holder, false)
+	if known == standingConflict && p.once {
+		return s.conflict() // the log would grant it
+	}
 	err := s.ports.Commands.Submit(s.requests, p.item.Key, p.item.Command)
 	s.recent.end(&p.identity, holder, err == nil)
 	if a := s.failed(p, err); a != nil {
@@ -174,8 +177,8 @@ func (s *Server) submitAndWait(p *prepared, wait time.Duration, granted func(*pa
 	switch {
 	case known == standingOpen:
 		return refusal(s.problem(ErrorInFlight, ""))
-	case known == standingConflict && p.kind == payment.KindOpenAccount:
-		return s.conflict() // the log would judge it by its account, and open another under the same key
+	case known == standingConflict && p.once:
+		return s.conflict() // the log would judge it by its account or card, and grant another under the same key
 	}
 	deadline := time.Now().Add(wait)
 	acked := false

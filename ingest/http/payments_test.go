@@ -355,3 +355,20 @@ func TestAccountIsAnsweredWhenItCanBeUsed(t *testing.T) {
 		t.Errorf("%d %s", r.status, r.body)
 	}
 }
+
+// Invariant: who does not wait is told of a conflict, and nothing is opened under a key that has opened another account.
+func TestConflictOpensNothing(t *testing.T) {
+	d := openDoor(t)
+	body := func(external string) string {
+		return `{"external_id":"` + external + `","customer_id":"` + external + `","kind":"person","currencies":["BRL"],"kyc_level":1,"policy":"standard"}`
+	}
+	for i, want := range []int{202, 422} {
+		r := d.post("/accounts", "k", body([]string{"a1", "a2"}[i]), "Prefer", "respond-async")
+		if r.status != want {
+			t.Errorf("%d %s", r.status, r.body)
+		}
+	}
+	if n := len(d.produced()); n != 1 {
+		t.Errorf("%d commands", n)
+	}
+}
