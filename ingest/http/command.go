@@ -257,7 +257,7 @@ func (s *Server) open(caller *Caller, r *accountRequest, key string) (prepared, 
 	// The log knows the request by its customer, and in the end by its account. The door remembers the key alone, for as long as
 	// it can: under one key there is one opening, whoever it is for.
 	return prepared{
-		item: Item{Key: customer, Command: cmd}, kind: payment.KindOpenAccount, account: account, identity: onceUnder(caller, "", key), once: true,
+		item: Item{Key: customer, Command: cmd}, kind: payment.KindOpenAccount, account: account, identity: onceUnder(caller, "account ", key), once: true,
 	}, nil, nil
 }
 

@@ -2,11 +2,11 @@ package iso8583
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"time"
 
 	"github.com/caudalpay/caudal/ingest/door"
+	"github.com/caudalpay/caudal/ingest/issuing"
 	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/schemas/rails/iso8583"
@@ -28,12 +28,7 @@ type started struct {
 func refused(code iso8583.ResponseCode) started { return started{verdict: verdict{code: code}} }
 
 // holder is the card of a message, and whose it is.
-type holder struct {
-	key     payment.CardKey
-	card    door.Card
-	account door.Account
-	pins    *paymentsv1.Pins
-}
+type holder struct{ issuing.Holder }
 
 // start resolves a message and hands its command to the log.
 func (s *Server) start(m *iso8583.Message, arrived time.Time) started {
@@ -62,20 +57,20 @@ func (s *Server) start(m *iso8583.Message, arrived time.Time) started {
 
 // resolve finds whose card it is. An unknown card is refused in facts too: there is no account to post them to.
 func (s *Server) resolve(m *iso8583.Message) (holder, iso8583.ResponseCode) {
-	h := holder{key: s.ports.Sealer.CardKey(string(m.Card()))}
+	h := holder{issuing.Holder{Key: s.ports.Sealer.CardKey(string(m.Card()))}}
 	var ok bool
-	if h.card, ok = s.ports.Cards.Card(h.key); !ok {
+	if h.Card, ok = s.ports.Cards.Card(h.Key); !ok {
 		return h, iso8583.ResponseInvalidCard
 	}
-	if h.account, ok = s.ports.Accounts.Account(h.card.Account); !ok {
+	if h.Account, ok = s.ports.Accounts.Account(h.Card.Account); !ok {
 		return h, iso8583.ResponseInvalidCard
 	}
-	pins, err := s.ports.Pins.Pin(h.account.Policy)
+	pins, err := s.ports.Pins.Pin(h.Account.Policy)
 	if err != nil {
-		s.ports.Log.Error("pinning reference data", "account", string(h.card.Account), "error", err)
+		s.ports.Log.Error("pinning reference data", "account", string(h.Card.Account), "error", err)
 		return h, iso8583.ResponseSystemMalfunction
 	}
-	h.pins = pins
+	h.Pins = pins
 	return h, ""
 }
 
@@ -84,9 +79,9 @@ func (h *holder) usable(m *iso8583.Message, now time.Time) iso8583.ResponseCode 
 	now = now.UTC()
 	month := int32(now.Year()%100*100) + int32(now.Month()) //nolint:gosec // below 9912
 	switch {
-	case h.card.Status != paymentsv1.CardStatus_CARD_STATUS_ACTIVE:
+	case h.Card.Status != paymentsv1.CardStatus_CARD_STATUS_ACTIVE:
 		return iso8583.ResponseRestrictedCard
-	case h.card.Expiry < month, m.Expiry != "" && yearMonth(m.Expiry) != h.card.Expiry:
+	case h.Card.Expiry < month, m.Expiry != "" && yearMonth(m.Expiry) != h.Card.Expiry:
 		return iso8583.ResponseExpiredCard
 	default:
 		return ""
@@ -101,59 +96,28 @@ func yearMonth(expiry iso8583.Secret) (n int32) {
 	return n
 }
 
-// The transaction types of field 3 that are served.
+// The names of reversals.
 const (
-	typePurchase     = "00"
-	typeCash         = "01"
-	typeWithCashback = "09"
-	typeReturn       = "20" // money for the cardholder
+	identityReversal = "reversal"
+	identityStandIn  = "stand-in"
 )
 
-func debits(m *iso8583.Message) bool {
-	switch m.ProcessingCode[:2] {
-	case typePurchase, typeCash, typeWithCashback:
-		return true
-	default:
-		return false
-	}
+// named is the message itself, with the year it was sent in.
+func named(m *iso8583.Message, own time.Time) issuing.Message {
+	return issuing.Message{Key: m.MatchKey(), At: own}
 }
 
-// identity is the text that names a request for ever: its match key with the year that field 7 leaves out. What a request is
-// (an authorization, a clearing) is part of it where the class of the type does not tell.
-func identity(what string, key iso8583.MatchKey, at time.Time) string {
-	return what + " " + at.UTC().Format("2006") + " " + key.String()
-}
-
-const (
-	identityAuthorization = "iso8583 authorization"
-	identityClearing      = "iso8583 clearing"
-	identityReversal      = "iso8583 reversal"
-	identityStandIn       = "iso8583 stand-in"
-)
-
-func (h *holder) authorization(key iso8583.MatchKey, at time.Time) payment.ID {
-	return payment.CardIDFrom(payment.KindAuthorization, h.card.Account, identity(identityAuthorization, key, at))
-}
-
-// original is the authorization that field 90 names; empty where there is no field 90.
-func (h *holder) original(m *iso8583.Message, own time.Time) (payment.ID, error) {
+// original is the message that field 90 names; the zero value where there is no field 90.
+func original(m *iso8583.Message, own time.Time) (issuing.Message, error) {
 	key, ok := m.OriginalKey()
 	if !ok {
-		return "", nil
+		return issuing.Message{}, nil
 	}
 	at, err := key.TransmissionTime.At(own) // the year nearest to the message that names it
 	if err != nil {
-		return "", err
+		return issuing.Message{}, err //nolint:wrapcheck // it says what it was reading
 	}
-	return h.authorization(key, at), nil
-}
-
-// command is what all commands of the feed have.
-func (h *holder) command(kind payment.Kind, now time.Time) *paymentsv1.Command {
-	return &paymentsv1.Command{
-		Version: door.CommandVersion, Kind: paymentsv1.CommandKind(kind), Tenant: h.card.Tenant, Merchant: h.card.Merchant,
-		Customer: h.account.Customer, Account: string(h.card.Account), AcceptedAtUs: now.UnixMicro(), Pins: h.pins,
-	}
+	return issuing.Message{Key: key, At: at}, nil
 }
 
 // transaction is the body of an authorization and of an advice.
@@ -161,7 +125,7 @@ func (s *Server) transaction(m *iso8583.Message, h *holder, own time.Time) *paym
 	acquirer := m.MatchKey().AcquirerID
 	acceptor := s.ports.Sealer.PartyDigest("iso8583/" + acquirer + "/" + m.Merchant)
 	return &paymentsv1.CardTransaction{
-		AmountMinor: m.AmountMinor, Currency: string(m.Currency), Financial: m.MTI == iso8583.FinancialRequest, Card: string(h.key),
+		AmountMinor: m.AmountMinor, Currency: string(m.Currency), Financial: m.MTI == iso8583.FinancialRequest, Card: string(h.Key),
 		Counterparty:   &paymentsv1.Counterparty{Digest: acceptor, AccountDigest: acceptor},
 		ProcessingCode: m.ProcessingCode, Mcc: m.MCC, EntryMode: m.EntryMode, ConditionCode: m.ConditionCode,
 		Acquirer: acquirer, CardAcceptor: m.Merchant, Terminal: m.Terminal, Rrn: string(m.RRN), Stan: string(m.STAN),
@@ -169,30 +133,30 @@ func (s *Server) transaction(m *iso8583.Message, h *holder, own time.Time) *paym
 	}
 }
 
-// bodyHash is over what makes a message with the same key another one.
-func (s *Server) bodyHash(m *iso8583.Message, h *holder) []byte {
-	var room [256]byte
-	b := room[:0]
-	for _, part := range [...]string{
-		string(h.key), string(m.Currency), m.ProcessingCode, m.MatchKey().AcquirerID, m.Merchant, m.Terminal, m.MCC, string(m.RRN),
-	} {
-		b = append(binary.BigEndian.AppendUint32(b, uint32(len(part))), part...) //nolint:gosec // a field is short
+// asked is what a message asks for.
+func asked(m *iso8583.Message, own time.Time) issuing.Request {
+	return issuing.Request{
+		Message: named(m, own), AmountMinor: m.AmountMinor, Currency: string(m.Currency), ProcessingCode: m.ProcessingCode,
+		Merchant: m.Merchant, MCC: m.MCC, RRN: string(m.RRN),
 	}
-	b = binary.BigEndian.AppendUint64(b, uint64(m.AmountMinor)) //nolint:gosec // not negative
-	return s.ports.Sealer.AppendBodyHash(make([]byte, 0, sha256.Size), b)
+}
+
+func (s *Server) bodyHash(m *iso8583.Message, h *holder, own time.Time) []byte {
+	r := asked(m, own)
+	return r.Hash(make([]byte, 0, sha256.Size), h.Key, s.ports.Sealer.AppendBodyHash)
 }
 
 // authorize asks the core whether the card may pay.
 func (s *Server) authorize(m *iso8583.Message, h *holder, own, now, arrived time.Time) started {
-	if !debits(m) {
+	if !issuing.Debits(m.ProcessingCode) {
 		return refused(iso8583.ResponseInvalidTransaction)
 	}
 	if code := h.usable(m, now); code != "" {
 		return refused(code)
 	}
-	id := h.authorization(m.MatchKey(), own)
+	id := named(m, own).Authorization(h.Card.Account)
 	a := &authorization{server: s, id: id, holder: *h, message: *m, own: own, deadline: arrived.Add(s.cfg.Deadline)}
-	a.hash = s.bodyHash(m, h)
+	a.hash = s.bodyHash(m, h, own)
 	if first, twin := s.twins.join(a); !first {
 		return started{wait: twin.verdict}
 	}
@@ -202,7 +166,7 @@ func (s *Server) authorize(m *iso8583.Message, h *holder, own, now, arrived time
 			s.twins.part(a, verdict{code: iso8583.ResponseSystemMalfunction})
 		}
 	}()
-	cmd := h.command(payment.KindAuthorization, now)
+	cmd := h.Command(payment.KindAuthorization, now)
 	cmd.CommandId, cmd.PaymentId, cmd.BodyHash = string(id), string(id), a.hash
 	cmd.Body = &paymentsv1.Command_CardTransaction{CardTransaction: s.transaction(m, h, own)}
 	ticket, v := s.hand(cmd)
@@ -232,18 +196,19 @@ func (s *Server) hand(cmd *paymentsv1.Command) (door.Ticket, verdict) {
 
 // advise takes in what somebody else has granted or refused.
 func (s *Server) advise(m *iso8583.Message, h *holder, own, now, arrived time.Time) started {
-	if !debits(m) {
+	if !issuing.Debits(m.ProcessingCode) {
 		return refused(iso8583.ResponseInvalidTransaction)
 	}
-	id, err := h.original(m, own)
+	about, err := original(m, own)
 	if err != nil {
 		return refused(iso8583.ResponseFormatError)
 	}
-	if id == "" {
-		id = h.authorization(m.MatchKey(), own)
+	if about == (issuing.Message{}) {
+		about = named(m, own)
 	}
-	cmd := h.command(payment.KindAuthorizationAdvice, now)
-	cmd.CommandId, cmd.PaymentId, cmd.BodyHash = string(id), string(id), s.bodyHash(m, h)
+	id := about.Authorization(h.Card.Account)
+	cmd := h.Command(payment.KindAuthorizationAdvice, now)
+	cmd.CommandId, cmd.PaymentId, cmd.BodyHash = string(id), string(id), s.bodyHash(m, h, own)
 	body := s.transaction(m, h, own)
 	body.Financial = m.OriginalData.MTI.Class() == iso8583.ClassFinancial
 	body.Refused = m.ResponseCode != "" && !m.ResponseCode.Approves()
@@ -253,26 +218,18 @@ func (s *Server) advise(m *iso8583.Message, h *holder, own, now, arrived time.Ti
 
 // clear takes in the second message: the money moves.
 func (s *Server) clear(m *iso8583.Message, h *holder, own, now, arrived time.Time) started {
-	credit := m.ProcessingCode[:2] == typeReturn
 	switch {
-	case !credit && !debits(m):
+	case !issuing.Credits(m.ProcessingCode) && !issuing.Debits(m.ProcessingCode):
 		return refused(iso8583.ResponseInvalidTransaction)
 	case m.AmountMinor == 0:
 		return refused(iso8583.ResponseInvalidAmount)
 	}
-	original, err := h.original(m, own)
+	collected, err := original(m, own)
 	if err != nil {
 		return refused(iso8583.ResponseFormatError)
 	}
-	id := payment.CardIDFrom(payment.KindClearing, h.card.Account, identity(identityClearing, m.MatchKey(), own))
-	cmd := h.command(payment.KindClearing, now)
-	cmd.CommandId, cmd.PaymentId, cmd.BodyHash = string(id), string(original), s.bodyHash(m, h)
-	cmd.Body = &paymentsv1.Command_Clearing{Clearing: &paymentsv1.Clearing{
-		AmountMinor: m.AmountMinor, Currency: string(m.Currency), Credit: credit,
-		Final: !credit && m.ResponseCode != iso8583.ResponsePartiallyApproved, Card: string(h.key), Rrn: string(m.RRN),
-		Acquirer: m.MatchKey().AcquirerID, Mcc: m.MCC, CardAcceptor: m.Merchant,
-	}}
-	return s.state(cmd, arrived, iso8583.ResponseApproved)
+	c := issuing.Clearing{Request: asked(m, own), Authorization: collected, Partial: m.ResponseCode == iso8583.ResponsePartiallyApproved}
+	return s.state(c.Command(&h.Holder, now, s.ports.Sealer.AppendBodyHash), arrived, iso8583.ResponseApproved)
 }
 
 // reverse takes an authorization back, wholly or in part. A clearing is taken back by a credit, not by a reversal.
@@ -280,23 +237,23 @@ func (s *Server) reverse(m *iso8583.Message, h *holder, own, now, arrived time.T
 	if m.OriginalData.MTI.Repeated() == iso8583.FinancialAdvice {
 		return refused(iso8583.ResponseInvalidTransaction)
 	}
-	original, err := h.original(m, own)
+	taken, err := original(m, own)
 	switch {
 	case err != nil:
 		return refused(iso8583.ResponseFormatError)
-	case original == "":
+	case taken == (issuing.Message{}):
 		return refused(iso8583.ResponseNotLocated)
 	}
 	body := &paymentsv1.Reversal{
-		Currency: string(m.Currency), Card: string(h.key), ReasonCode: string(m.ResponseCode), Rrn: string(m.RRN), Acquirer: m.MatchKey().AcquirerID,
+		Currency: string(m.Currency), Card: string(h.Key), ReasonCode: string(m.ResponseCode), Rrn: string(m.RRN), Acquirer: m.MatchKey().AcquirerID,
 	}
 	pending := iso8583.ResponseApproved // nothing can refuse a whole reversal that is in the log
 	if m.ReplacementAmounts != nil && m.ReplacementAmounts.TransactionMinor > 0 {
 		body.LeftMinor, pending = m.ReplacementAmounts.TransactionMinor, iso8583.ResponseIssuerUnavailable
 	}
-	cmd := h.command(payment.KindReversal, now)
-	cmd.CommandId = payment.CommandIDFrom(string(h.card.Account), h.card.Merchant, identity(identityReversal, m.MatchKey(), own))
-	cmd.PaymentId, cmd.BodyHash = string(original), s.bodyHash(m, h)
+	cmd := h.Command(payment.KindReversal, now)
+	cmd.CommandId = payment.CommandIDFrom(string(h.Card.Account), h.Card.Merchant, named(m, own).Identity(identityReversal))
+	cmd.PaymentId, cmd.BodyHash = string(taken.Authorization(h.Card.Account)), s.bodyHash(m, h, own)
 	cmd.Body = &paymentsv1.Command_Reversal{Reversal: body}
 	return s.state(cmd, arrived, pending)
 }

@@ -29,7 +29,7 @@ func (a *authorization) standIn() verdict {
 
 // underFloor tells whether the policy lets this house grant the amount unasked.
 func (a *authorization) underFloor() bool {
-	policy, ok := a.server.ports.Policies.Policy(a.holder.account.Policy)
+	policy, ok := a.server.ports.Policies.Policy(a.holder.Account.Policy)
 	if !ok {
 		return false
 	}
@@ -43,7 +43,7 @@ func (a *authorization) underFloor() bool {
 
 func (a *authorization) advice() *paymentsv1.Command {
 	s := a.server
-	cmd := a.holder.command(payment.KindAuthorizationAdvice, s.ports.Now())
+	cmd := a.holder.Command(payment.KindAuthorizationAdvice, s.ports.Now())
 	cmd.CommandId, cmd.PaymentId, cmd.BodyHash = string(a.id), string(a.id), a.hash
 	body := s.transaction(&a.message, &a.holder, a.own)
 	body.StandIn = true
@@ -52,11 +52,11 @@ func (a *authorization) advice() *paymentsv1.Command {
 }
 
 func (a *authorization) reversal() *paymentsv1.Command {
-	cmd := a.holder.command(payment.KindReversal, a.server.ports.Now())
-	cmd.CommandId = payment.CommandIDFrom(string(a.holder.card.Account), a.holder.card.Merchant, identity(identityStandIn, a.message.MatchKey(), a.own))
+	cmd := a.holder.Command(payment.KindReversal, a.server.ports.Now())
+	cmd.CommandId = payment.CommandIDFrom(string(a.holder.Card.Account), a.holder.Card.Merchant, named(&a.message, a.own).Identity(identityStandIn))
 	cmd.PaymentId, cmd.BodyHash = string(a.id), a.hash
 	cmd.Body = &paymentsv1.Command_Reversal{Reversal: &paymentsv1.Reversal{
-		Currency: string(a.message.Currency), Card: string(a.holder.key), ReasonCode: string(iso8583.ResponseIssuerUnavailable), StandIn: true,
+		Currency: string(a.message.Currency), Card: string(a.holder.Key), ReasonCode: string(iso8583.ResponseIssuerUnavailable), StandIn: true,
 		Rrn: string(a.message.RRN), Acquirer: a.message.MatchKey().AcquirerID,
 	}}
 	return cmd
