@@ -52,6 +52,8 @@ func (p *prepared) pending() answer {
 		a.body = encode(RequestAnswer{AccountID: string(p.account), Kind: p.kind.String(), Status: statusPending, CustomerID: p.item.Command.GetCustomer()})
 	case payment.KindApprove, payment.KindDecline, payment.KindFXQuote, payment.KindDispute, payment.KindDisputeEvidence, payment.KindDisputeAccept:
 		a.location, a.body = p.place(), encode(p.request(statusPending))
+	case payment.KindClearing:
+		a.location, a.body = p.place(), encode(p.clearing(statusPending, []string{}))
 	case payment.KindIssueCard, payment.KindSetCardStatus:
 		view := *p.card
 		view.Status = statusPending
@@ -135,19 +137,27 @@ func verdictOf(d *paymentsv1.Decision) (first paymentsv1.Outcome, repeated bool)
 	case d.GetStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_IN_REVIEW && !isRequest(d.GetKind()):
 		return paymentsv1.Outcome_OUTCOME_REVIEW, true
 	case d.GetStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_FAILED && !isRequest(d.GetKind()),
-		isRequest(d.GetKind()) && len(d.GetReasons()) > 0 && !declinesReview(d):
+		isRequest(d.GetKind()) && len(d.GetReasons()) > 0 && !grantedWithReasons(d):
 		return paymentsv1.Outcome_OUTCOME_DECLINED, true
 	default:
 		return paymentsv1.Outcome_OUTCOME_APPROVED, true
 	}
 }
 
-// declinesReview holds for the verdict that ends a review with a decline: it is granted, and its reason is the payment's.
-func declinesReview(d *paymentsv1.Decision) bool {
-	return d.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_DECLINE && d.GetReasons()[0] == paymentsv1.Reason_REASON_REVIEW_DECLINED
+// grantedWithReasons holds for requests that are granted, although they tell a reason: the verdict that ends a review with a decline, whose reason is the
+// payment's; and a clearing, a fact whose reason says what it found. One that is declined is not remembered.
+func grantedWithReasons(d *paymentsv1.Decision) bool {
+	switch d.GetKind() {
+	case paymentsv1.CommandKind_COMMAND_KIND_DECLINE:
+		return d.GetReasons()[0] == paymentsv1.Reason_REASON_REVIEW_DECLINED
+	case paymentsv1.CommandKind_COMMAND_KIND_CLEARING:
+		return true
+	default:
+		return false
+	}
 }
 
-// isRequest holds for what is not a payment: opening, KYC level, verdict.
+// isRequest holds for what is not a payment that the API's callers ask for: opening, KYC level, verdict, clearing.
 func isRequest(k paymentsv1.CommandKind) bool {
 	switch k {
 	case paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, paymentsv1.CommandKind_COMMAND_KIND_PAY_OUT,

@@ -76,7 +76,9 @@ func (still) CustomerAccount(string, string, string) (payment.AccountID, bool) {
 
 func (still) WaitAccount(context.Context, payment.AccountID) error { return nil }
 
-func (still) Card(payment.CardKey) (door.Card, bool) { return door.Card{}, false }
+func (s still) Card(payment.CardKey) (door.Card, bool) {
+	return door.Card{Tenant: s.account.Tenant, Merchant: s.account.Merchant, Account: payment.AccountIDFrom("sample", "shop", "1")}, true
+}
 
 func (still) WaitCard(context.Context, payment.CardKey, uint64) error { return nil }
 

@@ -225,7 +225,7 @@ func (s *Server) issue(caller *Caller, r *cardRequest, idempotency string) (prep
 	cmd.BodyHash = s.ports.Sealer.AppendBodyHash(nil, door.Canonical(nil).Text(p.kind.String()).Text(string(r.account)).Text(string(key)).Number(int64(r.expiry)))
 	cmd.Body = &paymentsv1.Command_IssueCard{IssueCard: &paymentsv1.IssueCard{First6: first6, Last4: last4, Expiry: r.expiry}}
 	// The log knows a card by its number. The door remembers the key alone, for as long as it can: under one key there is one card.
-	p.identity, p.once = onceUnder(caller, "card ", idempotency), true
+	p.identity, p.once = onceUnder(caller, "card ", idempotency), cmd.GetBodyHash()
 	p.card = &CardView{CardID: string(key), AccountID: string(r.account), First6: first6, Last4: last4, Expiry: monthText(r.expiry)}
 	return p, nil, nil
 }

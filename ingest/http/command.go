@@ -18,8 +18,16 @@ type prepared struct {
 	account  payment.AccountID
 	id       payment.ID // payments: its own id
 	identity identity
-	once     bool      // the identity is the key's alone: whatever the log knows the request by, another under the key is refused here
+	once     []byte    // the identity is the key's alone: the hash of what was asked for under it, than which nothing else is taken
 	card     *CardView // cards: what is known before the decision
+}
+
+// asked is the hash by which the door tells one body from another under a key.
+func (p *prepared) asked() []byte {
+	if p.once != nil {
+		return p.once
+	}
+	return p.item.Command.GetBodyHash()
 }
 
 // onceUnder is the identity of a key that names one request of its caller's, whatever that is about: kind tells the keys of
@@ -257,7 +265,7 @@ func (s *Server) open(caller *Caller, r *accountRequest, key string) (prepared, 
 	// The log knows the request by its customer, and in the end by its account. The door remembers the key alone, for as long as
 	// it can: under one key there is one opening, whoever it is for.
 	return prepared{
-		item: Item{Key: customer, Command: cmd}, kind: payment.KindOpenAccount, account: account, identity: onceUnder(caller, "account ", key), once: true,
+		item: Item{Key: customer, Command: cmd}, kind: payment.KindOpenAccount, account: account, identity: onceUnder(caller, "account ", key), once: cmd.GetBodyHash(),
 	}, nil, nil
 }
 

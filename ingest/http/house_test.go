@@ -91,7 +91,7 @@ func (h *house) produced() []*paymentsv1.Command {
 
 func amountOf(c *paymentsv1.Command) int64 {
 	return max(c.GetInstruction().GetAmountMinor(), c.GetRefund().GetAmountMinor(), c.GetCapture().GetAmountMinor(), c.GetIncrement().GetAmountMinor(),
-		c.GetFxQuote().GetAmountMinor(), c.GetDispute().GetAmountMinor())
+		c.GetFxQuote().GetAmountMinor(), c.GetDispute().GetAmountMinor(), c.GetClearing().GetAmountMinor())
 }
 
 func (h *house) append(key string, cmd *paymentsv1.Command) (*paymentsv1.Decision, error) {
@@ -210,6 +210,11 @@ func contest(cmd *paymentsv1.Command, d *paymentsv1.Decision) {
 			decline(paymentsv1.Reason_REASON_RAIL_AMOUNT)
 		case amountUnknown:
 			decline(paymentsv1.Reason_REASON_PAYMENT_UNKNOWN)
+		}
+	case paymentsv1.CommandKind_COMMAND_KIND_CLEARING:
+		d.Outcome, d.Status, d.Currency = paymentsv1.Outcome_OUTCOME_APPLIED, paymentsv1.PaymentStatus_PAYMENT_STATUS_SUCCEEDED, cmd.GetClearing().GetCurrency()
+		if cmd.GetPaymentId() == "" {
+			d.Reasons = []paymentsv1.Reason{paymentsv1.Reason_REASON_PAYMENT_UNKNOWN}
 		}
 	case paymentsv1.CommandKind_COMMAND_KIND_DISPUTE_EVIDENCE:
 		d.Status, d.PaymentId = paymentsv1.PaymentStatus_PAYMENT_STATUS_DISPUTE, cmd.GetPaymentId()

@@ -148,8 +148,8 @@ func (s *Server) submit(c *call, p *prepared, granted func(*paymentsv1.Decision)
 
 func (s *Server) submitOnly(p *prepared) answer {
 	holder := s.holders.Add(1)
-	known := s.recent.begin(&p.identity, p.item.Command.GetBodyHash(), holder, false)
-	if known == standingConflict && p.once {
+	known := s.recent.begin(&p.identity, p.asked(), holder, false)
+	if known == standingConflict && p.once != nil {
 		return s.conflict() // the log would grant it
 	}
 	err := s.ports.Commands.Submit(s.requests, p.item.Key, p.item.Command)
@@ -173,11 +173,11 @@ func (s *Server) acknowledged(p *prepared, known standing) answer {
 
 func (s *Server) submitAndWait(p *prepared, wait time.Duration, granted func(*paymentsv1.Decision) answer) answer {
 	holder := s.holders.Add(1)
-	known := s.recent.begin(&p.identity, p.item.Command.GetBodyHash(), holder, true)
+	known := s.recent.begin(&p.identity, p.asked(), holder, true)
 	switch {
 	case known == standingOpen:
 		return refusal(s.problem(ErrorInFlight, ""))
-	case known == standingConflict && p.once:
+	case known == standingConflict && p.once != nil:
 		return s.conflict() // the log would judge it by its account or card, and grant another under the same key
 	}
 	deadline := time.Now().Add(wait)

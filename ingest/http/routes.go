@@ -33,6 +33,7 @@ func (s *Server) routes() []route {
 		{method: post, template: "/cards/{id}/block", scope: ScopeAccounts, handle: s.postBlockCard},
 		{method: post, template: "/cards/{id}/unblock", scope: ScopeAccounts, handle: s.postUnblockCard},
 		{method: post, template: "/cards/{id}/close", scope: ScopeAccounts, handle: s.postCloseCard},
+		{method: post, template: "/clearings", scope: ScopeOperator, handle: s.postClearings},
 		{method: post, template: "/payins", scope: ScopePayments, handle: s.postPayIns},
 		{method: post, template: "/payins/{id}/capture", scope: ScopePayments, handle: s.postCaptures},
 		{method: post, template: "/payins/{id}/void", scope: ScopePayments, handle: s.postVoids},

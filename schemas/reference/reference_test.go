@@ -146,7 +146,7 @@ rules: r
 utc_offsets:
   - {from: "1970-01-01T00:00:00Z", offset: -3h}
 review_timeout: 24h
-retention_days: 90
+retention_days: 400
 quote_ttl: 15m
 card:
   authorization_ttl: 168h
@@ -189,8 +189,9 @@ func TestParseRefusesAndNamesThePath(t *testing.T) {
 		{policyText, "offset: -3h", "offset: \"-3\"", "utc_offsets[0].offset"},
 		{policyText, "1970-01-01T00:00:00Z", "1970", "utc_offsets[0].from"},
 		{policyText, "24h", "0s", "review_timeout: is not at least 1 s"},
-		{policyText, "retention_days: 90", "retention_days: 0", "retention_days"},
-		{policyText, "retention_days: 90", "retention_days: 90\nfee: x", "fee"},
+		{policyText, "retention_days: 400", "retention_days: 0", "retention_days"},
+		{policyText, "retention_days: 400", "retention_days: 400\nfee: x", "fee"},
+		{policyText, "retention_days: 400", "retention_days: 366", "retention_days: is not above 366"},
 		{policyText, "quote_ttl: 15m", "quote_ttl: 0s", "quote_ttl: is not at least 1 s"},
 		{policyText, "quote_ttl: 15m", "quote_ttl: 900", "quote_ttl: is no duration"},
 		{policyText, "quote_ttl: 15m", "quote_tll: 15m", "quote_tll"},

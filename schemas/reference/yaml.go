@@ -257,6 +257,8 @@ func (c *check) rails(y policyYAML, p *referencev1.Policy) {
 		p.Bank = &referencev1.BankPolicy{ReturnFee: c.refundFee("bank.return_fee", y.Bank.ReturnFee)}
 	}
 	if issuing := y.Issuing; issuing != nil {
+		// A door takes what was transmitted within half a year. What is told again by then has to be known, or it is collected twice.
+		c.must(y.RetentionDays > 366, "retention_days", "is not above 366, and the policy has cards of the house")
 		p.Issuing = &referencev1.IssuingPolicy{StandInFloor: c.charges("issuing.stand_in_floor", issuing.StandInFloor)}
 		if issuing.AuthorizationTTL != "" {
 			p.Issuing.AuthorizationTtlS = c.ttl("issuing.authorization_ttl", issuing.AuthorizationTTL)
