@@ -56,19 +56,15 @@ func disputesCommand() *cobra.Command {
 
 func printLoaded(w io.Writer, r disputes.Result, output string) error {
 	if output == "json" {
-		if err := json.NewEncoder(w).Encode(r); err != nil {
-			return fmt.Errorf("printing: %w", err)
-		}
-		return nil
+		return printJSON(w, r)
 	}
-	t := table.NewWriter()
-	t.SetOutputMirror(w)
-	t.SetStyle(table.StyleLight)
-	t.AppendHeader(table.Row{"line", "refused", "why"})
-	for _, refused := range r.Refused {
-		t.AppendRow(table.Row{refused.Line, refused.Code, refused.Detail})
+	printRefused(w, r.Refused, []table.Row{{r.Lines, "taken", r.Taken}})
+	return nil
+}
+
+func printJSON(w io.Writer, v any) error {
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		return fmt.Errorf("printing: %w", err)
 	}
-	t.AppendFooter(table.Row{r.Lines, "taken", r.Taken})
-	t.Render()
 	return nil
 }

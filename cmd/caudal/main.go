@@ -42,7 +42,7 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	c.AddCommand(
-		upCommand(), workerCommand(), fetchCommand(), verifycmd.New(), dlq.New(), importCommand(), accountsCommand(), paymentsCommand(), disputesCommand(), sagas.New(),
+		upCommand(), workerCommand(), fetchCommand(), verifycmd.New(), dlq.New(), importCommand(), accountsCommand(), paymentsCommand(), disputesCommand(), clearingCommand(), sagas.New(),
 		topologycmd.New(), repairCommand(), benchCommand(), chaosCommand(), soakCommand(), demoCommand(),
 	)
 	for _, group := range c.Commands() {

@@ -23,8 +23,8 @@ var errWrongAnswers = errors.New("wrong answers")
 
 const feedHelp = `Plays an acquirer on the card authorization feed. It opens accounts, funds them and gives them cards over the API, then sends
 messages at a fixed rate: authorizations that fit and that do not, single messages, repeats, reversals (after, crossing, before and
-instead of the original, in part, twice), advices, clearings (whole, in parts, with more, late, of nothing) and credits. Every answer
-is held against a model of its own of each account, and in the end so is every balance the API tells.
+instead of the original, in part, twice), advices, clearings (whole, in parts, with more, late, of nothing; or all of them into a file)
+and credits. Every answer is held against a model of its own of each account, and in the end so is every balance the API tells.
 
 The loop is open: latencies count from the moment a message was due. What is not answered in time is reversed or told again; where a
 connection breaks, what was on it is sent again on the next.
@@ -76,6 +76,7 @@ func feedCommand() *cobra.Command {
 	f.StringVar(&cfg.Run, "run", "", "name of the run's accounts and cards (default: the time)")
 	f.DurationVar(&cfg.Deadline, "deadline", 2*time.Second, "when the house stands in")
 	f.DurationVar(&cfg.Timeout, "timeout", 6*time.Second, "when an unanswered message is reversed or told again")
+	f.StringVar(&cfg.ClearingFile, "clearing-file", "", "write clearings into this file instead of sending them, for \"caudal clearing load\"; it holds the cards' numbers")
 	f.DurationVar(&find, "find-p99", 0, "find the highest rate whose p99 stays under this, from --rate on, ten seconds a trial")
 	f.StringVarP(&output, "output", "o", "table", "table or json")
 	return c
@@ -142,6 +143,9 @@ func feed(cmd *cobra.Command, cfg acquirer.Config, find time.Duration, output st
 			return err //nolint:wrapcheck // as above
 		}
 		result = last
+	}
+	if err := a.WriteClearings(); err != nil {
+		return err //nolint:wrapcheck // as above
 	}
 	differing, err := a.Agree(ctx, 30*time.Second)
 	if err != nil {

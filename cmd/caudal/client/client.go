@@ -65,8 +65,9 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Answer is a response with its body read.
 type Answer struct {
-	Status int
-	Body   []byte
+	Status   int
+	Replayed bool // it repeats an earlier answer: nothing has moved
+	Body     []byte
 }
 
 // Request is one call; Key is the idempotency key, Prefer the header of RFC 7240.
@@ -136,7 +137,7 @@ func (c *Client) once(ctx context.Context, r Request, body []byte) (Answer, time
 		return Answer{}, 0, fmt.Errorf("reading answer of %s %s: %w", r.Method, r.Path, err)
 	}
 	seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After")) // absent: 0
-	return Answer{Status: resp.StatusCode, Body: data}, time.Duration(seconds) * time.Second, nil
+	return Answer{Status: resp.StatusCode, Replayed: resp.Header.Get("Idempotency-Replayed") == "true", Body: data}, time.Duration(seconds) * time.Second, nil
 }
 
 // Problem is the part of an RFC 9457 answer that a tool acts on.

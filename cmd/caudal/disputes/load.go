@@ -3,7 +3,6 @@
 package disputes
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -11,20 +10,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/caudalpay/caudal/cmd/caudal/client"
+	"github.com/caudalpay/caudal/cmd/caudal/lines"
 )
 
 // Options say what to load, and where to.
@@ -39,29 +35,17 @@ type Options struct {
 
 // Result counts the lines. Invariant: each line that holds anything is either taken or refused.
 type Result struct {
-	Lines   int       `json:"lines"`
-	Taken   int       `json:"taken"`
-	Refused []Refusal `json:"refused"` // in the order of the file
+	Lines   int             `json:"lines"`
+	Taken   int             `json:"taken"`
+	Refused []lines.Refusal `json:"refused"` // in the order of the file
 }
 
-// Refusal is a line that changed nothing.
-type Refusal struct {
-	Line   int    `json:"line"` // of the file, from 1
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
-}
-
-// word is a line on its way: the body of POST /disputes, or what is wrong with it.
+// word is a line: the body of POST /disputes, or what is wrong with it.
 type word struct {
 	line    int
 	body    map[string]any
 	refused string
 }
-
-const (
-	lineMax       = 64 << 10
-	byteOrderMark = "\ufeff"
-)
 
 // Load sends every line, in order per pay-in. A line that is refused stops no other. Running it again changes nothing: the
 // key of a line is what it says, and the house takes what is told under one key once. The error tells what stopped it half-way; then run it again.
@@ -73,78 +57,31 @@ func Load(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("reading %s: %w", o.File, err)
 	}
-	api := client.New(o.URL, o.Token, o.Workers).Telling(o.Progress)
-	defer api.Close()
-	result := Result{Lines: len(words), Refused: []Refusal{}}
-	var mu sync.Mutex
-	group, ctx := errgroup.WithContext(ctx)
-	for _, lane := range lanes(words, o.Workers) {
-		group.Go(func() error {
-			for _, w := range lane {
-				refused, err := w.send(ctx, api)
-				if err != nil {
-					return fmt.Errorf("sending line %d: %w", w.line, err)
-				}
-				mu.Lock()
-				if refused != nil {
-					result.Refused = append(result.Refused, *refused)
-				} else {
-					result.Taken++
-				}
-				mu.Unlock()
-			}
-			return nil
-		})
+	told := make([]lines.Line, len(words))
+	for i, w := range words {
+		if told[i], err = w.told(); err != nil {
+			return Result{}, fmt.Errorf("encoding line %d: %w", w.line, err)
+		}
 	}
-	err = group.Wait()
-	slices.SortFunc(result.Refused, func(a, b Refusal) int { return a.Line - b.Line })
-	return result, err
+	result := Result{Lines: len(words)}
+	door := lines.Door{URL: o.URL, Token: o.Token, Path: "/disputes", What: "disputes", Workers: o.Workers, Progress: o.Progress}
+	result.Refused, err = lines.Send(ctx, door, told, func(*lines.Line, client.Answer) error {
+		result.Taken++
+		return nil
+	})
+	return result, err //nolint:wrapcheck // it says at which line
 }
 
-// lanes deals the words out, those about one pay-in to one lane: their order is what they say.
-func lanes(words []word, n int) [][]word {
-	out := make([][]word, n)
-	for _, w := range words {
-		h := fnv.New32a()
-		_, _ = fmt.Fprint(h, w.body["payment_id"]) // a hash takes everything
-		at := int(h.Sum32()) % len(out)
-		out[at] = append(out[at], w)
-	}
-	return out
-}
-
-// send hands a word over; nil means that the house has it.
-func (w *word) send(ctx context.Context, api *client.Client) (*Refusal, error) {
-	if w.refused != "" {
-		return &Refusal{Line: w.line, Code: "unreadable", Detail: w.refused}, nil
-	}
+// told is the line to send. Those about one pay-in go in their order: it is what they say.
+func (w *word) told() (lines.Line, error) {
 	body, err := json.Marshal(w.body)
 	if err != nil {
-		return nil, fmt.Errorf("encoding: %w", err)
+		return lines.Line{}, err //nolint:wrapcheck // the caller says of which line
 	}
 	sum := sha256.Sum256(body)
-	a, err := api.Do(ctx, client.Request{Method: http.MethodPost, Path: "/disputes", Key: fmt.Sprintf("dispute-%x", sum[:16]), Prefer: "wait=30", Body: w.body})
-	switch {
-	case err != nil:
-		return nil, err
-	case a.Status == http.StatusOK:
-		return nil, nil //nolint:nilnil // nothing is refused
-	case a.Status == http.StatusAccepted:
-		return &Refusal{Line: w.line, Code: "pending", Detail: "in the log, and not decided in time: load the file again"}, nil
-	case a.Status == http.StatusUnauthorized, a.Status == http.StatusForbidden:
-		return nil, fmt.Errorf("the key may not tell of disputes: %d", a.Status)
-	}
-	var problem struct {
-		client.Problem
-		Violations []struct{ Pointer, Detail string } `json:"violations"`
-	}
-	if err := json.Unmarshal(a.Body, &problem); err != nil {
-		return nil, fmt.Errorf("reading the answer: %d %.200s", a.Status, a.Body)
-	}
-	for _, v := range problem.Violations {
-		problem.Detail = strings.TrimSpace(problem.Detail + " " + v.Pointer + ": " + v.Detail + ".")
-	}
-	return &Refusal{Line: w.line, Code: problem.Code, Detail: problem.Detail}, nil
+	return lines.Line{
+		Number: w.line, Lane: fmt.Sprint(w.body["payment_id"]), Key: fmt.Sprintf("dispute-%x", sum[:16]), Body: json.RawMessage(body), Refused: w.refused,
+	}, nil
 }
 
 func read(o Options) (words []word, err error) {
@@ -171,14 +108,7 @@ func read(o Options) (words []word, err error) {
 // readLines reads one object per line. Numbers stay as they are written.
 func readLines(r io.Reader) ([]word, error) {
 	var words []word
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, lineMax)
-	n := 1
-	for ; lines.Scan(); n++ {
-		text := bytes.TrimSpace(bytes.TrimPrefix(lines.Bytes(), []byte(byteOrderMark)))
-		if len(text) == 0 {
-			continue
-		}
+	err := lines.Scan(r, func(n int, text []byte) {
 		w := word{line: n}
 		d := json.NewDecoder(bytes.NewReader(text))
 		d.UseNumber()
@@ -189,11 +119,8 @@ func readLines(r io.Reader) ([]word, error) {
 			w.body, w.refused = nil, "a name stands twice, or the text is no UTF-8"
 		}
 		words = append(words, w)
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("reading line %d, of at most %d bytes: %w", n, lineMax, err)
-	}
-	return words, nil
+	})
+	return words, err //nolint:wrapcheck // it says at which line
 }
 
 // readCSV reads rows by the names in the header, which are those of the body. An empty field is left out.
@@ -207,7 +134,7 @@ func readCSV(r io.Reader) ([]word, error) {
 	case err != nil:
 		return nil, fmt.Errorf("reading the header: %w", err)
 	}
-	header[0] = strings.TrimPrefix(header[0], byteOrderMark)
+	header[0] = strings.TrimPrefix(header[0], lines.Mark)
 	if err := checkHeader(header); err != nil {
 		return nil, err
 	}

@@ -35,6 +35,8 @@ type Config struct {
 	Run         string        // names accounts and cards; another run has others
 	Deadline    time.Duration // of the house, after which it stands in
 	Timeout     time.Duration // after which an acquirer reverses what is not answered
+	// ClearingFile is where clearings are written to instead of being sent; empty: they are sent.
+	ClearingFile string
 }
 
 // Validate says what cannot be meant.
@@ -65,6 +67,7 @@ type Acquirer struct {
 	mu     sync.Mutex
 	random *rand.Rand
 	stan   int
+	items  []*exchange // of the clearing file
 }
 
 // New makes an acquirer; Enrol gives it cards.

@@ -235,3 +235,6 @@ func (a *Acquirer) Agree(ctx context.Context, patience time.Duration) ([]string,
 	}
 	return differing, nil
 }
+
+// MovedTo says where the API is now, after the house was started anew.
+func (a *Acquirer) MovedTo(url string) { a.api.url = strings.TrimSuffix(url, "/") }

@@ -204,14 +204,29 @@ func (a *Acquirer) reverse(of *account, auth *authorization) *exchange {
 		of.plan = append(of.plan, a.fact(of, m, func() {}))
 	case 1: // the network collects all the same: that is not the account's loss
 		if !auth.financial && auth.captured == 0 {
-			of.plan = append(of.plan, a.fact(of, naming(a.message(iso8583.FinancialAdvice, of, auth.message.AmountMinor), &auth.message), func() {}))
+			late := a.fact(of, naming(a.message(iso8583.FinancialAdvice, of, auth.message.AmountMinor), &auth.message), func() {})
+			if !a.filed(late) {
+				of.plan = append(of.plan, late)
+			}
 		}
 	}
 	return first
 }
 
-// collect clears an authorization: as it stands, in parts, with more or with less.
+// collect clears an authorization, by message or by file. What is collected by file is this acquirer's no more until the file is
+// loaded: nothing else is done about it.
 func (a *Acquirer) collect(of *account, auth *authorization) *exchange {
+	ex := a.clearing(of, auth)
+	if !a.filed(ex) {
+		return ex
+	}
+	of.close(auth)
+	of.past = slices.DeleteFunc(of.past, func(p *authorization) bool { return p == auth })
+	return a.authorize(of, 1+a.roll(of.available/4))
+}
+
+// clearing is of an authorization: as it stands, of a part, of more or of less.
+func (a *Acquirer) clearing(of *account, auth *authorization) *exchange {
 	amount := max(1, auth.authorized*(50+a.roll(70))/100)
 	m := naming(a.message(iso8583.FinancialAdvice, of, amount), &auth.message)
 	if part := auth.authorized / 3; part > 0 && auth.hold > part && a.roll(3) == 0 {
@@ -271,7 +286,11 @@ func (a *Acquirer) advise(of *account) *exchange {
 // uncollected clears what nobody authorised.
 func (a *Acquirer) uncollected(of *account) *exchange {
 	amount := 1 + a.roll(of.available/10)
-	return a.fact(of, a.message(iso8583.FinancialAdvice, of, amount), func() { of.available -= amount })
+	ex := a.fact(of, a.message(iso8583.FinancialAdvice, of, amount), func() { of.available -= amount })
+	if a.filed(ex) {
+		return a.authorize(of, 1+a.roll(of.available/4))
+	}
+	return ex
 }
 
 // credit gives money, so that the account can go on.
