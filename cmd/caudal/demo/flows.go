@@ -3,9 +3,12 @@ package demo
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/caudalpay/caudal/cmd/caudal/clearing"
 )
 
 // flow is one life of a payment. Its play ends with an error where a turn is another than it should be.
@@ -35,6 +38,7 @@ func flows() []flow {
 		{name: "a dispute, contested and won", play: disputeWon},
 		{name: "a dispute, given in to", play: disputeAccepted},
 		{name: "cards of the house at terminals", play: terminals},
+		{name: "cards of the house, cleared by file", play: clearedByFile},
 		{name: "a transfer that the payee cannot take", play: compensated},
 	}
 }
@@ -358,6 +362,33 @@ func terminals(s *scene) error {
 	s.step("%d answers wrong, %d given without the core", f.WrongAnswers, f.StandIns)
 	if f.WrongAnswers > 0 || f.Answered == 0 {
 		return errors.New("an acquirer was answered wrongly, or not at all")
+	}
+	return nil
+}
+
+// clearedByFile lets an acquirer keep its clearings for the card network's file, which is loaded twice.
+func clearedByFile(s *scene) error {
+	file := filepath.Join(filepath.Dir(s.house.Data), s.name+"-clearings.ndjson")
+	f, err := s.outside.Feed(s.ctx, s.house, 100, 3*time.Second, "--accounts", "50", "--clearing-file", file)
+	if err != nil {
+		return err //nolint:wrapcheck // it says what it was doing
+	}
+	s.step("%d messages by ISO 8583", f.Answered)
+	if f.WrongAnswers > 0 || f.Answered == 0 {
+		return errors.New("an acquirer was answered wrongly, or not at all")
+	}
+	for _, again := range []bool{false, true} {
+		r, err := clearing.Load(s.ctx, clearing.Options{File: file, URL: "http://" + s.house.HTTP, Token: s.house.Token(), Workers: 8})
+		switch {
+		case err != nil:
+			return fmt.Errorf("loading the file: %w", err)
+		case len(r.Refused) > 0 || r.Items == 0 || again && r.Cleared > 0:
+			return fmt.Errorf("the file came to %+v", r)
+		case again:
+			s.step("loaded again: %d known", r.Repeated)
+		default:
+			s.step("%d items of a file cleared", r.Cleared)
+		}
 	}
 	return nil
 }

@@ -64,9 +64,9 @@ type Refusal struct {
 // Door is where lines are sent to.
 type Door struct {
 	URL, Token string
-	Path       string // of the request that takes a line
-	What       string // what it takes, for who may not send it
-	Workers    int    // requests in flight
+	Path       string    // of the request that takes a line
+	What       string    // what it takes, for who may not send it
+	Workers    int       // requests in flight
 	Progress   io.Writer // a bar where it is a terminal, and what is waited for; nil: nobody hears
 }
 

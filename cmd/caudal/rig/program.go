@@ -225,10 +225,11 @@ type Feed struct {
 	WrongAnswers int     `json:"wrong_answers"`
 }
 
-// Feed lets the simulator play an acquirer for a while against a house.
-func (s *Simulator) Feed(ctx context.Context, h *House, rate int, duration time.Duration) (f Feed, err error) {
+// Feed lets the simulator play an acquirer for a while against a house, with further flags.
+func (s *Simulator) Feed(ctx context.Context, h *House, rate int, duration time.Duration, flags ...string) (f Feed, err error) {
 	var said bytes.Buffer
-	cmd := exec.CommandContext(ctx, s.path, "iso8583", "--data", h.Data, "--rate", strconv.Itoa(rate), "--duration", duration.String(), "-o", "json") //nolint:gosec // our own program
+	flags = append([]string{"iso8583", "--data", h.Data, "--rate", strconv.Itoa(rate), "--duration", duration.String(), "-o", "json"}, flags...)
+	cmd := exec.CommandContext(ctx, s.path, flags...) //nolint:gosec // our own program
 	cmd.Stderr = &said
 	out, err := cmd.Output()
 	if e := json.Unmarshal(out, &f); e != nil {
@@ -395,6 +396,9 @@ func Worker(up, instance int) (pid int, runs bool) {
 	}
 	return 0, false
 }
+
+// Token is the developer's key.
+func (h *House) Token() string { return h.token }
 
 // Client calls it with the developer's key. It outlives the house, and finds the next one at the same address.
 func (h *House) Client() *client.Client { return client.New("http://"+h.HTTP, h.token, 16) }
