@@ -143,6 +143,7 @@ func TestPostgresStore(t *testing.T) {
 	}
 	t.Run("rails", func(t *testing.T) { storeReadsRails(t, conn, store, account) })
 	t.Run("contests", func(t *testing.T) { storeReadsContests(t, conn, store, account) })
+	t.Run("by rail", func(t *testing.T) { storeFindsByRail(t, conn, store, account) })
 	a, err := store.Account(t.Context(), mine, account)
 	if err != nil || a.Kind != "person" || a.Status != "open" || a.OverdraftLimit != 50 || a.AccountSeq != 7 || a.KYCLevel != 2 || len(a.Currencies) != 2 {
 		t.Errorf("account %+v, %v", a, err)

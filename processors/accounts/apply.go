@@ -70,7 +70,7 @@ func (r *reducer) begin(m payment.Meta) {
 	}
 	if a := cmd.RailAnswer; a != nil {
 		r.d.OrderID, r.d.RailCode, r.d.Connector, r.d.RailReference = a.OrderID, a.Code, a.Connector, a.Reference
-		r.d.RailResult, r.d.RailAmountMinor = a.Result, a.AmountMinor
+		r.d.RailResult, r.d.RailAmountMinor, r.d.RailTID = a.Result, a.AmountMinor, a.TID
 	}
 	r.d.tellCard(cmd)
 	if cmd.Kind != payment.KindTick {

@@ -39,10 +39,11 @@ type Decision struct {
 	RefundedMinor     int64 // of Related
 	CapturedMinor     int64 // of the payment that a rail executes, as AuthorizedMinor
 	AuthorizedMinor   int64
-	OrderID           string // RAIL_ANSWER only, as the five after it
+	OrderID           string // RAIL_ANSWER only, as the six after it
 	RailCode          string
 	Connector         string
 	RailReference     string
+	RailTID           string
 	RailResult        payment.RailResult
 	RailAmountMinor   int64
 	GivenOrderID      string                 // the order that goes out with this decision

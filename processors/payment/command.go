@@ -261,6 +261,7 @@ type RailAnswer struct {
 	Code         string // the rail's own
 	Connector    string // who executed the order
 	Reference    string // the rail's own id of what it did
+	TID          string // of the transaction at acquirer and card network, where the rail tells it besides its reference
 	AmountMinor  int64  // what the rail says it moved, in the order's currency; 0: not told
 	ReportedAtUS int64  // 0: not told
 	Closed       bool   // of a capture: the rail takes no other on this authorisation

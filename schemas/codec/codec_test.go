@@ -348,6 +348,7 @@ func TestStrictCommands(t *testing.T) {
 		"answer of less":         {"rail_answer_told", func(m *paymentsv1.Command) { m.GetRailAnswer().AmountMinor = -1 }},
 		"answer before time":     {"rail_answer_told", func(m *paymentsv1.Command) { m.GetRailAnswer().ReportedAtUs = -1 }},
 		"answer in a novel":      {"rail_answer_told", func(m *paymentsv1.Command) { m.GetRailAnswer().Reference = strings.Repeat("r", 257) }},
+		"tid in a novel":         {"rail_answer_tid", func(m *paymentsv1.Command) { m.GetRailAnswer().Tid = strings.Repeat("t", 257) }},
 		"closed, unknown":        {"rail_answer_closed", func(m *paymentsv1.Command) { m.GetRailAnswer().Result = 0 }},
 		"quote of nothing":       {"fx_quote", func(m *paymentsv1.Command) { m.GetFxQuote().AmountMinor = 0 }},
 		"quote in nothing":       {"fx_quote", func(m *paymentsv1.Command) { m.GetFxQuote().TargetCurrency = "" }},

@@ -400,14 +400,15 @@ func railAnswerFrom(b *paymentsv1.RailAnswer) (*payment.RailAnswer, error) {
 	if b.GetOrderId() == "" || result == payment.RailUnspecified {
 		return nil, refuse("answer %d to order %q", result, b.GetOrderId())
 	}
-	if len(b.GetOrderId()) > textMax || len(b.GetCode()) > textMax || len(b.GetConnector()) > textMax || len(b.GetReference()) > textMax {
-		return nil, refuse("answer with an order id, code, connector or reference too long")
+	if len(b.GetOrderId()) > textMax || len(b.GetCode()) > textMax || len(b.GetConnector()) > textMax ||
+		len(b.GetReference()) > textMax || len(b.GetTid()) > textMax {
+		return nil, refuse("answer with an order id, code, connector, reference or tid too long")
 	}
 	if b.GetAmountMinor() < 0 || b.GetReportedAtUs() < 0 || b.GetReportedAtUs() > timeMaxUS {
 		return nil, refuse("answer of %d at %d", b.GetAmountMinor(), b.GetReportedAtUs())
 	}
 	return &payment.RailAnswer{
-		OrderID: b.GetOrderId(), Result: result, Code: b.GetCode(), Connector: b.GetConnector(), Reference: b.GetReference(),
+		OrderID: b.GetOrderId(), Result: result, Code: b.GetCode(), Connector: b.GetConnector(), Reference: b.GetReference(), TID: b.GetTid(),
 		AmountMinor: b.GetAmountMinor(), ReportedAtUS: b.GetReportedAtUs(), Closed: b.GetClosed(),
 	}, known(b)
 }
@@ -466,7 +467,7 @@ func CommandToProto(c *payment.Command, e Envelope) *paymentsv1.Command {
 	case c.RailAnswer != nil:
 		m.Body = &paymentsv1.Command_RailAnswer{RailAnswer: &paymentsv1.RailAnswer{
 			OrderId: c.RailAnswer.OrderID, Result: paymentsv1.RailResult(c.RailAnswer.Result), Code: c.RailAnswer.Code,
-			Connector: c.RailAnswer.Connector, Reference: c.RailAnswer.Reference,
+			Connector: c.RailAnswer.Connector, Reference: c.RailAnswer.Reference, Tid: c.RailAnswer.TID,
 			AmountMinor: c.RailAnswer.AmountMinor, ReportedAtUs: c.RailAnswer.ReportedAtUS, Closed: c.RailAnswer.Closed,
 		}}
 	case c.FXQuote != nil:

@@ -87,7 +87,7 @@ func DecisionToProto(d *accounts.Decision, s Seal) *paymentsv1.Decision {
 	m.AccountState = accountStateTo(d.AccountState)
 	m.CreatedAtUs, m.Instrument, m.DeadlineUs = d.CreatedAtUS, d.Instrument, d.DeadlineUS
 	m.CapturedMinor, m.AuthorizedMinor = d.CapturedMinor, d.AuthorizedMinor
-	m.OrderId, m.RailCode, m.Connector, m.RailReference = d.OrderID, d.RailCode, d.Connector, d.RailReference
+	m.OrderId, m.RailCode, m.Connector, m.RailReference, m.RailTid = d.OrderID, d.RailCode, d.Connector, d.RailReference, d.RailTID
 	m.Evidence, m.ReasonCode, m.Quote = filesTo(d.Evidence), d.ReasonCode, string(d.Quote)
 	m.Card, m.Mcc, m.Acquirer, m.CardAcceptor, m.Rrn = string(d.Card), d.MCC, d.Acquirer, d.CardAcceptor, d.RRN
 	m.CardState = cardStateTo(d.CardState)
@@ -164,7 +164,7 @@ func DecisionFromProto(m *paymentsv1.Decision) (accounts.Decision, Seal, error) 
 		CounterpartyCountry: m.GetCounterpartyCountry(), CounterpartyDigest: m.GetCounterpartyDigest(),
 		CreatedAtUS: m.GetCreatedAtUs(), Instrument: m.GetInstrument(), DeadlineUS: m.GetDeadlineUs(),
 		CapturedMinor: m.GetCapturedMinor(), AuthorizedMinor: m.GetAuthorizedMinor(),
-		OrderID: m.GetOrderId(), RailCode: m.GetRailCode(), Connector: m.GetConnector(), RailReference: m.GetRailReference(),
+		OrderID: m.GetOrderId(), RailCode: m.GetRailCode(), Connector: m.GetConnector(), RailReference: m.GetRailReference(), RailTID: m.GetRailTid(),
 		MCC: m.GetMcc(), Acquirer: m.GetAcquirer(), CardAcceptor: m.GetCardAcceptor(), RRN: m.GetRrn(), ReasonCode: m.GetReasonCode(),
 		RailAmountMinor: m.GetRailAmountMinor(), GivenOrderID: m.GetGivenOrderId(),
 	}

@@ -51,6 +51,8 @@ func sampleDisputes(base func(payment.Kind, string) payment.Command) map[string]
 	c.PaymentID = id(payment.KindPayIn)
 	c.RailAnswer = &payment.RailAnswer{OrderID: "o1", Result: payment.RailConfirmed, Connector: "cielo", AmountMinor: 5, Closed: true}
 	all["rail_answer_closed"] = c
+	c.RailAnswer = &payment.RailAnswer{OrderID: "o1", Result: payment.RailConfirmed, Connector: "cielo", Reference: "24bc8366", TID: "10069930690A0D3F8D0A"}
+	all["rail_answer_tid"] = c
 	return all
 }
 
@@ -61,6 +63,9 @@ func addDisputes(all map[string]crossing) {
 	d.Connector, d.RailReference, d.ReasonCode, d.Evidence, d.Quote = "stone", "dp-77", "10.4", files, id(payment.KindFXQuote)
 	d.Journals[0].Kind = ledger.JournalDispute
 	all["decision_dispute"] = decisionCrossing(d, codec.Seal{PreviousHash: digest("before")})
+	d = sampleResult()
+	d.RailTID = "10069930690A0D3F8D0A"
+	all["decision_tid"] = decisionCrossing(d, codec.Seal{PreviousHash: digest("before")})
 	records := map[string]payment.Record{}
 	r := samplePaymentRecord()
 	r.Kind, r.Status, r.DisputeTaken, r.DisputeFeeMinor, r.Related = payment.KindDispute, payment.StatusPreArbitration, true, 65_00, id(payment.KindPayIn)

@@ -15,7 +15,7 @@ func pgEventColumns() []string {
 	return []string{
 		"other_account", "payment_id", "operation_id", "decided_month", "accepted_at", "written_at", "account_seq", "command_partition", "command_offset",
 		"amount_minor", "rail_amount_minor", "kind", "outcome", "status", "payment_status", "rail_result", "currency", "order_id", "given_order_id",
-		"connector", "rail_reference", "rail_code", "reasons",
+		"connector", "rail_reference", "rail_code", "rail_tid", "reasons",
 	}
 }
 
@@ -59,7 +59,9 @@ func (m *pgMirror) event(r *kgo.Record, d *paymentsv1.Decision) error {
 	} {
 		row = append(row, fmt.Sprint(n))
 	}
-	for _, text := range []string{d.GetCurrency(), d.GetOrderId(), d.GetGivenOrderId(), d.GetConnector(), d.GetRailReference(), d.GetRailCode()} {
+	for _, text := range []string{
+		d.GetCurrency(), d.GetOrderId(), d.GetGivenOrderId(), d.GetConnector(), d.GetRailReference(), d.GetRailCode(), d.GetRailTid(),
+	} {
 		row = append(row, pgText(text))
 	}
 	return m.events.expect(place{r.Offset, 0}, d.GetAccount(), append(row, "{"+strings.Join(reasons, ",")+"}"))

@@ -253,9 +253,9 @@ func history(d logtest.Logged, kind string) string {
 		}
 		reasons += fmt.Sprintf("%d;", r)
 	}
-	return fmt.Sprintf("%s %s %s %d %d %d %d %d %d %d %d %d %d %d %d %s %s %s %s %s %s %s", of, operation, other, d.GetAcceptedAtUs(), d.Written.UnixMicro(),
+	return fmt.Sprintf("%s %s %s %d %d %d %d %d %d %d %d %d %d %d %d %s %s %s %s %s %s %s %s", of, operation, other, d.GetAcceptedAtUs(), d.Written.UnixMicro(),
 		d.GetAccountSeq(), d.GetCommandPartition(), d.GetCommandOffset(), d.GetAmountMinor(), d.GetRailAmountMinor(), int(d.GetKind()), int(d.GetOutcome()),
-		int(d.GetStatus()), int(stands), int(d.GetRailResult()), d.GetCurrency(), d.GetOrderId(), d.GetGivenOrderId(), d.GetConnector(), d.GetRailReference(), d.GetRailCode(), reasons)
+		int(d.GetStatus()), int(stands), int(d.GetRailResult()), d.GetCurrency(), d.GetOrderId(), d.GetGivenOrderId(), d.GetConnector(), d.GetRailReference(), d.GetRailCode(), d.GetRailTid(), reasons)
 }
 
 // stored reads the same lines from the database.
@@ -296,7 +296,7 @@ func stored(t testing.TB, dsn string) books {
 			kind, quote || card || mcc || acquirer || card_acceptor || rrn, reason_code) FROM payments.payments`),
 		events: read(`SELECT log_partition || ' ' || log_offset, concat_ws(' ', payment_id, operation_id, other_account, ` + fmt.Sprintf(us, "accepted_at") + `,
 			` + fmt.Sprintf(us, "written_at") + `, account_seq, command_partition, command_offset, amount_minor, rail_amount_minor, kind, outcome, status,
-			payment_status, rail_result, currency, order_id, given_order_id, connector, rail_reference, rail_code,
+			payment_status, rail_result, currency, order_id, given_order_id, connector, rail_reference, rail_code, rail_tid,
 			(SELECT coalesce(string_agg(r || ';', '' ORDER BY n), '') FROM unnest(reasons) WITH ORDINALITY x(r, n)))
 			FROM payments.events WHERE decided_month = date_trunc('month', accepted_at AT TIME ZONE 'UTC')::date`),
 		cards:    read(`SELECT card, account || merchant || card_seq || ' ' || status || first6 || last4 || expiry || ' ' || ` + fmt.Sprintf(us, "issued_at") + ` FROM accounts.cards`),

@@ -38,7 +38,7 @@ func (r *rows) addEvent(e decisionlog.Entry) error {
 	c.word(int(e.GetRailResult()))
 	for _, text := range []string{
 		e.GetCurrency(), operation, otherAccount(of, e.GetAccount()), e.GetOrderId(), e.GetGivenOrderId(),
-		e.GetConnector(), e.GetRailReference(), e.GetRailCode(),
+		e.GetConnector(), e.GetRailReference(), e.GetRailCode(), e.GetRailTid(),
 	} {
 		c.text(text)
 	}

@@ -167,7 +167,8 @@ func newEventsCopying() *copying {
 	return newCopying("payments.events",
 		"payment_id", "decided_month", "accepted_at", "written_at", "account_seq", "log_offset", "command_offset", "amount_minor",
 		"rail_amount_minor", "log_partition", "command_partition", "kind", "outcome", "status", "payment_status", "rail_result",
-		"currency", "operation_id", "other_account", "order_id", "given_order_id", "connector", "rail_reference", "rail_code", "reasons",
+		"currency", "operation_id", "other_account", "order_id", "given_order_id", "connector", "rail_reference", "rail_code", "rail_tid",
+		"reasons",
 	)
 }
 

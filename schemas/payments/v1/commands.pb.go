@@ -2300,6 +2300,7 @@ type RailAnswer struct {
 	AmountMinor   int64                  `protobuf:"varint,6,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"`      // what the rail says it moved, in the order's currency; 0: not told
 	ReportedAtUs  int64                  `protobuf:"varint,7,opt,name=reported_at_us,json=reportedAtUs,proto3" json:"reported_at_us,omitempty"` // the rail's or the connector's clock; 0: not told
 	Closed        bool                   `protobuf:"varint,8,opt,name=closed,proto3" json:"closed,omitempty"`                                   // of a capture: the rail takes no other on this authorisation
+	Tid           string                 `protobuf:"bytes,9,opt,name=tid,proto3" json:"tid,omitempty"`                                          // of the transaction, where the rail tells it besides its reference, as cielo does
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2388,6 +2389,13 @@ func (x *RailAnswer) GetClosed() bool {
 		return x.Closed
 	}
 	return false
+}
+
+func (x *RailAnswer) GetTid() string {
+	if x != nil {
+		return x.Tid
+	}
+	return ""
 }
 
 // IssueCard gives a card to an account. Command.account is the account; the key is the card's, made of its number.
@@ -3321,7 +3329,7 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\baccepted\x18\x03 \x01(\bR\baccepted\x122\n" +
 	"\x06reason\x18\x04 \x01(\x0e2\x1a.caudal.payments.v1.ReasonR\x06reason\"<\n" +
 	"\fReleaseClaim\x12,\n" +
-	"\x12refused_command_id\x18\x01 \x01(\tR\x10refusedCommandId\"\x90\x02\n" +
+	"\x12refused_command_id\x18\x01 \x01(\tR\x10refusedCommandId\"\xa2\x02\n" +
 	"\n" +
 	"RailAnswer\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\tR\aorderId\x126\n" +
@@ -3331,7 +3339,8 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\treference\x18\x05 \x01(\tR\treference\x12!\n" +
 	"\famount_minor\x18\x06 \x01(\x03R\vamountMinor\x12$\n" +
 	"\x0ereported_at_us\x18\a \x01(\x03R\freportedAtUs\x12\x16\n" +
-	"\x06closed\x18\b \x01(\bR\x06closed\"Q\n" +
+	"\x06closed\x18\b \x01(\bR\x06closed\x12\x10\n" +
+	"\x03tid\x18\t \x01(\tR\x03tid\"Q\n" +
 	"\tIssueCard\x12\x16\n" +
 	"\x06first6\x18\x01 \x01(\tR\x06first6\x12\x14\n" +
 	"\x05last4\x18\x02 \x01(\tR\x05last4\x12\x16\n" +

@@ -423,6 +423,7 @@ type Decision struct {
 	RailResult          RailResult             `protobuf:"varint,60,opt,name=rail_result,json=railResult,proto3,enum=caudal.payments.v1.RailResult" json:"rail_result,omitempty"` // RAIL_ANSWER: what the rail says; unspecified in decisions of before this was told
 	RailAmountMinor     int64                  `protobuf:"varint,61,opt,name=rail_amount_minor,json=railAmountMinor,proto3" json:"rail_amount_minor,omitempty"`                   // RAIL_ANSWER: what the rail says it moved, in the order's currency; 0: not told
 	GivenOrderId        string                 `protobuf:"bytes,62,opt,name=given_order_id,json=givenOrderId,proto3" json:"given_order_id,omitempty"`                             // the order that this decision gives to a rail; empty: none
+	RailTid             string                 `protobuf:"bytes,63,opt,name=rail_tid,json=railTid,proto3" json:"rail_tid,omitempty"`                                              // RAIL_ANSWER: its tid
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -887,6 +888,13 @@ func (x *Decision) GetRailAmountMinor() int64 {
 func (x *Decision) GetGivenOrderId() string {
 	if x != nil {
 		return x.GivenOrderId
+	}
+	return ""
+}
+
+func (x *Decision) GetRailTid() string {
+	if x != nil {
+		return x.RailTid
 	}
 	return ""
 }
@@ -1465,7 +1473,7 @@ var File_schemas_payments_v1_decisions_proto protoreflect.FileDescriptor
 
 const file_schemas_payments_v1_decisions_proto_rawDesc = "" +
 	"\n" +
-	"#schemas/payments/v1/decisions.proto\x12\x12caudal.payments.v1\x1a\"schemas/payments/v1/commands.proto\"\xa7\x13\n" +
+	"#schemas/payments/v1/decisions.proto\x12\x12caudal.payments.v1\x1a\"schemas/payments/v1/commands.proto\"\xc2\x13\n" +
 	"\bDecision\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x123\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1f.caudal.payments.v1.CommandKindR\x04kind\x125\n" +
@@ -1540,7 +1548,8 @@ const file_schemas_payments_v1_decisions_proto_rawDesc = "" +
 	"\vrail_result\x18< \x01(\x0e2\x1e.caudal.payments.v1.RailResultR\n" +
 	"railResult\x12*\n" +
 	"\x11rail_amount_minor\x18= \x01(\x03R\x0frailAmountMinor\x12$\n" +
-	"\x0egiven_order_id\x18> \x01(\tR\fgivenOrderId\"\xa5\x01\n" +
+	"\x0egiven_order_id\x18> \x01(\tR\fgivenOrderId\x12\x19\n" +
+	"\brail_tid\x18? \x01(\tR\arailTid\"\xa5\x01\n" +
 	"\x02Fx\x12#\n" +
 	"\rrate_unscaled\x18\x01 \x01(\x03R\frateUnscaled\x12\x1d\n" +
 	"\n" +

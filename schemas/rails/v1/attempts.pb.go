@@ -104,6 +104,7 @@ type Attempt struct {
 	AmountMinor         int64                  `protobuf:"varint,16,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"`      // as the acquirer tells it; 0: not told
 	ReportedAtUs        int64                  `protobuf:"varint,17,opt,name=reported_at_us,json=reportedAtUs,proto3" json:"reported_at_us,omitempty"` // when the result was learnt: a repeated answer is the same answer
 	Closed              bool                   `protobuf:"varint,18,opt,name=closed,proto3" json:"closed,omitempty"`                                   // of a capture that was done: the acquirer takes no other on this authorisation
+	Tid                 string                 `protobuf:"bytes,19,opt,name=tid,proto3" json:"tid,omitempty"`                                          // of the transaction, where the acquirer tells it besides its reference
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -264,11 +265,18 @@ func (x *Attempt) GetClosed() bool {
 	return false
 }
 
+func (x *Attempt) GetTid() string {
+	if x != nil {
+		return x.Tid
+	}
+	return ""
+}
+
 var File_schemas_rails_v1_attempts_proto protoreflect.FileDescriptor
 
 const file_schemas_rails_v1_attempts_proto_rawDesc = "" +
 	"\n" +
-	"\x1fschemas/rails/v1/attempts.proto\x12\x0fcaudal.rails.v1\x1a\"schemas/payments/v1/commands.proto\x1a\x1dschemas/rails/v1/orders.proto\"\x8f\x05\n" +
+	"\x1fschemas/rails/v1/attempts.proto\x12\x0fcaudal.rails.v1\x1a\"schemas/payments/v1/commands.proto\x1a\x1dschemas/rails/v1/orders.proto\"\xa1\x05\n" +
 	"\aAttempt\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x123\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1d.caudal.rails.v1.AttemptStateR\x05state\x12,\n" +
@@ -288,7 +296,8 @@ const file_schemas_rails_v1_attempts_proto_rawDesc = "" +
 	"\treference\x18\x0f \x01(\tR\treference\x12!\n" +
 	"\famount_minor\x18\x10 \x01(\x03R\vamountMinor\x12$\n" +
 	"\x0ereported_at_us\x18\x11 \x01(\x03R\freportedAtUs\x12\x16\n" +
-	"\x06closed\x18\x12 \x01(\bR\x06closed*\xb3\x01\n" +
+	"\x06closed\x18\x12 \x01(\bR\x06closed\x12\x10\n" +
+	"\x03tid\x18\x13 \x01(\tR\x03tid*\xb3\x01\n" +
 	"\fAttemptState\x12\x1d\n" +
 	"\x19ATTEMPT_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ATTEMPT_STATE_WAITING\x10\x01\x12\x1a\n" +

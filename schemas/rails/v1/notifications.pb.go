@@ -373,10 +373,11 @@ type NotifiedDispute struct {
 	Stage         DisputeStage           `protobuf:"varint,2,opt,name=stage,proto3,enum=caudal.rails.v1.DisputeStage" json:"stage,omitempty"`
 	StageWord     string                 `protobuf:"bytes,3,opt,name=stage_word,json=stageWord,proto3" json:"stage_word,omitempty"` // as the processor writes it
 	AmountMinor   int64                  `protobuf:"varint,4,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"`
-	Currency      string                 `protobuf:"bytes,5,opt,name=currency,proto3" json:"currency,omitempty"`                        // ISO 4217
-	DeadlineUs    int64                  `protobuf:"varint,6,opt,name=deadline_us,json=deadlineUs,proto3" json:"deadline_us,omitempty"` // until which evidence is taken
-	ReasonCode    string                 `protobuf:"bytes,7,opt,name=reason_code,json=reasonCode,proto3" json:"reason_code,omitempty"`  // the network's
-	Tid           string                 `protobuf:"bytes,8,opt,name=tid,proto3" json:"tid,omitempty"`                                  // the network's id of the transaction, where the processor tells that in place of its own
+	Currency      string                 `protobuf:"bytes,5,opt,name=currency,proto3" json:"currency,omitempty"`                                // ISO 4217
+	DeadlineUs    int64                  `protobuf:"varint,6,opt,name=deadline_us,json=deadlineUs,proto3" json:"deadline_us,omitempty"`         // until which evidence is taken
+	ReasonCode    string                 `protobuf:"bytes,7,opt,name=reason_code,json=reasonCode,proto3" json:"reason_code,omitempty"`          // the network's
+	Tid           string                 `protobuf:"bytes,8,opt,name=tid,proto3" json:"tid,omitempty"`                                          // the network's id of the transaction, where the processor tells that in place of its own
+	OccurredAtUs  int64                  `protobuf:"varint,9,opt,name=occurred_at_us,json=occurredAtUs,proto3" json:"occurred_at_us,omitempty"` // when it came about
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -467,6 +468,13 @@ func (x *NotifiedDispute) GetTid() string {
 	return ""
 }
 
+func (x *NotifiedDispute) GetOccurredAtUs() int64 {
+	if x != nil {
+		return x.OccurredAtUs
+	}
+	return 0
+}
+
 var File_schemas_rails_v1_notifications_proto protoreflect.FileDescriptor
 
 const file_schemas_rails_v1_notifications_proto_rawDesc = "" +
@@ -489,7 +497,7 @@ const file_schemas_rails_v1_notifications_proto_rawDesc = "" +
 	"\x10authorized_minor\x18\f \x01(\x03R\x0fauthorizedMinor\x12%\n" +
 	"\x0ecaptured_minor\x18\r \x01(\x03R\rcapturedMinor\x12%\n" +
 	"\x0ereturned_minor\x18\x0e \x01(\x03R\rreturnedMinor\x12:\n" +
-	"\adispute\x18\x0f \x01(\v2 .caudal.rails.v1.NotifiedDisputeR\adispute\"\x88\x02\n" +
+	"\adispute\x18\x0f \x01(\v2 .caudal.rails.v1.NotifiedDisputeR\adispute\"\xae\x02\n" +
 	"\x0fNotifiedDispute\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
 	"\x05stage\x18\x02 \x01(\x0e2\x1d.caudal.rails.v1.DisputeStageR\x05stage\x12\x1d\n" +
@@ -501,7 +509,8 @@ const file_schemas_rails_v1_notifications_proto_rawDesc = "" +
 	"deadlineUs\x12\x1f\n" +
 	"\vreason_code\x18\a \x01(\tR\n" +
 	"reasonCode\x12\x10\n" +
-	"\x03tid\x18\b \x01(\tR\x03tid*\x90\x01\n" +
+	"\x03tid\x18\b \x01(\tR\x03tid\x12$\n" +
+	"\x0eoccurred_at_us\x18\t \x01(\x03R\foccurredAtUs*\x90\x01\n" +
 	"\x10NotificationKind\x12!\n" +
 	"\x1dNOTIFICATION_KIND_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19NOTIFICATION_KIND_PAYMENT\x10\x01\x12\x1d\n" +

@@ -159,6 +159,9 @@ func (g *Generator) answer(a *account, r *rail, waits *paymentsv1.Decision, step
 		d.Connector = []string{"cielo", "rede"}[g.rng.IntN(2)]
 		if g.rng.IntN(4) > 0 {
 			d.RailReference = fmt.Sprintf("%s-%d", step, g.serial)
+			if d.GetConnector() == "cielo" {
+				d.RailTid = fmt.Sprintf("tid-%d", g.serial)
+			}
 		}
 	}
 	d.Status = r.status

@@ -75,6 +75,8 @@ type Capabilities struct {
 	Repeatable bool
 	// Deduplicates: Repeatable for ever. What it does not know may be sent again at any time, under the OwnReference it had.
 	Deduplicates bool
+	// TellsDisputes: Status says whether a transaction is disputed. Who does not is believed what it notifies.
+	TellsDisputes bool
 }
 
 // Operation is what is asked of an acquirer.
@@ -203,6 +205,7 @@ type Result struct {
 	Outcome     Outcome
 	Code        string // the acquirer's own, of the brand where it tells it
 	Reference   string // the acquirer's id of the transaction
+	TID         string // of the transaction at acquirer and card network, where the acquirer tells it besides its Reference
 	AmountMinor int64  // as the acquirer tells it; 0: not told
 	Closed      bool   // of a capture that was done: the acquirer takes no other on this authorisation. Its Capabilities say so, no dialect
 }
@@ -226,6 +229,8 @@ type Standing struct {
 	State           State
 	Code            string
 	Reference       string
+	TID             string
+	Disputed        bool // its holder contests it; told where Capabilities say so
 	AuthorizedMinor int64
 	CapturedMinor   int64
 	ReturnedMinor   int64 // voided and refunded
@@ -260,7 +265,7 @@ func (c Capabilities) unfit(o Operation, s Standing) string {
 
 // outcome concludes from a transaction's standing what became of a request.
 func (s Standing) outcome(o Operation, b before) Result {
-	r := Result{Code: s.Code, Reference: s.Reference}
+	r := Result{Code: s.Code, Reference: s.Reference, TID: s.TID}
 	switch s.State {
 	case StateAbsent:
 		if !o.follows() { // what is changed stood there before it was: who does not find it now says nothing of the change

@@ -31,6 +31,7 @@ type attempt struct {
 	result     payment.RailResult // UNKNOWN, and DONE
 	code       string
 	reference  string
+	tid        string
 	amount     int64 // minor units
 	closed     bool  // as Result has it
 	reportedAt time.Time
@@ -117,6 +118,9 @@ func (a *attempt) learn(r Result, now time.Time) (prior payment.RailResult) {
 	if r.Reference != "" {
 		a.reference = tidy(r.Reference)
 	}
+	if r.TID != "" {
+		a.tid = tidy(r.TID)
+	}
 	a.state, a.result = stateDone, r.Outcome.told()
 	switch a.result {
 	case payment.RailUnknown:
@@ -142,7 +146,7 @@ func (a *attempt) record(partition int32) (*kgo.Record, error) {
 		Connector: a.connector, OwnReference: a.own, Number: a.number, IntendedAtUs: micro(a.intendedAt),
 		CapturedBeforeMinor: a.before.capturedMinor, ReturnedBeforeMinor: a.before.returnedMinor,
 		Polls: a.polls, NextPollAtUs: micro(a.nextPoll), Result: paymentsv1.RailResult(a.result),
-		Code: a.code, Reference: a.reference, AmountMinor: a.amount, ReportedAtUs: micro(a.reportedAt), Closed: a.closed,
+		Code: a.code, Reference: a.reference, Tid: a.tid, AmountMinor: a.amount, ReportedAtUs: micro(a.reportedAt), Closed: a.closed,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encoding attempt at %s: %w", a.order.ID, err)
@@ -165,7 +169,7 @@ func decodeAttempt(b []byte) (*attempt, error) {
 		connector: m.GetConnector(), own: m.GetOwnReference(), number: m.GetNumber(), intendedAt: timeOf(m.GetIntendedAtUs()),
 		before: before{capturedMinor: m.GetCapturedBeforeMinor(), returnedMinor: m.GetReturnedBeforeMinor()},
 		polls:  m.GetPolls(), nextPoll: timeOf(m.GetNextPollAtUs()), result: payment.RailResult(m.GetResult()), //nolint:gosec // checked above
-		code: m.GetCode(), reference: m.GetReference(), amount: m.GetAmountMinor(), reportedAt: timeOf(m.GetReportedAtUs()),
+		code: m.GetCode(), reference: m.GetReference(), tid: m.GetTid(), amount: m.GetAmountMinor(), reportedAt: timeOf(m.GetReportedAtUs()),
 		closed: m.GetClosed(),
 	}, nil
 }
@@ -195,7 +199,7 @@ func (a *attempt) answer() (*kgo.Record, error) {
 		CommandID: payment.CommandIDFrom(a.order.Account, "", told), PaymentID: payment.ID(a.order.PaymentID),
 		AcceptedAtUS: micro(a.reportedAt),
 		RailAnswer: &payment.RailAnswer{
-			OrderID: a.order.ID, Result: a.result, Code: a.code, Connector: a.connector, Reference: a.reference,
+			OrderID: a.order.ID, Result: a.result, Code: a.code, Connector: a.connector, Reference: a.reference, TID: a.tid,
 			AmountMinor: a.amount, ReportedAtUS: micro(a.reportedAt), Closed: a.closed,
 		},
 	}, codec.Envelope{})

@@ -60,6 +60,28 @@ func TestClosedIsKept(t *testing.T) {
 	}
 }
 
+// The number under which the card network knows a transaction is remembered, and told with each repeat of the answer.
+func TestTIDIsKept(t *testing.T) {
+	a := fullAttempt()
+	a.learn(Result{Outcome: OutcomeConfirmed, Reference: "24bc8366", TID: "10069930690A0D3F8D0A"}, time.UnixMicro(9))
+	a.learn(Result{Outcome: OutcomeConfirmed, Reference: "24bc8366"}, time.UnixMicro(9)) // not told this time
+	record, err := a.record(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := decodeAttempt(record.Value)
+	if err != nil || !reflect.DeepEqual(back, a) {
+		t.Fatalf("%v: decoded to\n%+v\nwant\n%+v", err, back, a)
+	}
+	answer, err := back.slim().answer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, _, err := codec.DecodeCommand(answer.Value); err != nil || c.RailAnswer.TID != "10069930690A0D3F8D0A" {
+		t.Errorf("%v: answered %+v", err, c.RailAnswer)
+	}
+}
+
 // What was ever written stays readable, and an answer depends on the attempt alone.
 func TestGoldenBytes(t *testing.T) {
 	a := fullAttempt()

@@ -85,6 +85,7 @@ type sale struct {
 
 type payment struct {
 	PaymentID      string  `json:"PaymentId"`
+	Tid            string  `json:"Tid"`
 	Status         *status `json:"Status"`
 	ReturnCode     string  `json:"ReturnCode"`
 	Amount         int64   `json:"Amount"`
@@ -95,7 +96,7 @@ type payment struct {
 // sold is the answer to a sale. It tells no CapturedAmount where an older gateway answers; what was confirmed is then
 // the amount of the sale.
 func (p payment) sold(o cards.Operation) cards.Result {
-	r := cards.Result{Code: p.ReturnCode, Reference: p.PaymentID}
+	r := cards.Result{Code: p.ReturnCode, Reference: p.PaymentID, TID: p.Tid}
 	if p.Status == nil || p.PaymentID == "" {
 		return r
 	}
@@ -127,7 +128,7 @@ func timedOut(code string) bool { return code == "98" }
 
 func (p payment) standing() cards.Standing {
 	s := cards.Standing{
-		Code: p.ReturnCode, Reference: p.PaymentID,
+		Code: p.ReturnCode, Reference: p.PaymentID, TID: p.Tid,
 		AuthorizedMinor: p.Amount, CapturedMinor: p.CapturedAmount, ReturnedMinor: p.VoidedAmount,
 	}
 	if p.Status == nil || p.PaymentID == "" {

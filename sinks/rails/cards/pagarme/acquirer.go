@@ -38,7 +38,7 @@ func New(cfg Config) (*Acquirer, error) {
 
 // Capabilities of Pagar.me. A charge may be processing for a while: not found is not yet never.
 func (a *Acquirer) Capabilities() cards.Capabilities {
-	return cards.Capabilities{Currencies: []string{"BRL"}, Synchronous: true, Repeatable: true}
+	return cards.Capabilities{Currencies: []string{"BRL"}, Synchronous: true, Repeatable: true, TellsDisputes: true}
 }
 
 // OwnReference is the code of the order there, and its idempotency key.

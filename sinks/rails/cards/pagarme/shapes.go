@@ -133,7 +133,7 @@ func (c chargeReply) standing() cards.Standing {
 	}
 	switch c.Status {
 	case "paid", "overpaid", "underpaid", "chargedback":
-		s.State, s.CapturedMinor = cards.StateCaptured, c.paid()
+		s.State, s.CapturedMinor, s.Disputed = cards.StateCaptured, c.paid(), c.Status == "chargedback"
 		switch {
 		case !c.Last.ended():
 			s.State = cards.StatePending // something is on its way: a cancellation, perhaps

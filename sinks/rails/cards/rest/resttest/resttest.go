@@ -119,7 +119,7 @@ func tell(r cards.Result, err error) string {
 	if err != nil {
 		return "not sent"
 	}
-	return fmt.Sprintf("%s code=%q reference=%q amount=%d", r.Outcome, r.Code, r.Reference, r.AmountMinor)
+	return fmt.Sprintf("%s code=%q reference=%q amount=%d", r.Outcome, r.Code, r.Reference, r.AmountMinor) + told("tid", r.TID)
 }
 
 func tellStanding(s cards.Standing, err error) string {
@@ -127,8 +127,20 @@ func tellStanding(s cards.Standing, err error) string {
 		return "not sent"
 	}
 	words := []string{"unclear", "absent", "pending", "authorized", "captured", "voided", "declined"}
-	return fmt.Sprintf("%s code=%q reference=%q authorized=%d captured=%d returned=%d",
-		words[s.State], s.Code, s.Reference, s.AuthorizedMinor, s.CapturedMinor, s.ReturnedMinor)
+	out := fmt.Sprintf("%s code=%q reference=%q authorized=%d captured=%d returned=%d",
+		words[s.State], s.Code, s.Reference, s.AuthorizedMinor, s.CapturedMinor, s.ReturnedMinor) + told("tid", s.TID)
+	if s.Disputed {
+		out += " disputed"
+	}
+	return out
+}
+
+// told is what few tell, where it is told.
+func told(name, text string) string {
+	if text == "" {
+		return ""
+	}
+	return fmt.Sprintf(" %s=%q", name, text)
 }
 
 // answer is what the server says to one request.
