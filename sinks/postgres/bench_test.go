@@ -88,6 +88,7 @@ func BenchmarkBareInsert(b *testing.B) {
 func countRows(t testing.TB, dsn string) (n int64) {
 	t.Helper()
 	conn := embedtest.Connect(t, dsn)
+	defer func() { _ = conn.Close(t.Context()) }() // one test opens many
 	if err := conn.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM payments.payments) + (SELECT count(*) FROM ledger.journals)
 		+ (SELECT count(*) FROM ledger.postings) + (SELECT count(*) FROM payments.events)`).Scan(&n); err != nil {
 		t.Fatal(err)

@@ -263,6 +263,7 @@ func stored(t testing.TB, dsn string) books {
 	t.Helper()
 	read := func(sql string) map[string]string {
 		conn := embedtest.Connect(t, dsn)
+		defer func() { _ = conn.Close(t.Context()) }() // one test opens many
 		rows, err := conn.Query(t.Context(), sql)
 		if err != nil {
 			t.Fatal(err)

@@ -175,6 +175,7 @@ func fees(t *testing.T, dsn, id string) string {
 func query(t *testing.T, dsn, sql string) map[string]string {
 	t.Helper()
 	conn := embedtest.Connect(t, dsn)
+	defer func() { _ = conn.Close(t.Context()) }() // one test opens many
 	rows, err := conn.Query(t.Context(), sql)
 	if err != nil {
 		t.Fatal(err)

@@ -188,6 +188,7 @@ func total(ends map[int32]int64) (sum int64) {
 func held(t testing.TB, dsn string) (sum int64) {
 	t.Helper()
 	conn := embedtest.Connect(t, dsn)
+	defer func() { _ = conn.Close(t.Context()) }() // one test opens many
 	if err := conn.QueryRow(t.Context(), `SELECT coalesce(sum(next_offset), 0) FROM sink.offsets`).Scan(&sum); err != nil {
 		return -1
 	}
