@@ -437,6 +437,7 @@ func TestConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	standard := DefaultConfig()
+	standard.Disputes = &desk{}
 	own := valid()
 	standard.Brokers, standard.Partitions, standard.Acquirers, standard.Routes, standard.Codes = own.Brokers, own.Partitions, own.Acquirers, own.Routes, own.Codes
 	standard.Logger, standard.Registry = own.Logger, own.Registry

@@ -35,6 +35,7 @@ type Config struct {
 	Banks     map[string]Bank
 	Routes    *Routes
 	Codes     *abecs.Table // of acquirers
+	Disputes  Disputes     // of acquirers
 	// Open makes the destination of a payout readable, for banks.
 	Open     func(*paymentsv1.Sealed) (*paymentsv1.Personal, error)
 	Guard    Guard
@@ -117,7 +118,7 @@ func DefaultConfig() Config {
 		},
 		Polls:         []time.Duration{5 * time.Second, time.Minute, 5 * time.Minute, time.Hour, 24 * time.Hour},
 		Watch:         Watch{For: 30 * 24 * time.Hour, First: time.Hour, Most: 100_000},
-		Hearing:       Hearing{AtOnce: 4, WaitingMax: 1024, Pause: time.Second, Unclear: 6, Denied: 3},
+		Hearing:       Hearing{AtOnce: 4, WaitingMax: 1024, Pause: time.Second, Unclear: 6, Denied: 3, Behind: 4 * time.Minute, Unanswered: 24 * time.Hour},
 		NotFoundAfter: 2 * time.Minute,
 		Keep:          14 * 24 * time.Hour,
 		Concurrency:   16,
@@ -137,8 +138,8 @@ func (c Config) Validate() error {
 		return errors.New("no partitions")
 	case (len(c.Acquirers) == 0) == (len(c.Banks) == 0) || c.Routes == nil:
 		return errors.New("no routes, or neither acquirers nor banks, or both")
-	case len(c.Acquirers) > 0 && c.Codes == nil || len(c.Banks) > 0 && c.Open == nil:
-		return errors.New("no table of codes for acquirers, or nothing that opens destinations for banks")
+	case len(c.Acquirers) > 0 && (c.Codes == nil || c.Disputes == nil) || len(c.Banks) > 0 && c.Open == nil:
+		return errors.New("no table of codes or nobody who is told of disputes for acquirers, or nothing that opens destinations for banks")
 	case c.Watch.For < 0 || c.Watch.First <= 0 || c.Watch.Most < 0:
 		return errors.New("the first pause of watching must be positive, and no other figure of it negative")
 	case c.Concurrency <= 0 || c.PendingMax <= 0 || c.CommitEvery <= 0:

@@ -12,6 +12,8 @@ import (
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 	"github.com/failsafe-go/failsafe-go/retrypolicy"
 	"github.com/failsafe-go/failsafe-go/timeout"
+
+	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
 )
 
 // errUnclear lets the breaker count what was not told.
@@ -41,7 +43,13 @@ func newConnector(name string, port Port, g Guard, m *metrics) *connector {
 	for _, v := range verdicts() {
 		m.notifications.WithLabelValues(name, string(v))
 	}
-	m.disputes.WithLabelValues(name, stageWord(0))
+	if _, ok := port.(Acquirer); ok {
+		for stage := range railsv1.DisputeStage_name {
+			for _, v := range disputeVerdicts() {
+				m.disputes.WithLabelValues(name, stageWord(railsv1.DisputeStage(stage)), string(v))
+			}
+		}
+	}
 	c.breaker = circuitbreaker.NewBuilder[any]().
 		WithFailureRateThreshold(0.5, g.BreakerCalls, g.BreakerWindow).
 		WithDelay(g.BreakerDelay).

@@ -30,10 +30,14 @@ type Hearing struct {
 	Pause      time.Duration // before a question that told nothing is put again; it doubles
 	Unclear    int           // so often a question is put that the processor does not answer
 	Denied     int           // and one that it answers otherwise than it notified: it may be a moment behind itself
+	// Behind is how long a dispute is told again whose pay-in is not known, or which its processor denies: both may come behind it.
+	Behind time.Duration
+	// Unanswered is how long one is that its processor, when asked, says nothing about.
+	Unanswered time.Duration
 }
 
 func (h Hearing) validate() error {
-	if h.AtOnce <= 0 || h.WaitingMax <= 0 || h.Pause <= 0 || h.Unclear <= 0 || h.Denied <= 0 {
+	if h.AtOnce <= 0 || h.WaitingMax <= 0 || h.Pause <= 0 || h.Unclear <= 0 || h.Denied <= 0 || h.Behind <= 0 || h.Unanswered <= 0 {
 		return errors.New("every figure of hearing must be positive")
 	}
 	return nil
@@ -52,11 +56,25 @@ const (
 	verdictUnclear        verdict = "unclear"         // the processor did not say
 	verdictOther          verdict = "other"           // about nothing that is executed here
 	verdictOld            verdict = "old"             // of before anything is remembered
+
+	// Of disputes alone.
+	verdictIncomplete   verdict = "incomplete"   // it names no dispute, stage, amount or transaction: no decision can be made of it
+	verdictContradicted verdict = "contradicted" // the books say otherwise: the amount, the currency, or what the same event told before
+	verdictRefused      verdict = "refused"      // by the account, for another reason
+	verdictPending      verdict = "pending"      // in the log, and not decided
+	verdictUntold       verdict = ""             // something of this house does not work
 )
 
 func verdicts() []verdict {
 	return []verdict{
 		verdictConfirmed, verdictRepeated, verdictStale, verdictLie, verdictUnknownPayment, verdictUnordered, verdictUnclear, verdictOther, verdictOld,
+	}
+}
+
+func disputeVerdicts() []verdict {
+	return []verdict{
+		verdictConfirmed, verdictRepeated, verdictStale, verdictLie, verdictUnknownPayment, verdictUnclear, verdictIncomplete, verdictContradicted,
+		verdictRefused, verdictPending,
 	}
 }
 
@@ -74,6 +92,7 @@ type note struct {
 	taken  bool      // a worker has it
 	tries  int       // questions that told nothing
 	at     time.Time // of the next one
+	first  time.Time // of a dispute: when it was told first
 }
 
 // names finds orders by the id under which a processor knows an attempt at them. A worker writes it before it sends, so that
@@ -214,11 +233,8 @@ func (o *owner) receive(n *note) {
 	switch {
 	case o.worker.connectors[n.GetProcessor()] == nil: // of a connector that runs elsewhere
 		o.judged(n.offset)
-	case n.GetKind() == railsv1.NotificationKind_NOTIFICATION_KIND_DISPUTE:
-		d := n.GetDispute()
-		o.metrics.disputes.WithLabelValues(n.GetProcessor(), stageWord(d.GetStage())).Inc()
-		o.log.Warn("dispute notified, and nobody takes it up", "connector", n.GetProcessor(), "reference", n.GetReference(), "dispute", d.GetId(), "stage", stageWord(d.GetStage()))
-		o.judged(n.offset)
+	case n.isDispute():
+		o.notes = append(o.notes, n)
 	case n.GetKind() != railsv1.NotificationKind_NOTIFICATION_KIND_PAYMENT:
 		o.judge(n, verdictOther)
 	case o.cfg.Now().Sub(timeOf(n.GetReceivedAtUs())) > o.cfg.Keep:
@@ -237,7 +253,10 @@ func (o *owner) hear(ctx context.Context) (next time.Duration) {
 		case n.taken:
 		case n.at.After(now):
 			next = min(next, n.at.Sub(now))
-		case o.hearing < o.cfg.Hearing.AtOnce && o.running < o.cfg.PendingMax:
+		case o.hearing >= o.cfg.Hearing.AtOnce || o.running >= o.cfg.PendingMax:
+		case n.isDispute():
+			o.contest(ctx, n)
+		default:
 			o.consider(ctx, n)
 		}
 	}
@@ -285,7 +304,7 @@ func (o *owner) consider(ctx context.Context, n *note) {
 		return
 	}
 	same := func(m *note) bool {
-		return !m.taken && !m.at.After(o.cfg.Now()) && m.GetProcessor() == n.GetProcessor() && m.GetOwnReference() == n.GetOwnReference()
+		return !m.taken && !m.isDispute() && !m.at.After(o.cfg.Now()) && m.GetProcessor() == n.GetProcessor() && m.GetOwnReference() == n.GetOwnReference()
 	}
 	t := task{kind: taskHear, order: a.order, offset: noOffset}
 	for _, m := range o.notes {
@@ -318,6 +337,8 @@ func (o *owner) answered(done outcome) {
 		}
 	case taskName:
 		o.named(done.notes[0], done.own, done.told)
+	case taskContest:
+		o.contested(done.notes[0], done.verdict)
 	default:
 		missed := o.asking[done.order.ID]
 		delete(o.asking, done.order.ID)

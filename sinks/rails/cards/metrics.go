@@ -86,8 +86,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Name: "caudal_sinks_cards_notifications_total", Help: "Notifications of processors by what they turned out to be when the processor was asked.",
 	}, []string{"connector", "verdict"})
 	m.disputes = auto.NewCounterVec(prometheus.CounterOpts{
-		Name: "caudal_sinks_cards_disputes_total", Help: "Disputes that processors have notified, and that nobody has taken up.",
-	}, []string{"connector", "stage"})
+		Name: "caudal_sinks_cards_disputes_total", Help: "Disputes that processors have notified, by the stage that was told and by what they turned out to be.",
+	}, []string{"connector", "stage", "verdict"})
 	for _, o := range []Outcome{OutcomeUnknown, OutcomeConfirmed, OutcomeRefused, OutcomeNotFound} {
 		m.polls.WithLabelValues(o.String()) // there from the start
 	}

@@ -83,6 +83,7 @@ const (
 	taskHear    // ask for an order, because of notifications
 	taskName    // ask which order a notification is about
 	taskForward // hand a notification to the owner of its order
+	taskContest // tell the account of a dispute that was notified
 )
 
 // outcome is a task's, from its worker.
@@ -91,6 +92,7 @@ type outcome struct {
 	attempt *attempt // what is known now; nil: as before
 	told    told
 	own     string
+	verdict verdict
 	err     error
 }
 
@@ -379,6 +381,8 @@ func (o *owner) start(ctx context.Context, t task) {
 			done.own, done.told, done.err = o.worker.name(ctx, t.notes[0])
 		case taskForward:
 			done.err = o.worker.forward(ctx, t.notes[0])
+		case taskContest:
+			done.verdict = o.worker.contest(ctx, t.notes[0])
 		}
 		o.finished <- done // before the place is given back: the owner reads until all are joined
 	}()
@@ -402,7 +406,7 @@ func (o *owner) finish(done outcome) error {
 			delete(o.attempts, id)
 		}
 		return nil
-	case taskHear, taskName, taskForward:
+	case taskHear, taskName, taskForward, taskContest:
 		o.answered(done)
 		return nil
 	case taskPoll:

@@ -86,6 +86,7 @@ func config(brokers []string, acquirers map[string]Acquirer) (Config, error) {
 	cfg.Guard.BackoffFirst, cfg.Guard.BackoffMost = 5*time.Millisecond, 20*time.Millisecond
 	cfg.Guard.BreakerCalls = 1000
 	cfg.Patience = Patience{Authorization: 10 * time.Second, FollowUp: 10 * time.Second, Payout: 10 * time.Second, First: 10 * time.Millisecond, Most: 50 * time.Millisecond, Resends: 1}
+	cfg.Disputes = &desk{}
 	cfg.NotFoundAfter = 3500 * time.Millisecond
 	cfg.CommitEvery = 20 * time.Millisecond
 	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))

@@ -22,6 +22,7 @@ import (
 	"github.com/caudalpay/caudal/cmd/caudal/embedded/embedtest"
 	"github.com/caudalpay/caudal/processors/payment"
 	"github.com/caudalpay/caudal/schemas/codec"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
 	"github.com/caudalpay/caudal/schemas/topics"
 	"github.com/caudalpay/caudal/sinks/rails/cards"
@@ -170,6 +171,13 @@ func TestLifeOfAPayment(t *testing.T) {
 	}
 }
 
+// deaf is told of no dispute.
+type deaf struct{}
+
+func (deaf) Tell(context.Context, *railsv1.Notification) (*paymentsv1.Decision, error) {
+	return nil, cards.ErrNoPayIn
+}
+
 type house struct {
 	t       *testing.T
 	client  *kgo.Client
@@ -197,6 +205,7 @@ func newHouse(t *testing.T, url string) *house {
 	if cfg.Codes, err = abecs.Default(); err != nil {
 		t.Fatal(err)
 	}
+	cfg.Disputes = deaf{}
 	cfg.Polls = []time.Duration{100 * time.Millisecond, time.Second, time.Hour}
 	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	cfg.Registry = prometheus.NewRegistry()
