@@ -27,6 +27,8 @@ const serveHelp = `Serves on one address, until it is told to stop:
   /pagarme  Pagar.me, core 5              Basic secret key, Idempotency-Key
   /bank     a bank that pays out          Bearer token
   /books    what was really done; /books/summary in short
+  /disputes POST {"connector","charge","stage","amount","reason"}: a holder contests a charge, which is told by webhook. Stages are
+            pre_dispute, dispute, pre_arbitration, won, lost; cielo tells dispute and pre_arbitration, pagarme dispute
 
 The last character of a card token says what its issuer does: 0, 1, 4 or a letter approves, 2 does not authorise, 3 expired,
 5 blocked, 6 times out, 7 cancelled, 8 has a problem, 9 is decided by the seed. Of a payout's account: 3 comes back

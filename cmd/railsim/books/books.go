@@ -24,7 +24,8 @@ type Line struct {
 	Captures        int    `json:"captures"`
 	Voids           int    `json:"voids"`
 	Refunds         int    `json:"refunds"`
-	Transfers       int    `json:"transfers"` // accepted by the bank
+	Disputes        int    `json:"disputes,omitzero"` // stages that were told
+	Transfers       int    `json:"transfers"`         // accepted by the bank
 	Sent            int    `json:"sent"`
 	Paid            int    `json:"paid"`
 	Failed          int    `json:"failed"`
@@ -33,6 +34,7 @@ type Line struct {
 	CapturedMinor   int64  `json:"captured_minor"`
 	VoidedMinor     int64  `json:"voided_minor"`
 	RefundedMinor   int64  `json:"refunded_minor"`
+	DisputedMinor   int64  `json:"disputed_minor,omitzero"` // taken back for holders that contest, as it stands
 	SentMinor       int64  `json:"sent_minor"`
 	ReturnedMinor   int64  `json:"returned_minor"`
 	NetMinor        int64  `json:"net_minor"` // cards: captured and not given back; bank: sent and not returned, negative
@@ -155,6 +157,9 @@ func (l *Line) count(e journal.Entry) {
 		l.Refunds++
 		l.RefundedMinor += e.AmountMinor
 		l.NetMinor -= e.AmountMinor
+	case journal.Disputed:
+		l.Disputes++
+		l.DisputedMinor += e.AmountMinor
 	case journal.Accepted:
 		l.Transfers++
 	case journal.Sent:

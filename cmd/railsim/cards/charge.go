@@ -58,6 +58,58 @@ type Charge struct {
 	LastOperation          string          // authorize, capture, cancel
 	LastAmountMinor        int64           // of that operation
 	AskedMinor             int64           // of the authorisation, declined or not
+	Dispute                *Dispute        `json:",omitempty"` // the last that was told of one
+}
+
+// Dispute is what the card network says of a charge that its holder contests.
+type Dispute struct {
+	ID          string // of the case
+	Stage       Stage
+	AmountMinor int64
+	Reason      string // the network's code
+	At          time.Time
+}
+
+// Stage of a dispute.
+type Stage string
+
+// Stages of a dispute, in their order but for its two ends.
+const (
+	StagePreDispute     Stage = "pre_dispute"     // the holder's bank asks, no money has moved
+	StageDispute        Stage = "dispute"         // the money was taken
+	StagePreArbitration Stage = "pre_arbitration" // it was contested, and is taken again
+	StageWon            Stage = "won"             // it was given back, or never taken
+	StageLost           Stage = "lost"
+)
+
+// Stages are all of them.
+func Stages() []Stage {
+	return []Stage{StagePreDispute, StageDispute, StagePreArbitration, StageWon, StageLost}
+}
+
+// taken is what the network has of a dispute in this stage.
+func (d *Dispute) taken() int64 {
+	if d == nil || d.Stage == StagePreDispute || d.Stage == StageWon {
+		return 0
+	}
+	return d.AmountMinor
+}
+
+// Disputed says whether the money stands taken.
+func (c Charge) Disputed() bool { return c.Dispute.taken() > 0 }
+
+// Before is the dispute in the stage before, a second earlier; nil: there was none.
+func (d Dispute) Before() *Dispute {
+	switch d.Stage {
+	case StagePreArbitration, StageWon, StageLost:
+		d.Stage = StageDispute
+	case StageDispute:
+		d.Stage = StagePreDispute
+	default:
+		return nil
+	}
+	d.At = d.At.Add(-time.Second)
+	return &d
 }
 
 // Cancel is one amount that was let go or given back.

@@ -218,6 +218,32 @@ func (v *Vault) Cancel(id string, amountMinor int64, from Origin) (Charge, error
 	return c, v.record(c, from, e)
 }
 
+// Dispute takes in what the card network says of a charge: amountMinor of it, or with 0 all that was captured. The id of the case
+// stays what it was at first.
+func (v *Vault) Dispute(id string, stage Stage, amountMinor int64, reason string) (Charge, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	old, ok := v.charges[id]
+	if !ok {
+		return Charge{}, ErrUnknown
+	}
+	c := *old
+	if c.CapturedMinor == 0 {
+		return c, ErrState
+	}
+	if amountMinor == 0 {
+		amountMinor = c.CapturedMinor
+	}
+	if amountMinor > c.CapturedMinor {
+		return c, ErrAmount
+	}
+	c.Dispute = &Dispute{
+		ID: Digits(Digest(v.cfg.Seed, v.cfg.Connector, c.Reference, c.Number, "dispute"), 12), Stage: stage, AmountMinor: amountMinor, Reason: reason,
+		At: v.cfg.Now().UTC(),
+	}
+	return c, v.record(c, Origin{Operation: "dispute"}, journal.Entry{Kind: journal.Disputed, AmountMinor: c.Dispute.taken() - old.Dispute.taken()})
+}
+
 // record writes what happened to c, and only then lets it be so. The last entry has the state and the webhook.
 func (v *Vault) record(c Charge, from Origin, entries ...journal.Entry) error {
 	event := v.events[c.Reference] + 1

@@ -265,7 +265,10 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 
 // Webhook is the notification of an entry. It tells neither amount nor status, so that a lie of the state before is that a
 // cancel was denied (ChangeType 5), and there is no lie of an amount.
-func (s *Server) Webhook(e journal.Entry, lie faults.Kind, _ func(int64) int64) (body []byte, ok bool) {
+func (s *Server) Webhook(e journal.Entry, lie faults.Kind, wrong func(int64) int64) (body []byte, ok bool) {
+	if e.Kind == journal.Disputed {
+		return contested(e, lie, wrong)
+	}
 	n := notification{PaymentID: e.Charge, ChangeType: 1}
 	switch lie {
 	case faults.HookLieAmount:

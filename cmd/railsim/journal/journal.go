@@ -28,6 +28,7 @@ const (
 	Captured   Kind = "captured" // promised money is taken
 	Voided     Kind = "voided"   // let go again: promised, or taken on the same day
 	Refunded   Kind = "refunded" // given back on a later day
+	Disputed   Kind = "disputed" // its holder contests it, or a dispute came to another stage
 
 	Accepted Kind = "accepted" // the bank has a transfer
 	Sent     Kind = "sent"     // its money has left

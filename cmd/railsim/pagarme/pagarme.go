@@ -321,7 +321,10 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 	call.Answer(w, r, faults.Answer{Status: http.StatusOK, Body: wire.Marshal(out)})
 }
 
-func eventType(c cards.Charge) string {
+func eventType(c cards.Charge, kind journal.Kind) string {
+	if kind == journal.Disputed {
+		return "charge.chargedback"
+	}
 	switch c.Status() {
 	case cards.StatusDenied:
 		return "charge.payment_failed"
@@ -343,6 +346,9 @@ func (s *Server) Webhook(e journal.Entry, lie faults.Kind, wrong func(int64) int
 	if json.Unmarshal(e.State, &c) != nil {
 		return nil, false // not ours
 	}
+	if e.Kind == journal.Disputed && lie == faults.HookLieState { // a charge has one such stage
+		return nil, false
+	}
 	amount := truth
 	switch lie {
 	case faults.HookLieUnknown:
@@ -363,6 +369,6 @@ func (s *Server) Webhook(e journal.Entry, lie faults.Kind, wrong func(int64) int
 	data := showCharge(c, remember(c), amount)
 	id := "hook_" + cards.Digest(0, Name, e.Reference, e.Event, string(lie))[:16]
 	return wire.Marshal(event{
-		ID: id, Account: account{"acc_simulator", "simulator"}, Type: eventType(c), CreatedAt: date(e.At), Data: data,
+		ID: id, Account: account{"acc_simulator", "simulator"}, Type: eventType(c, e.Kind), CreatedAt: date(e.At), Data: data,
 	}), true
 }

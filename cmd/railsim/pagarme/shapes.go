@@ -95,6 +95,7 @@ type charge struct {
 	CreatedAt       string      `json:"created_at"`
 	UpdatedAt       string      `json:"updated_at"`
 	Order           *orderShort `json:"order,omitempty"`
+	ReasonCode      string      `json:"reason_code,omitempty"` // why its holder contests it
 	LastTransaction transaction `json:"last_transaction"`
 }
 
@@ -182,6 +183,9 @@ func returned(i cards.Issuer) (code, message string) {
 
 // chargeStatus is the charge's; an order has the same.
 func chargeStatus(c cards.Charge) string {
+	if c.Disputed() {
+		return "chargedback"
+	}
 	switch c.Status() {
 	case cards.StatusDenied:
 		return "failed"
@@ -192,6 +196,13 @@ func chargeStatus(c cards.Charge) string {
 	default:
 		return "canceled"
 	}
+}
+
+func reasonCode(c cards.Charge) string {
+	if !c.Disputed() {
+		return ""
+	}
+	return c.Dispute.Reason
 }
 
 func transactionStatus(c cards.Charge) string {
@@ -258,7 +269,7 @@ func showCharge(c cards.Charge, x extra, amount func(int64) int64) charge {
 	code, message := returned(c.Issuer)
 	out := charge{
 		ID: c.ID, Code: c.Reference, GatewayID: cards.UUID(digest(c, "gateway")), Amount: amount(c.AskedMinor), Status: chargeStatus(c), Currency: c.Currency,
-		CanceledAmount: c.VoidedMinor + c.RefundedMinor, PaymentMethod: "credit_card", PaidAt: date(c.CapturedAt), CanceledAt: date(c.ClosedAt),
+		ReasonCode: reasonCode(c), CanceledAmount: c.VoidedMinor + c.RefundedMinor, PaymentMethod: "credit_card", PaidAt: date(c.CapturedAt), CanceledAt: date(c.ClosedAt),
 		CreatedAt: date(c.CreatedAt), UpdatedAt: date(changed(c)),
 		Order: &orderShort{ID: x.OrderID, Code: c.Reference, Amount: c.AskedMinor, Status: chargeStatus(c)},
 		LastTransaction: transaction{

@@ -235,6 +235,9 @@ func (s *Server) Webhook(e journal.Entry, lie faults.Kind, wrong func(int64) int
 	if json.Unmarshal(e.State, &c) != nil {
 		return nil, false // not ours
 	}
+	if e.Kind == journal.Disputed {
+		return s.contested(c, lie, wrong)
+	}
 	n := notification{
 		CompanyNumber: s.credentials.PV, Events: []string{"PV.UPDATE_TRANSACTION"},
 		Data: note(c),

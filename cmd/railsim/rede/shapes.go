@@ -102,6 +102,18 @@ type noted struct {
 	Status    string `json:"status"`
 	Amount    int64  `json:"amount"`                  // authorised, captured or cancelled, by status
 	Refunded  int64  `json:"refundedAmount,omitzero"` // of what was captured
+
+	Chargeback *chargeback `json:"chargeback,omitempty"`
+}
+
+// chargeback is what is told of a dispute, with its event.
+type chargeback struct {
+	ID            string `json:"id"`
+	Stage         string `json:"stage"`
+	Amount        int64  `json:"amount"`
+	ReasonCode    string `json:"reasonCode,omitempty"`
+	OccurredAt    string `json:"occurredAt"`
+	EvidenceUntil string `json:"evidenceUntil,omitempty"` // a day
 }
 
 func note(c cards.Charge) noted {

@@ -4,6 +4,7 @@
 //	/cielo  /rede  /pagarme  /bank   the protocols, each in the package of its name
 //	GET /books                       every order, streamed; ?order_id= one of them
 //	GET /books/summary               totals, charged_twice, faults that fell, webhooks
+//	POST /disputes                   lets the holder of a card contest a charge, which is told by webhook
 //	GET /health                      200 once it serves
 package server
 
@@ -37,6 +38,8 @@ type Server struct {
 	hooks   *hooks.Sender
 	bank    *bank.Server
 	handler http.Handler
+
+	contestants map[string]contestant // by connector
 }
 
 // Summary is what GET /books/summary answers.
@@ -100,6 +103,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.bank.Attach(s.journal)
 	s.hooks.Resume()
+	s.contestants = map[string]contestant{cielo.Name: {cieloVault, c.Tells}, rede.Name: {redeVault, r.Tells}, pagarme.Name: {pagarmeVault, p.Tells}}
 	s.handler = s.routes(map[string]http.Handler{cielo.Name: c.Handler(), rede.Name: r.Handler(), pagarme.Name: p.Handler(), bank.Name: s.bank.Handler()})
 	return s, nil
 }
@@ -128,6 +132,7 @@ func (s *Server) routes(rails map[string]http.Handler) http.Handler {
 		faults.Write(w, faults.Answer{Status: http.StatusOK, Body: []byte(`{"status":"ok"}`)})
 	})
 	mux.HandleFunc("GET /books", s.writeBooks)
+	mux.HandleFunc("POST /disputes", s.dispute)
 	mux.HandleFunc("GET /books/summary", func(w http.ResponseWriter, _ *http.Request) {
 		faults.Write(w, faults.Answer{Status: http.StatusOK, Body: wire.Marshal(s.Summary())})
 	})
