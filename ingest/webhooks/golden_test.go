@@ -24,7 +24,7 @@ func fullNotification() *railsv1.Notification {
 		AuthorizedMinor: 1234, CapturedMinor: 1000, ReturnedMinor: 100,
 		Dispute: &railsv1.NotifiedDispute{
 			Id: "d1", Stage: railsv1.DisputeStage_DISPUTE_STAGE_PRE_ARBITRATION, StageWord: "SEGUNDO_CHARGEBACK", AmountMinor: 1000, Currency: "BRL",
-			DeadlineUs: 1_790_000_000_000_001, ReasonCode: "4853", Tid: "t1",
+			DeadlineUs: 1_790_000_000_000_001, ReasonCode: "4853", Tid: "t1", OccurredAtUs: 1_790_000_000_000_002,
 		},
 	}
 }

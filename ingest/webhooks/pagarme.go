@@ -13,11 +13,13 @@ import (
 // webhook"): an envelope around the charge or order as a query tells it. It comes with HTTP Basic, where that is switched on,
 // and is not signed. That a holder contests is an event of the charge (charge.chargedback), without an id of its own.
 //
-// Not checked: the shape of what a gateway's customer is told of a chargeback, who does not get that event.
+// Not checked: the shape of what a gateway's customer is told of a chargeback, who does not get that event; how much is taken of a
+// charge that was given back in part; what is told when it is won or lost.
 type pagarmeBody struct {
-	ID   string        `json:"id"`
-	Type string        `json:"type"`
-	Data pagarmeCharge `json:"data"`
+	ID        string        `json:"id"`
+	Type      string        `json:"type"`
+	CreatedAt string        `json:"created_at"`
+	Data      pagarmeCharge `json:"data"`
 }
 
 // pagarmeCharge is a charge, or an order, which has charges.
@@ -55,7 +57,7 @@ func readPagarme(body []byte, n *railsv1.Notification) error {
 		if what == "chargedback" {
 			n.Kind, n.Dispute = dispute, &railsv1.NotifiedDispute{
 				Id: c.ID, Stage: railsv1.DisputeStage_DISPUTE_STAGE_DISPUTE, StageWord: what,
-				AmountMinor: int64(c.Amount), Currency: c.Currency, ReasonCode: string(c.ReasonCode),
+				AmountMinor: int64(cmp.Or(c.PaidAmount, c.Amount)), Currency: c.Currency, ReasonCode: string(c.ReasonCode), OccurredAtUs: moment(b.CreatedAt),
 			}
 		}
 	case subject == "order" && c.Code != "":

@@ -91,7 +91,27 @@ func endOfDay(day string) int64 {
 	if err != nil {
 		return 0
 	}
-	return t.Add(27 * time.Hour).UnixMicro()
+	return told(t.Add(27 * time.Hour))
+}
+
+// moment reads a time of RFC 3339 in microseconds; 0: it is none.
+func moment(text string) int64 {
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return 0
+	}
+	return told(t)
+}
+
+// timeMaxUS is what a command takes, in the year 2255.
+const timeMaxUS = 1 << 53
+
+// told is a time in microseconds; 0: no record can hold it.
+func told(t time.Time) int64 {
+	if us := t.UnixMicro(); us > 0 && us <= timeMaxUS {
+		return us
+	}
+	return 0
 }
 
 const textMax = 256

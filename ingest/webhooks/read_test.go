@@ -80,6 +80,21 @@ func bodies() []struct{ name, dialect, body, want string } {
 			`kind: NOTIFICATION_KIND_DISPUTE type: "PV.CHARGEBACK" reference: "tid" own_reference: "ours" dispute: {id: "tid" stage: DISPUTE_STAGE_DISPUTE stage_word: "PV.CHARGEBACK" amount_minor: 700 currency: "BRL"}`,
 		},
 		{
+			"a dispute's stage", "rede", `{"events":["PV.CHARGEBACK"],"data":{"id":"tid","reference":"ours","status":"Approved","amount":700,"chargeback":{"id":"cb_1","stage":"PRE_ARBITRATION",
+			"amount":600,"reasonCode":"10.4","occurredAt":"2026-11-23T12:00:00.000001Z","evidenceUntil":"2026-12-01"}}}`,
+			`kind: NOTIFICATION_KIND_DISPUTE type: "PV.CHARGEBACK" reference: "tid" own_reference: "ours" dispute: {id: "cb_1" stage: DISPUTE_STAGE_PRE_ARBITRATION stage_word: "PRE_ARBITRATION"
+			amount_minor: 600 currency: "BRL" deadline_us: 1796180400000000 reason_code: "10.4" occurred_at_us: 1795435200000001}`,
+		},
+		{
+			"a stage nobody knows, at no time", "rede", `{"events":["PV.CHARGEBACK"],"data":{"id":"tid","chargeback":{"id":7,"stage":"ARBITRATION","amount":600,"occurredAt":"0001-01-01T00:00:00Z","evidenceUntil":"0001-01-01"}}}`,
+			`kind: NOTIFICATION_KIND_DISPUTE type: "PV.CHARGEBACK" reference: "tid" dispute: {id: "7" stage_word: "ARBITRATION" amount_minor: 600 currency: "BRL"}`,
+		},
+		{
+			"contested at a time, after a part", "pagarme", `{"id":"h","type":"charge.chargedback","created_at":"2026-11-23T12:00:00Z","data":{"id":"ch_1","amount":9,"paid_amount":5,"status":"chargedback","currency":"BRL"}}`,
+			`kind: NOTIFICATION_KIND_DISPUTE event_id: "h" type: "charge.chargedback" reference: "ch_1" state: NOTIFIED_STATE_CAPTURED authorized_minor: 9 captured_minor: 5
+			dispute: {id: "ch_1" stage: DISPUTE_STAGE_DISPUTE stage_word: "chargedback" amount_minor: 5 currency: "BRL" occurred_at_us: 1795435200000000}`,
+		},
+		{
 			"sent", "transfers", `{"id":"evt_1","type":"transfer.sent","data":{"id":"e1","end_to_end_id":"e1","amount":700,"status":"sent"}}`,
 			`kind: NOTIFICATION_KIND_PAYMENT event_id: "evt_1" type: "transfer.sent" reference: "e1" own_reference: "e1" state: NOTIFIED_STATE_SENT captured_minor: 700`,
 		},
@@ -121,8 +136,9 @@ func FuzzRead(f *testing.F) {
 			if n.GetKind() == dispute != (n.GetDispute() != nil) {
 				t.Errorf("%s: %v with dispute %v", dialect, n.GetKind(), n.GetDispute())
 			}
-			if n.GetAuthorizedMinor() < 0 || n.GetCapturedMinor() < 0 || n.GetReturnedMinor() < 0 || n.GetDispute().GetAmountMinor() < 0 {
-				t.Errorf("%s: an amount below nothing: %v", dialect, n)
+			if n.GetAuthorizedMinor() < 0 || n.GetCapturedMinor() < 0 || n.GetReturnedMinor() < 0 || n.GetDispute().GetAmountMinor() < 0 ||
+				outOfTime(n.GetDispute().GetDeadlineUs()) || outOfTime(n.GetDispute().GetOccurredAtUs()) {
+				t.Errorf("%s: an amount below nothing, or a time that no command takes: %v", dialect, n)
 			}
 			for _, s := range []string{n.GetEventId(), n.GetType(), n.GetReference(), n.GetOwnReference(), n.GetDispute().GetId(), n.GetDispute().GetTid()} {
 				if len(s) > textMax {
@@ -135,6 +151,8 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+func outOfTime(us int64) bool { return us < 0 || us > 1<<53 }
 
 func TestCentavos(t *testing.T) {
 	for text, want := range map[string]int64{"100.0": 10000, "100": 10000, "0.01": 1, "1.5": 150, "7.10": 710, "3.": 300, "1.2300": -1, "": -1, ".5": -1, "-1": -1, "1e3": -1, "99999999999999999999": -1} {

@@ -20,6 +20,14 @@ type redeBody struct {
 		Status         string `json:"status"`
 		Amount         minor  `json:"amount"` // authorised, captured or cancelled, by status
 		RefundedAmount minor  `json:"refundedAmount"`
+		Chargeback     struct {
+			ID            text   `json:"id"`
+			Stage         string `json:"stage"` // PRE_DISPUTE, DISPUTE, PRE_ARBITRATION, WON, LOST
+			Amount        minor  `json:"amount"`
+			ReasonCode    text   `json:"reasonCode"`
+			OccurredAt    string `json:"occurredAt"`
+			EvidenceUntil string `json:"evidenceUntil"` // a day
+		} `json:"chargeback"`
 	} `json:"data"`
 }
 
@@ -31,8 +39,14 @@ func readRede(body []byte, n *railsv1.Notification) error {
 	d := b.Data
 	n.Kind, n.Type, n.Reference, n.OwnReference = payment, b.Events[0], string(d.ID), d.Reference
 	if strings.Contains(n.GetType(), "CHARGEBACK") {
+		c := d.Chargeback
 		n.Kind, n.Dispute = dispute, &railsv1.NotifiedDispute{
-			Id: string(d.ID), Stage: railsv1.DisputeStage_DISPUTE_STAGE_DISPUTE, StageWord: n.GetType(), AmountMinor: int64(d.Amount), Currency: "BRL",
+			Id: string(c.ID), Stage: railsv1.DisputeStage(railsv1.DisputeStage_value["DISPUTE_STAGE_"+c.Stage]), StageWord: c.Stage, AmountMinor: int64(c.Amount),
+			Currency: "BRL", DeadlineUs: endOfDay(c.EvidenceUntil), ReasonCode: string(c.ReasonCode), OccurredAtUs: moment(c.OccurredAt),
+		}
+		if c.ID == "" { // nothing but that a holder contests it
+			n.Dispute.Id, n.Dispute.Stage, n.Dispute.StageWord = string(d.ID), railsv1.DisputeStage_DISPUTE_STAGE_DISPUTE, n.GetType()
+			n.Dispute.AmountMinor = int64(d.Amount)
 		}
 		return nil
 	}

@@ -75,7 +75,8 @@ type Capabilities struct {
 	Repeatable bool
 	// Deduplicates: Repeatable for ever. What it does not know may be sent again at any time, under the OwnReference it had.
 	Deduplicates bool
-	// TellsDisputes: Status says whether a transaction is disputed. Who does not is believed what it notifies.
+	// TellsDisputes: Status says whether a transaction is disputed, which is then so with all that was captured. Who does not say
+	// is believed what it notifies.
 	TellsDisputes bool
 }
 

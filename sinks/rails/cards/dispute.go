@@ -142,7 +142,7 @@ func (w *worker) witness(ctx context.Context, n *note) verdict {
 	switch {
 	case err != nil, s.State == StateUnclear:
 		return verdictUnclear
-	case s.State == StateAbsent, s.Disputed != (stage != railsv1.DisputeStage_DISPUTE_STAGE_WON):
+	case s.State == StateAbsent, s.Disputed != (stage != railsv1.DisputeStage_DISPUTE_STAGE_WON), n.GetDispute().GetAmountMinor() != s.CapturedMinor:
 		return verdictLie
 	default:
 		return verdictConfirmed

@@ -177,7 +177,9 @@ func TestDisputesAreToldInTheirOrder(t *testing.T) {
 // Invariant: a dispute is told until its account has decided, whatever fails here, and whoever dies.
 func TestDisputeOutlivesItsReader(t *testing.T) {
 	h, b := newHouse(t), newBank(t)
-	broken := &desk{answer: func(*railsv1.Notification, int) (*paymentsv1.Decision, error) { return nil, errors.New("the log is away") }}
+	broken := &desk{answer: func(*railsv1.Notification, int) (*paymentsv1.Decision, error) {
+		return nil, errors.New("the log is away")
+	}}
 	cfg := h.disputing(b, broken)
 	cfg.Hearing.Behind, cfg.Hearing.Unanswered = time.Nanosecond, time.Nanosecond
 	first, stop := h.start(cfg)
@@ -244,6 +246,7 @@ func TestProcessorIsAskedBeforeMoneyMoves(t *testing.T) {
 		{"nothing taken yet", railsv1.DisputeStage_DISPUTE_STAGE_PRE_DISPUTE, taken, verdictConfirmed},
 		{"not disputed", stageOpen, taken, verdictLie},
 		{"still disputed", stageWon, contest, verdictLie},
+		{"another amount", stageOpen, Standing{State: StateCaptured, CapturedMinor: 800, Disputed: true}, verdictLie},
 		{"no such charge", stageOpen, Standing{State: StateAbsent}, verdictLie},
 		{"no answer", stageOpen, Standing{}, verdictUnclear},
 	} {
@@ -294,7 +297,9 @@ func TestDisputeBesideHint(t *testing.T) {
 	time.Sleep(200 * time.Millisecond)
 	close(release)
 	h.answers(o)
-	eventually(t, "all verdicts", func() bool { return judged(t, "bank", r)[verdictConfirmed] == 1 && contests(t, r)["dispute confirmed"] == 2 })
+	eventually(t, "all verdicts", func() bool {
+		return judged(t, "bank", r)[verdictConfirmed] == 1 && contests(t, r)["dispute confirmed"] == 2
+	})
 	if got := judged(t, "bank", r); len(got) != 1 {
 		t.Errorf("judged %v", got)
 	}
