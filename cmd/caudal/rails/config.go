@@ -78,6 +78,7 @@ type timing struct {
 	Payout        string   `yaml:"payout_patience"`
 	WatchFor      string   `yaml:"watch_for"`
 	WatchFirst    string   `yaml:"watch_first"`
+	Dispute       string   `yaml:"dispute_patience"`
 }
 
 // Load completes the configurations of the connectors from a file, by the word for what they connect: one of acquirers and one
@@ -258,6 +259,7 @@ func (t timing) into(c *cards.Config) error {
 		"deadline": {t.Deadline, &c.Guard.Deadline}, "not_found_after": {t.NotFoundAfter, &c.NotFoundAfter},
 		"authorization_patience": {t.Authorization, &c.Patience.Authorization}, "payout_patience": {t.Payout, &c.Patience.Payout},
 		"watch_for": {t.WatchFor, &c.Watch.For}, "watch_first": {t.WatchFirst, &c.Watch.First},
+		"dispute_patience": {t.Dispute, &c.Hearing.Behind},
 	} {
 		if d.text == "" {
 			continue

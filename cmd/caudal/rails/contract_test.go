@@ -192,7 +192,10 @@ func (x exchange) stands(order, reference string, want cards.Standing) {
 	x.t.Helper()
 	for _, by := range []string{reference, ""} {
 		got := x.status(order, by)
-		got.Code, got.Reference = "", ""
+		if (got.TID != "") != (x.name == "cielo") {
+			x.t.Errorf("%s by %q: the network's number is %q", order, by, got.TID)
+		}
+		got.Code, got.Reference, got.TID = "", "", ""
 		if got != want {
 			x.t.Errorf("%s by %q: %+v, want %+v", order, by, got, want)
 		}

@@ -47,10 +47,12 @@ type running struct {
 	clickhouse *clickhouse.Sink
 	probe      driver.Conn // of ClickHouse
 	sinks      stage
+	following  stage // what doors and connectors share, in both directions of a command
 	ingress    stage
 	measuring  stage
 	door       stage // the API and the card feed alone: they close first, while what they call still works
 	watching   sync.WaitGroup
+	followed   followed
 	store      *http.PostgresStore
 	checks     []http.Check
 	failed     chan error // the first role that ended by itself
@@ -165,12 +167,10 @@ func (in *running) startSinks(ctx context.Context) (err error) {
 
 // connectors execute the orders of payments by card and by bank. They are part of the sinks: what leaves the house.
 func (in *running) connectors() (map[string]*cards.Runner, error) {
-	sealer, err := seal.LoadOrCreate(filepath.Join(in.options.Data, sealFile))
-	if err != nil {
-		return nil, err
-	}
+	f := in.followed
 	config := cards.DefaultConfig()
-	config.Brokers, config.Partitions, config.Instance, config.Open = in.parts.Brokers, in.options.Partitions, "up", sealer.Open
+	config.Brokers, config.Partitions, config.Instance, config.Open = in.parts.Brokers, in.options.Partitions, "up", f.sealer.Open
+	config.Disputes = &rails.Teller{PayIns: in.store, Commands: f.commands, Accounts: f.accounts, Pins: f.pins, Hash: f.sealer.AppendBodyHash, Now: time.Now}
 	config.Logger, config.Registry = in.log, in.registry
 	configs, err := rails.Load(in.options.Rails, config)
 	if err != nil {
@@ -185,37 +185,43 @@ func (in *running) connectors() (map[string]*cards.Runner, error) {
 	return runners, nil
 }
 
-// followed is what the doors follow in memory, and the producer they share.
+// followed is what doors and connectors follow in memory, and the producer they share.
 type followed struct {
 	commands *producer.Producer
 	accounts *directory.Directory
-	cards    *directory.Cards
 	pins     *reference.Follower
 	sealer   *seal.Keyring
 }
 
-func (in *running) follow() (f followed, err error) {
-	brokers := in.parts.Brokers
+// startFollowing starts what stands between the log and those who write commands: doors, and connectors that are told of disputes.
+func (in *running) startFollowing(ctx context.Context) (err error) {
+	brokers, f := in.parts.Brokers, &in.followed
 	config := producer.DefaultConfig()
 	config.Brokers, config.ReplyPartition, config.Log = brokers, in.options.ReplyPartition, in.log
 	if f.commands, err = producer.New(config, in.registry); err != nil {
-		return f, err
+		return err
 	}
 	if f.accounts, err = directory.New(directory.Config{Brokers: brokers, Log: in.log}, in.registry); err != nil {
-		return f, err
-	}
-	if f.cards, err = directory.NewCards(directory.Config{Brokers: brokers, Log: in.log}, in.registry); err != nil {
-		return f, err
+		return err
 	}
 	if f.pins, err = reference.NewFollower(reference.Config{Brokers: brokers, Log: in.log}); err != nil {
-		return f, err
+		return err
 	}
-	f.sealer, err = seal.LoadOrCreate(filepath.Join(in.options.Data, sealFile))
-	return f, err
+	if f.sealer, err = seal.LoadOrCreate(filepath.Join(in.options.Data, sealFile)); err != nil {
+		return err
+	}
+	if in.store, err = http.OpenPostgresStore(ctx, in.parts.Postgres); err != nil {
+		return err
+	}
+	in.checks = append(in.checks, http.Check{Name: "broker", Ready: f.commands.Ready}, http.Check{Name: "reads", Ready: in.store.Ready},
+		http.Check{Name: "directory", Ready: f.accounts.Ready}, http.Check{Name: "reference data", Ready: f.pins.Ready})
+	in.launch(ctx, &in.following, map[string]component{"producer": f.commands, "directory": f.accounts, "reference data": f.pins})
+	return nil
 }
 
 func (in *running) startIngress(ctx context.Context) error {
-	f, err := in.follow()
+	f := in.followed
+	known, err := directory.NewCards(directory.Config{Brokers: in.parts.Brokers, Log: in.log}, in.registry)
 	if err != nil {
 		return err
 	}
@@ -227,21 +233,17 @@ func (in *running) startIngress(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if in.store, err = http.OpenPostgresStore(ctx, in.parts.Postgres); err != nil {
-		return err
-	}
 	if in.parts.broker != nil {
 		in.checks = append(in.checks, http.Check{Name: "embedded broker", Ready: in.parts.broker.Ready})
 	}
-	in.checks = append(in.checks, http.Check{Name: "broker", Ready: f.commands.Ready}, http.Check{Name: "reads", Ready: in.store.Ready}, http.Check{Name: "directory", Ready: f.accounts.Ready},
-		http.Check{Name: "cards", Ready: f.cards.Ready}, http.Check{Name: "reference data", Ready: f.pins.Ready})
+	in.checks = append(in.checks, http.Check{Name: "cards", Ready: known.Ready})
 	hooks, err := in.webhooks(f.sealer)
 	if err != nil {
 		return err
 	}
 	doors := map[string]component{}
 	if in.options.CardFeed.Address != "" {
-		feed, err := in.cardFeed(f)
+		feed, err := in.cardFeed(f, known)
 		if err != nil {
 			return err
 		}
@@ -249,16 +251,14 @@ func (in *running) startIngress(ctx context.Context) error {
 		in.checks = append(in.checks, http.Check{Name: "card feed", Ready: feed.Ready})
 	}
 	doors["api"], err = http.New(http.Config{Address: in.options.HTTP}, http.Ports{
-		Commands: f.commands, Accounts: f.accounts, Cards: f.cards, Pins: f.pins, Sealer: f.sealer, Store: in.store, Keys: keys, Checks: in.checks,
+		Commands: f.commands, Accounts: f.accounts, Cards: known, Pins: f.pins, Sealer: f.sealer, Store: in.store, Keys: keys, Checks: in.checks,
 		Webhooks: hooks,
 		Now:      time.Now, Log: in.log, Metrics: in.registry, Gatherer: in.gatherer(ctx),
 	})
 	if err != nil {
 		return err
 	}
-	in.launch(ctx, &in.ingress, map[string]component{
-		"producer": f.commands, "directory": f.accounts, "cards": f.cards, "reference data": f.pins, "ticker": ticks, "webhooks": hooks,
-	})
+	in.launch(ctx, &in.ingress, map[string]component{"cards": known, "ticker": ticks, "webhooks": hooks})
 	in.launch(ctx, &in.door, doors)
 	return nil
 }
@@ -286,14 +286,14 @@ type served struct {
 func (s served) Run(ctx context.Context) error { return s.door.Serve(ctx, s.listener) }
 
 // cardFeed is the door of acquirers.
-func (in *running) cardFeed(f followed) (*iso8583.Server, error) {
+func (in *running) cardFeed(f followed, known *directory.Cards) (*iso8583.Server, error) {
 	config, err := in.options.CardFeed.config()
 	if err != nil {
 		return nil, err
 	}
 	return iso8583.New(config, iso8583.Ports{
-		Lane: f.commands, Accounts: f.accounts, Cards: f.cards, Pins: f.pins, Policies: f.pins, Sealer: f.sealer,
-		Known: []func() error{f.accounts.Ready, f.cards.Ready, f.pins.Ready}, Now: time.Now, Log: in.log, Metrics: in.registry,
+		Lane: f.commands, Accounts: f.accounts, Cards: known, Pins: f.pins, Policies: f.pins, Sealer: f.sealer,
+		Known: []func() error{f.accounts.Ready, known.Ready, f.pins.Ready}, Now: time.Now, Log: in.log, Metrics: in.registry,
 	})
 }
 
@@ -340,6 +340,7 @@ func (in *running) stop(ctx context.Context) error {
 	in.measuring.stop()
 	in.door.stop()
 	in.ingress.stop()
+	in.following.stop()
 	if in.store != nil {
 		in.store.Close()
 	}

@@ -116,6 +116,11 @@ func start(ctx context.Context, o Options, stderr io.Writer, log *slog.Logger) (
 	if err := prepare(ctx, o, in.parts.Brokers, log); err != nil {
 		return nil, err
 	}
+	if o.runs(roleIngress) || o.runs(roleSinks) && o.Rails != "" {
+		if err := in.startFollowing(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if o.runs(roleSinks) {
 		if err := in.startSinks(ctx); err != nil {
 			return nil, err

@@ -30,6 +30,7 @@ func (in *running) settle(ctx context.Context) {
 	}
 	in.door.stop()
 	in.ingress.stop()
+	in.following.stop()
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
 	if err := in.settled(ctx); err != nil {

@@ -1,0 +1,43 @@
+package disputes
+
+import (
+	"encoding/hex"
+	"fmt"
+
+	"github.com/caudalpay/caudal/processors/payment"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
+)
+
+// Notified is what a processor's notification tells of a dispute about a pay-in. The message is the processor's own event; where it
+// gives none, the bytes that came are: the same bytes are the same message.
+func Notified(n *railsv1.Notification, id payment.ID) Told {
+	d := n.GetDispute()
+	event := "event " + n.GetEventId()
+	if n.GetEventId() == "" {
+		event = "body " + hex.EncodeToString(n.GetBodySha256())
+	}
+	return Told{
+		Payment: id, Stage: stageOf(d.GetStage()), AmountMinor: d.GetAmountMinor(), ReasonCode: d.GetReasonCode(), Connector: n.GetProcessor(),
+		Reference: d.GetId(), DeadlineUS: d.GetDeadlineUs(), OccurredAtUS: d.GetOccurredAtUs(),
+		// No merchant: a caller has one, so that no key of his is a processor's message.
+		MessageID: payment.CommandIDFrom(string(id.Account()), "", fmt.Sprintf("notified dispute %q %q %s %q", n.GetProcessor(), d.GetId(), d.GetStage(), event)),
+	}
+}
+
+func stageOf(s railsv1.DisputeStage) paymentsv1.DisputeStage {
+	switch s {
+	case railsv1.DisputeStage_DISPUTE_STAGE_PRE_DISPUTE:
+		return paymentsv1.DisputeStage_DISPUTE_STAGE_PRE_DISPUTE
+	case railsv1.DisputeStage_DISPUTE_STAGE_DISPUTE:
+		return paymentsv1.DisputeStage_DISPUTE_STAGE_DISPUTE
+	case railsv1.DisputeStage_DISPUTE_STAGE_PRE_ARBITRATION:
+		return paymentsv1.DisputeStage_DISPUTE_STAGE_PRE_ARBITRATION
+	case railsv1.DisputeStage_DISPUTE_STAGE_WON:
+		return paymentsv1.DisputeStage_DISPUTE_STAGE_WON
+	case railsv1.DisputeStage_DISPUTE_STAGE_LOST:
+		return paymentsv1.DisputeStage_DISPUTE_STAGE_LOST
+	default:
+		return paymentsv1.DisputeStage_DISPUTE_STAGE_UNSPECIFIED
+	}
+}
