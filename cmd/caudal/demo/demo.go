@@ -204,8 +204,11 @@ type answer struct {
 	Code     string   `json:"code"`
 	Reasons  []string `json:"reasons"`
 	Captured *int64   `json:"captured_amount"`
-	Refunded int64    `json:"refunded_amount"`
-	Detail   string   `json:"detail"`
+
+	Connector string `json:"connector"`
+	Reference string `json:"rail_reference"`
+	Refunded  int64  `json:"refunded_amount"`
+	Detail    string `json:"detail"`
 }
 
 // word is the status of a payment; in a problem document it is a number, and nobody's.

@@ -3,12 +3,14 @@ package demo
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/caudalpay/caudal/cmd/caudal/clearing"
+	"github.com/caudalpay/caudal/cmd/caudal/client"
 )
 
 // flow is one life of a payment. Its play ends with an error where a turn is another than it should be.
@@ -37,6 +39,7 @@ func flows() []flow {
 		{name: "a rate quoted, used once", play: quoted},
 		{name: "a dispute, contested and won", play: disputeWon},
 		{name: "a dispute, given in to", play: disputeAccepted},
+		{name: "a dispute opened by the processor's webhook", play: disputeNotified},
 		{name: "cards of the house at terminals", play: terminals},
 		{name: "cards of the house, cleared by file", play: clearedByFile},
 		{name: "a transfer that the payee cannot take", play: compensated},
@@ -348,6 +351,57 @@ func disputeAccepted(s *scene) error {
 	}
 	s.step("accept")
 	return s.ends("/disputes/"+id, "lost")
+}
+
+// disputeNotified is contested at the acquirer, whose webhooks tell each turn of it.
+func disputeNotified(s *scene) error {
+	id, err := s.pay(150_00, "automatic", "elo", "tok_a", "succeeded")
+	if err != nil {
+		return err
+	}
+	a, err := s.call(client.Request{Method: http.MethodGet, Path: "/transactions/" + id})
+	if err != nil {
+		return err
+	}
+	for _, stage := range []string{"pre_dispute", "dispute", "won"} {
+		if err := s.outside.Dispute(s.ctx, a.Connector, a.Reference, stage); err != nil {
+			return err
+		}
+		if err := s.notified(id, stage); err != nil {
+			return err
+		}
+	}
+	s.step("the money and the fee are back")
+	return nil
+}
+
+// notified waits until a dispute of a payment stands as its processor has told.
+func (s *scene) notified(paymentID, status string) error {
+	var told struct {
+		Disputes []struct {
+			PaymentID string `json:"payment_id"`
+			Status    string `json:"status"`
+			Seq       uint64 `json:"account_seq"`
+		} `json:"disputes"`
+	}
+	for by := time.Now().Add(patience); ; {
+		if err := s.get("/disputes?account_id="+s.account, &told); err != nil {
+			return err
+		}
+		if d := told.Disputes; len(d) == 1 && d[0].PaymentID == paymentID && d[0].Status == status {
+			s.step("%s by webhook", status)
+			s.seen = max(s.seen, d[0].Seq)
+			return nil
+		}
+		if time.Now().After(by) {
+			return fmt.Errorf("disputes are %+v after %v, not one that is %s", told.Disputes, patience, status)
+		}
+		select {
+		case <-s.ctx.Done():
+			return s.ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // terminals lets an acquirer send authorizations, reversals and clearings of cards that pay from accounts of the house, and check

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -236,6 +237,28 @@ func (s *Simulator) Feed(ctx context.Context, h *House, rate int, duration time.
 		return f, fmt.Errorf("playing an acquirer: %w: %s", errors.Join(err, e), said.String())
 	}
 	return f, nil // what was wrong is in it
+}
+
+// Dispute lets the holder of a card contest a charge, by its acquirer's id, or says how it goes on. The acquirer tells it by webhook.
+func (s *Simulator) Dispute(ctx context.Context, connector, charge, stage string) error {
+	body, err := json.Marshal(map[string]string{"connector": connector, "charge": charge, "stage": stage, "reason": "10.4"})
+	if err != nil {
+		return fmt.Errorf("contesting a charge: %w", err)
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL+"/disputes", bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("contesting a charge: %w", err)
+	}
+	a, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return fmt.Errorf("contesting a charge: %w", err)
+	}
+	defer func() { _ = a.Body.Close() }() // nothing was written
+	if a.StatusCode != http.StatusCreated {
+		said, _ := io.ReadAll(io.LimitReader(a.Body, 1<<10)) // for people
+		return fmt.Errorf("contesting charge %s of %s: %s %s", charge, connector, a.Status, said)
+	}
+	return nil
 }
 
 // Get reads its books as JSON: /books, /books/summary.
