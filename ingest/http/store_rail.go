@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -38,7 +39,7 @@ func (s *PostgresStore) PayInByRail(ctx context.Context, name RailName) (RailPay
 	if text == "" {
 		query, text = byTIDSQL, name.TID
 	}
-	if text == "" {
+	if text == "" || strings.ContainsRune(text, 0) { // which Postgres neither takes nor has
 		return RailPayIn{}, fmt.Errorf("reading pay-in of %s: %w", name.Connector, ErrNotFound)
 	}
 	rows, err := s.pool.Query(ctx, query, name.Connector, text)

@@ -53,6 +53,7 @@ func storeFindsByRail(t *testing.T, conn *pgx.Conn, store *http.PostgresStore, a
 		{http.RailName{Connector: "rede", Reference: "ref-2"}, "", http.ErrAmbiguous},
 		{http.RailName{Connector: "rede", Reference: "ref-3"}, "", http.ErrNotFound},
 		{http.RailName{Connector: "cielo"}, "", http.ErrNotFound},
+		{http.RailName{Connector: "cielo", Reference: "ref\x00-1"}, "", http.ErrNotFound}, // Postgres takes no such text, and has none
 		{http.RailName{}, "", http.ErrNotFound},
 	} {
 		got, err := store.PayInByRail(t.Context(), c.name)
