@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,10 +22,14 @@ import (
 // errWrongAnswers is what `railsim iso8583` ends with where the house was wrong.
 var errWrongAnswers = errors.New("wrong answers")
 
+// enrolled tells who waits for it that every card is there.
+const enrolled = "enrolled; sending until told to end"
+
 const feedHelp = `Plays an acquirer on the card authorization feed. It opens accounts, funds them and gives them cards over the API, then sends
 messages at a fixed rate: authorizations that fit and that do not, single messages, repeats, reversals (after, crossing, before and
 instead of the original, in part, twice), advices, clearings (whole, in parts, with more, late, of nothing; or all of them into a file)
 and credits. Every answer is held against a model of its own of each account, and in the end so is every balance the API tells.
+With --duration 0 it goes on until it is told to end, and then waits for its last answers.
 
 The loop is open: latencies count from the moment a message was due. What is not answered in time is reversed or told again; where a
 connection breaks, what was on it is sent again on the next.
@@ -67,7 +72,7 @@ func feedCommand() *cobra.Command {
 	f.StringVar(&header, "header", "binary", "how frames tell their length: binary or ascii")
 	f.IntVar(&cfg.Connections, "connections", 64, "connections")
 	f.IntVar(&cfg.Rate, "rate", 100, "messages a second")
-	f.DurationVar(&cfg.Duration, "duration", 30*time.Second, "how long")
+	f.DurationVar(&cfg.Duration, "duration", 30*time.Second, "how long; 0: until it is told to end (SIGINT, SIGTERM)")
 	f.IntVar(&cfg.Accounts, "accounts", 500, "accounts, each with a card; one message of an account is under way at a time")
 	f.StringVar(&cfg.Policy, "policy", "acquiring", "policy of the accounts: it needs an issuing part")
 	f.StringVar(&cfg.Currency, "currency", "BRL", "currency of the accounts")
@@ -130,6 +135,9 @@ func feed(cmd *cobra.Command, cfg acquirer.Config, find time.Duration, output st
 	if err := a.Enrol(ctx); err != nil {
 		return err //nolint:wrapcheck // as above
 	}
+	if cfg.Duration == 0 {
+		_, _ = fmt.Fprintln(cmd.ErrOrStderr(), enrolled) // the terminal may be gone
+	}
 	var result any
 	var last *acquirer.Report
 	if find > 0 {
@@ -146,6 +154,9 @@ func feed(cmd *cobra.Command, cfg acquirer.Config, find time.Duration, output st
 	}
 	if err := a.WriteClearings(); err != nil {
 		return err //nolint:wrapcheck // as above
+	}
+	if cfg.Duration == 0 {
+		ctx = context.WithoutCancel(ctx)
 	}
 	differing, err := a.Agree(ctx, 30*time.Second)
 	if err != nil {

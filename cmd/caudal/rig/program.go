@@ -91,6 +91,15 @@ func (p *program) until(ctx context.Context, done func() bool) error {
 	}
 }
 
+func (p *program) ended() bool {
+	select {
+	case <-p.end:
+		return true
+	default:
+		return false
+	}
+}
+
 // lastWords is the last line that the program has said.
 func (p *program) lastWords() string {
 	said, err := os.ReadFile(p.log.Name())
@@ -218,12 +227,15 @@ func (s *Simulator) Rails(ctx context.Context, folder string) (string, error) {
 
 // Feed is what an acquirer's side of the card authorization feed has seen.
 type Feed struct {
-	Answered     int     `json:"answered"`
-	Approved     int     `json:"approved"`
-	P50MS        float64 `json:"p50_ms"`
-	P99MS        float64 `json:"p99_ms"`
-	StandIns     int     `json:"stand_ins"`
-	WrongAnswers int     `json:"wrong_answers"`
+	Answered     int      `json:"answered"`
+	Approved     int      `json:"approved"`
+	P50MS        float64  `json:"p50_ms"`
+	P99MS        float64  `json:"p99_ms"`
+	StandIns     int      `json:"stand_ins"`
+	Timeouts     int      `json:"timeouts"`
+	Reconnects   int      `json:"reconnects"`
+	WrongAnswers int      `json:"wrong_answers"` // and balances, at the end
+	Wrong        []string `json:"wrong,omitempty"`
 }
 
 // Feed lets the simulator play an acquirer for a while against a house, with further flags.
@@ -259,6 +271,52 @@ func (s *Simulator) Dispute(ctx context.Context, connector, charge, stage string
 		return fmt.Errorf("contesting charge %s of %s: %s %s", charge, connector, a.Status, said)
 	}
 	return nil
+}
+
+// Acquirer plays that side until it is told to end. It outlives the house, and finds the next one at the same address.
+type Acquirer struct{ *program }
+
+// AcquirerOptions say what it sends.
+type AcquirerOptions struct {
+	Folder      string // of its log
+	Seed        uint64
+	Rate        int // messages a second
+	Accounts    int
+	Connections int
+	Deadline    time.Duration // of the house, after which it stands in
+}
+
+// StartAcquirer starts one, and waits until its cards are there.
+func (s *Simulator) StartAcquirer(ctx context.Context, h *House, o AcquirerOptions) (*Acquirer, error) {
+	p, err := start(filepath.Join(o.Folder, "acquirer.log"), s.path, "iso8583", "--data", h.Data, "--duration", "0", "-o", "json",
+		"--rate", strconv.Itoa(o.Rate), "--accounts", strconv.Itoa(o.Accounts), "--connections", strconv.Itoa(o.Connections), "--seed", fmt.Sprint(o.Seed), "--deadline", o.Deadline.String())
+	if err != nil {
+		return nil, err
+	}
+	if err := p.until(ctx, func() bool { return strings.HasPrefix(p.lastWords(), "enrolled") }); err != nil {
+		return nil, errors.Join(err, p.Kill())
+	}
+	return &Acquirer{p}, nil
+}
+
+// End tells it to end: it waits for its last answers, and compares every balance. That takes it a while.
+func (a *Acquirer) End() { _ = a.cmd.Process.Signal(syscall.SIGTERM) } // it may have ended
+
+// Ended tells whether it has.
+func (a *Acquirer) Ended() bool { return a.ended() }
+
+// Report is what one that has ended has seen.
+func (a *Acquirer) Report() (f Feed, err error) {
+	said, err := os.ReadFile(a.log.Name())
+	if err != nil {
+		return f, fmt.Errorf("reading what the acquirer saw: %w", err)
+	}
+	for line := range bytes.Lines(said) {
+		if bytes.HasPrefix(line, []byte("{")) {
+			return f, json.Unmarshal(line, &f)
+		}
+	}
+	return f, fmt.Errorf("the acquirer ended without a report: %s", a.lastWords())
 }
 
 // Get reads its books as JSON: /books, /books/summary.
@@ -390,6 +448,16 @@ func (h *House) KillSinks() error {
 	}
 	h.sinks, err = h.sinksStart()
 	return err
+}
+
+// Ended says why a part of the house has ended by itself; nil: none has.
+func (h *House) Ended() error {
+	for _, p := range []*program{h.program, h.sinks} {
+		if p != nil && p.ended() {
+			return fmt.Errorf("%s ended by itself (%w): %s (all of it: %s)", p.name, p.err, p.lastWords(), p.log.Name())
+		}
+	}
+	return nil
 }
 
 // ErrNoWorker says that no streams worker runs at the moment.

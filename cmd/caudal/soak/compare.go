@@ -49,7 +49,7 @@ func (r *run) compare(ctx context.Context, s *rig.Simulator) error {
 	r.rates()
 	r.funds()
 	r.explain()
-	return nil
+	return r.cards()
 }
 
 // wanted are the kinds of faults that each have to meet their share. Two kinds before and after the effect are one.
@@ -134,6 +134,25 @@ func (r *run) fates() {
 			r.report.Statuses[word(s)]++
 		}
 	}
+}
+
+// cards takes over what the acquirer found: it has a model of its own of each account.
+func (r *run) cards() (err error) {
+	if !r.feed.Ended() {
+		r.report.Feed.WrongAnswers++
+		r.report.find("card feed: the acquirer still waits for answers")
+		return nil
+	}
+	if r.report.Feed, err = r.feed.Report(); err != nil {
+		return err
+	}
+	for _, wrong := range r.report.Feed.Wrong {
+		r.report.find("card feed: %s", wrong)
+	}
+	if r.report.Feed.Answered == 0 || r.report.Feed.Approved == 0 {
+		r.report.TooRare = append(r.report.TooRare, fmt.Sprintf("card feed: %+v", r.report.Feed))
+	}
+	return nil
 }
 
 // explain names every payment that has money in transit or suspense. A hold stands in suspense's pending layer until its

@@ -1,5 +1,5 @@
-// Package soak lets an installation run for long against rails that fail, kills it on the way, and compares its books with the
-// rails' own afterwards. It starts `caudal up` and the simulator as programs of their own, sends payments by card, bank and book
-// through the front door, captures, voids and refunds what comes of them, and takes each figure from what it did not write
-// itself: the decisions on the log and the simulator's books.
+// Package soak lets an installation run for long against rails that fail, kills it whole and in parts on the way, and compares its
+// books with what others know of them afterwards. It starts `caudal up`, the simulator and an acquirer as programs of their own,
+// sends payments by card, bank and book through the front door, captures, voids, refunds and disputes what comes of them, and takes
+// each figure from what it did not write itself: the decisions on the log, the simulator's books, the acquirer's model of each card.
 package soak

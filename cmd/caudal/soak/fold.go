@@ -152,8 +152,7 @@ func (f *fold) take(d *paymentsv1.Decision) {
 			s.reasons = d.GetReasons()
 		}
 	})
-	// The money of a dispute is its own: the rail that charged has no part in it.
-	if related := d.GetRelatedPaymentId(); !strings.HasPrefix(id, "dp_") && (strings.HasPrefix(related, "pi_") || strings.HasPrefix(related, "po_")) {
+	if related := d.GetRelatedPaymentId(); of(id, related) {
 		money = f.get(related)
 		if own.status == paymentsv1.PaymentStatus_PAYMENT_STATUS_FAILED {
 			money.actedAt = 0 // what was asked for was refused: the merchant thinks again
@@ -168,6 +167,13 @@ func (f *fold) take(d *paymentsv1.Decision) {
 		})
 	}
 	f.post(money, d)
+}
+
+// of tells whether what is decided on id moves the money of what it names: operations do, and clearings that of their
+// authorization. The money of a dispute is its own: the rail that charged has no part in it.
+func of(id, related string) bool {
+	return !strings.HasPrefix(id, "dp_") &&
+		(strings.HasPrefix(related, "pi_") || strings.HasPrefix(related, "po_") || strings.HasPrefix(related, "au_"))
 }
 
 // tell changes a state, and keeps how many wait.

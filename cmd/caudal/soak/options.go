@@ -15,6 +15,7 @@ type Options struct {
 	Faults    string        // of the simulator; empty: DefaultFaults
 	Share     float64       // per cent of the charges and transfers that each kind of fault has to meet
 	Workers   int           // streams workers
+	FeedRate  int           // messages a second of an acquirer on the card feed
 	Flight    int           // payments under way at once
 	Stall     time.Duration // without a decision for so long while something waits, the run ends
 	Work      string        // folder of everything; empty: a temporary one, kept where something is wrong
@@ -30,7 +31,7 @@ const DefaultFaults = "timeout_before=3%,timeout_after=9%,error_before=4%,error_
 // Defaults of `caudal soak`.
 func Defaults() Options {
 	return Options{
-		Payments: 20000, Seed: 1, Kills: 5, PartKills: 5, Faults: DefaultFaults, Share: 5, Workers: 2, Flight: 4000, Stall: 3 * time.Minute, Output: "table",
+		Payments: 20000, Seed: 1, Kills: 5, PartKills: 5, Faults: DefaultFaults, Share: 5, Workers: 2, FeedRate: 25, Flight: 4000, Stall: 3 * time.Minute, Output: "table",
 	}
 }
 
@@ -39,8 +40,8 @@ func (o Options) Validate() error {
 	switch {
 	case o.Payments < accounts:
 		return fmt.Errorf("--payments is %d: at least %d, one of each account", o.Payments, accounts)
-	case o.Kills < 0 || o.PartKills < 0 || o.Workers < 1 || o.Flight < batchMost:
-		return fmt.Errorf("--kills, --part-kills, --workers and --flight: not negative, at least 1, at least %d", batchMost)
+	case o.Kills < 0 || o.PartKills < 0 || o.Workers < 1 || o.FeedRate < 1 || o.Flight < batchMost:
+		return fmt.Errorf("--kills, --part-kills, --workers, --feed-rate and --flight: not negative, at least 1, at least 1, at least %d", batchMost)
 	case o.Share < 0 || o.Share > 100:
 		return errors.New("--share is a percentage")
 	case o.Stall <= 0:

@@ -13,6 +13,8 @@ const (
 	briefs    = 8 // accounts whose quotes live for a second
 	batchMost = 200
 
+	cardholders = 100 // accounts of their own, whose cards an acquirer asks about
+
 	usualPolicy = "acquiring"
 	briefPolicy = "shortlived"
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
+	"github.com/caudalpay/caudal/cmd/caudal/rig"
 	"github.com/caudalpay/caudal/processors/money"
 )
 
@@ -66,6 +67,7 @@ type Report struct {
 	Webhooks    any            `json:"webhooks"`
 	Quotes      Quotes         `json:"quotes"`
 	Disputes    Disputes       `json:"disputes"`
+	Feed        rig.Feed       `json:"card_feed"`
 	Standings   []Standing     `json:"standings"`
 	Lines       []Line         `json:"lines"`
 	Findings    []string       `json:"findings"` // the first of what is wrong
@@ -82,7 +84,7 @@ func (r *Report) find(format string, args ...any) {
 }
 
 func (r *Report) judge() {
-	r.Passed = r.ChargedTwice == 0 && r.Lost == 0 && r.Different == 0 && r.Stuck == 0 && r.Unexplained == 0 && r.Quotes.Wrong == 0 && r.Disputes.Wrong == 0 &&
+	r.Passed = r.ChargedTwice == 0 && r.Lost == 0 && r.Different == 0 && r.Stuck == 0 && r.Unexplained == 0 && r.Quotes.Wrong == 0 && r.Disputes.Wrong == 0 && r.Feed.WrongAnswers == 0 &&
 		r.Balanced && len(r.TooRare) == 0
 }
 
@@ -118,6 +120,8 @@ func (r *Report) write(w io.Writer, output string) error {
 		{"quotes used wrongly", r.Quotes.Wrong},
 		{"disputes held, taken, returned", fmt.Sprintf("%d: %d, %d, %d", r.Disputes.Told, r.Disputes.Held, r.Disputes.Taken, r.Disputes.Returned)},
 		{"disputes whose money is elsewhere", r.Disputes.Wrong},
+		{"card feed: answered, stand-ins, timeouts", fmt.Sprintf("%d, %d, %d", r.Feed.Answered, r.Feed.StandIns, r.Feed.Timeouts)},
+		{"card feed: wrong answers and balances", r.Feed.WrongAnswers},
 		{"books balance (verify)", r.Balanced},
 		{"passed", r.Passed},
 	})

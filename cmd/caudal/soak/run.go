@@ -27,10 +27,13 @@ import (
 var ErrFailed = errors.New("soak: the books of the house and of its rails disagree, or something is left")
 
 const (
-	senders  = 4
-	callers  = 8
-	quiet    = 3 * time.Second // nothing is under way for that long
-	actsMost = 3               // of a merchant on one payment
+	senders = 4
+	callers = 8
+	// standInAfter is short, so that the door stands in for a worker that was killed.
+	standInAfter = 200 * time.Millisecond
+	apart        = 2 * time.Second // of two kills, so that what was killed has its leftovers to deal with
+	quiet        = 3 * time.Second // nothing is under way for that long
+	actsMost     = 3               // of a merchant on one payment
 )
 
 // run is one soak under way.
@@ -44,6 +47,10 @@ type run struct {
 	calls    *queue[call]
 	quotes   quotes
 	disputes *disputes
+	door     string // the card feed's address
+	feed     *rig.Acquirer
+	ending   bool // the acquirer was told to end
+	killed   time.Time
 	began    time.Time
 	accepted accepted
 	sent     atomic.Int64 // payments handed to the queues
@@ -116,10 +123,19 @@ func (r *run) soak(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if r.door, err = rig.FreeAddress(ctx); err != nil {
+		return err
+	}
 	h, err := r.house(ctx, address, rails)
 	if err != nil {
 		return err
 	}
+	if r.feed, err = s.StartAcquirer(ctx, h, rig.AcquirerOptions{
+		Folder: r.options.Work, Seed: r.options.Seed, Rate: r.options.FeedRate, Accounts: cardholders, Connections: 8, Deadline: standInAfter,
+	}); err != nil {
+		return errors.Join(err, h.Stop())
+	}
+	defer func() { err = errors.Join(err, r.feed.Kill()) }() // it has ended, but where something went wrong
 	api := h.Client()
 	defer api.Close()
 	of, err := open(ctx, api)
@@ -161,7 +177,7 @@ func (r *run) soak(ctx context.Context) (err error) {
 }
 
 func (r *run) house(ctx context.Context, address, rails string) (*rig.House, error) {
-	flags := []string{"--workers", strconv.Itoa(r.options.Workers), "--rails", rails}
+	flags := []string{"--workers", strconv.Itoa(r.options.Workers), "--rails", rails, "--iso8583", r.door, "--iso8583-deadline", standInAfter.String()}
 	return rig.StartApart(ctx, r.options.Work, address, flags, []string{"--rails", rails})
 }
 
@@ -207,6 +223,9 @@ func (r *run) lives(ctx context.Context, h *rig.House, rails string) (*rig.House
 		if err := r.fold.read(ctx, cl); err != nil {
 			return h, err
 		}
+		if err := h.Ended(); err != nil {
+			return h, err
+		}
 		if ctx.Err() != nil {
 			return h, fmt.Errorf("soaking: %w", context.Cause(ctx))
 		}
@@ -216,11 +235,14 @@ func (r *run) lives(ctx context.Context, h *rig.House, rails string) (*rig.House
 		}
 		if !r.drained() {
 			calm = time.Now()
+		} else if !r.ending { // the acquirer sends as long as the rest does
+			r.ending = true
+			r.feed.End()
 		}
 		r.told.Store(min(r.fold.payments, r.sent.Load()))
 		r.waiting.Store(int64(r.fold.waiting))
 		bar.Set(r.fold.payments-int64(r.fold.waiting), int64(r.options.Payments))
-		if time.Since(calm) > quiet {
+		if time.Since(calm) > quiet && r.feed.Ended() {
 			return h, nil
 		}
 		if time.Since(moved) > r.options.Stall {
@@ -247,7 +269,7 @@ func (r *run) lives(ctx context.Context, h *rig.House, rails string) (*rig.House
 }
 
 func (r *run) drained() bool {
-	return r.generated.Load() && r.calls.empty() && r.queue.empty() && r.fold.waiting == 0
+	return r.report.Kills+r.report.WorkerKills+r.report.SinkKills == len(r.options.victims()) && r.generated.Load() && r.calls.empty() && r.queue.empty() && r.fold.waiting == 0
 }
 
 // victim is what is killed.
@@ -276,7 +298,7 @@ func (o Options) victims() (all []victim) {
 // killNow spreads the kills evenly over the payments.
 func (r *run) killNow() victim {
 	all, done := r.options.victims(), r.report.Kills+r.report.WorkerKills+r.report.SinkKills
-	if done == len(all) || r.fold.payments*int64(len(all)+1) < int64(r.options.Payments)*int64(done+1) {
+	if done == len(all) || time.Since(r.killed) < apart || r.fold.payments*int64(len(all)+1) < int64(r.options.Payments)*int64(done+1) {
 		return nothing
 	}
 	return all[done]
@@ -284,6 +306,7 @@ func (r *run) killNow() victim {
 
 // kill kills, and starts again what does not start itself.
 func (r *run) kill(ctx context.Context, what victim, h *rig.House, rails string) (*rig.House, error) {
+	r.killed = time.Now()
 	r.log.Info("killing", "what", string(what), "waiting", r.fold.waiting, "payments", r.fold.payments)
 	switch what {
 	case worker:
@@ -302,6 +325,7 @@ func (r *run) kill(ctx context.Context, what victim, h *rig.House, rails string)
 	if err := h.Kill(); err != nil {
 		return h, err
 	}
+	defer func() { r.killed = time.Now() }()
 	next, err := r.house(ctx, h.HTTP, rails)
 	if err != nil {
 		return h, fmt.Errorf("starting again after kill %d: %w", r.report.Kills, err)

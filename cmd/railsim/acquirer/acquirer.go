@@ -25,8 +25,8 @@ type Config struct {
 	Connect     []string
 	Header      iso8583.FrameHeader
 	Connections int
-	Rate        int // messages a second
-	Duration    time.Duration
+	Rate        int           // messages a second
+	Duration    time.Duration // 0: until it is told to end
 	Accounts    int
 	Policy      string
 	FundMinor   int64 // what each account has at first
@@ -44,8 +44,8 @@ func (c Config) Validate() error {
 	switch {
 	case len(c.Connect) == 0:
 		return errors.New("no address to connect to")
-	case c.Connections < 1 || c.Rate < 1 || c.Accounts < 1 || c.Duration <= 0:
-		return errors.New("connections, rate, accounts and duration have to be positive")
+	case c.Connections < 1 || c.Rate < 1 || c.Accounts < 1 || c.Duration < 0:
+		return errors.New("connections, rate and accounts have to be positive, and duration not negative")
 	case c.FundMinor < 1_000:
 		return errors.New("an account needs at least 1000 to pay with")
 	case c.Timeout <= c.Deadline:
@@ -70,6 +70,9 @@ type Acquirer struct {
 	items  []*exchange // of the clearing file
 }
 
+// settleMost is how long the last answers may take: what is not answered is told again meanwhile.
+const settleMost = 2 * time.Minute
+
 // New makes an acquirer; Enrol gives it cards.
 func New(cfg Config) (*Acquirer, error) {
 	if err := cfg.Validate(); err != nil {
@@ -80,7 +83,8 @@ func New(cfg Config) (*Acquirer, error) {
 	}, nil
 }
 
-// Run sends at a rate for a while and reports. It may be called again; the accounts are as the last run left them.
+// Run sends at a rate for a while and reports. Without a duration it sends until ctx ends, and is answered after that. It may be
+// called again; the accounts are as the last run left them.
 func (a *Acquirer) Run(ctx context.Context, rate int, duration time.Duration) (*Report, error) {
 	a.report = newReport(rate, len(a.lines))
 	a.idle = make(chan *account, len(a.accounts))
@@ -88,29 +92,47 @@ func (a *Acquirer) Run(ctx context.Context, rate int, duration time.Duration) (*
 		a.idle <- a.accounts[i]
 	}
 	started := time.Now()
-	gap := time.Second / time.Duration(rate)
+	if err := a.send(ctx, started, time.Second/time.Duration(rate), duration); err != nil {
+		return nil, err
+	}
+	if duration == 0 {
+		ctx = context.WithoutCancel(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleMost)
+	defer cancel()
+	if err := a.settle(ctx); err != nil {
+		return nil, fmt.Errorf("waiting for the last answers: %w", err)
+	}
+	a.report.close(time.Since(started), duration)
+	return a.report, nil
+}
+
+// send lets accounts act, one each time that it is due.
+func (a *Acquirer) send(ctx context.Context, started time.Time, gap, duration time.Duration) error {
+	ended := func() error {
+		if duration == 0 {
+			return nil // as it was told
+		}
+		return ctx.Err()
+	}
 	clock := time.NewTimer(0)
 	defer clock.Stop()
-	for n := range int(duration / gap) {
+	for n := 0; duration == 0 || n < int(duration/gap); n++ {
 		due := started.Add(time.Duration(n) * gap)
 		clock.Reset(time.Until(due))
 		select {
 		case <-clock.C:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ended()
 		}
 		select {
 		case free := <-a.idle:
 			a.act(free, due)
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ended()
 		}
 	}
-	if err := a.settle(ctx); err != nil {
-		return nil, err
-	}
-	a.report.close(time.Since(started), duration)
-	return a.report, nil
+	return nil
 }
 
 // settle waits until every account is answered, and goes on with those that have something to repeat.

@@ -132,6 +132,20 @@ func TestBalancesAreCompared(t *testing.T) {
 	}
 }
 
+// Invariant: without a duration it goes on until it is told to end, and then still hears the last answers.
+func TestGoesOnUntilToldToEnd(t *testing.T) {
+	a, err := against(t, &liar{code: "00"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+	defer cancel()
+	r, err := a.Run(ctx, 200, 0)
+	if err != nil || ctx.Err() == nil || r.Answered < 60 || r.Answered != r.Sent {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 // Invariant: what is not answered counts from when it was due, is given up in time and reversed, and holds no account up for
 // ever.
 func TestSilenceIsATimeout(t *testing.T) {

@@ -54,6 +54,15 @@ func (a *Acquirer) judge(ex *exchange, response *iso8583.Message, latency time.D
 	case code == iso8583.ResponseApproved && wanted == iso8583.ResponseInsufficientFunds && stoodIn: // granted without the core
 		a.report.standIn()
 		a.force(ex, response)
+	case code == iso8583.ResponseApproved && wanted == iso8583.ResponseNoAction && stoodIn: // and the core knows that it was taken back
+		a.report.standIn()
+	case code == iso8583.ResponseApproved && wanted == iso8583.ResponseDuplicate && stoodIn: // and the core knows the first of this key
+		a.report.standIn()
+		if !ex.first.code.Approves() {
+			a.force(ex, response)
+		}
+	case code == iso8583.ResponseDoNotHonour && ex.resent && ex.isRequest(): // declined without the core, and that answer was lost
+		a.report.standIn()
 	case slices.Contains(ex.accept, code):
 	default:
 		a.report.wrong(fmt.Sprintf("%s is answered %s, expected %s; available %d", &ex.message, string(code), string(wanted), ex.account.available))

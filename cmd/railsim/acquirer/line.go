@@ -63,7 +63,7 @@ func (l *line) dial(ctx context.Context) error {
 	l.conn = conn
 	l.write(&l.signOn)
 	for _, ex := range l.pending {
-		ex.message = repeated(ex.message)
+		ex.message, ex.resent = repeated(ex.message), true
 		l.write(&ex.message)
 	}
 	return nil

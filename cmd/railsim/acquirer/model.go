@@ -63,6 +63,7 @@ type exchange struct {
 	behind *exchange      // sent at once behind this one on the same connection
 	due    time.Time
 	sent   time.Time // the last time
+	resent bool      // its connection broke before it was answered
 }
 
 func (e *exchange) isRequest() bool {
