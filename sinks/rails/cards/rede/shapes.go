@@ -52,8 +52,13 @@ type brandReply struct {
 const (
 	codeOK              = "00"
 	codeReferenceTaken  = "42"
+	codeCommunication   = "74" // communication failure, try again
 	codeNoTransaction   = "78"
+	codeProcessing      = "121" // error processing, try again
+	codeSentBefore      = "122"
 	codeTimeout         = "150"
+	codeRequestFailed   = "370" // contact Rede
+	codeUnsuccessful    = "899" // contact Rede
 	codeRefunded        = "359"
 	codeRefundRequested = "360"
 )
@@ -68,11 +73,23 @@ func (t transactionReply) made() cards.Result {
 		if t.TID != "" {
 			r.Outcome, r.AmountMinor = cards.OutcomeConfirmed, t.Amount
 		}
-	case codeReferenceTaken, codeTimeout: // this very attempt may be what stands there
+	case codeReferenceTaken, codeSentBefore, codeTimeout: // this very attempt may be what stands there
 	default:
-		r.Outcome = cards.OutcomeRefused
+		if !t.untold() || t.Brand.ReturnCode != "" { // where the brand has answered, that is what became of it
+			r.Outcome = cards.OutcomeRefused
+		}
 	}
 	return r
+}
+
+// untold tells a failure of Rede's own, of which it does not say whether anything was done before.
+func (t transactionReply) untold() bool {
+	switch t.ReturnCode {
+	case codeCommunication, codeProcessing, codeSentBefore, codeTimeout, codeRequestFailed, codeUnsuccessful:
+		return true
+	default:
+		return false
+	}
 }
 
 func (t transactionReply) captured() cards.Result {
@@ -80,9 +97,10 @@ func (t transactionReply) captured() cards.Result {
 	switch t.ReturnCode {
 	case codeOK:
 		r.Outcome, r.AmountMinor = cards.OutcomeConfirmed, t.Amount
-	case codeTimeout:
 	default:
-		r.Outcome = cards.OutcomeRefused
+		if !t.untold() {
+			r.Outcome = cards.OutcomeRefused
+		}
 	}
 	return r
 }
@@ -93,9 +111,11 @@ func (t transactionReply) refunded() cards.Result {
 	switch t.ReturnCode {
 	case codeOK, codeRefunded:
 		r.Outcome, r.AmountMinor = cards.OutcomeConfirmed, t.Amount
-	case codeRefundRequested, codeTimeout:
+	case codeRefundRequested:
 	default:
-		r.Outcome = cards.OutcomeRefused
+		if !t.untold() {
+			r.Outcome = cards.OutcomeRefused
+		}
 	}
 	return r
 }
