@@ -17,7 +17,9 @@ import (
 
 // bank is an acquirer that counts. Its faults are words in the token of the card, the first for the first call that
 // moves money, and so on: "ok", "decline:51", "cut" (done, and the connection cut), "lost" (cut before anything was
-// done), "late" (done, cut, and not found by who asks soon after), "hang" (done, and silent until the deadline), "500" (done), "busy" (turned away). What has no word is ok.
+// done), "late" (done, cut, and not found by who asks soon after), "hang" (done, and silent until the deadline), "500" (done), "busy" (turned away), "twice"
+// (done, and somebody on the way repeats the call: the answer is that it cannot be done again), "blind" (the same, and the next question
+// is not answered). What has no word is ok.
 type bank struct {
 	server *httptest.Server
 
@@ -30,6 +32,7 @@ type bank struct {
 	voids    map[string]int       // by our reference
 	seen     map[string]time.Time // from when a transaction is found, by our reference
 	serial   int
+	silent   int         // questions that are not answered
 	asked    chan string // orders that were asked to move money; full: not told
 }
 
@@ -51,8 +54,12 @@ func (b *bank) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	}
 	if strings.HasSuffix(q.URL.Path, "/status") {
 		b.mu.Lock()
-		s := b.standing(r)
+		s, silent := b.standing(r), b.silent
+		b.silent = max(0, silent-1)
 		b.mu.Unlock()
+		if silent > 0 {
+			panic(http.ErrAbortHandler)
+		}
 		_ = json.NewEncoder(w).Encode(s)
 		return
 	}
@@ -95,7 +102,14 @@ func (b *bank) move(r Request) (string, Result) {
 	if word == "late" {
 		b.seen[r.OwnReference] = time.Now().Add(300 * time.Millisecond)
 	}
-	return word, b.do(r)
+	result := b.do(r)
+	if word == "twice" || word == "blind" {
+		if word == "blind" {
+			b.silent = 3 // more often than a question is sent
+		}
+		return word, Result{Outcome: OutcomeRefused, Code: "done"}
+	}
+	return word, result
 }
 
 func (b *bank) do(r Request) Result {

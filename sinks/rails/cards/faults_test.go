@@ -157,6 +157,41 @@ func TestFollowUps(t *testing.T) {
 	}
 }
 
+// A change that is turned down may be so because it is done: what carries calls may repeat a PUT or a DELETE, and the answer is then
+// the repeat's. The transaction itself tells.
+func TestTurnedDownBecauseDone(t *testing.T) {
+	h, b := newHouse(t), newBank(t)
+	h.start(h.config(map[string]Acquirer{"bank": newTeller(b.server.URL)}))
+	first := collect(1, "ok")
+	h.order(first)
+	ref := final(t, h.answers(first)[first.GetOrderId()]).Reference
+	for i, c := range []struct {
+		words   string
+		result  payment.RailResult
+		code    string
+		amount  int64
+		unknown bool // UNKNOWN is answered first
+	}{
+		{words: "twice", result: payment.RailConfirmed, amount: 101},
+		{words: "blind", result: payment.RailConfirmed, amount: 102, unknown: true},
+		{words: "decline:55", result: payment.RailRefused, code: "55"},
+	} {
+		back := follow(first, railsv1.OrderKind_ORDER_KIND_RETURN, i, "return", int64(101+i), ref)
+		back.Instrument = c.words
+		h.order(back)
+		told := h.answers(back)[back.GetOrderId()]
+		if a := final(t, told); a.Result != c.result || a.Code != c.code || a.AmountMinor != c.amount {
+			t.Errorf("%s: %+v", c.words, a)
+		}
+		if slices.Contains(results(told), payment.RailUnknown) != c.unknown {
+			t.Errorf("%s: answered %v", c.words, results(told))
+		}
+	}
+	if b.by[ref].ReturnedMinor != 203 {
+		t.Errorf("returned %d", b.by[ref].ReturnedMinor)
+	}
+}
+
 // A capture says whether another one would be taken, also where its own answer was lost, and every time that it is answered.
 func TestCapturesThatClose(t *testing.T) {
 	for _, several := range []bool{false, true} {
