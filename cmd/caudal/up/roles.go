@@ -310,9 +310,9 @@ func (in *running) clickhouseReady() error {
 	return nil
 }
 
-// waitReady returns when every role can do its work.
-func (in *running) waitReady(ctx context.Context) error {
-	limit := time.After(2 * time.Minute)
+// waitReady returns when every role can do its work. Who waits for long is told what for.
+func (in *running) waitReady(ctx context.Context, stderr io.Writer) error {
+	limit, long := time.After(2*time.Minute), time.After(10*time.Second)
 	for {
 		var waiting error
 		for _, c := range in.checks {
@@ -330,6 +330,8 @@ func (in *running) waitReady(ctx context.Context) error {
 			return ctx.Err()
 		case <-limit:
 			return fmt.Errorf("not ready after two minutes: %w", waiting)
+		case <-long:
+			_, _ = fmt.Fprintf(stderr, "waiting, for two minutes at most, for\n%v\n", waiting) // the terminal may be gone
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

@@ -153,7 +153,7 @@ func start(ctx context.Context, o Options, stderr io.Writer, log *slog.Logger) (
 	if err := in.parts.write(o.Data); err != nil {
 		return nil, err
 	}
-	return in, in.waitReady(ctx)
+	return in, in.waitReady(ctx, stderr)
 }
 
 // prepare makes the topics and publishes the sample tenant's reference data.
