@@ -234,10 +234,15 @@ func absent(reply rest.Reply) bool {
 // errorCode is the first of the errors of a request that was turned down; empty where it has none.
 func errorCode(reply rest.Reply) string {
 	var list []struct {
-		Code int64 `json:"Code"`
+		Code       *int64 `json:"Code"`
+		ReturnCode *int64 `json:"ReturnCode"` // both words are in use
 	}
-	if reply.Decode(&list) && len(list) > 0 {
-		return strconv.FormatInt(list[0].Code, 10)
+	if !reply.Decode(&list) || len(list) == 0 {
+		return ""
 	}
-	return ""
+	code := cmp.Or(list[0].Code, list[0].ReturnCode)
+	if code == nil {
+		return ""
+	}
+	return strconv.FormatInt(*code, 10)
 }
