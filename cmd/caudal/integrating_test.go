@@ -56,7 +56,10 @@ func integratingLines() []pageLine {
 		{address: "/disputes", status: http.StatusOK, holds: []string{`"status":"won"`}},
 		{address: "/disputes", status: http.StatusOK, holds: []string{`"status":"pre_dispute"`}},
 		{address: "/accept", status: http.StatusOK, holds: []string{`"status":"lost"`}},
-		{address: "/statement?limit=100", status: http.StatusOK, holds: []string{`"amount":8000`, `"amount":-2500`, `"amount":-1000`, `"has_more":false`}},
+		{address: "/cards", status: created, holds: []string{`"last4":"4242"`, `"status":"active"`}},
+		{address: "/clearings", status: created, holds: []string{`"status":"succeeded"`, `"reasons":["payment_unknown"]`, `"amount":700`}},
+		{address: "cl_...", status: http.StatusOK, holds: []string{`"kind":"clearing"`, `"card_acceptor":"LOJA42"`}},
+		{address: "/statement?limit=100", status: http.StatusOK, holds: []string{`"amount":8000`, `"amount":-2500`, `"amount":-1000`, `"amount":-700`, `"has_more":false`}},
 		{address: "/balances", status: http.StatusOK, holds: []string{`"held":0`}},
 		{address: "database=caudal", status: http.StatusOK, holds: []string{"refunded", "10000", "8000"}},
 	}
@@ -80,7 +83,7 @@ func TestIntegrating(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := curls(t, string(page), strings.NewReplacer("localhost:8080", h.http, "localhost:8123", clickhouse.Host, "$TOKEN", bearer))
+	lines := curls(t, string(page), strings.NewReplacer("localhost:8080", h.http, "localhost:8123", clickhouse.Host, "$TOKEN", bearer, "TODAY", time.Now().UTC().Format(time.DateOnly)))
 	expected := integratingLines()
 	if len(lines) != len(expected) {
 		t.Fatalf("the page has %d curl lines, this test knows %d", len(lines), len(expected))
@@ -139,7 +142,7 @@ func (c curlLine) sendUntil(t *testing.T, e pageLine, variables *strings.Replace
 
 // remember takes the ids out of an answer, and gives the first.
 func remember(came map[string]string, body string) (first string) {
-	for _, found := range regexp.MustCompile(`"(?:account|payment|quote|dispute)_id":"([a-z]+_)([^"]+)"`).FindAllStringSubmatch(body, -1) {
+	for _, found := range regexp.MustCompile(`"(?:account|payment|quote|dispute|card|clearing)_id":"([a-z]+_)([^"]+)"`).FindAllStringSubmatch(body, -1) {
 		came[found[1]] = found[1] + found[2]
 		if first == "" {
 			first = found[1] + found[2]

@@ -3,6 +3,7 @@ package http
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,7 +50,29 @@ func (s *Server) postClearings(c *call) answer {
 	if problem != nil || err != nil {
 		return s.refused(problem, err)
 	}
-	return s.submit(c, &p, p.cleared)
+	told := s.submit(c, &p, func(d *paymentsv1.Decision) answer {
+		s.metrics.cleared.WithLabelValues(clearingResult(d)).Inc()
+		return p.cleared(d)
+	})
+	if told.status == fasthttp.StatusUnprocessableEntity {
+		s.metrics.cleared.WithLabelValues(clearingConflict).Inc()
+		s.ports.Log.Warn("taking clearing: it is known otherwise", "payment_id", string(p.id), "account", string(p.account))
+	}
+	return told
+}
+
+// clearingResult is what became of a clearing that is in the books.
+func clearingResult(d *paymentsv1.Decision) string {
+	switch {
+	case d.GetOutcome() == paymentsv1.Outcome_OUTCOME_REPEATED:
+		return clearingRepeated
+	case slices.Contains(d.GetReasons(), paymentsv1.Reason_REASON_PAYMENT_UNKNOWN):
+		return clearingUnknown
+	case slices.Contains(d.GetReasons(), paymentsv1.Reason_REASON_RAIL_LATE):
+		return clearingLate
+	default:
+		return clearingCleared
+	}
 }
 
 // clear turns what is told of a clearing into a command to the account of the card, which is the caller's own.

@@ -120,6 +120,12 @@ func TestClearingIsTakenOnce(t *testing.T) {
 	if n := len(d.produced()); n != before {
 		t.Errorf("%d commands of another item", n-before)
 	}
+	told := string(d.send("GET", "/metrics", "").body)
+	for _, want := range []string{`"unknown"} 1`, `"repeated"} 4`, `"conflict"} 5`, `"cleared"} 0`, `"late"} 0`} {
+		if !strings.Contains(told, `caudal_ingest_http_clearings_total{result=`+want+"\n") {
+			t.Errorf("not counted as %s", want)
+		}
+	}
 	pending := d.clear("later", collected(byID(card), "000003", "500", ""), "Prefer", "respond-async")
 	if pending.status != 202 || !strings.Contains(string(pending.body), `"status":"pending","reasons":[],`) || !strings.HasPrefix(pending.header["Location"], "/transactions/cl_") {
 		t.Errorf("%d %v %s", pending.status, pending.header, pending.body)
