@@ -5,6 +5,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/caudalpay/caudal/schemas/rails/iso8583"
 )
 
 // The stages of a request.
@@ -71,6 +73,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	for _, outcome := range [...]string{reversalWritten, reversalLost} {
 		m.reversals.WithLabelValues(outcome)
+	}
+	for _, mti := range [...]iso8583.MTI{iso8583.FinancialAdvice, iso8583.FinancialAdviceRepeat} { // an alert asks for these
+		m.requests.WithLabelValues(string(mti), string(iso8583.ResponseDuplicate))
 	}
 	return m
 }
