@@ -15,6 +15,7 @@ import (
 	"github.com/caudalpay/caudal/ingest/door"
 	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	referencev1 "github.com/caudalpay/caudal/schemas/reference/v1"
 	"github.com/caudalpay/caudal/schemas/seal"
 )
 
@@ -86,6 +87,8 @@ func (still) Pin(string) (*paymentsv1.Pins, error) {
 	return &paymentsv1.Pins{Policy: "standard@1"}, nil
 }
 
+func (still) Policy(id string) (*referencev1.Policy, bool) { return &referencev1.Policy{Id: id}, true }
+
 type noStore struct{ Store }
 
 func benchServer(tb testing.TB) (*Server, string) {
@@ -102,7 +105,7 @@ func benchServer(tb testing.TB) (*Server, string) {
 	house := still{Account{Tenant: "sample", Merchant: "shop", Customer: "c1", Policy: "standard", Currencies: "BRL,USD"}}
 	reg := prometheus.NewRegistry()
 	s, err := New(Config{}, Ports{
-		Commands: house, Accounts: house, Cards: house, Pins: house, Sealer: sealer, Store: noStore{}, Keys: keys, Now: time.Now,
+		Commands: house, Accounts: house, Cards: house, Pins: house, Policies: house, Sealer: sealer, Store: noStore{}, Keys: keys, Now: time.Now,
 		Log: slog.New(slog.DiscardHandler), Metrics: reg, Gatherer: reg,
 	})
 	if err != nil {

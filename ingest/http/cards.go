@@ -3,6 +3,8 @@ package http
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -214,6 +216,9 @@ func (s *Server) issue(caller *Caller, r *cardRequest, idempotency string) (prep
 	if !ok {
 		return prepared{}, s.problems.make(ErrorAccountUnknown, "", violation("/account_id", codeUnknown, "no such account of yours")), nil
 	}
+	if !s.enrols(entry.Policy, r.number) {
+		return prepared{}, s.problems.make(ErrorInvalidRequest, "", violation("/number", codeNotIssued, "the account's policy issues no numbers that begin so")), nil
+	}
 	key := s.ports.Sealer.CardKey(r.number)
 	first6, last4 := r.number[:6], r.number[len(r.number)-4:]
 	p, err := s.onCard(caller, payment.KindIssueCard, key, r.account, idempotency)
@@ -228,6 +233,14 @@ func (s *Server) issue(caller *Caller, r *cardRequest, idempotency string) (prep
 	p.identity, p.once = onceUnder(caller, "card ", idempotency), cmd.GetBodyHash()
 	p.card = &CardView{CardID: string(key), AccountID: string(r.account), First6: first6, Last4: last4, Expiry: monthText(r.expiry)}
 	return p, nil, nil
+}
+
+// enrols tells whether a policy lets a number be a card of its accounts. One that names no leading digits leaves it to the log, which
+// knows a number under one owner.
+func (s *Server) enrols(policy, number string) bool {
+	p, _ := s.ports.Policies.Policy(policy) // one that is not there is found out by whoever pins it
+	bins := p.GetIssuing().GetBins()
+	return len(bins) == 0 || slices.ContainsFunc(bins, func(bin string) bool { return strings.HasPrefix(number, bin) })
 }
 
 func (s *Server) setCardStatus(caller *Caller, key payment.CardKey, account payment.AccountID, to paymentsv1.CardStatus, idempotency string) (prepared, error) {

@@ -214,6 +214,33 @@ func TestCardStatusIsAskedForOnce(t *testing.T) {
 	}
 }
 
+// Invariant: what the policy does not issue is enrolled for nobody, and nobody learns whether somebody else has it. The violation does
+// not repeat the number.
+func TestCardsOfOthersAreNotEnrolled(t *testing.T) {
+	d := openDoor(t)
+	if r := d.post("/cards", "taken", cardBody(d.rival, "5105105105105100", "2031-07"), "Authorization", "Bearer "+otherToken); r.status != 201 {
+		t.Fatalf("%d %s", r.status, r.body)
+	}
+	d.bins = []string{"400012739", "42424242"}
+	told := map[string]bool{}
+	for _, number := range []string{"5105105105105100", "5555555555554444", "4000056655665556", "4111111111111111"} {
+		r := d.post("/cards", "k", cardBody(d.shop, number, "2031-07"))
+		p := r.problem(t)
+		if r.status != 422 || len(p.Violations) != 1 || *p.Violations[0].Pointer != "/number" || p.Violations[0].Code != "not_issued" || strings.Contains(string(r.body), number) {
+			t.Errorf("%s: %d %s", number, r.status, r.body)
+		}
+		told[p.Detail+p.Violations[0].Detail] = true
+	}
+	if n := len(d.produced()); n != 1 || len(told) != 1 {
+		t.Errorf("%d commands, told %v", n, told)
+	}
+	for i, number := range []string{cardNumber, "4242424242424242"} {
+		if r := d.post("/cards", "own-"+string(rune('a'+i)), cardBody(d.shop, number, "2031-07")); r.status != 201 {
+			t.Errorf("%s: %d %s", number, r.status, r.body)
+		}
+	}
+}
+
 // Invariant: under one key there is one card, whoever waits: the second would be enrolled by a key that has done its work.
 func TestOneKeyEnrolsOneCard(t *testing.T) {
 	const second = "5105105105105100"

@@ -44,6 +44,7 @@ type Ports struct {
 	Accounts Accounts
 	Cards    Cards
 	Pins     Pins
+	Policies Policies
 	Sealer   Sealer
 	Store    Store
 	Keys     *Keyring
@@ -121,7 +122,7 @@ func (c Config) Validate() error {
 }
 
 func (p Ports) validate() error {
-	if p.Commands == nil || p.Accounts == nil || p.Cards == nil || p.Pins == nil || p.Sealer == nil || p.Store == nil || p.Keys == nil ||
+	if p.Commands == nil || p.Accounts == nil || p.Cards == nil || p.Pins == nil || p.Policies == nil || p.Sealer == nil || p.Store == nil || p.Keys == nil ||
 		p.Now == nil || p.Log == nil || p.Metrics == nil || p.Gatherer == nil {
 		return errors.New("checking ports: one is missing")
 	}

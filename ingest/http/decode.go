@@ -49,6 +49,7 @@ const (
 	codeUnknown         = "unknown"
 	codeConflict        = "conflict"
 	codeCardNumber      = "card_number"
+	codeNotIssued       = "not_issued"
 )
 
 // decoder reads one body token by token: no reflection, no copy of the body, a JSON pointer for whatever is wrong.

@@ -24,6 +24,7 @@ import (
 	"github.com/caudalpay/caudal/processors/payment"
 	"github.com/caudalpay/caudal/schemas/codec"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	referencev1 "github.com/caudalpay/caudal/schemas/reference/v1"
 	"github.com/caudalpay/caudal/schemas/seal"
 )
 
@@ -61,6 +62,7 @@ type house struct {
 	slow      chan struct{}
 	arrived   chan struct{}
 	storeErr  error
+	bins      []string // of the policy; set before the first request
 }
 
 func newHouse() *house {
@@ -325,6 +327,13 @@ func (h *house) Pin(policy string) (*paymentsv1.Pins, error) {
 	return &paymentsv1.Pins{Policy: "standard@3"}, nil
 }
 
+func (h *house) Policy(id string) (*referencev1.Policy, bool) {
+	if id != "standard" {
+		return nil, false
+	}
+	return &referencev1.Policy{Id: id, Issuing: &referencev1.IssuingPolicy{Bins: h.bins}}, true
+}
+
 // store is the house seen as a Store, whose method names would meet the directory's.
 type store struct{ *house }
 
@@ -473,7 +482,7 @@ func openDoor(tb testing.TB, change ...func(*http.Config, *http.Ports)) *door {
 	reg := prometheus.NewRegistry()
 	cfg := http.Config{WaitDefault: 2 * time.Second, ReadWait: 60 * time.Millisecond, SeqWait: 80 * time.Millisecond, ShutdownGrace: 5 * time.Second}
 	ports := http.Ports{
-		Commands: h, Accounts: h, Cards: cards{h}, Pins: h, Sealer: sealer, Store: store{h}, Keys: keys, Now: time.Now,
+		Commands: h, Accounts: h, Cards: cards{h}, Pins: h, Policies: h, Sealer: sealer, Store: store{h}, Keys: keys, Now: time.Now,
 		Log: slog.New(slog.DiscardHandler), Metrics: reg, Gatherer: reg,
 	}
 	for _, c := range change {

@@ -7,6 +7,7 @@ import (
 	"github.com/caudalpay/caudal/ingest/door"
 	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
+	referencev1 "github.com/caudalpay/caudal/schemas/reference/v1"
 )
 
 // What HTTP shares with the other doors.
@@ -52,6 +53,11 @@ type Sealer interface {
 	PartyDigest(normalised string) []byte
 	// CardKey names a card by the keyed digest of its number.
 	CardKey(number string) payment.CardKey
+}
+
+// Policies tells the newest version of a policy.
+type Policies interface {
+	Policy(id string) (*referencev1.Policy, bool)
 }
 
 // Webhooks takes what processors notify.

@@ -67,6 +67,8 @@ type Issuing struct {
 	AuthorizationTTLUS int64 // 0: what is authorised never expires here
 	// StandInFloor is what is granted at the door where no decision comes in time, by currency; none: refused.
 	StandInFloor []Charge
+	// BINs are the leading digits of the numbers that the door enrols; none: it enrols any.
+	BINs []string
 }
 
 // KYCLimit is what an account of a KYC level may send per day and per month, inclusive, in the limit currency.

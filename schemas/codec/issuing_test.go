@@ -102,6 +102,11 @@ func addIssuing(all map[string]crossing) {
 		p, func() ([]byte, error) { return codec.EncodePolicy(p, payment.Pins{}) },
 		func(b []byte) (any, error) { return codec.DecodePolicy("standard@1", b) },
 	}
+	bins := &policy.Policy{ID: "standard", Version: 2, Issuing: &policy.Issuing{BINs: []string{"400012", "42424242"}}}
+	all["policy_bins"] = crossing{
+		bins, func() ([]byte, error) { return codec.EncodePolicy(bins, payment.Pins{}) },
+		func(b []byte) (any, error) { return codec.DecodePolicy("standard@2", b) },
+	}
 }
 
 // TestStrictCardCommands lists what is refused. No error may tell what could be a card's number.

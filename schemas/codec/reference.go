@@ -107,7 +107,7 @@ func policyRails(m *referencev1.Policy, p *policy.Policy) error {
 		if err != nil {
 			return err
 		}
-		p.Issuing = &policy.Issuing{AuthorizationTTLUS: i.GetAuthorizationTtlS() * 1_000_000, StandInFloor: floor}
+		p.Issuing = &policy.Issuing{AuthorizationTTLUS: i.GetAuthorizationTtlS() * 1_000_000, StandInFloor: floor, BINs: i.GetBins()}
 	}
 	if b := m.GetBank(); b != nil {
 		p.Bank = &policy.Bank{FeeReturned: b.GetReturnFee() == referencev1.RefundFee_REFUND_FEE_RETURNED}
@@ -180,7 +180,7 @@ func EncodePolicy(p *policy.Policy, ids payment.Pins) ([]byte, error) {
 		m.Bank = &referencev1.BankPolicy{ReturnFee: refundFee(b.FeeReturned)}
 	}
 	if i := p.Issuing; i != nil {
-		m.Issuing = &referencev1.IssuingPolicy{AuthorizationTtlS: i.AuthorizationTTLUS / 1_000_000, StandInFloor: chargesTo(i.StandInFloor)}
+		m.Issuing = &referencev1.IssuingPolicy{AuthorizationTtlS: i.AuthorizationTTLUS / 1_000_000, StandInFloor: chargesTo(i.StandInFloor), Bins: i.BINs}
 	}
 	for _, l := range p.Limits {
 		m.Limits = append(m.Limits, &referencev1.KycLimit{Level: uint32(l.Level), DayMinor: l.DayMinor, MonthMinor: l.MonthMinor})

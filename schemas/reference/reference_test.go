@@ -155,7 +155,7 @@ card:
   dispute:
     fees: [{currency: BRL, amount_minor: 25}, {currency: USD, amount_minor: 5}]
     fee_when_won: returned
-issuing: {authorization_ttl: 48h, stand_in_floor: [{currency: BRL, amount_minor: 500}]}
+issuing: {authorization_ttl: 48h, stand_in_floor: [{currency: BRL, amount_minor: 500}], bins: ["400012", "42424242"]}
 `
 	feesText  = "kind: fee_schedule\nid: f\nversion: 1\nfees:\n  - {kind: payin, currency: BRL, fixed_minor: 5, rate_ppm: 10, min_minor: 1, max_minor: 9}\n"
 	ratesText = "kind: rate_sheet\nid: s\nversion: 1\nas_of: 2026-01-01T00:00:00Z\nvalid_until: 2026-01-02T00:00:00Z\nrates:\n  - {source: BRL, target: USD, mid: \"0.18\", spread_bp: 10}\n"
@@ -205,6 +205,11 @@ func TestParseRefusesAndNamesThePath(t *testing.T) {
 		{policyText, "48h", "0h", "issuing.authorization_ttl: is not at least 1 s"},
 		{policyText, "amount_minor: 500}", "amount_minor: -500}", "issuing.stand_in_floor[0].amount_minor: is not positive"},
 		{policyText, "stand_in_floor", "floor", "floor"},
+		{policyText, `"400012"`, `"400"`, "issuing.bins[0]: is not 4 to 11 digits"},
+		{policyText, `"400012"`, `"400012739186"`, "issuing.bins[0]: is not 4 to 11 digits"},
+		{policyText, `"400012"`, `"4000-12"`, "issuing.bins[0]: is not 4 to 11 digits"},
+		{policyText, `"400012"`, `"424242"`, "issuing.bins[1]: is within an earlier one"},
+		{policyText, `"42424242"`, `"4000"`, "issuing.bins[1]: is within an earlier one, or holds it"},
 		{feesText, "payin", "refund", "fees[0].kind"},
 		{feesText, "currency: BRL, ", "", "fees[0].currency: is not given"},
 		{feesText, "rate_ppm: 10", "rate_ppm: 1000001", "fees[0].rate_ppm"},
@@ -263,7 +268,7 @@ func TestPolicyTellsOfContests(t *testing.T) {
 	}
 	const hourUS = 3_600_000_000
 	if p.QuoteTTLUS != hourUS/4 || p.Card.AuthorizationTTLUS != 168*hourUS || p.Card.Dispute.Fee("USD") != 5 || p.Card.Dispute.Fee("EUR") != 0 ||
-		!p.Card.Dispute.FeeReturned || p.Issuing.AuthorizationTTLUS != 48*hourUS || len(p.Issuing.StandInFloor) != 1 {
+		!p.Card.Dispute.FeeReturned || p.Issuing.AuthorizationTTLUS != 48*hourUS || len(p.Issuing.StandInFloor) != 1 || len(p.Issuing.BINs) != 2 || p.Issuing.BINs[1] != "42424242" {
 		t.Errorf("%+v", p)
 	}
 	kept, err := reference.Parse("kept.yaml", []byte(strings.Replace(policyText, "fee_when_won: returned", "fee_when_won: kept", 1)))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -60,6 +61,7 @@ type disputeYAML struct {
 type issuingYAML struct {
 	AuthorizationTTL string       `yaml:"authorization_ttl"` // a duration: 168h; empty: never expires here
 	StandInFloor     []chargeYAML `yaml:"stand_in_floor"`    // granted at the door up to this where no decision comes in time
+	BINs             []string     `yaml:"bins"`              // leading digits of the numbers that may be enrolled; none: any
 }
 
 type chargeYAML struct {
@@ -259,11 +261,29 @@ func (c *check) rails(y policyYAML, p *referencev1.Policy) {
 	if issuing := y.Issuing; issuing != nil {
 		// A door takes what was transmitted within half a year. What is told again by then has to be known, or it is collected twice.
 		c.must(y.RetentionDays > 366, "retention_days", "is not above 366, and the policy has cards of the house")
-		p.Issuing = &referencev1.IssuingPolicy{StandInFloor: c.charges("issuing.stand_in_floor", issuing.StandInFloor)}
+		p.Issuing = &referencev1.IssuingPolicy{StandInFloor: c.charges("issuing.stand_in_floor", issuing.StandInFloor), Bins: c.bins(issuing.BINs)}
 		if issuing.AuthorizationTTL != "" {
 			p.Issuing.AuthorizationTtlS = c.ttl("issuing.authorization_ttl", issuing.AuthorizationTTL)
 		}
 	}
+}
+
+// The lengths of what is issued under: a network gives 6 or 8 digits, and its processor may part them.
+const (
+	binDigitsMin = 4
+	binDigitsMax = 11
+)
+
+// bins reads the leading digits of card numbers. One within another would say nothing, and is taken for a mistake.
+func (c *check) bins(list []string) []string {
+	for i, bin := range list {
+		at := fmt.Sprintf("issuing.bins[%d]", i)
+		c.must(len(bin) >= binDigitsMin && len(bin) <= binDigitsMax && strings.Trim(bin, "0123456789") == "", at, "is not 4 to 11 digits in quotation marks")
+		for _, other := range list[:i] {
+			c.must(!strings.HasPrefix(bin, other) && !strings.HasPrefix(other, bin), at, "is within an earlier one, or holds it")
+		}
+	}
+	return list
 }
 
 // ttl reads for how long something holds.

@@ -251,7 +251,7 @@ func (in *running) startIngress(ctx context.Context) error {
 		in.checks = append(in.checks, http.Check{Name: "card feed", Ready: feed.Ready})
 	}
 	doors["api"], err = http.New(http.Config{Address: in.options.HTTP}, http.Ports{
-		Commands: f.commands, Accounts: f.accounts, Cards: known, Pins: f.pins, Sealer: f.sealer, Store: in.store, Keys: keys, Checks: in.checks,
+		Commands: f.commands, Accounts: f.accounts, Cards: known, Pins: f.pins, Policies: f.pins, Sealer: f.sealer, Store: in.store, Keys: keys, Checks: in.checks,
 		Webhooks: hooks,
 		Now:      time.Now, Log: in.log, Metrics: in.registry, Gatherer: in.gatherer(ctx),
 	})

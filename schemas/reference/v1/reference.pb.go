@@ -913,6 +913,7 @@ type IssuingPolicy struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
 	AuthorizationTtlS int64                  `protobuf:"varint,1,opt,name=authorization_ttl_s,json=authorizationTtlS,proto3" json:"authorization_ttl_s,omitempty"` // 0: what is authorised never expires here
 	StandInFloor      []*Charge              `protobuf:"bytes,2,rep,name=stand_in_floor,json=standInFloor,proto3" json:"stand_in_floor,omitempty"`                 // granted at the door up to this much where no decision comes in time; no row of the currency: refused
+	Bins              []string               `protobuf:"bytes,3,rep,name=bins,proto3" json:"bins,omitempty"`                                                       // leading digits of the numbers that may be enrolled for the account; none: any
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -957,6 +958,13 @@ func (x *IssuingPolicy) GetAuthorizationTtlS() int64 {
 func (x *IssuingPolicy) GetStandInFloor() []*Charge {
 	if x != nil {
 		return x.StandInFloor
+	}
+	return nil
+}
+
+func (x *IssuingPolicy) GetBins() []string {
+	if x != nil {
+		return x.Bins
 	}
 	return nil
 }
@@ -1420,10 +1428,11 @@ const file_schemas_reference_v1_reference_proto_rawDesc = "" +
 	"\ffee_returned\x18\x02 \x01(\bR\vfeeReturned\"G\n" +
 	"\x06Charge\x12\x1a\n" +
 	"\bcurrency\x18\x01 \x01(\tR\bcurrency\x12!\n" +
-	"\famount_minor\x18\x02 \x01(\x03R\vamountMinor\"\x82\x01\n" +
+	"\famount_minor\x18\x02 \x01(\x03R\vamountMinor\"\x96\x01\n" +
 	"\rIssuingPolicy\x12.\n" +
 	"\x13authorization_ttl_s\x18\x01 \x01(\x03R\x11authorizationTtlS\x12A\n" +
-	"\x0estand_in_floor\x18\x02 \x03(\v2\x1b.caudal.reference.v1.ChargeR\fstandInFloor\"K\n" +
+	"\x0estand_in_floor\x18\x02 \x03(\v2\x1b.caudal.reference.v1.ChargeR\fstandInFloor\x12\x12\n" +
+	"\x04bins\x18\x03 \x03(\tR\x04bins\"K\n" +
 	"\n" +
 	"BankPolicy\x12=\n" +
 	"\n" +
