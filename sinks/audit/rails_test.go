@@ -113,6 +113,7 @@ func TestPaymentsByRailsAreComparedInPostgres(t *testing.T) {
 	at := fmt.Sprintf(" WHERE log_partition = %d AND log_offset = %d", d.Partition, d.Offset)
 	for _, c := range []struct{ do, undo, names string }{
 		{"UPDATE payments.events SET rail_code = rail_code || 'x'" + at, "UPDATE payments.events SET rail_code = rtrim(rail_code, 'x')" + at, "column rail_code"},
+		{"UPDATE payments.events SET rail_tid = rail_tid || 'x'" + at, "UPDATE payments.events SET rail_tid = rtrim(rail_tid, 'x')" + at, "column rail_tid"},
 		{"UPDATE payments.events SET payment_status = payment_status + 1" + at, "UPDATE payments.events SET payment_status = payment_status - 1" + at, "column payment_status"},
 		{"UPDATE payments.events SET written_at = written_at + interval '1 millisecond'" + at, "UPDATE payments.events SET written_at = written_at - interval '1 millisecond'" + at, "column written_at"},
 		{"CREATE TEMP TABLE gone AS SELECT * FROM payments.events" + at + "; DELETE FROM payments.events" + at, "INSERT INTO payments.events SELECT * FROM gone", "line 0 is missing"},

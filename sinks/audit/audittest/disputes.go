@@ -105,6 +105,9 @@ func (h *House) atQuote(a *railAccount, in *paymentsv1.Instruction) {
 	}
 }
 
+// latestUS is the last microsecond since 1970 that a command may tell.
+const latestUS = int64(1) << 53
+
 // tell says something of a dispute.
 func (h *House) tell(a *railAccount, cmd *paymentsv1.Command) {
 	told := cmd.GetDispute()
@@ -115,12 +118,18 @@ func (h *House) tell(a *railAccount, cmd *paymentsv1.Command) {
 	}
 	if h.rng.IntN(2) == 0 {
 		told.DeadlineUs = h.now.UnixMicro() + h.rng.Int64N(7_200_000_000)
+		if h.rng.IntN(10) == 0 {
+			told.DeadlineUs = latestUS
+		}
 	}
 	told.MessageId, told.OccurredAtUs = "", 0
 	switch h.rng.IntN(6) {
 	case 0: // not told
 	case 1:
 		told.OccurredAtUs = h.now.UnixMicro()
+		if h.rng.IntN(10) == 0 {
+			told.OccurredAtUs = latestUS
+		}
 	case 2: // by a clock that is days ahead
 		told.OccurredAtUs = h.now.UnixMicro() + h.rng.Int64N(400_000_000_000)
 	default:

@@ -111,6 +111,9 @@ func (h *House) answersTo(o *railsv1.Order) []*paymentsv1.Command {
 			OrderId: order, Result: results[h.rng.IntN(len(results))], Code: fmt.Sprint(h.rng.IntN(100)),
 			Connector: "sim", Reference: "ref-" + fmt.Sprint(h.rng.IntN(1000)), Closed: h.rng.IntN(6) == 0,
 		}
+		if h.rng.IntN(3) == 0 { // whatever the answer
+			a.Tid = fmt.Sprint("tid-", h.rng.IntN(1000))
+		}
 		switch h.rng.IntN(6) {
 		case 0:
 			a.AmountMinor = o.GetAmountMinor() + 1

@@ -65,7 +65,7 @@ func Differ(want, got *paymentsv1.Decision) string {
 
 // railText is what a decision repeats of a rail's answer.
 func railText(d *paymentsv1.Decision) string {
-	return fmt.Sprintf("%q by %q: code %q, reference %q", d.GetOrderId(), d.GetConnector(), d.GetRailCode(), d.GetRailReference())
+	return fmt.Sprintf("%q by %q: code %q, reference %q, tid %q", d.GetOrderId(), d.GetConnector(), d.GetRailCode(), d.GetRailReference(), d.GetRailTid())
 }
 
 // saidText is what a decision tells of the rail's result. Decisions of before results were told have none.

@@ -145,6 +145,9 @@ type call struct {
 // record is malformed): the engine has to park it, and the state is as before.
 func (p *Partition) Apply(rec Record) (Result, error) {
 	c := &call{Partition: p, rec: rec, cmd: rec.Command, touched: map[string]bool{}}
+	if err := formed(c.cmd); err != nil {
+		return Result{}, err
+	}
 	if err := c.resolve(); err != nil {
 		return Result{}, err
 	}
@@ -155,7 +158,7 @@ func (p *Partition) Apply(rec Record) (Result, error) {
 	}
 	if a := c.cmd.GetRailAnswer(); a != nil {
 		d.RailCode, d.Connector, d.OrderId, d.RailReference = a.GetCode(), a.GetConnector(), a.GetOrderId(), a.GetReference()
-		d.RailResult, d.RailAmountMinor = a.GetResult(), a.GetAmountMinor()
+		d.RailResult, d.RailAmountMinor, d.RailTid = a.GetResult(), a.GetAmountMinor(), a.GetTid()
 	}
 	if t := c.cmd.GetDispute(); t != nil {
 		d.Connector, d.RailReference, d.ReasonCode, d.RelatedPaymentId = t.GetConnector(), t.GetReference(), t.GetReasonCode(), c.cmd.GetPaymentId()
@@ -335,8 +338,8 @@ func (c *call) accountCommand() {
 // senseless tells what says nothing that could be decided.
 func (c *call) senseless() bool {
 	t := c.cmd.GetDispute()
-	return c.cmd.GetKind() == kindDispute && (stage(t.GetStage()) == 0 || t.GetAmountMinor() <= 0 || t.GetOccurredAtUs() < 0 ||
-		t.GetMessageId() != "" && !strings.HasPrefix(t.GetMessageId(), "cmd_"))
+	return c.cmd.GetKind() == kindDispute && (stage(t.GetStage()) == 0 || t.GetAmountMinor() <= 0 ||
+		t.GetMessageId() != "" && !isCommandID(t.GetMessageId()))
 }
 
 // names tells the kinds whose command_id is the record that they are about.

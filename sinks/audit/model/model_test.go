@@ -3,6 +3,7 @@ package model_test
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/base32"
 	"fmt"
 	"strconv"
 	"strings"
@@ -26,12 +27,12 @@ import (
 //	payin a 1000 BRL [to=USD] [method=cash] [key=k] [body=b] [party=x] [country=XX] [policy=p]
 //	payout, transfer (with payee=b) alike; refund a of=k [amount=10]; approve a of=k [as=pi_]; decline a of=k; kyc a level=2; tick
 //	capture a of=k [amount=10] [final=yes], void, increment alike: on the pay-in k; key=c is the operation's own
-//	answer a of=k [op=c] step=capture result=confirmed [amount=10] [by=cielo] [ref=r] [code=00] [closed=yes]: to an order of k, or of its operation c
+//	answer a of=k [op=c] step=capture result=confirmed [amount=10] [by=cielo] [ref=r] [tid=t] [code=00] [closed=yes]: to an order of k, or of its operation c
 //	quote a 1000 USD to=BRL key=q; payin a 1000 USD to=BRL quote=q
 //	issue c a [expiry=2912]; card c status=blocked: on the card's key
 //	authorize a 1000 BRL key=k [financial=yes]; advise a 1000 BRL key=k [standin=yes] [refused=yes]; reverse a of=k [left=10] [standin=yes]
 //	clear a 1000 BRL key=c [of=k] [final=yes] [credit=yes]
-//	dispute a of=k key=d stage=lost amount=10 [deadline=+1h] [code=10.4]; evidence a of=d files=x,y; accept a of=d
+//	dispute a of=k key=d stage=lost amount=10 [deadline=+1h] [occurred=-1h] [message=w, or message_id=w as it stands] [code=10.4]; evidence a of=d files=x,y; accept a of=d
 //	clock 2026-03-01T10:00:00Z | +10m
 //	close a: no command does this yet
 //
@@ -327,7 +328,7 @@ func (w *world) print(out *strings.Builder, _ *paymentsv1.Command, d *paymentsv1
 
 // printRest writes what only some kinds tell.
 func (w *world) printRest(out *strings.Builder, d *paymentsv1.Decision) {
-	for _, f := range []struct{ name, value string }{{"reason", d.GetReasonCode()}, {"card", d.GetCard()}} {
+	for _, f := range []struct{ name, value string }{{"reason", d.GetReasonCode()}, {"card", d.GetCard()}, {"tid", d.GetRailTid()}} {
 		if f.value != "" {
 			fmt.Fprintf(out, " %s=%s", f.name, f.value)
 		}
@@ -498,7 +499,7 @@ func (w *world) answer(cmd *paymentsv1.Command, name string, args map[string]str
 	cmd.Body = &paymentsv1.Command_RailAnswer{RailAnswer: &paymentsv1.RailAnswer{
 		OrderId: cmp.Or(args["as"], w.kinds[waits], "pi_") + waits + "." + args["step"],
 		Result:  paymentsv1.RailResult(paymentsv1.RailResult_value["RAIL_RESULT_"+strings.ToUpper(args["result"])]),
-		Code:    args["code"], Connector: args["by"], Reference: args["ref"], AmountMinor: w.number(args["amount"]), Closed: args["closed"] != "",
+		Code:    args["code"], Connector: args["by"], Reference: args["ref"], Tid: args["tid"], AmountMinor: w.number(args["amount"]), Closed: args["closed"] != "",
 	}}
 }
 
@@ -612,9 +613,16 @@ func (w *world) issuing(cmd *paymentsv1.Command, verb string, plain []string, ar
 	cmd.BodyHash = hashed
 }
 
+// commandID is a cmd_ id by a name of the history.
+func commandID(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return "cmd_" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:25]))
+}
+
 // disputing is what is said of a dispute.
 func (w *world) disputing(cmd *paymentsv1.Command, verb, name string, args map[string]string) {
 	of := w.payment(payment.KindPayIn, name, args["of"])[3:]
+	cmd.CommandId = commandID(strings.TrimPrefix(cmd.GetCommandId(), "cmd_"))
 	switch verb {
 	case "dispute":
 		cmd.Kind, cmd.CommandId, cmd.PaymentId = paymentsv1.CommandKind_COMMAND_KIND_DISPUTE, w.id("dp_", name, args["key"]), cmp.Or(args["as"], w.kinds[of], "pi_")+of
@@ -629,7 +637,10 @@ func (w *world) disputing(cmd *paymentsv1.Command, verb, name string, args map[s
 			}
 			told.DeadlineUs = w.now.Add(after).UnixMicro()
 		}
-		told.MessageId = args["message"]
+		told.MessageId = args["message_id"]
+		if args["message"] != "" {
+			told.MessageId = commandID(args["message"])
+		}
 		if args["occurred"] != "" {
 			after, err := time.ParseDuration(args["occurred"])
 			if err != nil {
