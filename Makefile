@@ -45,7 +45,7 @@ bench: build ## measure against the targets, in pairs; writes docs/bench/
 bench-engine: build ## measure the engine against franz-go and stock Goka; with KAFKA_BROKERS=1 or 3 on Apache Kafka, Kafka Streams too
 	@bin/caudal bench engine $(if $(KAFKA_BROKERS),--kafka $(KAFKA_BROKERS)) --report docs/bench --profile bin/profiles
 
-soak: build ## PAYMENTS against failing rails, SEED, the house killed on the way; both sides' books compared
+soak: build ## PAYMENTS, quotes, disputes and cards against failing rails, SEED, the house killed whole and in parts; all books compared
 	@bin/caudal soak --payments $(PAYMENTS) --seed $(SEED)
 
 demo-lifecycle: build ## show the life of payments against simulated rails, and that the books balance afterwards

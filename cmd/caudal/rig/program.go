@@ -410,7 +410,7 @@ func (h *House) startSinks(folder string, flags []string) (*program, error) {
 		err = os.MkdirAll(data, 0o750)
 	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join(data, sealFile), key, 0o600)
+		err = os.WriteFile(filepath.Join(data, sealFile), key, 0o600) //nolint:gosec // in the folder of the run
 	}
 	if err != nil {
 		return nil, fmt.Errorf("giving the sinks the key of the house: %w", err)

@@ -133,14 +133,14 @@ func (r *run) soak(ctx context.Context) (err error) {
 	if r.feed, err = s.StartAcquirer(ctx, h, rig.AcquirerOptions{
 		Folder: r.options.Work, Seed: r.options.Seed, Rate: r.options.FeedRate, Accounts: cardholders, Connections: 8, Deadline: standInAfter,
 	}); err != nil {
-		return errors.Join(err, h.Stop())
+		return errors.Join(err, h.Kill())
 	}
 	defer func() { err = errors.Join(err, r.feed.Kill()) }() // it has ended, but where something went wrong
 	api := h.Client()
 	defer api.Close()
 	of, err := open(ctx, api)
 	if err != nil {
-		return errors.Join(err, h.Stop())
+		return errors.Join(err, h.Kill())
 	}
 	r.began = time.Now()
 	sending, stop := context.WithCancel(ctx)
@@ -156,10 +156,10 @@ func (r *run) soak(ctx context.Context) (err error) {
 	r.report.Seconds = time.Since(r.began).Seconds()
 	stop()
 	if err = errors.Join(err, g.Wait()); err != nil {
-		return errors.Join(err, h.Stop())
+		return errors.Join(err, h.Kill())
 	}
 	if err := r.compare(ctx, s); err != nil {
-		return errors.Join(err, h.Stop())
+		return errors.Join(err, h.Kill())
 	}
 	if err := h.Stop(); err != nil {
 		return err

@@ -146,6 +146,38 @@ func TestGoesOnUntilToldToEnd(t *testing.T) {
 	}
 }
 
+// Invariant: what a door may answer without the core is right where the core was late, and wrong where it was not.
+func TestAnswersWithoutTheCore(t *testing.T) {
+	const deadline = 100 * time.Millisecond
+	for _, c := range []struct {
+		name         string
+		wanted, told iso8583.ResponseCode
+		first        *authorization
+		resent       bool
+		took         time.Duration
+		wrong        int
+		available    int64 // of 1000, asked for 300
+	}{
+		{name: "granted, though it was taken back before", wanted: iso8583.ResponseNoAction, told: iso8583.ResponseApproved, took: deadline, available: 1000},
+		{name: "the same by the core", wanted: iso8583.ResponseNoAction, told: iso8583.ResponseApproved, wrong: 1, available: 1000},
+		{name: "granted, though its key was granted for another", wanted: iso8583.ResponseDuplicate, told: iso8583.ResponseApproved, took: deadline, first: &authorization{code: iso8583.ResponseApproved}, available: 1000},
+		{name: "granted, where its key was refused for another", wanted: iso8583.ResponseDuplicate, told: iso8583.ResponseApproved, took: deadline, first: &authorization{code: iso8583.ResponseInsufficientFunds}, available: 700},
+		{name: "the same by the core", wanted: iso8583.ResponseDuplicate, told: iso8583.ResponseApproved, first: &authorization{code: iso8583.ResponseApproved}, wrong: 1, available: 1000},
+		{name: "declined, and the answer was lost", wanted: iso8583.ResponseApproved, told: iso8583.ResponseDoNotHonour, resent: true, available: 1000},
+		{name: "declined by the core", wanted: iso8583.ResponseApproved, told: iso8583.ResponseDoNotHonour, took: deadline, wrong: 1, available: 1000},
+	} {
+		a := &Acquirer{cfg: Config{Deadline: deadline}, report: newReport(1, 1)}
+		of := &account{available: 1000}
+		ex := &exchange{
+			account: of, message: iso8583.Message{MTI: iso8583.AuthorizationRequest, AmountMinor: 300}, accept: []iso8583.ResponseCode{c.wanted},
+			first: c.first, resent: c.resent,
+		}
+		if a.judge(ex, &iso8583.Message{ResponseCode: c.told, AuthCode: "STOOD1"}, c.took); a.report.WrongAnswers != c.wrong || of.available != c.available {
+			t.Errorf("%s: %d wrong %v, %d available", c.name, a.report.WrongAnswers, a.report.Wrong, of.available)
+		}
+	}
+}
+
 // Invariant: what is not answered counts from when it was due, is given up in time and reversed, and holds no account up for
 // ever.
 func TestSilenceIsATimeout(t *testing.T) {
