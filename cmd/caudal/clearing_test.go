@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ func TestClearingFile(t *testing.T) {
 	t.Parallel()
 	h := startHouse(t, t.TempDir(), "--iso8583", "127.0.0.1:0", "--iso8583-deadline", "30s")
 	t.Run("EachItem", h.clearsEachItem)
+	t.Run("AtOnce", h.clearsAtOnce)
 	t.Run("KilledLoad", func(t *testing.T) { h = h.killedLoad(t) })
 	if t.Failed() {
 		return
@@ -176,6 +178,49 @@ func (h *house) clearsEachItem(t *testing.T) {
 	}
 	h.settles(t, card.account, want)
 	h.nowhere(t, card.number)
+}
+
+// Invariant: two loads of one file and its messages, all at once, come to each item once.
+func (h *house) clearsAtOnce(t *testing.T) {
+	const items, each = 300, 100
+	card, fund := h.feedAccount(t, nil, "at-once", "4111111111111111", 100_000)
+	l := posDial(t, h.addresses().CardFeed)
+	messages, texts := make([]iso8583.Message, items), make([]map[string]any, items)
+	for i := range messages {
+		asked := purchase(card, 2*i+1, "T2", each)
+		if i%3 == 0 { // the others are not known, and no less collected
+			if got := l.ask(asked); got.ResponseCode != "00" {
+				t.Fatalf("%v", &got)
+			}
+		}
+		messages[i] = secondMessage(asked, 2*i+2, each)
+		texts[i] = itemOf(t, messages[i], []string{"", card.id}[i%2])
+	}
+	file := clearingFile(t, texts...)
+	var ways sync.WaitGroup
+	var results [2]clearing.Result
+	began := time.Now()
+	for i := range results {
+		ways.Go(func() { results[i], _ = h.loaded(t, file) })
+	}
+	ways.Go(func() {
+		for _, m := range messages {
+			if got := l.ask(m); got.ResponseCode != "00" {
+				t.Errorf("%v is answered %v", &m, &got)
+			}
+		}
+	})
+	ways.Wait()
+	t.Logf("in %v: %+v", time.Since(began), results)
+	for _, r := range results {
+		if r.Items != items || r.Cleared+r.Repeated != items {
+			t.Errorf("%+v", r)
+		}
+	}
+	if cleared := results[0].Cleared + results[1].Cleared; cleared > items {
+		t.Errorf("%d of %d items were cleared", cleared, items)
+	}
+	h.settles(t, card.account, funds{Posted: fund - items*each, Available: fund - items*each})
 }
 
 // nowhere fails where a card's number stands in what the house has written: its logs, topics and stores.
