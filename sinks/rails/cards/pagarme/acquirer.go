@@ -54,6 +54,8 @@ func (a *Acquirer) Authorize(ctx context.Context, r cards.Request) (cards.Result
 	}
 	var o orderReply
 	switch {
+	case reply.Status == http.StatusPreconditionFailed: // valid, and failed all the same: how far it came is not said
+		return cards.Result{}, nil
 	case turnedDown(reply):
 		return cards.Result{Outcome: cards.OutcomeRefused, Code: fmt.Sprintf("http_%d", reply.Status)}, nil
 	case !reply.OK() || !reply.Decode(&o) || len(o.Charges) != 1:
