@@ -112,15 +112,15 @@ func (s *Server) unreadable(d *decoder, err error) *Problem {
 
 func (s *Server) idempotencyKey(c *call) (string, *answer) {
 	headers := c.ctx.Request.Header.PeekAll(headerIdempotencyKey)
-	id := ErrorMissingKey
+	id, code := ErrorMissingKey, codeRequired
 	switch {
 	case len(headers) == 0, len(headers) == 1 && len(headers[0]) == 0:
 	case len(headers) > 1 || !isIdempotencyKey(headers[0]):
-		id = ErrorInvalidKey
+		id, code = ErrorInvalidKey, codeMalformed
 	default:
 		return string(headers[0]), nil
 	}
-	a := refusal(s.problem(id, "", Violation{Parameter: headerIdempotencyKey, Code: codeRequired, Detail: "1 to 255 visible ASCII characters, once"}))
+	a := refusal(s.problem(id, "", Violation{Parameter: headerIdempotencyKey, Code: code, Detail: "1 to 255 visible ASCII characters, once"}))
 	return "", &a
 }
 

@@ -289,6 +289,8 @@ func TestHeadersOfAWrite(t *testing.T) {
 		r := d.post("/payins", "k", d.payIn("5", ""), c.header, c.value)
 		if p := r.problem(t); r.status != c.status || p.Code != c.id {
 			t.Errorf("%s: %d %s", c.name, r.status, r.body)
+		} else if code := map[http.ErrorID]string{http.ErrorMissingKey: "required", http.ErrorInvalidKey: "malformed"}[c.id]; code != "" && p.Violations[0].Code != code {
+			t.Errorf("%s: violation %s", c.name, p.Violations[0].Code)
 		}
 		if c.status == 401 && r.header["Www-Authenticate"] == "" {
 			t.Errorf("%s: %v", c.name, r.header)
