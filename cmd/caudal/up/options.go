@@ -66,9 +66,6 @@ func (f CardFeed) config() (iso8583.Config, error) {
 		return iso8583.Config{}, fmt.Errorf("--iso8583-header: %w", err)
 	}
 	config := iso8583.Config{Address: f.Address, Frames: wire.Frames{Header: header}, TLS: f.TLS, Deadline: f.Deadline}
-	if _, _, err := net.SplitHostPort(f.Address); err != nil {
-		return config, fmt.Errorf("--iso8583 %q is not HOST:PORT: %w", f.Address, err)
-	}
 	if err := config.Validate(); err != nil {
 		return config, fmt.Errorf("--iso8583: %w", err)
 	}
@@ -98,9 +95,7 @@ func (o *Options) Validate() error {
 	if o.Data == "" {
 		errs = append(errs, errors.New("--data is empty: name the folder to keep everything in"))
 	}
-	if _, _, err := net.SplitHostPort(o.HTTP); err != nil {
-		errs = append(errs, fmt.Errorf("--http %q is not HOST:PORT: %w", o.HTTP, err))
-	}
+	errs = append(errs, o.addresses()...)
 	if o.Partitions < 1 || o.Partitions > 64 {
 		errs = append(errs, fmt.Errorf("--partitions is %d: choose 1 to 64", o.Partitions))
 	} else {
@@ -152,6 +147,28 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("resolving --data: %w", err)
 	}
 	return nil
+}
+
+// addresses is what is wrong with where this installation serves.
+func (o *Options) addresses() []error {
+	var errs []error
+	taken := map[string]string{} // the flag, by the address
+	for _, a := range []struct{ flag, address string }{
+		{"--http", o.HTTP}, {"--iso8583", o.CardFeed.Address}, {"--clickhouse-http", o.ClickHouseHTTP},
+	} {
+		_, port, err := net.SplitHostPort(a.address)
+		switch {
+		case a.flag == "--iso8583" && a.address == "", a.flag == "--clickhouse-http" && o.ClickHouse != "":
+		case err != nil:
+			errs = append(errs, fmt.Errorf("%s %q is not HOST:PORT: %w", a.flag, a.address, err))
+		case port == "0":
+		case taken[a.address] != "":
+			errs = append(errs, fmt.Errorf("%s is %s, as %s is: each needs an address of its own", a.flag, a.address, taken[a.address]))
+		default:
+			taken[a.address] = a.flag
+		}
+	}
+	return errs
 }
 
 // sharing is what contradicts the number of partitions.

@@ -44,7 +44,12 @@ func TestOptionsThatCannotWork(t *testing.T) {
 		"no partitions":     {func(o *up.Options) { o.Partitions = 0 }, "--partitions is 0"},
 		"no copies":         {func(o *up.Options) { o.Replication = 0 }, "--replication is 0"},
 		"rails without all": {func(o *up.Options) { o.Rails = rails }, "routes.yaml"},
-		"too many workers":  {func(o *up.Options) { o.Workers = 17 }, "--workers is 17"},
+		"doors in one place": {func(o *up.Options) {
+			o.HTTP, o.CardFeed = "127.0.0.1:18599", up.CardFeed{Address: "127.0.0.1:18599", Header: "binary"}
+		}, "--iso8583 is 127.0.0.1:18599, as --http is"},
+		"ClickHouse in a door": {func(o *up.Options) { o.HTTP, o.ClickHouseHTTP = "127.0.0.1:18599", "127.0.0.1:18599" }, "--clickhouse-http is 127.0.0.1:18599, as --http is"},
+		"ClickHouse nowhere":   {func(o *up.Options) { o.ClickHouseHTTP = "nonsense" }, `--clickhouse-http "nonsense" is not HOST:PORT`},
+		"too many workers":     {func(o *up.Options) { o.Workers = 17 }, "--workers is 17"},
 	} {
 		o := up.Options{
 			Data: filepath.Join(folder, "data"), HTTP: "127.0.0.1:0", ClickHouseHTTP: "127.0.0.1:0", Partitions: 16, Workers: 1,
