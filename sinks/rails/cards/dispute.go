@@ -61,10 +61,10 @@ func (o *owner) contest(ctx context.Context, n *note) {
 // contested takes in what became of a dispute that was told, and decides whether it is told again.
 func (o *owner) contested(n *note, v verdict) {
 	now := o.cfg.Now()
-	if n.first.IsZero() {
-		n.first = now
+	if n.since.IsZero() || n.last != v { // what comes behind something else has its own patience
+		n.since, n.last = now, v
 	}
-	if now.Sub(n.first) >= o.cfg.Hearing.patience(v) {
+	if now.Sub(n.since) >= o.cfg.Hearing.patience(v) {
 		o.judgeDispute(n, v)
 		return
 	}

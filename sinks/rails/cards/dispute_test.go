@@ -75,7 +75,7 @@ func contests(t testing.TB, r *Runner) map[string]int {
 // disputing is a house whose disputes go to a desk.
 func (h *house) disputing(b *bank, d *desk) Config {
 	cfg := h.patient(map[string]Acquirer{"bank": newNotifier(b.server.URL)})
-	cfg.Disputes, cfg.Hearing.Behind, cfg.Hearing.Unanswered = d, 300*time.Millisecond, 300*time.Millisecond
+	cfg.Disputes, cfg.Hearing.Behind, cfg.Hearing.Unanswered = d, 700*time.Millisecond, 700*time.Millisecond
 	return cfg
 }
 
@@ -201,6 +201,27 @@ func TestDisputeOutlivesItsReader(t *testing.T) {
 	eventually(t, "a verdict on what came behind", func() bool { return contests(t, third)["won confirmed"] == 1 })
 	if got := last.events(); len(got) != 1 {
 		t.Errorf("what was judged is told again: %v", got)
+	}
+}
+
+// Patience with what is not found begins when it is not found: behind a store that was away comes one that is still behind.
+func TestPatienceBeginsAnew(t *testing.T) {
+	h, b := newHouse(t), newBank(t)
+	d := &desk{answer: func(n *railsv1.Notification, nth int) (*paymentsv1.Decision, error) {
+		switch {
+		case nth <= 7: // longer than a dispute that is not found is told again
+			return nil, errors.New("the store is away")
+		case nth <= 9:
+			return nil, ErrNoPayIn
+		default:
+			return stands(n, nth)
+		}
+	}}
+	r, _ := h.start(h.disputing(b, d))
+	h.notify(0, contested("opened", "d1", stageOpen))
+	eventually(t, "a verdict", func() bool { return len(contests(t, r)) > 0 })
+	if got := contests(t, r); got["dispute confirmed"] != 1 {
+		t.Errorf("judged %v after %d tellings", got, len(d.events()))
 	}
 }
 

@@ -92,7 +92,8 @@ type note struct {
 	taken  bool      // a worker has it
 	tries  int       // questions that told nothing
 	at     time.Time // of the next one
-	first  time.Time // of a dispute: when it was told first
+	last   verdict   // of a dispute that was told, and is told again
+	since  time.Time // that it is so
 }
 
 // names finds orders by the id under which a processor knows an attempt at them. A worker writes it before it sends, so that
