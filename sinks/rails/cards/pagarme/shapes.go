@@ -1,8 +1,10 @@
 package pagarme
 
-import "cmp"
+import (
+	"cmp"
 
-import "github.com/caudalpay/caudal/sinks/rails/cards"
+	"github.com/caudalpay/caudal/sinks/rails/cards"
+)
 
 type orderRequest struct {
 	Code       string           `json:"code"`
