@@ -64,7 +64,7 @@ func printCleared(w io.Writer, r clearing.Result, output string) error {
 	if output == "json" {
 		return printJSON(w, r)
 	}
-	footers := []table.Row{{r.Items, "cleared", r.Cleared}, {"", "repeated", r.Repeated}}
+	footers := []table.Row{{"", "items", r.Items}, {"", "cleared", r.Cleared}, {"", "repeated", r.Repeated}}
 	for _, reason := range slices.Sorted(maps.Keys(r.Reasons)) {
 		footers = append(footers, table.Row{"", "of them " + reason, r.Reasons[reason]})
 	}
