@@ -284,12 +284,13 @@ type AcquirerOptions struct {
 	Accounts    int
 	Connections int
 	Deadline    time.Duration // of the house, after which it stands in
+	Timeout     time.Duration // after which what is not answered is reversed, or told again
 }
 
 // StartAcquirer starts one, and waits until its cards are there.
 func (s *Simulator) StartAcquirer(ctx context.Context, h *House, o AcquirerOptions) (*Acquirer, error) {
 	p, err := start(filepath.Join(o.Folder, "acquirer.log"), s.path, "iso8583", "--data", h.Data, "--duration", "0", "-o", "json",
-		"--rate", strconv.Itoa(o.Rate), "--accounts", strconv.Itoa(o.Accounts), "--connections", strconv.Itoa(o.Connections), "--seed", fmt.Sprint(o.Seed), "--deadline", o.Deadline.String())
+		"--rate", strconv.Itoa(o.Rate), "--accounts", strconv.Itoa(o.Accounts), "--connections", strconv.Itoa(o.Connections), "--seed", fmt.Sprint(o.Seed), "--deadline", o.Deadline.String(), "--timeout", o.Timeout.String())
 	if err != nil {
 		return nil, err
 	}

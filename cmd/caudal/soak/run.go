@@ -31,9 +31,11 @@ const (
 	callers = 8
 	// standInAfter is short, so that the door stands in for a worker that was killed.
 	standInAfter = 200 * time.Millisecond
-	apart        = 2 * time.Second // of two kills, so that what was killed has its leftovers to deal with
-	quiet        = 3 * time.Second // nothing is under way for that long
-	actsMost     = 3               // of a merchant on one payment
+	// reversedAfter is short, so that an acquirer gives up while the house is down.
+	reversedAfter = 2 * time.Second
+	apart         = 2 * time.Second // of two kills, so that what was killed has its leftovers to deal with
+	quiet         = 3 * time.Second // nothing is under way for that long
+	actsMost      = 3               // of a merchant on one payment
 )
 
 // run is one soak under way.
@@ -131,7 +133,8 @@ func (r *run) soak(ctx context.Context) (err error) {
 		return err
 	}
 	if r.feed, err = s.StartAcquirer(ctx, h, rig.AcquirerOptions{
-		Folder: r.options.Work, Seed: r.options.Seed, Rate: r.options.FeedRate, Accounts: cardholders, Connections: 8, Deadline: standInAfter,
+		Folder: r.options.Work, Seed: r.options.Seed, Rate: r.options.FeedRate, Accounts: cardholders, Connections: 8,
+		Deadline: standInAfter, Timeout: reversedAfter,
 	}); err != nil {
 		return errors.Join(err, h.Kill())
 	}

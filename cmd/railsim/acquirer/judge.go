@@ -69,7 +69,7 @@ func (a *Acquirer) judge(ex *exchange, response *iso8583.Message, latency time.D
 	}
 }
 
-// forget takes back the first request of a key, which a decline without the core has reversed.
+// forget takes back the first request of a key, which a decline without the core, or this acquirer, has reversed.
 func (a *Acquirer) forget(ex *exchange) {
 	of := ex.account
 	if slices.Contains(of.open, ex.first) {
@@ -116,18 +116,21 @@ func (a *Acquirer) agreed(ex *exchange, response *iso8583.Message) {
 	}
 }
 
-// unanswered goes on as an acquirer must: what was asked is reversed, what was told is told again.
+// unanswered goes on as an acquirer must: what was asked is reversed, what was told is told again. A repeat is reversed as well: a
+// door that stands in for it may take back, or grant, what its first was told.
 func (a *Acquirer) unanswered(ex *exchange) {
 	a.report.timeout()
 	again := &exchange{account: ex.account, message: repeated(ex.message), accept: ex.accept, grant: ex.grant}
-	if ex.isRequest() && ex.first == nil {
+	if ex.isRequest() {
 		m := naming(a.message(iso8583.ReversalAdvice, ex.account, ex.message.AmountMinor), &ex.message)
 		m.ResponseCode = iso8583.ResponseLate
-		again = a.fact(ex.account, m, func() {})
+		again = a.fact(ex.account, m, func() {
+			if ex.first != nil {
+				a.forget(ex)
+			}
+		})
 	}
-	if !ex.isRequest() || ex.first == nil {
-		ex.account.plan = slices.Insert(ex.account.plan, 0, again)
-	}
+	ex.account.plan = slices.Insert(ex.account.plan, 0, again)
 	a.done(ex)
 }
 
