@@ -50,6 +50,9 @@ type Ports struct {
 	Keys     *Keyring
 	Webhooks Webhooks // nil: no processor notifies here
 	Checks   []Check
+	// Known are the directories: before they are ready no caller is answered, or what they have not read yet would be called
+	// unknown, also where somebody asks for, or retries, what stands in the log.
+	Known    []func() error
 	Now      func() time.Time
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer

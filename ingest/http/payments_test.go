@@ -2,8 +2,10 @@ package http_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -274,6 +276,45 @@ func TestPendingAndUnavailable(t *testing.T) {
 	}
 	// What was not acknowledged is not remembered as if it were: the key takes another body.
 	if r := d.post("/payins", "u503", d.payIn("5", ""), "Prefer", "respond-async"); r.status != 202 || r.header["Idempotency-Replayed"] != "" {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+}
+
+// Invariant: a door that has just started and has not read its directories refuses nobody as unknown: a retry of what stands in
+// the log would be told that it never was.
+func TestNothingIsUnknownBeforeTheDirectoriesAreRead(t *testing.T) {
+	var read atomic.Bool
+	d := openDoor(t, func(_ *http.Config, p *http.Ports) {
+		p.Known = []func() error{func() error {
+			if read.Load() {
+				return nil
+			}
+			return errors.New("still reading")
+		}}
+	})
+	known := d.payIn("100", "")
+	unknown := strings.Replace(known, string(d.shop), string(payment.AccountIDFrom("sample", "shop", "nobody")), 1)
+	for _, path := range []string{"/payins", "/fx/quotes", "/cards", "/payments:batch"} {
+		r := d.post(path, "early", unknown)
+		if p := r.problem(t); r.status != 503 || p.Code != http.ErrorUnavailable || r.header["Retry-After"] == "" {
+			t.Errorf("%s: %d %s", path, r.status, r.body)
+		}
+	}
+	if r := d.send("GET", "/accounts/"+string(d.shop)+"/balances", ""); r.status != 503 {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	if n := len(d.produced()); n != 0 {
+		t.Errorf("%d commands", n)
+	}
+	read.Store(true)
+	if r := d.post("/payins", "early", unknown); r.status != 404 {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	if r := d.post("/payins", "early", known); r.status != 201 {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	read.Store(false) // a directory that falls behind later has read what stood there
+	if r := d.post("/payins", "late", known); r.status != 201 {
 		t.Errorf("%d %s", r.status, r.body)
 	}
 }

@@ -43,6 +43,7 @@ type Server struct {
 	requests context.Context //nolint:containedctx // outlives single requests: it ends what still waits at shutdown
 	abandon  context.CancelFunc
 	serving  atomic.Bool
+	knowing  atomic.Bool // the directories have read what stood there
 	holders  atomic.Uint64
 	traces   atomic.Uint64
 	prefix   string // of trace ids
@@ -145,6 +146,20 @@ func (s *Server) Ready() error {
 		}
 	}
 	return nil
+}
+
+// known tells whether the directories have once read what stood there.
+func (s *Server) known() bool {
+	if s.knowing.Load() {
+		return true
+	}
+	for _, ready := range s.ports.Known {
+		if ready() != nil {
+			return false
+		}
+	}
+	s.knowing.Store(true)
+	return true
 }
 
 // headerReceived bounds the body by its address, before a byte of it is read. A stranger's batch may be as large as any other
@@ -268,6 +283,9 @@ func (s *Server) admit(c *call, r *route) answer {
 		if p := s.bodyForm(c.ctx, r); p != nil {
 			return refusal(p)
 		}
+	}
+	if r.scope != "" && !s.known() {
+		return refusal(s.problem(ErrorUnavailable, "This door has just started, and still reads which accounts and cards there are."))
 	}
 	return r.handle(c)
 }

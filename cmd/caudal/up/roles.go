@@ -193,6 +193,11 @@ type followed struct {
 	sealer   *seal.Keyring
 }
 
+// known are what a door has to have read before it can tell what is not there.
+func (f *followed) known(issued *directory.Cards) []func() error {
+	return []func() error{f.accounts.Ready, issued.Ready, f.pins.Ready}
+}
+
 // startFollowing starts what stands between the log and those who write commands: doors, and connectors that are told of disputes.
 func (in *running) startFollowing(ctx context.Context) (err error) {
 	brokers, f := in.parts.Brokers, &in.followed
@@ -221,7 +226,7 @@ func (in *running) startFollowing(ctx context.Context) (err error) {
 
 func (in *running) startIngress(ctx context.Context) error {
 	f := in.followed
-	known, err := directory.NewCards(directory.Config{Brokers: in.parts.Brokers, Log: in.log}, in.registry)
+	issued, err := directory.NewCards(directory.Config{Brokers: in.parts.Brokers, Log: in.log}, in.registry)
 	if err != nil {
 		return err
 	}
@@ -236,14 +241,14 @@ func (in *running) startIngress(ctx context.Context) error {
 	if in.parts.broker != nil {
 		in.checks = append(in.checks, http.Check{Name: "embedded broker", Ready: in.parts.broker.Ready})
 	}
-	in.checks = append(in.checks, http.Check{Name: "cards", Ready: known.Ready})
+	in.checks = append(in.checks, http.Check{Name: "cards", Ready: issued.Ready})
 	hooks, err := in.webhooks(f.sealer)
 	if err != nil {
 		return err
 	}
 	doors := map[string]component{}
 	if in.options.CardFeed.Address != "" {
-		feed, err := in.cardFeed(f, known)
+		feed, err := in.cardFeed(f, issued)
 		if err != nil {
 			return err
 		}
@@ -251,14 +256,14 @@ func (in *running) startIngress(ctx context.Context) error {
 		in.checks = append(in.checks, http.Check{Name: "card feed", Ready: feed.Ready})
 	}
 	doors["api"], err = http.New(http.Config{Address: in.options.HTTP}, http.Ports{
-		Commands: f.commands, Accounts: f.accounts, Cards: known, Pins: f.pins, Policies: f.pins, Sealer: f.sealer, Store: in.store, Keys: keys, Checks: in.checks,
-		Webhooks: hooks,
-		Now:      time.Now, Log: in.log, Metrics: in.registry, Gatherer: in.gatherer(ctx),
+		Commands: f.commands, Accounts: f.accounts, Cards: issued, Pins: f.pins, Policies: f.pins, Sealer: f.sealer, Store: in.store, Keys: keys, Checks: in.checks,
+		Webhooks: hooks, Known: f.known(issued),
+		Now: time.Now, Log: in.log, Metrics: in.registry, Gatherer: in.gatherer(ctx),
 	})
 	if err != nil {
 		return err
 	}
-	in.launch(ctx, &in.ingress, map[string]component{"cards": known, "ticker": ticks, "webhooks": hooks})
+	in.launch(ctx, &in.ingress, map[string]component{"cards": issued, "ticker": ticks, "webhooks": hooks})
 	in.launch(ctx, &in.door, doors)
 	return nil
 }
@@ -286,14 +291,14 @@ type served struct {
 func (s served) Run(ctx context.Context) error { return s.door.Serve(ctx, s.listener) }
 
 // cardFeed is the door of acquirers.
-func (in *running) cardFeed(f followed, known *directory.Cards) (*iso8583.Server, error) {
+func (in *running) cardFeed(f followed, issued *directory.Cards) (*iso8583.Server, error) {
 	config, err := in.options.CardFeed.config()
 	if err != nil {
 		return nil, err
 	}
 	return iso8583.New(config, iso8583.Ports{
-		Lane: f.commands, Accounts: f.accounts, Cards: known, Pins: f.pins, Policies: f.pins, Sealer: f.sealer,
-		Known: []func() error{f.accounts.Ready, known.Ready, f.pins.Ready}, Now: time.Now, Log: in.log, Metrics: in.registry,
+		Lane: f.commands, Accounts: f.accounts, Cards: issued, Pins: f.pins, Policies: f.pins, Sealer: f.sealer,
+		Known: f.known(issued), Now: time.Now, Log: in.log, Metrics: in.registry,
 	})
 }
 
