@@ -117,6 +117,7 @@ func (r *run) fates() {
 	r.report.Decisions, r.report.Accepted = r.fold.decisions, len(r.accepted.payments)
 	for code, n := range r.accepted.refused {
 		r.report.Refused[code] = n
+		r.report.find("%d were refused by the front door, which has no reason to: %s", n, code)
 		r.log.Info("refused by the front door", "code", code, "count", n, "one", r.accepted.sample[code])
 	}
 	for id := range r.accepted.payments {

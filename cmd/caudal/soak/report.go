@@ -85,7 +85,7 @@ func (r *Report) find(format string, args ...any) {
 
 func (r *Report) judge() {
 	r.Passed = r.ChargedTwice == 0 && r.Lost == 0 && r.Different == 0 && r.Stuck == 0 && r.Unexplained == 0 && r.Quotes.Wrong == 0 && r.Disputes.Wrong == 0 && r.Feed.WrongAnswers == 0 &&
-		r.Balanced && len(r.TooRare) == 0
+		r.Balanced && len(r.Refused) == 0 && len(r.TooRare) == 0
 }
 
 func (r *Report) write(w io.Writer, output string) error {
