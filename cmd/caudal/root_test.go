@@ -47,13 +47,15 @@ func TestCommandsThatAreNot(t *testing.T) {
 	}
 }
 
-// A demonstration that could not begin leaves nothing behind.
-func TestDemoWithoutASimulator(t *testing.T) {
+// What could not begin leaves nothing behind.
+func TestWithoutASimulator(t *testing.T) {
 	folder := t.TempDir()
 	t.Setenv("TMPDIR", folder)
-	_, err := execute(t, "demo", "--railsim", "/none")
-	left, readErr := os.ReadDir(folder)
-	if err == nil || !strings.Contains(err.Error(), "--railsim") || readErr != nil || len(left) != 0 {
-		t.Errorf("%v; left %v, %v", err, left, readErr)
+	for _, command := range []string{"demo", "soak"} {
+		_, err := execute(t, command, "--railsim", "/none")
+		left, readErr := os.ReadDir(folder)
+		if err == nil || !strings.Contains(err.Error(), "--railsim") || readErr != nil || len(left) != 0 {
+			t.Errorf("%s: %v; left %v, %v", command, err, left, readErr)
+		}
 	}
 }

@@ -99,7 +99,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Validate says what cannot be meant.
+// Validate says what cannot be meant, files that cannot be read among it: who starts a house hears of it before anything else is up.
 func (c Config) Validate() error {
 	if err := c.Frames.Validate(); err != nil {
 		return fmt.Errorf("checking configuration: %w", err)
@@ -119,7 +119,8 @@ func (c Config) Validate() error {
 	if c.TLS.Acquirers != "" && c.TLS.ClientCA == "" {
 		return errors.New("checking configuration: acquirers are known by their certificates, so authorities of clients are needed")
 	}
-	return nil
+	_, _, err := c.TLS.load()
+	return err
 }
 
 func (p Ports) validate() error {
@@ -130,11 +131,18 @@ func (p Ports) validate() error {
 	return nil
 }
 
-// load is nil without TLS. Who has a good certificate and is none of the acquirers is refused in the handshake.
-func (t TLS) load(known acquirers) (*tls.Config, error) {
-	if t.Certificate == "" {
-		return nil, nil //nolint:nilnil // no TLS is no error
+// load reads the files: who may speak for whom, and how lines are secured; nil without TLS. Who has a good certificate and is none
+// of the acquirers is refused in the handshake.
+func (t TLS) load() (acquirers, *tls.Config, error) {
+	known, err := loadAcquirers(t.Acquirers)
+	if err != nil || t.Certificate == "" {
+		return known, nil, err
 	}
+	config, err := t.config(known)
+	return known, config, err
+}
+
+func (t TLS) config(known acquirers) (*tls.Config, error) {
 	pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
 	if err != nil {
 		return nil, fmt.Errorf("loading certificate: %w", err)

@@ -40,11 +40,7 @@ func New(cfg Config, ports Ports) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	known, err := loadAcquirers(cfg.TLS.Acquirers)
-	if err != nil {
-		return nil, err
-	}
-	secure, err := cfg.TLS.load(known)
+	known, secure, err := cfg.TLS.load()
 	if err != nil {
 		return nil, err
 	}

@@ -726,9 +726,11 @@ func TestTLS(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
+	nonsense := filepath.Join(t.TempDir(), "nonsense.pem")
+	check(t, os.WriteFile(nonsense, []byte("nonsense"), 0o600))
 	for name, c := range map[string]server.Config{
 		"time": {Deadline: -1}, "limit": {PipelineMax: -1}, "frames": {Frames: iso8583.Frames{Header: 7}}, "key": {TLS: server.TLS{Certificate: "x"}},
-		"authorities": {TLS: server.TLS{ClientCA: "x"}}, "acquirers": {TLS: server.TLS{Certificate: "x", Key: "x", Acquirers: "x"}},
+		"authorities": {TLS: server.TLS{ClientCA: "x"}}, "certificate": {TLS: server.TLS{Certificate: nonsense, Key: nonsense}}, "acquirers": {TLS: server.TLS{Certificate: "x", Key: "x", Acquirers: "x"}},
 	} {
 		if c.Validate() == nil {
 			t.Errorf("%s: accepted", name)

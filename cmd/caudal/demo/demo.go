@@ -69,6 +69,9 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 	if o.Output != "table" && o.Output != "json" {
 		return fmt.Errorf("-o %q: choose table or json", o.Output)
 	}
+	if o.Railsim, err = rig.SimulatorProgram(o.Railsim); err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
 	temporary := o.Work == ""
 	if temporary {
 		if o.Work, err = os.MkdirTemp("", "caudal-demo-"); err != nil {
@@ -79,9 +82,6 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 	}
 	r, err := show(ctx, o, stderr)
 	if err != nil {
-		if temporary && os.Remove(o.Work) == nil { // nothing has begun, so there is nothing in it
-			return fmt.Errorf("demo: %w", err)
-		}
 		return fmt.Errorf("demo (logs in %s): %w", o.Work, err)
 	}
 	if r.Passed && temporary {

@@ -173,8 +173,8 @@ func FreeAddress(ctx context.Context) (string, error) {
 	return "", fmt.Errorf("looking for a free port: %w", last)
 }
 
-// simulatorProgram is named by a flag, or stands beside this program.
-func simulatorProgram(flag string) (string, error) {
+// SimulatorProgram is named by a flag, or stands beside this program.
+func SimulatorProgram(flag string) (string, error) {
 	if flag == "" {
 		self, err := os.Executable()
 		if err != nil {
@@ -199,7 +199,7 @@ type SimulatorOptions struct {
 
 // StartSimulator starts one, and waits until it answers.
 func StartSimulator(ctx context.Context, o SimulatorOptions) (*Simulator, error) {
-	name, err := simulatorProgram(o.Program)
+	name, err := SimulatorProgram(o.Program)
 	if err != nil {
 		return nil, err
 	}

@@ -66,6 +66,11 @@ func (o *options) listCommand() *cobra.Command {
 			if s := o.filter.Saga; s != "" && !slices.ContainsFunc(payment.Sagas(), func(step payment.SagaStep) bool { return step.Saga == s }) {
 				return fmt.Errorf("--saga %q: there is none of that name, see docs/lifecycle.md", s)
 			}
+			if a := o.filter.Account; a != "" {
+				if _, err := payment.ParseAccountID(a); err != nil {
+					return fmt.Errorf("--account %q: an account id is expected, acc_ and 20 characters", a)
+				}
+			}
 			lines := []sagas.Line{}
 			if err := o.connected(cmd, func(ctx context.Context, conn *pgx.Conn) (err error) {
 				lines, err = sagas.Read(ctx, conn, o.filter, time.Now())

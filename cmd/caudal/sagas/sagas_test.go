@@ -152,7 +152,7 @@ func TestFail(t *testing.T) {
 	if out, err := run(t, "list", "--stuck", "--fail", "--postgres", dsn); !errors.Is(err, sagas.ErrStuck) || !strings.Contains(out, "cross_border_payout") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	for _, args := range []string{"list --fail", "list --saga nothing", "list -o xml", "list --data x"} {
+	for _, args := range []string{"list --fail", "list --saga nothing", "list --account bob", "list -o xml", "list --data x"} {
 		if _, err := run(t, append(strings.Fields(args), "--postgres", dsn)...); err == nil || errors.Is(err, sagas.ErrStuck) {
 			t.Errorf("%s: %v", args, err)
 		}

@@ -70,6 +70,9 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 	if o.Faults == "" {
 		o.Faults = DefaultFaults
 	}
+	if o.Railsim, err = rig.SimulatorProgram(o.Railsim); err != nil {
+		return fmt.Errorf("soak: %w", err)
+	}
 	temporary := o.Work == ""
 	if temporary {
 		if o.Work, err = os.MkdirTemp("", "caudal-soak-"); err != nil {
