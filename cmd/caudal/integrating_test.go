@@ -83,7 +83,8 @@ func TestIntegrating(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := curls(t, string(page), strings.NewReplacer("localhost:8080", h.http, "localhost:8123", clickhouse.Host, "$TOKEN", bearer, "TODAY", time.Now().UTC().Format(time.DateOnly)))
+	text := strings.ReplaceAll(string(page), "'$(date -u +%F)'", time.Now().UTC().Format(time.DateOnly)) // as a shell does
+	lines := curls(t, text, strings.NewReplacer("localhost:8080", h.http, "localhost:8123", clickhouse.Host, "$TOKEN", bearer))
 	expected := integratingLines()
 	if len(lines) != len(expected) {
 		t.Fatalf("the page has %d curl lines, this test knows %d", len(lines), len(expected))
