@@ -110,7 +110,7 @@ func (r *reducer) disputed(paid *payment.Record) (*payment.Record, payment.Reaso
 	switch {
 	case paid == nil:
 		return nil, payment.ReasonPaymentUnknown
-	case q.AmountMinor > paid.Rail.CapturedMinor:
+	case q.AmountMinor > paid.Rail.CapturedMinor-paid.Rail.DisputedMinor: // what is told under a second name takes nothing a second time
 		return nil, payment.ReasonRailAmount
 	}
 	rec := &payment.Record{

@@ -107,6 +107,10 @@ func (n *network) checkDisputed(t *rapid.T, e *entry) {
 		if was == nil {
 			was = &disputed{amountMinor: e.cmd.Dispute.AmountMinor, currency: d.Currency}
 			n.outside.disputes[d.PaymentID] = was
+			// Invariant: a dispute that is new takes no more than others have left, or one that is told under two names takes twice.
+			if paid := n.payments[e.key+e.cmd.PaymentID.Identity()]; paid != nil && paid.Rail.DisputedMinor > paid.Rail.CapturedMinor {
+				t.Fatalf("%d of %d are disputed", paid.Rail.DisputedMinor, paid.Rail.CapturedMinor)
+			}
 		}
 		n.moved(was, e.cmd.Dispute.Stage)
 	case d.Kind == payment.KindDisputeAccept && d.Outcome == payment.OutcomeApproved:

@@ -144,7 +144,7 @@ func incrementFits(paid *payment.Record, addedMinor int64) bool {
 // refundByRail holds what a refund will take until the rail has given it back.
 func (r *reducer) refundByRail(paid *payment.Record) {
 	rec, rail := r.rec, paid.Rail
-	left := max(rail.CapturedMinor-paid.RefundedMinor-rail.RefundingMinor-rail.DisputedMinor, 0) // disputes may take more than there was
+	left := max(rail.CapturedMinor-paid.RefundedMinor-rail.RefundingMinor-rail.DisputedMinor, 0) // what was won may be taken again, behind another dispute
 	if rec.AmountMinor == 0 {
 		rec.AmountMinor = left
 	}

@@ -9,7 +9,6 @@ import (
 	"github.com/caudalpay/caudal/ingest/disputes"
 	"github.com/caudalpay/caudal/ingest/door"
 	"github.com/caudalpay/caudal/ingest/http"
-	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
 	"github.com/caudalpay/caudal/sinks/rails/cards"
@@ -18,10 +17,9 @@ import (
 // decisionWait is how long an account has to decide about a dispute. A worker that is started again takes about a second.
 const decisionWait = 5 * time.Second
 
-// PayIns find the pay-in that a processor names, and what disputes have taken of it. http.PostgresStore says what they return.
+// PayIns find the pay-in that a processor names. Their errors are those of http.PostgresStore.
 type PayIns interface {
 	PayInByRail(ctx context.Context, name http.RailName) (http.RailPayIn, error)
-	TakenByOthers(ctx context.Context, payIn, dispute payment.ID) (takenMinor int64, recorded bool, err error)
 }
 
 // Teller takes what processors notify of disputes to the log, as the door takes what an operator tells. It implements
@@ -48,9 +46,8 @@ func (t *Teller) Tell(ctx context.Context, n *railsv1.Notification) (*paymentsv1
 	case err != nil:
 		return nil, fmt.Errorf("looking for the pay-in: %w", err)
 	}
-	told := disputes.Notified(n, found.ID)
-	if err := t.fits(ctx, &told, found, n.GetDispute().GetCurrency()); err != nil {
-		return nil, err
+	if told := n.GetDispute().GetCurrency(); told != "" && told != found.Currency {
+		return nil, fmt.Errorf("%w: a dispute in %s of a pay-in in %s", cards.ErrContradicted, told, found.Currency)
 	}
 	id := found.ID.Account()
 	account, ok := t.Accounts.Account(id)
@@ -61,6 +58,7 @@ func (t *Teller) Tell(ctx context.Context, n *railsv1.Notification) (*paymentsv1
 	if err != nil {
 		return nil, fmt.Errorf("pinning reference data: %w", err)
 	}
+	told := disputes.Notified(n, found.ID)
 	decision, err := t.Commands.SubmitAndWait(ctx, string(id), told.Command(&account, pins, t.Now(), t.Hash), decisionWait)
 	if errors.Is(err, door.ErrPending) {
 		return nil, fmt.Errorf("%w: %w", cards.ErrUndecided, err)
@@ -69,21 +67,4 @@ func (t *Teller) Tell(ctx context.Context, n *railsv1.Notification) (*paymentsv1
 		return nil, fmt.Errorf("submitting: %w", err)
 	}
 	return decision, nil
-}
-
-// fits refuses a dispute of another currency, and one that would take what disputes under other names have taken: an operator may
-// have told the same one under his own name. Who knows that it is another tells it to the door.
-func (t *Teller) fits(ctx context.Context, told *disputes.Told, found http.RailPayIn, currency string) error {
-	if currency != "" && currency != found.Currency {
-		return fmt.Errorf("%w: a dispute in %s of a pay-in in %s", cards.ErrContradicted, currency, found.Currency)
-	}
-	taken, recorded, err := t.PayIns.TakenByOthers(ctx, found.ID, told.ID())
-	switch {
-	case err != nil:
-		return fmt.Errorf("looking for other disputes: %w", err)
-	case !recorded && taken > 0 && told.AmountMinor > found.CapturedMinor-taken:
-		return fmt.Errorf("%w: other disputes have taken %d of the %d that were captured", cards.ErrContradicted, taken, found.CapturedMinor)
-	default:
-		return nil
-	}
 }

@@ -23,9 +23,6 @@ type front struct {
 	found   http.RailPayIn
 	missing error
 	known   bool
-	taken   int64 // by other disputes
-	has     bool  // this one has a record
-	lost    error
 	pins    error
 	submit  error
 
@@ -37,13 +34,6 @@ type front struct {
 func (f *front) PayInByRail(_ context.Context, name http.RailName) (http.RailPayIn, error) {
 	f.asked = name
 	return f.found, f.missing
-}
-
-func (f *front) TakenByOthers(_ context.Context, payIn, _ payment.ID) (int64, bool, error) {
-	if payIn != f.found.ID {
-		panic(payIn)
-	}
-	return f.taken, f.has, f.lost
 }
 
 func (f *front) Account(payment.AccountID) (door.Account, bool) {
@@ -79,7 +69,7 @@ func TestTeller(t *testing.T) {
 			Id: "49701065", Stage: railsv1.DisputeStage_DISPUTE_STAGE_DISPUTE, AmountMinor: 100_00, Currency: "BRL", DeadlineUs: 5, ReasonCode: "4853", Tid: "12043402495ERJ76EGDF",
 		},
 	}
-	f := &front{found: http.RailPayIn{ID: id, Currency: "BRL", CapturedMinor: 150_00}, known: true}
+	f := &front{found: http.RailPayIn{ID: id, Currency: "BRL"}, known: true}
 	d, err := f.tell(t, notified)
 	if err != nil || d.GetAccountSeq() != 7 {
 		t.Fatalf("%v, %v", d, err)
@@ -90,12 +80,6 @@ func TestTeller(t *testing.T) {
 		q.GetAmountMinor() != 100_00 || q.GetConnector() != "cielo" || q.GetReference() != "49701065" || q.GetMessageId() == "" || len(f.sent.GetBodyHash()) != 32 {
 		t.Errorf("asked for %+v, sent to %s: %v", f.asked, f.key, f.sent)
 	}
-	for _, fits := range []front{{taken: 50_00}, {taken: 150_00, has: true}} { // a part that is left; its own record, which others came behind
-		fits.found, fits.known = f.found, true
-		if _, err := fits.tell(t, notified); err != nil {
-			t.Errorf("%d taken: %v", fits.taken, err)
-		}
-	}
 	other := errors.New("down")
 	for name, c := range map[string]struct {
 		change func(*front)
@@ -105,14 +89,12 @@ func TestTeller(t *testing.T) {
 		"several":          {func(f *front) { f.missing = http.ErrAmbiguous }, cards.ErrContradicted},
 		"no store":         {func(f *front) { f.missing = other }, other},
 		"another currency": {func(f *front) { f.found.Currency = "USD" }, cards.ErrContradicted},
-		"taken already":    {func(f *front) { f.taken = 50_01 }, cards.ErrContradicted},
-		"no store for it":  {func(f *front) { f.lost = other }, other},
 		"no account yet":   {func(f *front) { f.known = false }, nil},
 		"no policy":        {func(f *front) { f.pins = door.ErrPolicyUnknown }, door.ErrPolicyUnknown},
 		"parked":           {func(f *front) { f.submit = door.ErrPending }, cards.ErrUndecided},
 		"no log":           {func(f *front) { f.submit = door.ErrUnavailable }, door.ErrUnavailable},
 	} {
-		f := &front{found: http.RailPayIn{ID: id, Currency: "BRL", CapturedMinor: 150_00}, known: true}
+		f := &front{found: http.RailPayIn{ID: id, Currency: "BRL"}, known: true}
 		c.change(f)
 		d, err := f.tell(t, notified)
 		if d != nil || err == nil || c.want != nil && !errors.Is(err, c.want) {

@@ -9,11 +9,7 @@ CREATE INDEX payments_rail ON payments.payments (connector, rail_reference) WHER
 ALTER TABLE payments.events ADD COLUMN rail_tid text NOT NULL DEFAULT '';
 CREATE INDEX events_tid ON payments.events (connector, rail_tid) WHERE rail_tid <> '';
 
--- What disputes have taken of a pay-in, under whatever name they were told. Only disputes (kind 70) are in it.
-CREATE INDEX payments_contested ON payments.payments (related_payment_id) WHERE kind = 70;
-
 -- +goose Down
-DROP INDEX payments.payments_contested;
 DROP INDEX payments.events_tid;
 ALTER TABLE payments.events DROP COLUMN rail_tid;
 DROP INDEX payments.payments_rail;
