@@ -52,7 +52,7 @@ func (h *house) pays(url, connector string, amount int64) *contested {
 		"account_id": account.AccountID, "amount": amount, "currency": "BRL", "instrument": "tok_a", "reference": "contested",
 		"method": map[string]any{"type": "card", "brand": map[string]string{"cielo": "visa", "rede": "mastercard", "pagarme": "elo"}[connector]},
 	}, &pay)
-	for until := time.Now().Add(30 * time.Second); pay.Status != "succeeded"; time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(time.Minute); pay.Status != "succeeded"; time.Sleep(20 * time.Millisecond) {
 		h.read(h.t, "/transactions/"+pay.PaymentID, &pay)
 		if time.Now().After(until) {
 			h.t.Fatalf("%s is %+v", pay.PaymentID, pay)
@@ -135,7 +135,7 @@ func (c *contested) wrong(status string) string {
 func (c *contested) becomes(status string) {
 	c.h.t.Helper()
 	var wrong string
-	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
+	for until := time.Now().Add(time.Minute); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
 		if wrong = c.wrong(status); wrong == "" {
 			return
 		}
@@ -184,7 +184,7 @@ func (h *house) taken(t *testing.T, req *http.Request) {
 func (h *house) counts(before map[string]int, want map[string]int) {
 	h.t.Helper()
 	more := map[string]int{}
-	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
+	for until := time.Now().Add(time.Minute); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
 		more = h.judged("caudal_sinks_cards_disputes_total", "verdict")
 		maps.DeleteFunc(more, func(v string, n int) bool { return n == before[v] })
 		for v := range more {
@@ -220,7 +220,7 @@ func TestDisputesByWebhook(t *testing.T) {
 	h := startHouseAt(t, address, data, "--rails", file)
 	won, lost, late := h.pays(url, "rede", 150_00), h.pays(url, "rede", 160_00), h.pays(url, "rede", 170_00)
 	byTID, asked, untouched := h.pays(url, "cielo", 180_00), h.pays(url, "pagarme", 190_00), h.pays(url, "pagarme", 195_00)
-	one := h.pays(url, "rede", 199_00)
+	one, twice := h.pays(url, "rede", 199_00), h.pays(url, "rede", 175_00)
 
 	for _, stage := range []string{"pre_dispute", "dispute", "won"} {
 		won.says(stage)
@@ -243,7 +243,7 @@ func TestDisputesByWebhook(t *testing.T) {
 	time.Sleep(100 * time.Millisecond)
 	h.kill()
 	h = startHouseAt(t, address, data, "--rails", file)
-	for _, c := range []*contested{won, lost, late, byTID, asked, untouched, one} {
+	for _, c := range []*contested{won, lost, late, byTID, asked, untouched, one, twice} {
 		c.h = h
 	}
 	late.becomes("won")
@@ -270,6 +270,20 @@ func TestDisputesByWebhook(t *testing.T) {
 	h.counts(before, map[string]int{"unknown_payment": 2, "contradicted": 2, "confirmed": 1, "stale": 1, "incomplete": 1, "lie": 1})
 	tell("true-2", late.charge, "WON", late.captured, now.Add(time.Second).Format(time.RFC3339))
 	h.counts(before, map[string]int{"unknown_payment": 2, "contradicted": 2, "confirmed": 2, "stale": 1, "incomplete": 1, "lie": 1})
+
+	// An operator has told the same dispute under his own name: it is not taken again.
+	h.write(t, "/disputes", "by-operator", map[string]any{"payment_id": twice.payment, "stage": "dispute", "amount": twice.captured, "reference": "case-1"}, &disputeView{})
+	for until := time.Now().Add(time.Minute); len(twice.disputes()) == 0; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("the store has no dispute of the operator's")
+		}
+	}
+	taken := twice.funds()
+	tell("again", twice.charge, "DISPUTE", twice.captured, now.Format(time.RFC3339))
+	h.counts(before, map[string]int{"unknown_payment": 2, "contradicted": 3, "confirmed": 2, "stale": 1, "incomplete": 1, "lie": 1})
+	if got := twice.funds(); got != taken || got.Posted >= twice.posted-twice.captured {
+		t.Errorf("taken by an operator's word: %+v, and after the webhook %+v", taken, got)
+	}
 
 	for c, status := range map[*contested]string{won: "won", lost: "lost", byTID: "pre_arbitration", asked: "dispute", one: "dispute"} {
 		c.becomes(status)

@@ -13,6 +13,9 @@
 // A bank's answer is no end. What it has taken is followed until it is paid, failed or returned, and what is paid or failed is
 // watched for Watch.For, since banks take both back.
 //
+// What processors notify makes an order be asked for at once. A dispute that they notify is told to its account, behind the port
+// Disputes, until the account has decided.
+//
 // It refuses to hold card numbers: an order brings the token of a vaulted card, and nothing else of it. The destination of a
 // payout is opened for the call alone.
 package cards
