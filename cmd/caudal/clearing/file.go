@@ -105,14 +105,18 @@ func read(name string, now time.Time) (file string, items []lines.Line, err erro
 
 func check(r io.Reader, now time.Time) (string, []lines.Line, error) {
 	var texts []item
-	if err := lines.Scan(r, func(n int, text []byte) { texts = append(texts, item{n, bytes.Clone(text)}) }); err != nil {
+	err := lines.Scan(r, func(n int, text []byte) error {
+		if len(texts) == itemsMax+2 { // the rest is not read: it may be larger than the memory
+			return fmt.Errorf("the file has more than %d items, which is what is loaded at once: split it", itemsMax)
+		}
+		texts = append(texts, item{n, bytes.Clone(text)})
+		return nil
+	})
+	if err != nil {
 		return "", nil, err //nolint:wrapcheck // it says where
 	}
 	if len(texts) < 2 {
 		return "", nil, errors.New("the file has no two lines: it begins with a header and ends in a trailer")
-	}
-	if len(texts)-2 > itemsMax {
-		return "", nil, fmt.Errorf("the file has %d items, at most %d are loaded at once: split it", len(texts)-2, itemsMax)
 	}
 	var wrong faults
 	header := readHeader(texts[0], &wrong)

@@ -181,3 +181,16 @@ func TestFileOfNothing(t *testing.T) {
 		t.Errorf("%+v %v", r, err)
 	}
 }
+
+// Invariant: of a file that is too large no more is read than what may be loaded.
+func TestFileThatIsTooLarge(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "large.ndjson")
+	text := strings.Repeat("{}\n", 1_000_003) + strings.Repeat("x", 1<<17) // the last line is more than can be read
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := clearing.Load(t.Context(), clearing.Options{File: name, URL: "http://127.0.0.1:1", Token: "secret", Workers: 1})
+	if err == nil || !strings.Contains(err.Error(), "more than 1000000 items") {
+		t.Errorf("%v", err)
+	}
+}

@@ -108,7 +108,7 @@ func read(o Options) (words []word, err error) {
 // readLines reads one object per line. Numbers stay as they are written.
 func readLines(r io.Reader) ([]word, error) {
 	var words []word
-	err := lines.Scan(r, func(n int, text []byte) {
+	err := lines.Scan(r, func(n int, text []byte) error {
 		w := word{line: n}
 		d := json.NewDecoder(bytes.NewReader(text))
 		d.UseNumber()
@@ -119,6 +119,7 @@ func readLines(r io.Reader) ([]word, error) {
 			w.body, w.refused = nil, "a name stands twice, or the text is no UTF-8"
 		}
 		words = append(words, w)
+		return nil
 	})
 	return words, err //nolint:wrapcheck // it says at which line
 }

@@ -29,14 +29,16 @@ const Mark = "\ufeff"
 const lineMax = 64 << 10
 
 // Scan gives every line that holds anything, with its number from 1, without the space around it. The text is valid until each
-// returns.
-func Scan(r io.Reader, each func(number int, text []byte)) error {
+// returns; an error of each ends the reading, and is returned.
+func Scan(r io.Reader, each func(number int, text []byte) error) error {
 	scanner := bufio.NewScanner(r)
 	scanner.Buffer(nil, lineMax)
 	n := 1
 	for ; scanner.Scan(); n++ {
 		if text := bytes.TrimSpace(bytes.TrimPrefix(scanner.Bytes(), []byte(Mark))); len(text) > 0 {
-			each(n, text)
+			if err := each(n, text); err != nil {
+				return err
+			}
 		}
 	}
 	if err := scanner.Err(); err != nil {
