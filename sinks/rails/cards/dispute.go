@@ -131,10 +131,15 @@ func (w *worker) contest(ctx context.Context, n *note) verdict {
 	return decided(d, n.GetDispute().GetStage())
 }
 
-// witness is what the processor says of a dispute when asked: confirmed, also where it says nothing of disputes.
+// witness is what the processor says of a dispute when asked: confirmed, also where it says nothing of disputes, and unclear where
+// nobody is connected under its name.
 func (w *worker) witness(ctx context.Context, n *note) verdict {
 	stage := n.GetDispute().GetStage()
 	c := w.connectors[n.GetProcessor()]
+	if c == nil {
+		w.log.Warn("dispute of a processor that the file of rails does not name: it waits for it", "connector", n.GetProcessor(), "dispute", n.GetDispute().GetId())
+		return verdictUnclear
+	}
 	if !c.can.TellsDisputes || n.GetReference() == "" || stage == railsv1.DisputeStage_DISPUTE_STAGE_PRE_DISPUTE { // it has taken nothing yet
 		return verdictConfirmed
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -202,6 +203,31 @@ func TestDisputeOutlivesItsReader(t *testing.T) {
 	if got := last.events(); len(got) != 1 {
 		t.Errorf("what was judged is told again: %v", got)
 	}
+}
+
+// Invariant: a dispute whose processor was taken out of the file of rails waits for it to be put back.
+func TestDisputeOfAProcessorThatIsNotConnected(t *testing.T) {
+	h, b := newHouse(t), newBank(t)
+	d := &desk{answer: stands}
+	without := h.patient(map[string]Acquirer{"other": newNotifier(b.server.URL)})
+	without.Disputes = d
+	routes, err := ParseRoutes([]byte(strings.ReplaceAll(oneRoute, "bank", "other")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	without.Routes = routes
+	first, stop := h.start(without)
+	h.notify(0, contested("opened", "d1", stageOpen))
+	marker := contested("marker", "d2", stageOpen)
+	marker.Processor = "other"
+	h.notify(0, marker)
+	eventually(t, "what comes behind it is told", func() bool { return slices.Contains(d.events(), "marker") })
+	stop()
+	if got := contests(t, first); len(got) > 0 || len(d.events()) != 1 {
+		t.Errorf("judged %v, told %v", got, d.events())
+	}
+	second, _ := h.start(h.disputing(b, d))
+	eventually(t, "a verdict", func() bool { return contests(t, second)["dispute confirmed"] == 1 })
 }
 
 // Patience with what is not found begins when it is not found: behind a store that was away comes one that is still behind.

@@ -232,10 +232,10 @@ func (o *owner) listen(records []*kgo.Record) {
 
 func (o *owner) receive(n *note) {
 	switch {
+	case n.isDispute() && len(o.cfg.Acquirers) > 0: // also where nobody is connected under that name: no poll comes behind it
+		o.notes = append(o.notes, n)
 	case o.worker.connectors[n.GetProcessor()] == nil: // of a connector that runs elsewhere
 		o.judged(n.offset)
-	case n.isDispute():
-		o.notes = append(o.notes, n)
 	case n.GetKind() != railsv1.NotificationKind_NOTIFICATION_KIND_PAYMENT:
 		o.judge(n, verdictOther)
 	case o.cfg.Now().Sub(timeOf(n.GetReceivedAtUs())) > o.cfg.Keep:
