@@ -1,7 +1,6 @@
 package disputes
 
 import (
-	"encoding/hex"
 	"fmt"
 
 	"github.com/caudalpay/caudal/processors/payment"
@@ -10,12 +9,13 @@ import (
 )
 
 // Notified is what a processor's notification tells of a dispute about a pay-in. The message is the processor's own event; where it
-// gives none, the bytes that came are: the same bytes are the same message.
+// gives none, what it says of the dispute is. A case that is told again because something else of it has changed takes nothing that
+// was won back meanwhile.
 func Notified(n *railsv1.Notification, id payment.ID) Told {
 	d := n.GetDispute()
 	event := "event " + n.GetEventId()
 	if n.GetEventId() == "" {
-		event = "body " + hex.EncodeToString(n.GetBodySha256())
+		event = fmt.Sprintf("said %d %q %d %d", d.GetAmountMinor(), d.GetReasonCode(), d.GetDeadlineUs(), d.GetOccurredAtUs())
 	}
 	return Told{
 		Payment: id, Stage: stageOf(d.GetStage()), AmountMinor: d.GetAmountMinor(), ReasonCode: d.GetReasonCode(), Connector: n.GetProcessor(),

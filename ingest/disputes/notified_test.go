@@ -75,9 +75,13 @@ func TestMessageID(t *testing.T) {
 		"another dispute":   func(n *railsv1.Notification) { n.Dispute.Id = "cb-2" },
 		"another processor": func(n *railsv1.Notification) { n.Processor = "cielo" },
 		"no event":          bodied,
-		"no event, other bytes": func(n *railsv1.Notification) {
+		"no event, another amount": func(n *railsv1.Notification) {
 			bodied(n)
-			n.BodySha256 = []byte{1}
+			n.Dispute.AmountMinor = 1
+		},
+		"no event, another deadline": func(n *railsv1.Notification) {
+			bodied(n)
+			n.Dispute.DeadlineUs = 12
 		},
 	} {
 		got := of(change)
@@ -89,7 +93,8 @@ func TestMessageID(t *testing.T) {
 	if of(bodied) != of(func(n *railsv1.Notification) {
 		bodied(n)
 		n.ReceivedAtUs = 6
+		n.BodySha256 = []byte{1} // what it says of the case beside the dispute may be another
 	}) {
-		t.Error("the same bytes are two messages")
+		t.Error("the same word is two messages")
 	}
 }
