@@ -20,16 +20,8 @@ func (h *House) disputeStep(a *railAccount) {
 	switch roll := h.rng.IntN(10); {
 	case roll < 2 || len(a.payments) == 0:
 		h.quote(a, cmd)
-	case roll < 4 || len(a.disputes) == 0: // a new one
-		cmd.Kind, cmd.CommandId = paymentsv1.CommandKind_COMMAND_KIND_DISPUTE, under("dp_", a.id, fmt.Sprint("dispute-", h.serial))
-		cmd.PaymentId = a.payments[max(0, len(a.payments)-1-h.rng.IntN(12))]
-		if len(a.charged) > 0 && h.rng.IntN(6) > 0 {
-			cmd.PaymentId = a.charged[max(0, len(a.charged)-1-h.rng.IntN(4))]
-		}
-		told := &paymentsv1.Dispute{AmountMinor: 1 + h.rng.Int64N(2_000), Connector: "sim", Reference: fmt.Sprint("case-", h.serial)}
-		cmd.Body = &paymentsv1.Command_Dispute{Dispute: told}
-		a.disputes = append(a.disputes, cmd)
-		h.tell(a, cmd)
+	case roll < 4 || len(a.disputes) == 0:
+		h.newDispute(a, cmd)
 	case roll < 6 && len(a.messages) > 0:
 		h.tellAgain(a)
 	case roll < 8:
@@ -50,6 +42,27 @@ func (h *House) disputeStep(a *railAccount) {
 	default:
 		h.contest(a, cmd)
 	}
+}
+
+// newDispute tells of one that was not told of: of any part of what was charged, of the whole or of either half, so that two
+// of a pay-in take just what was captured, one minor unit more, or all of it again; or of what was told under another name.
+func (h *House) newDispute(a *railAccount, cmd *paymentsv1.Command) {
+	cmd.Kind, cmd.CommandId = paymentsv1.CommandKind_COMMAND_KIND_DISPUTE, under("dp_", a.id, fmt.Sprint("dispute-", h.serial))
+	told := &paymentsv1.Dispute{AmountMinor: 1 + h.rng.Int64N(2_000), Connector: "sim", Reference: fmt.Sprint("case-", h.serial)}
+	cmd.PaymentId = a.payments[max(0, len(a.payments)-1-h.rng.IntN(12))]
+	switch roll := h.rng.IntN(6); {
+	case roll < 1 && len(a.disputes) > 0:
+		first := a.disputes[max(0, len(a.disputes)-1-h.rng.IntN(4))]
+		cmd.PaymentId, told.AmountMinor = first.GetPaymentId(), first.GetDispute().GetAmountMinor()
+	case roll < 5 && len(a.charged) > 0:
+		o := a.charged[max(0, len(a.charged)-1-h.rng.IntN(4))]
+		cmd.PaymentId = o.GetPaymentId()
+		whole := o.GetAmountMinor()
+		told.AmountMinor = max(1, []int64{told.GetAmountMinor(), whole, whole / 2, whole - whole/2}[h.rng.IntN(4)])
+	}
+	cmd.Body = &paymentsv1.Command_Dispute{Dispute: told}
+	a.disputes = append(a.disputes, cmd)
+	h.tell(a, cmd)
 }
 
 // quote asks for a rate, and sometimes for the same again.

@@ -15,7 +15,7 @@ import (
 type railAccount struct {
 	id, policy string
 	payments   []string
-	charged    []string // of which a rail was asked for money
+	charged    []*railsv1.Order // of money from a card
 	answers    []*paymentsv1.Command
 	quotes     []*paymentsv1.Instruction // of which a payment may use one
 	disputes   []*paymentsv1.Command
@@ -84,7 +84,7 @@ func (h *House) hearOrders(all []*railAccount, seen *[Partitions]int) {
 			}
 			for _, a := range all {
 				if a.id == o.GetAccount() && (o.GetKind() == railsv1.OrderKind_ORDER_KIND_COLLECT || o.GetKind() == railsv1.OrderKind_ORDER_KIND_CAPTURE) {
-					a.charged = append(a.charged, o.GetPaymentId())
+					a.charged = append(a.charged, o)
 				}
 				if a.id == o.GetAccount() {
 					a.answers = append(a.answers, h.answersTo(o)...)

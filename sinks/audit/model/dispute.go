@@ -176,7 +176,7 @@ func (c *call) against(p, of *pay, to paymentsv1.PaymentStatus) paymentsv1.Reaso
 	switch {
 	case p == nil:
 		return paymentsv1.Reason_REASON_PAYMENT_UNKNOWN
-	case minor != p.amount, p.status == 0 && minor > of.rail.captured:
+	case minor != p.amount, p.status == 0 && minor > of.rail.captured-of.rail.disputed:
 		return paymentsv1.Reason_REASON_RAIL_AMOUNT
 	case p.disputed.overflows:
 		return reasonOverflow
