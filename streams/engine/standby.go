@@ -268,12 +268,19 @@ func (b *standby) turnOver(ctx context.Context) error {
 
 // turn takes in one partition at most, and returns it locked.
 func (b *standby) turn() (k *kept) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, id := range b.leaving {
-		b.client.RemoveConsumePartitions(map[string][]int32{b.s.cfg.Table: {id}, b.s.cfg.Side: {id}})
+	for {
+		b.mu.Lock()
+		leaving := b.leaving
+		b.leaving = nil
+		if len(leaving) == 0 {
+			defer b.mu.Unlock()
+			break
+		}
+		b.mu.Unlock() // the client ends the fetches under way first, and a restore waits for what mu guards
+		for _, id := range leaving {
+			b.client.RemoveConsumePartitions(map[string][]int32{b.s.cfg.Table: {id}, b.s.cfg.Side: {id}})
+		}
 	}
-	b.leaving = nil
 	if len(b.entering) > 0 {
 		k = &kept{partition: b.entering[0]}
 		k.mu.Lock()
