@@ -290,17 +290,7 @@ func (d *decoder) processingCode(into *string) error {
 }
 
 func (d *decoder) cardID(into *payment.CardKey) error {
-	text, ok, err := d.text()
-	if err != nil || !ok {
-		return err
-	}
-	key, perr := payment.ParseCardKey(string(text))
-	if perr != nil {
-		d.add(codeMalformed, "a card id is expected, crd_ and 20 characters")
-		return nil
-	}
-	*into = key
-	return nil
+	return identified(d, into, payment.ParseCardKey, "a card id is expected, crd_ and 20 characters")
 }
 
 // digits reads a text of so many digits.

@@ -326,46 +326,44 @@ func (d *decoder) idempotencyKey(into *string) error {
 	return nil
 }
 
-func (d *decoder) accountID(into *payment.AccountID) error {
+// identified reads a text that parse makes an id of.
+func identified[T any](d *decoder, into *T, parse func(string) (T, error), detail string) error {
 	text, ok, err := d.text()
 	if err != nil || !ok {
 		return err
 	}
-	id, perr := payment.ParseAccountID(string(text))
+	id, perr := parse(string(text))
 	if perr != nil {
-		d.add(codeMalformed, "an account id is expected: acc_ and 20 characters")
+		d.add(codeMalformed, detail)
 		return nil
 	}
 	*into = id
 	return nil
+}
+
+func (d *decoder) accountID(into *payment.AccountID) error {
+	return identified(d, into, payment.ParseAccountID, "an account id is expected: acc_ and 20 characters")
 }
 
 func (d *decoder) paymentID(into *payment.ID) error {
-	text, ok, err := d.text()
-	if err != nil || !ok {
-		return err
-	}
-	id, perr := payment.ParseID(string(text))
-	if perr != nil || id.Kind() != payment.KindPayIn {
-		d.add(codeMalformed, "the id of a pay-in is expected: pi_ and 40 characters")
-		return nil
-	}
-	*into = id
-	return nil
+	return identified(d, into, parsePayIn, "the id of a pay-in is expected: pi_ and 40 characters")
 }
 
 func (d *decoder) quote(into *payment.ID) error {
-	text, ok, err := d.text()
-	if err != nil || !ok {
-		return err
+	return identified(d, into, parseQuote, "the id of a quote is expected: fq_ and 40 characters")
+}
+
+func parsePayIn(s string) (payment.ID, error) { return parseKind(s, payment.KindPayIn) }
+
+func parseQuote(s string) (payment.ID, error) { return parseKind(s, payment.KindFXQuote) }
+
+// parseKind reads the id of one kind alone.
+func parseKind(s string, kind payment.Kind) (payment.ID, error) {
+	id, err := payment.ParseID(s)
+	if err == nil && id.Kind() != kind {
+		err = payment.ErrID
 	}
-	id, perr := payment.ParseID(string(text))
-	if perr != nil || id.Kind() != payment.KindFXQuote {
-		d.add(codeMalformed, "the id of a quote is expected: fq_ and 40 characters")
-		return nil
-	}
-	*into = id
-	return nil
+	return id, err
 }
 
 func (d *decoder) counterparty(into *counterparty) error {
