@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/caudalpay/caudal/schemas/codec"
 	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
 )
 
@@ -103,12 +104,9 @@ func moment(text string) int64 {
 	return told(t)
 }
 
-// timeMaxUS is what a command takes, in the year 2255.
-const timeMaxUS = 1 << 53
-
 // told is a time in microseconds; 0: no record can hold it.
 func told(t time.Time) int64 {
-	if us := t.UnixMicro(); us > 0 && us <= timeMaxUS {
+	if us := t.UnixMicro(); us > 0 && us <= codec.TimeMaxUS {
 		return us
 	}
 	return 0

@@ -83,7 +83,7 @@ func namesPayment(k payment.Kind) bool {
 
 func commandHead(m *paymentsv1.Command, c *payment.Command) (err error) {
 	tick := c.Kind == payment.KindTick
-	if c.AcceptedAtUS <= 0 || c.AcceptedAtUS > timeMaxUS {
+	if c.AcceptedAtUS <= 0 || c.AcceptedAtUS > TimeMaxUS {
 		return refuse("accepted_at %d", c.AcceptedAtUS)
 	}
 	if len(c.Tenant) > textMax || len(c.Merchant) > textMax || len(c.Customer) > textMax || len(c.CommandID) > textMax {
@@ -342,7 +342,7 @@ func expireFrom(b *paymentsv1.Expire) (*payment.Expire, error) {
 }
 
 func tickFrom(b *paymentsv1.Tick) (*payment.Tick, error) {
-	if b.GetMinute() < 0 || b.GetMinute() > timeMaxUS/60_000_000 {
+	if b.GetMinute() < 0 || b.GetMinute() > TimeMaxUS/60_000_000 {
 		return nil, refuse("minute %d", b.GetMinute())
 	}
 	return &payment.Tick{Minute: b.GetMinute()}, known(b)
@@ -404,7 +404,7 @@ func railAnswerFrom(b *paymentsv1.RailAnswer) (*payment.RailAnswer, error) {
 		len(b.GetReference()) > textMax || len(b.GetTid()) > textMax {
 		return nil, refuse("answer with an order id, code, connector, reference or tid too long")
 	}
-	if b.GetAmountMinor() < 0 || b.GetReportedAtUs() < 0 || b.GetReportedAtUs() > timeMaxUS {
+	if b.GetAmountMinor() < 0 || b.GetReportedAtUs() < 0 || b.GetReportedAtUs() > TimeMaxUS {
 		return nil, refuse("answer of %d at %d", b.GetAmountMinor(), b.GetReportedAtUs())
 	}
 	return &payment.RailAnswer{

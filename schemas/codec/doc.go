@@ -26,9 +26,11 @@ const (
 	textMax   = 256
 	// installmentsMax is what card networks allow at most.
 	installmentsMax = 99
-	// timeMaxUS is far in the future (year 2255) and far from overflow when days are added.
-	timeMaxUS = int64(1) << 53
 )
+
+// TimeMaxUS is the last time of a command, in Unix microseconds: far in the future (year 2255) and far from overflow when days are
+// added.
+const TimeMaxUS = int64(1) << 53
 
 // ErrFormat marks bytes that are not a valid message of a known version.
 var ErrFormat = errors.New("invalid format")

@@ -119,7 +119,7 @@ func cardTransactionFrom(kind payment.Kind, b *paymentsv1.CardTransaction) (*pay
 	if err != nil {
 		return nil, err
 	}
-	if b.GetAmountMinor() < 0 || !currencyFits(b.GetCurrency()) || b.GetTransmittedAtUs() < 0 || b.GetTransmittedAtUs() > timeMaxUS {
+	if b.GetAmountMinor() < 0 || !currencyFits(b.GetCurrency()) || b.GetTransmittedAtUs() < 0 || b.GetTransmittedAtUs() > TimeMaxUS {
 		return nil, refuse("card transaction of %d %q at %d", b.GetAmountMinor(), b.GetCurrency(), b.GetTransmittedAtUs())
 	}
 	if kind == payment.KindAuthorization && (b.GetStandIn() || b.GetRefused()) {

@@ -49,10 +49,10 @@ func DecodePolicy(ref string, b []byte) (*policy.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.GetQuoteTtlS() < 0 || m.GetQuoteTtlS() > timeMaxUS/1_000_000 {
+	if m.GetQuoteTtlS() < 0 || m.GetQuoteTtlS() > TimeMaxUS/1_000_000 {
 		return nil, refuse("quotes of %d s", m.GetQuoteTtlS())
 	}
-	if m.GetReviewTimeoutS() < 0 || m.GetReviewTimeoutS() > timeMaxUS/1_000_000 || m.GetRetentionDays() < 0 {
+	if m.GetReviewTimeoutS() < 0 || m.GetReviewTimeoutS() > TimeMaxUS/1_000_000 || m.GetRetentionDays() < 0 {
 		return nil, refuse("review timeout %d s, retention %d days", m.GetReviewTimeoutS(), m.GetRetentionDays())
 	}
 	p := &policy.Policy{
@@ -87,7 +87,7 @@ func DecodePolicy(ref string, b []byte) (*policy.Policy, error) {
 // policyRails reads what holds for payments that a rail executes.
 func policyRails(m *referencev1.Policy, p *policy.Policy) error {
 	if c := m.GetCard(); c != nil {
-		if c.GetAuthorizationTtlS() < 0 || c.GetAuthorizationTtlS() > timeMaxUS/1_000_000 || c.GetOverCaptureBp() < 0 || c.GetOverCaptureBp() > 10_000 {
+		if c.GetAuthorizationTtlS() < 0 || c.GetAuthorizationTtlS() > TimeMaxUS/1_000_000 || c.GetOverCaptureBp() < 0 || c.GetOverCaptureBp() > 10_000 {
 			return refuse("authorisation of %d s, over-capture of %d basis points", c.GetAuthorizationTtlS(), c.GetOverCaptureBp())
 		}
 		p.Card = &policy.Card{
@@ -100,7 +100,7 @@ func policyRails(m *referencev1.Policy, p *policy.Policy) error {
 		}
 	}
 	if i := m.GetIssuing(); i != nil {
-		if i.GetAuthorizationTtlS() < 0 || i.GetAuthorizationTtlS() > timeMaxUS/1_000_000 {
+		if i.GetAuthorizationTtlS() < 0 || i.GetAuthorizationTtlS() > TimeMaxUS/1_000_000 {
 			return refuse("authorization of %d s", i.GetAuthorizationTtlS())
 		}
 		floor, err := chargesFrom("stand-in floor", i.GetStandInFloor())
