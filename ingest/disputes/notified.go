@@ -25,19 +25,7 @@ func Notified(n *railsv1.Notification, id payment.ID) Told {
 	}
 }
 
+// stageOf is the stage of the same name: what is notified and what is decided have enumerations of their own.
 func stageOf(s railsv1.DisputeStage) paymentsv1.DisputeStage {
-	switch s {
-	case railsv1.DisputeStage_DISPUTE_STAGE_PRE_DISPUTE:
-		return paymentsv1.DisputeStage_DISPUTE_STAGE_PRE_DISPUTE
-	case railsv1.DisputeStage_DISPUTE_STAGE_DISPUTE:
-		return paymentsv1.DisputeStage_DISPUTE_STAGE_DISPUTE
-	case railsv1.DisputeStage_DISPUTE_STAGE_PRE_ARBITRATION:
-		return paymentsv1.DisputeStage_DISPUTE_STAGE_PRE_ARBITRATION
-	case railsv1.DisputeStage_DISPUTE_STAGE_WON:
-		return paymentsv1.DisputeStage_DISPUTE_STAGE_WON
-	case railsv1.DisputeStage_DISPUTE_STAGE_LOST:
-		return paymentsv1.DisputeStage_DISPUTE_STAGE_LOST
-	default:
-		return paymentsv1.DisputeStage_DISPUTE_STAGE_UNSPECIFIED
-	}
+	return paymentsv1.DisputeStage(paymentsv1.DisputeStage_value[s.String()])
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
@@ -175,19 +176,7 @@ func decided(d *paymentsv1.Decision, stage railsv1.DisputeStage) verdict {
 	}
 }
 
+// statusOf is the status of the same name, in which a dispute of that stage stands.
 func statusOf(s railsv1.DisputeStage) paymentsv1.PaymentStatus {
-	switch s {
-	case railsv1.DisputeStage_DISPUTE_STAGE_PRE_DISPUTE:
-		return paymentsv1.PaymentStatus_PAYMENT_STATUS_PRE_DISPUTE
-	case railsv1.DisputeStage_DISPUTE_STAGE_DISPUTE:
-		return paymentsv1.PaymentStatus_PAYMENT_STATUS_DISPUTE
-	case railsv1.DisputeStage_DISPUTE_STAGE_PRE_ARBITRATION:
-		return paymentsv1.PaymentStatus_PAYMENT_STATUS_PRE_ARBITRATION
-	case railsv1.DisputeStage_DISPUTE_STAGE_WON:
-		return paymentsv1.PaymentStatus_PAYMENT_STATUS_WON
-	case railsv1.DisputeStage_DISPUTE_STAGE_LOST:
-		return paymentsv1.PaymentStatus_PAYMENT_STATUS_LOST
-	default:
-		return paymentsv1.PaymentStatus_PAYMENT_STATUS_UNSPECIFIED
-	}
+	return paymentsv1.PaymentStatus(paymentsv1.PaymentStatus_value["PAYMENT_STATUS_"+strings.TrimPrefix(s.String(), "DISPUTE_STAGE_")])
 }

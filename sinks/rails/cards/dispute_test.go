@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caudalpay/caudal/processors/payment"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
 )
@@ -38,6 +39,19 @@ func (d *desk) events() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.told)
+}
+
+// Every stage that a processor may tell is a status of its own.
+func TestStatusOfEachStage(t *testing.T) {
+	for number := range railsv1.DisputeStage_name {
+		stage := railsv1.DisputeStage(number)
+		if got := payment.Status(statusOf(stage)); number != 0 && got.String() != stageWord(stage) {
+			t.Errorf("%s is %s", stage, got)
+		}
+	}
+	if got := statusOf(railsv1.DisputeStage(99)); got != paymentsv1.PaymentStatus_PAYMENT_STATUS_UNSPECIFIED {
+		t.Errorf("a stage that is new is %s", got)
+	}
 }
 
 // stands is the decision that a dispute now stands as it was told.
