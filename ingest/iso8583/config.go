@@ -101,26 +101,43 @@ func (c Config) withDefaults() Config {
 
 // Validate says what cannot be meant, files that cannot be read among it: who starts a house hears of it before anything else is up.
 func (c Config) Validate() error {
+	_, _, err := c.checked()
+	return err
+}
+
+// checked gives what stands in the files: who may speak for whom, and how lines are secured; nil without TLS.
+func (c Config) checked() (acquirers, *tls.Config, error) {
+	if err := c.valid(); err != nil {
+		return nil, nil, fmt.Errorf("checking configuration: %w", err)
+	}
+	known, err := loadAcquirers(c.TLS.Acquirers)
+	if err != nil || c.TLS.Certificate == "" {
+		return known, nil, err
+	}
+	config, err := c.TLS.config(known)
+	return known, config, err
+}
+
+func (c Config) valid() error {
 	if err := c.Frames.Validate(); err != nil {
-		return fmt.Errorf("checking configuration: %w", err)
+		return err //nolint:wrapcheck // it says which
 	}
 	if min(c.Deadline, c.StandInWait, c.ReadTimeout, c.WriteTimeout, c.IdleTimeout, c.Grace) < 0 {
-		return errors.New("checking configuration: a time is negative")
+		return errors.New("a time is negative")
 	}
 	if min(c.ConnectionsMax, c.PipelineMax, c.InFlightMax, c.ReversalsMax) < 0 {
-		return errors.New("checking configuration: a limit is negative")
+		return errors.New("a limit is negative")
 	}
 	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
-		return errors.New("checking configuration: a certificate and its key go together")
+		return errors.New("a certificate and its key go together")
 	}
 	if c.TLS.ClientCA != "" && c.TLS.Certificate == "" {
-		return errors.New("checking configuration: certificates of clients need one of the server")
+		return errors.New("certificates of clients need one of the server")
 	}
 	if c.TLS.Acquirers != "" && c.TLS.ClientCA == "" {
-		return errors.New("checking configuration: acquirers are known by their certificates, so authorities of clients are needed")
+		return errors.New("acquirers are known by their certificates, so authorities of clients are needed")
 	}
-	_, _, err := c.TLS.load()
-	return err
+	return nil
 }
 
 func (p Ports) validate() error {
@@ -131,17 +148,7 @@ func (p Ports) validate() error {
 	return nil
 }
 
-// load reads the files: who may speak for whom, and how lines are secured; nil without TLS. Who has a good certificate and is none
-// of the acquirers is refused in the handshake.
-func (t TLS) load() (acquirers, *tls.Config, error) {
-	known, err := loadAcquirers(t.Acquirers)
-	if err != nil || t.Certificate == "" {
-		return known, nil, err
-	}
-	config, err := t.config(known)
-	return known, config, err
-}
-
+// config secures lines. Who has a good certificate and is none of the acquirers is refused in the handshake.
 func (t TLS) config(known acquirers) (*tls.Config, error) {
 	pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
 	if err != nil {

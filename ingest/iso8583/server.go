@@ -37,10 +37,7 @@ type Server struct {
 
 // New checks and builds; Run or Serve opens the door.
 func New(cfg Config, ports Ports) (*Server, error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, err
-	}
-	known, secure, err := cfg.TLS.load()
+	known, secure, err := cfg.checked()
 	if err != nil {
 		return nil, err
 	}
