@@ -98,8 +98,20 @@ func (d *Dispute) taken() int64 {
 // Disputed says whether the money stands taken.
 func (c Charge) Disputed() bool { return c.Dispute.taken() > 0 }
 
-// Before is the dispute in the stage before, a second earlier; nil: there was none.
-func (d Dispute) Before() *Dispute {
+// Told is what a notification says of the dispute where it lies so, wrong making another amount; nil where it has no such lie: nothing
+// was before its first stage.
+func (d Dispute) Told(lie faults.Kind, wrong func(int64) int64) *Dispute {
+	switch lie {
+	case faults.HookLieAmount:
+		d.AmountMinor = wrong(d.AmountMinor)
+	case faults.HookLieState:
+		return d.before()
+	default:
+	}
+	return &d
+}
+
+func (d Dispute) before() *Dispute {
 	switch d.Stage {
 	case StagePreArbitration, StageWon, StageLost:
 		d.Stage = StageDispute
@@ -111,6 +123,9 @@ func (d Dispute) Before() *Dispute {
 	d.At = d.At.Add(-time.Second)
 	return &d
 }
+
+// EvidenceUntil is the last day on which evidence is taken.
+func (d Dispute) EvidenceUntil() string { return d.At.AddDate(0, 0, 10).Format(time.DateOnly) }
 
 // Cancel is one amount that was let go or given back.
 type Cancel struct {

@@ -3,7 +3,6 @@ package cielo
 import (
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/caudalpay/caudal/cmd/railsim/cards"
 	"github.com/caudalpay/caudal/cmd/railsim/faults"
@@ -35,32 +34,21 @@ func processes() map[cards.Stage]string {
 // Tells says whether there is a webhook of a stage.
 func (s *Server) Tells(stage cards.Stage) bool { return processes()[stage] != "" }
 
-// evidenceDays is how long evidence is taken.
-const evidenceDays = 10
-
 // contested is the notification of a dispute. Its number is that of the case, so that the same case has it again.
 func contested(e journal.Entry, lie faults.Kind, wrong func(int64) int64) (body []byte, ok bool) {
 	var c cards.Charge
 	if json.Unmarshal(e.State, &c) != nil || c.Dispute == nil {
 		return nil, false // not ours
 	}
-	d, transaction := c.Dispute, tid(c)
-	switch lie {
-	case faults.HookLieUnknown:
-		transaction = cards.Digits(cards.Digest(0, Name, c.ID, 0, "unknown"), 20)
-	case faults.HookLieAmount:
-		d.AmountMinor = wrong(d.AmountMinor)
-	case faults.HookLieState:
-		if d = d.Before(); d == nil {
-			return nil, false // nothing was before it
-		}
-	default:
-	}
-	if processes()[d.Stage] == "" {
+	d, transaction := c.Dispute.Told(lie, wrong), tid(c)
+	if d == nil || processes()[d.Stage] == "" {
 		return nil, false
 	}
+	if lie == faults.HookLieUnknown {
+		transaction = cards.Digits(cards.Digest(0, Name, c.ID, 0, "unknown"), 20)
+	}
 	return wire.Marshal(chargeback{
-		TreatmentDeadline: d.At.AddDate(0, 0, evidenceDays).Format(time.DateOnly), Case: number("1" + d.ID[:8]), Process: processes()[d.Stage],
+		TreatmentDeadline: d.EvidenceUntil(), Case: number("1" + d.ID[:8]), Process: processes()[d.Stage],
 		TransactionAmount: number(fmt.Sprintf("%d.%02d", d.AmountMinor/100, d.AmountMinor%100)), Reason: d.Reason,
 		Details: transactionDetails{Currency: "REAL", Tid: transaction},
 	}), true
