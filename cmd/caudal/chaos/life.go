@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"math/rand/v2"
@@ -28,14 +29,26 @@ type order struct {
 }
 
 // pool keeps some of what was sent, to come back to.
-type pool[T any] struct{ kept []T }
+type pool[T any] struct {
+	most int // that are kept; 0 means recentMax
+	kept []T
+}
 
 func (p *pool[T]) keep(r *rand.Rand, v T) {
-	if len(p.kept) < recentMax {
+	if len(p.kept) < cmp.Or(p.most, recentMax) {
 		p.kept = append(p.kept, v)
 	} else {
-		p.kept[r.IntN(recentMax)] = v
+		p.kept[r.IntN(len(p.kept))] = v
 	}
+}
+
+// take gives one away, of those that are there.
+func (p *pool[T]) take(r *rand.Rand) T {
+	i, last := r.IntN(len(p.kept)), len(p.kept)-1
+	v := p.kept[i]
+	p.kept[i] = p.kept[last]
+	p.kept = p.kept[:last]
+	return v
 }
 
 func (p *pool[T]) any(r *rand.Rand) (v T, ok bool) {
@@ -102,7 +115,7 @@ func (l *load) atQuote(ctx context.Context, cmd payment.Command, key string) err
 	asked.Kind, asked.PaymentID, asked.CommandID = payment.KindFXQuote, quote, string(quote)
 	asked.FXQuote = &payment.FXQuote{AmountMinor: sentMinor, Currency: "BRL", TargetCurrency: "USD"}
 	err := l.sendKeyed(ctx, string(cmd.Account), &asked)
-	for i := 0; i < l.random.IntN(3) && err == nil; i++ {
+	for i, n := 0, l.random.IntN(3); i < n && err == nil; i++ {
 		paid := cmd
 		l.payOut(&paid, key+"-"+strconv.Itoa(i))
 		paid.Instruction.TargetCurrency, paid.Instruction.Quote = "USD", quote

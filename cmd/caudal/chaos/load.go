@@ -65,7 +65,7 @@ type load struct {
 	stepUS     int64
 	nowUS      int64
 	accounts   []payment.AccountID
-	payins     []payin
+	payins     pool[payin]
 	reviewed   pool[payment.ID]
 	life       life
 	recent     []*kgo.Record
@@ -87,6 +87,7 @@ func newLoad(o *Options, brokers []string) (*load, error) {
 	l := &load{
 		client: client, random: rand.New(rand.NewPCG(o.Seed, 1)), partitions: o.Partitions, payments: o.Payments, //nolint:gosec // a load, no secret
 		stepUS: max(1, yearUS/o.Payments), nowUS: loadBeginsUS, accounts: make([]payment.AccountID, n),
+		payins: pool[payin]{most: rememberMax},
 	}
 	for i := range l.accounts {
 		l.accounts[i] = payment.AccountIDFrom(loadTenant, loadMerchant, fmt.Sprint("account-", i))
@@ -171,11 +172,8 @@ func (l *load) pay(ctx context.Context) error {
 	if policyOf(i) == acquiring {
 		return l.live(ctx, account, key)
 	}
-	if roll < 7 && len(l.payins) > 0 {
-		j := l.random.IntN(len(l.payins))
-		of := l.payins[j]
-		l.payins[j] = l.payins[len(l.payins)-1]
-		l.payins = l.payins[:len(l.payins)-1]
+	if roll < 7 && len(l.payins.kept) > 0 {
+		of := l.payins.take(l.random)
 		cmd := l.command(payment.KindRefund, of.id.Account())
 		cmd.Pins = pins(of.policy)
 		cmd.PaymentID, cmd.Refund = of.id, &payment.RefundInstruction{AmountMinor: l.random.Int64N(3) * 50}
@@ -194,7 +192,7 @@ func (l *load) pay(ctx context.Context) error {
 	switch kind {
 	case payment.KindPayIn:
 		cmd.Instruction.AmountMinor *= 3 // else the accounts run dry
-		l.remember(payin{cmd.PaymentID, policyOf(i)})
+		l.payins.keep(l.random, payin{cmd.PaymentID, policyOf(i)})
 		if policyOf(i) == "merchant" && l.random.IntN(5) == 0 { // a large first payment to a stranger
 			stranger := sha256.Sum256([]byte(key))
 			cmd.Instruction.AmountMinor, cmd.Instruction.Counterparty.Digest = largeMinor, stranger[:]
@@ -225,14 +223,6 @@ func (l *load) judge(ctx context.Context, id payment.ID, key string) error {
 type payin struct {
 	id     payment.ID
 	policy string
-}
-
-func (l *load) remember(p payin) {
-	if len(l.payins) < rememberMax {
-		l.payins = append(l.payins, p)
-	} else {
-		l.payins[l.random.IntN(rememberMax)] = p
-	}
 }
 
 // tick tells every partition the minute.
