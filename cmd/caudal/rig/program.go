@@ -190,7 +190,7 @@ func SimulatorProgram(flag string) (string, error) {
 
 // SimulatorOptions say what the outside world does.
 type SimulatorOptions struct {
-	Program  string // empty: beside this one
+	Program  string // as SimulatorProgram gives it
 	Folder   string // of its books and its log
 	Seed     uint64
 	Faults   string
@@ -199,20 +199,16 @@ type SimulatorOptions struct {
 
 // StartSimulator starts one, and waits until it answers.
 func StartSimulator(ctx context.Context, o SimulatorOptions) (*Simulator, error) {
-	name, err := SimulatorProgram(o.Program)
-	if err != nil {
-		return nil, err
-	}
 	address, err := FreeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p, err := start(filepath.Join(o.Folder, "railsim.log"), name, "serve", "--listen", address, "--data", filepath.Join(o.Folder, "railsim"),
+	p, err := start(filepath.Join(o.Folder, "railsim.log"), o.Program, "serve", "--listen", address, "--data", filepath.Join(o.Folder, "railsim"),
 		"--seed", fmt.Sprint(o.Seed), "--faults", o.Faults, "--bank-delay", "100ms", "--webhooks", o.Webhooks, "--hook-workers", hookSenders)
 	if err != nil {
 		return nil, err
 	}
-	s := &Simulator{p, name, "http://" + address}
+	s := &Simulator{p, o.Program, "http://" + address}
 	return s, p.ready(ctx, s.URL+"/health")
 }
 
