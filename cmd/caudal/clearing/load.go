@@ -9,21 +9,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/caudalpay/caudal/cmd/caudal/client"
 	"github.com/caudalpay/caudal/cmd/caudal/lines"
 )
-
-// Options say what to load, and where to.
-type Options struct {
-	File     string // a header, one item per line, a trailer
-	URL      string
-	Token    string
-	Workers  int       // requests in flight
-	Progress io.Writer // a bar is drawn where it is a terminal
-}
 
 // Result counts the items. Invariant: where nothing stopped the run, each is cleared, repeated or refused.
 type Result struct {
@@ -35,15 +25,15 @@ type Result struct {
 	Refused  []lines.Refusal `json:"refused"`  // in the order of the file
 }
 
-// Load sends every item, those of one authorization in their order. The error tells what stopped it, before anything was sent or
+// Load sends every item of a file (a header, one item per line, a trailer), those of one authorization in their order. The error tells what stopped it, before anything was sent or
 // half-way; then load the file again.
-func Load(ctx context.Context, o Options) (Result, error) {
+func Load(ctx context.Context, o lines.Options) (Result, error) {
 	name, items, err := read(o.File, time.Now())
 	if err != nil {
 		return Result{}, fmt.Errorf("reading %s: %w", o.File, err)
 	}
 	result := Result{File: name, Items: len(items), Reasons: map[string]int{}}
-	door := lines.Door{URL: o.URL, Token: o.Token, Path: "/clearings", What: "clearings", Workers: o.Workers, Progress: o.Progress}
+	door := lines.Door{Options: o, Path: "/clearings", What: "clearings"}
 	result.Refused, err = lines.Send(ctx, door, items, result.take)
 	return result, err //nolint:wrapcheck // it says at which line
 }

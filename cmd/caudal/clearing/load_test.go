@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/caudalpay/caudal/cmd/caudal/clearing"
+	"github.com/caudalpay/caudal/cmd/caudal/lines"
 )
 
 // house answers as the API does: an item is known by its stan.
@@ -79,15 +80,15 @@ func trailer(count int, sums string) string {
 	return fmt.Sprintf(`{"trailer":{"count":%d,"sums":{%s}}}`, count, sums)
 }
 
-func (h *house) load(t *testing.T, token string, lines ...string) (clearing.Result, error) {
+func (h *house) load(t *testing.T, token string, text ...string) (clearing.Result, error) {
 	t.Helper()
 	server := httptest.NewServer(h)
 	defer server.Close()
 	file := filepath.Join(t.TempDir(), "f.ndjson")
-	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(strings.Join(text, "\n")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return clearing.Load(t.Context(), clearing.Options{File: file, URL: server.URL + "/", Token: token, Workers: 4})
+	return clearing.Load(t.Context(), lines.Options{File: file, URL: server.URL + "/", Token: token, Workers: 4})
 }
 
 // Invariant: every item is cleared, repeated, or named with its line and why; what is wrong with one stops no other. A file that is
@@ -189,7 +190,7 @@ func TestFileThatIsTooLarge(t *testing.T) {
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := clearing.Load(t.Context(), clearing.Options{File: name, URL: "http://127.0.0.1:1", Token: "secret", Workers: 1})
+	_, err := clearing.Load(t.Context(), lines.Options{File: name, URL: "http://127.0.0.1:1", Token: "secret", Workers: 1})
 	if err == nil || !strings.Contains(err.Error(), "more than 1000000 items") {
 		t.Errorf("%v", err)
 	}

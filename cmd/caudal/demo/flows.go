@@ -11,6 +11,7 @@ import (
 
 	"github.com/caudalpay/caudal/cmd/caudal/clearing"
 	"github.com/caudalpay/caudal/cmd/caudal/client"
+	"github.com/caudalpay/caudal/cmd/caudal/lines"
 )
 
 // flow is one life of a payment. Its play ends with an error where a turn is another than it should be.
@@ -432,7 +433,7 @@ func clearedByFile(s *scene) error {
 		return errors.New("an acquirer was answered wrongly, or not at all")
 	}
 	for _, again := range []bool{false, true} {
-		r, err := clearing.Load(s.ctx, clearing.Options{File: file, URL: "http://" + s.house.HTTP, Token: s.house.Token(), Workers: 8})
+		r, err := clearing.Load(s.ctx, lines.Options{File: file, URL: "http://" + s.house.HTTP, Token: s.house.Token(), Workers: 8})
 		switch {
 		case err != nil:
 			return fmt.Errorf("loading the file: %w", err)

@@ -23,14 +23,10 @@ import (
 	"github.com/caudalpay/caudal/cmd/caudal/lines"
 )
 
-// Options say what to load, and where to.
+// Options say what to load, and where to: CSV with a header where the file's name ends in .csv, else one JSON object per line.
 type Options struct {
-	File      string // CSV with a header where it ends in .csv, else one JSON object per line
-	URL       string
-	Token     string
-	Connector string    // who tells, of lines that do not say it; empty: the operator
-	Workers   int       // requests in flight
-	Progress  io.Writer // hears what is waited for; nil: nobody does
+	lines.Options
+	Connector string // who tells, of lines that do not say it; empty: the operator
 }
 
 // Result counts the lines. Invariant: each line that holds anything is either taken or refused.
@@ -50,9 +46,6 @@ type word struct {
 // Load sends every line, in order per pay-in. A line that is refused stops no other. Running it again changes nothing: the
 // key of a line is what it says, and the house takes what is told under one key once. The error tells what stopped it half-way; then run it again.
 func Load(ctx context.Context, o Options) (Result, error) {
-	if o.Workers < 1 {
-		return Result{}, fmt.Errorf("%d workers: at least one sends", o.Workers)
-	}
 	words, err := read(o)
 	if err != nil {
 		return Result{}, fmt.Errorf("reading %s: %w", o.File, err)
@@ -64,7 +57,7 @@ func Load(ctx context.Context, o Options) (Result, error) {
 		}
 	}
 	result := Result{Lines: len(words)}
-	door := lines.Door{URL: o.URL, Token: o.Token, Path: "/disputes", What: "disputes", Workers: o.Workers, Progress: o.Progress}
+	door := lines.Door{Options: o.Options, Path: "/disputes", What: "disputes"}
 	result.Refused, err = lines.Send(ctx, door, told, func(*lines.Line, client.Answer) error {
 		result.Taken++
 		return nil

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/caudalpay/caudal/cmd/caudal/disputes"
+	"github.com/caudalpay/caudal/cmd/caudal/lines"
 )
 
 // house answers as the API does, and keeps what it was told in its order.
@@ -67,7 +68,7 @@ func load(t *testing.T, name, text, token string) (*house, disputes.Result, erro
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r, err := disputes.Load(t.Context(), disputes.Options{File: file, URL: server.URL, Token: token, Connector: "network", Workers: 4})
+	r, err := disputes.Load(t.Context(), disputes.Options{Options: lines.Options{File: file, URL: server.URL, Token: token, Workers: 4}, Connector: "network"})
 	return h, r, err
 }
 
@@ -142,11 +143,11 @@ func TestKeyOfAMerchantEndsTheRun(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "line 1") || r.Taken != 0 {
 		t.Errorf("%+v %v", r, err)
 	}
-	if _, err := disputes.Load(t.Context(), disputes.Options{File: filepath.Join(t.TempDir(), "none"), Workers: 1}); err == nil {
+	if _, err := disputes.Load(t.Context(), disputes.Options{Options: lines.Options{File: filepath.Join(t.TempDir(), "none"), Workers: 1}}); err == nil {
 		t.Error("a file that is not there was loaded")
 	}
 	for _, workers := range []int{0, -3} {
-		if _, err := disputes.Load(t.Context(), disputes.Options{File: os.DevNull, Workers: workers}); err == nil {
+		if _, err := disputes.Load(t.Context(), disputes.Options{Options: lines.Options{File: os.DevNull, Workers: workers}}); err == nil {
 			t.Errorf("%d workers sent", workers)
 		}
 	}

@@ -63,18 +63,36 @@ type Refusal struct {
 	Detail string `json:"detail"`
 }
 
+// Options say what to load, and where to.
+type Options struct {
+	File     string
+	URL      string
+	Token    string
+	Workers  int       // requests in flight
+	Progress io.Writer // a bar where it is a terminal, and what is waited for; nil: nobody hears
+}
+
+// Validate says what cannot be meant.
+func (o Options) Validate() error {
+	if o.Workers < 1 {
+		return fmt.Errorf("%d workers: at least one sends", o.Workers)
+	}
+	return nil
+}
+
 // Door is where lines are sent to.
 type Door struct {
-	URL, Token string
-	Path       string    // of the request that takes a line
-	What       string    // what it takes, for who may not send it
-	Workers    int       // requests in flight
-	Progress   io.Writer // a bar where it is a terminal, and what is waited for; nil: nobody hears
+	Options
+	Path string // of the request that takes a line
+	What string // what it takes, for who may not send it
 }
 
 // Send sends the lines. Each is either given to taken, with its answer, or among those refused, in the order of the file; one that is
 // refused stops no other. The error tells what stopped it half-way.
 func Send(ctx context.Context, door Door, lines []Line, taken func(*Line, client.Answer) error) ([]Refusal, error) {
+	if err := door.Validate(); err != nil {
+		return nil, err
+	}
 	api := client.New(strings.TrimSuffix(door.URL, "/"), door.Token, door.Workers).Telling(door.Progress)
 	defer api.Close()
 	bar := progress.New(door.Progress, door.What, "lines", int64(len(lines)))
@@ -113,7 +131,7 @@ func Send(ctx context.Context, door Door, lines []Line, taken func(*Line, client
 
 // lanes deals the lines out, those of one lane to one worker.
 func lanes(lines []Line, n int) [][]*Line {
-	out := make([][]*Line, max(n, 1))
+	out := make([][]*Line, n)
 	for i := range lines {
 		h := fnv.New32a()
 		_, _ = io.WriteString(h, lines[i].Lane) // a hash takes everything
