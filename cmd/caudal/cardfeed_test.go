@@ -19,7 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
 	"github.com/caudalpay/caudal/cmd/railsim/acquirer"
 	"github.com/caudalpay/caudal/schemas/rails/iso8583"
 )
@@ -47,37 +46,13 @@ func TestCardFeed(t *testing.T) {
 // secondDoor starts a process that is only an ingress, of the same installation, at an address or at any.
 func (h *house) secondDoor(address string) *feedDoor {
 	h.t.Helper()
-	data := h.t.TempDir()
-	for _, name := range []string{"seal.key", "keys.json", "dev.token"} { // the same house: what is sealed and keyed must be alike
-		text, err := os.ReadFile(filepath.Join(h.data, name))
-		if err != nil {
-			h.t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(data, name), text, 0o600); err != nil {
-			h.t.Fatal(err)
-		}
-	}
-	a := h.addresses()
-	d := &feedDoor{house: &house{t: h.t, data: data, http: freeAddress(h.t), out: &bytes.Buffer{}}}
 	if address == "" {
 		address = "127.0.0.1:0"
 	}
-	d.cmd = caudal(h.t, "up", "--roles", "ingress", "--reply-partition", "1", "--data", data, "--http", d.http, "--brokers", strings.Join(a.Brokers, ","),
-		"--postgres", a.Postgres, "--clickhouse", a.ClickHouse, "--iso8583", address, "--iso8583-deadline", feedDeadline.String())
-	d.cmd.Stdout, d.cmd.Stderr = d.out, d.out
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := child.Start(d.cmd, syscall.SIGTERM); err != nil {
-		h.t.Fatal(err)
-	}
-	h.t.Cleanup(func() {
-		if d.cmd.ProcessState == nil {
-			_ = d.cmd.Process.Kill() // it has ended, or does now
-			_ = d.cmd.Wait()         // that it was killed is known
-		}
-		if h.t.Failed() {
-			h.t.Logf("the second door said: %s", d.out)
-		}
-	})
+	http := freeAddress(h.t)
+	d := &feedDoor{house: h.apart("ingress", []string{"seal.key", "keys.json", "dev.token"}, // what is sealed and keyed must be alike
+		"--reply-partition", "1", "--http", http, "--iso8583", address, "--iso8583-deadline", feedDeadline.String())}
+	d.http = http
 	for until := time.Now().Add(time.Minute); !d.ready(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(until) || d.ended() {
 			h.t.Fatalf("the second door is not ready: %s", d.out)

@@ -6,14 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/caudalpay/caudal/cmd/caudal/embedded/child"
 	"github.com/caudalpay/caudal/cmd/railsim/hooks"
 	"github.com/caudalpay/caudal/cmd/railsim/server"
 	"github.com/caudalpay/caudal/cmd/railsim/simtest"
@@ -304,31 +300,7 @@ func TestDisputesByWebhook(t *testing.T) {
 // sinksApart starts a process that runs the sinks alone, and among them the connectors of a file of rails.
 func (h *house) sinksApart(file string) *house {
 	h.t.Helper()
-	data, a := h.t.TempDir(), h.addresses()
-	text, err := os.ReadFile(filepath.Join(h.data, "seal.key"))
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(data, "seal.key"), text, 0o600); err != nil {
-		h.t.Fatal(err)
-	}
-	s := &house{t: h.t, data: data, out: &bytes.Buffer{}}
-	s.cmd = caudal(h.t, "up", "--roles", "sinks", "--data", data, "--rails", file, "--brokers", strings.Join(a.Brokers, ","), "--postgres", a.Postgres, "--clickhouse", a.ClickHouse)
-	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := child.Start(s.cmd, syscall.SIGTERM); err != nil {
-		h.t.Fatal(err)
-	}
-	h.t.Cleanup(func() {
-		if s.cmd.ProcessState == nil {
-			_ = s.cmd.Process.Kill() // it has ended, or does now
-			_ = s.cmd.Wait()         // that it was killed is known
-		}
-		if h.t.Failed() {
-			h.t.Logf("the sinks said: %s\n%s", s.out, logTails(h.t, filepath.Join(data, "logs")))
-		}
-	})
-	return s
+	return h.apart("sinks", []string{"seal.key"}, "--rails", file)
 }
 
 // Invariant: a dispute is decided also where connectors run in a process without a door, whichever of the two dies.

@@ -103,6 +103,38 @@ func startHouseAt(t *testing.T, address, data string, args ...string) *house {
 	}
 }
 
+// apart starts a further process of the same installation that plays one role, with copies of some of its files. It need not be ready.
+func (h *house) apart(role string, files []string, args ...string) *house {
+	h.t.Helper()
+	further, a := &house{t: h.t, data: h.t.TempDir(), out: &bytes.Buffer{}}, h.addresses()
+	for _, name := range files {
+		text, err := os.ReadFile(filepath.Join(h.data, name))
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(further.data, name), text, 0o600); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	further.cmd = caudal(h.t, append([]string{"up", "--roles", role, "--data", further.data, "--brokers", strings.Join(a.Brokers, ","),
+		"--postgres", a.Postgres, "--clickhouse", a.ClickHouse}, args...)...)
+	further.cmd.Stdout, further.cmd.Stderr = further.out, further.out
+	further.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := child.Start(further.cmd, syscall.SIGTERM); err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() {
+		if further.cmd.ProcessState == nil {
+			_ = further.cmd.Process.Kill() // it has ended, or does now
+			_ = further.cmd.Wait()         // that it was killed is known
+		}
+		if h.t.Failed() {
+			h.t.Logf("the %s apart said: %s\n%s", role, further.out, logTails(h.t, filepath.Join(further.data, "logs")))
+		}
+	})
+	return further
+}
+
 // logTails is the end of each file in a folder.
 func logTails(t *testing.T, dir string) string {
 	t.Helper()
