@@ -24,9 +24,9 @@ type Options struct {
 }
 
 // DefaultFaults meet at least a twentieth of the charges with each kind, some of them several times.
-const DefaultFaults = "timeout_before=3%,timeout_after=9%,error_before=4%,error_after=4%,reset_before=4%,reset_after=4%,wrong_amount=6%," +
-	"unfinished=2%,garbage=2%,latency=80%:1..10/12%:20..150,hook_duplicate=8%,hook_reorder=95%,hook_delay=5%,hook_lie_unknown=4%," +
-	"hook_lie_amount=4%,hook_lie_state=6%,timeout_ms=1500,hook_delay_ms=3000,hook_reorder_ms=2000"
+const DefaultFaults = "timeout_before=3%,timeout_after=9%,error_before=4%,error_after=6%,reset_before=4%,reset_after=6%,wrong_amount=6%," +
+	"unfinished=3%,garbage=2%,latency=80%:1..10/12%:20..150,hook_duplicate=8%,hook_reorder=95%,hook_delay=5%,hook_lie_unknown=5%," +
+	"hook_lie_amount=6%,hook_lie_state=6%,timeout_ms=1500,hook_delay_ms=3000,hook_reorder_ms=2000"
 
 // Defaults of `caudal soak`.
 func Defaults() Options {
