@@ -10,6 +10,7 @@ import (
 	"net"
 	"path/filepath"
 	"runtime/pprof"
+	"strings"
 	"sync"
 	"time"
 
@@ -238,6 +239,9 @@ func (in *running) startIngress(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if !keys.Knows(in.token) { // who has written keys of their own has no use for it
+		in.token = ""
+	}
 	if in.parts.broker != nil {
 		in.checks = append(in.checks, http.Check{Name: "embedded broker", Ready: in.parts.broker.Ready})
 	}
@@ -366,6 +370,10 @@ func (in *running) stop(ctx context.Context) error {
 
 func (in *running) welcome(w io.Writer) {
 	clickhouse := in.parts.analyst()
+	if !in.options.runs(roleIngress) {
+		_, _ = fmt.Fprintf(w, "\nUp: %s. Ctrl-C stops it.\n\n  data, logs   %s\n", strings.Join(in.options.Roles, ", "), in.options.Data) // the terminal may be gone
+		return
+	}
 	_, _ = fmt.Fprintf(w, `
 Up. Ctrl-C stops all of it; the next start goes on with the same data.
 
@@ -386,5 +394,5 @@ Try it:
     -H "Content-Type: application/json" \
     -d '{"account_id":"ACCOUNT_ID","amount":15000,"currency":"BRL","method":{"type":"cash"},"reference":"first deposit"}'
   curl -s '%[4]s' --data-binary "SELECT kind, outcome, count() FROM payment_facts GROUP BY ALL ORDER BY ALL FORMAT PrettyCompact"
-`, in.options.HTTP, in.token, in.parts.Postgres, clickhouse, in.options.Data, filepath.Join(in.options.Data, tokenFile), cmp.Or(in.options.CardFeed.Address, "closed")) // the terminal may be gone
+`, in.options.HTTP, cmp.Or(in.token, "none of "+keysFile+" is in "+tokenFile+": take one that its keeper has given you"), in.parts.Postgres, clickhouse, in.options.Data, filepath.Join(in.options.Data, tokenFile), cmp.Or(in.options.CardFeed.Address, "closed")) // the terminal may be gone
 }

@@ -65,6 +65,9 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, in.stop(context.WithoutCancel(ctx))) }()
 	if o.Sample || o.Import != "" {
+		if in.token == "" {
+			return fmt.Errorf("--sample and --import load with the token in %[1]s, which is no key of %[2]s: give it an entry there, or move both away, and new ones are made", filepath.Join(o.Data, tokenFile), filepath.Join(o.Data, keysFile))
+		}
 		closed, err := in.load(ctx, stdout, stderr)
 		switch {
 		case err != nil:
@@ -110,8 +113,10 @@ func start(ctx context.Context, o Options, stderr io.Writer, log *slog.Logger) (
 	if len(o.Brokers) == 0 {
 		_, _ = fmt.Fprintln(stderr, broker.Banner) // the terminal may be gone
 	}
-	if in.token, err = devToken(o.Data); err != nil {
-		return nil, err
+	if o.runs(roleIngress) {
+		if in.token, err = devToken(o.Data); err != nil {
+			return nil, err
+		}
 	}
 	if err := prepare(ctx, o, in.parts.Brokers, log); err != nil {
 		return nil, err
