@@ -116,8 +116,9 @@ func (h *house) apart(role string, files []string, args ...string) *house {
 			h.t.Fatal(err)
 		}
 	}
-	further.cmd = caudal(h.t, append([]string{"up", "--roles", role, "--data", further.data, "--brokers", strings.Join(a.Brokers, ","),
-		"--postgres", a.Postgres, "--clickhouse", a.ClickHouse}, args...)...)
+	further.cmd = caudal(h.t, append([]string{
+		"up", "--roles", role, "--data", further.data, "--brokers", strings.Join(a.Brokers, ","), "--postgres", a.Postgres, "--clickhouse", a.ClickHouse,
+	}, args...)...)
 	further.cmd.Stdout, further.cmd.Stderr = further.out, further.out
 	further.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := child.Start(further.cmd, syscall.SIGTERM); err != nil {
