@@ -194,9 +194,10 @@ func (s *Server) hand(cmd *paymentsv1.Command) (door.Ticket, verdict) {
 	}
 }
 
-// advise takes in what somebody else has granted or refused.
+// advise takes in what somebody else has granted or refused. A clearing is nothing that is granted: taken for a single message, its
+// money would be collected twice.
 func (s *Server) advise(m *iso8583.Message, h *holder, own, now, arrived time.Time) started {
-	if !issuing.Debits(m.ProcessingCode) {
+	if !issuing.Debits(m.ProcessingCode) || m.OriginalData.MTI.Repeated() == iso8583.FinancialAdvice {
 		return refused(iso8583.ResponseInvalidTransaction)
 	}
 	about, err := original(m, own)

@@ -72,6 +72,7 @@ func TestAnswers(t *testing.T) {
 		"advice, again":            {"0121", 100, nil, "00", payment.KindAuthorizationAdvice},
 		"advice on a blocked card": {"0120", 100, card(blockedCard), "00", payment.KindAuthorizationAdvice},
 		"advice, unknown card":     {"0120", 100, card(unknownCard), "14", 0},
+		"advice of a clearing":     {"0121", 100, func(m *iso8583.Message) { *m = of(*m, original); m.OriginalData.MTI = "0221" }, "12", 0},
 		"clearing":                 {"0220", 100, names, "00", payment.KindClearing},
 		"clearing of nothing":      {"0220", 100, nil, "00", payment.KindClearing},
 		"credit":                   {"0221", 100, code("200000"), "00", payment.KindClearing},
