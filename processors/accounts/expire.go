@@ -15,26 +15,26 @@ func (r *reducer) expire() {
 	if r.s.Related == nil {
 		return
 	}
-	rec := *r.s.Related
-	r.d.tell(id, &rec)
+	rec := clone(r.s.Related)
+	r.d.tell(id, rec)
 	switch {
 	case e.Purpose == payment.ExpireReview && rec.Status == payment.StatusInReview && rec.DeadlineUS <= e.DueAtUS:
 		r.d.Reasons = []payment.Reason{payment.ReasonReviewExpired}
-		r.release(&rec)
-		r.unreserve(&rec)
-		r.move(&rec, payment.EventReviewExpired)
-		r.store(id, &rec)
+		r.release(rec)
+		r.unreserve(rec)
+		r.move(rec, payment.EventReviewExpired)
+		r.store(id, rec)
 	case e.Purpose == payment.ExpireAuthorization:
 		// An entry of another deadline was overtaken.
 		step := payment.Next(payment.FamilyOf(rec.Kind), rec.Status, payment.EventAuthorizationExpired)
 		if step.Effect == payment.Move && rec.Rail.ExpiresAtUS == e.DueAtUS {
-			r.expireAuthorization(id, clone(&rec))
+			r.expireAuthorization(id, rec)
 		}
 	case e.Purpose == payment.ExpireRetention && rec.ExpiresAtUS == e.DueAtUS && rec.AtRest():
 		r.w.Payments = append(r.w.Payments, PaymentWrite{Identity: id.Identity()})
 	case e.Purpose == payment.ExpireRetention && rec.ExpiresAtUS == e.DueAtUS:
 		rec.ExpiresAtUS += retentionAgainUS
 		r.w.DueAdd = append(r.w.DueAdd, Due{rec.ExpiresAtUS, payment.AccountID(r.key), id, payment.ExpireRetention})
-		r.store(id, &rec)
+		r.store(id, rec)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"hash/fnv"
+	"reflect"
 	"slices"
 	"sort"
 	"strings"
@@ -152,14 +153,36 @@ func tellsItsRail(d *accounts.Decision, cmd *payment.Command, out []accounts.Emi
 	return nil
 }
 
+// records are copies of the payments of a snapshot.
+func records(s *accounts.Snapshot) (all []payment.Record) {
+	for _, rec := range [...]*payment.Record{s.Payment, s.Related, s.Quote} {
+		if rec == nil {
+			continue
+		}
+		c := *rec
+		if c.Rail != nil {
+			rail := *c.Rail
+			c.Rail = &rail
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
 // decide applies a command and keeps what it writes; emissions are the caller's to deliver.
 func (h *house) decide(key string, cmd payment.Command) (entry, error) {
 	p := h.partition(key)
-	w, out, err := accounts.Apply(h.snapshot(key, cmd), cmd, payment.Meta{
+	s := h.snapshot(key, cmd)
+	before := records(&s)
+	w, out, err := accounts.Apply(s, cmd, payment.Meta{
 		Key: key, Topic: "commands", Partition: int32(p), Offset: h.offsets[p],
 	})
 	if err != nil {
 		return entry{}, err
+	}
+	// Invariant: what a command is decided on stays as it was.
+	if after := records(&s); !reflect.DeepEqual(before, after) {
+		return entry{}, fmt.Errorf("%s has changed the records that it was decided on: %+v, before %+v", cmd.Kind, after, before)
 	}
 	if err := tellsItsRail(&w.Decision, &cmd, out); err != nil {
 		return entry{}, err
