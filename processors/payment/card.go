@@ -54,8 +54,9 @@ type CardTransaction struct {
 	RRN             string
 	STAN            string
 	TransmittedAtUS int64
-	StandIn         bool // advice: this house has granted it at the door, without waiting for the decision
-	Refused         bool // advice: it was refused elsewhere
+	StandIn         bool  // advice: this house has granted it at the door, without waiting for the decision
+	Refused         bool  // advice: it was refused elsewhere
+	AskedAtUS       int64 // stand-ins: AcceptedAtUS of the authorization that the door has answered; 0: told before this was
 }
 
 // Reversal takes an authorization back.
@@ -67,6 +68,7 @@ type Reversal struct {
 	StandIn    bool   // this house has refused it at the door, without waiting for the decision
 	RRN        string
 	Acquirer   string
+	AskedAtUS  int64 // stand-ins: AcceptedAtUS of the authorization that the door has answered; 0: told before this was
 }
 
 // Clearing moves the money of a card payment.

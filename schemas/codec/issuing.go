@@ -119,7 +119,8 @@ func cardTransactionFrom(kind payment.Kind, b *paymentsv1.CardTransaction) (*pay
 	if err != nil {
 		return nil, err
 	}
-	if b.GetAmountMinor() < 0 || !currencyFits(b.GetCurrency()) || b.GetTransmittedAtUs() < 0 || b.GetTransmittedAtUs() > TimeMaxUS {
+	if b.GetAmountMinor() < 0 || !currencyFits(b.GetCurrency()) || b.GetTransmittedAtUs() < 0 || b.GetTransmittedAtUs() > TimeMaxUS ||
+		b.GetAskedAtUs() < 0 {
 		return nil, refuse("card transaction of %d %q at %d", b.GetAmountMinor(), b.GetCurrency(), b.GetTransmittedAtUs())
 	}
 	if kind == payment.KindAuthorization && (b.GetStandIn() || b.GetRefused()) {
@@ -134,6 +135,7 @@ func cardTransactionFrom(kind payment.Kind, b *paymentsv1.CardTransaction) (*pay
 		ProcessingCode: b.GetProcessingCode(), MCC: b.GetMcc(), EntryMode: b.GetEntryMode(), ConditionCode: b.GetConditionCode(),
 		Acquirer: b.GetAcquirer(), CardAcceptor: b.GetCardAcceptor(), Terminal: b.GetTerminal(), RRN: b.GetRrn(), STAN: b.GetStan(),
 		TransmittedAtUS: b.GetTransmittedAtUs(), StandIn: b.GetStandIn(), Refused: b.GetRefused(),
+		AskedAtUS: b.GetAskedAtUs(),
 	}
 	if t.Counterparty, err = counterpartyFrom(b.GetCounterparty()); err != nil {
 		return nil, err
@@ -146,15 +148,15 @@ func reversalFrom(b *paymentsv1.Reversal) (*payment.Reversal, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.GetLeftMinor() < 0 {
-		return nil, refuse("reversal that leaves %d", b.GetLeftMinor())
+	if b.GetLeftMinor() < 0 || b.GetAskedAtUs() < 0 {
+		return nil, refuse("reversal that leaves %d of what was asked at %d", b.GetLeftMinor(), b.GetAskedAtUs())
 	}
 	if b.GetCurrency() != "" && !currencyFits(b.GetCurrency()) {
 		return nil, refuse("reversal in %q", b.GetCurrency())
 	}
 	return &payment.Reversal{
 		LeftMinor: b.GetLeftMinor(), Currency: b.GetCurrency(), Card: card, ReasonCode: b.GetReasonCode(), StandIn: b.GetStandIn(), RRN: b.GetRrn(),
-		Acquirer: b.GetAcquirer(),
+		Acquirer: b.GetAcquirer(), AskedAtUS: b.GetAskedAtUs(),
 	}, cmp.Or(fitting("reversal", b.GetReasonCode(), b.GetRrn(), b.GetAcquirer()), known(b))
 }
 
@@ -189,13 +191,13 @@ func issuingBody(m *paymentsv1.Command, c *payment.Command) {
 			AmountMinor: t.AmountMinor, Currency: t.Currency, Financial: t.Financial, Card: string(t.Card), Counterparty: counterpartyTo(&t.Counterparty),
 			ProcessingCode: t.ProcessingCode, Mcc: t.MCC, EntryMode: t.EntryMode, ConditionCode: t.ConditionCode, Acquirer: t.Acquirer,
 			CardAcceptor: t.CardAcceptor, Terminal: t.Terminal, Rrn: t.RRN, Stan: t.STAN, TransmittedAtUs: t.TransmittedAtUS,
-			StandIn: t.StandIn, Refused: t.Refused,
+			StandIn: t.StandIn, Refused: t.Refused, AskedAtUs: t.AskedAtUS,
 		}}
 	case c.Reversal != nil:
 		v := c.Reversal
 		m.Body = &paymentsv1.Command_Reversal{Reversal: &paymentsv1.Reversal{
 			LeftMinor: v.LeftMinor, Currency: v.Currency, Card: string(v.Card), ReasonCode: v.ReasonCode, StandIn: v.StandIn, Rrn: v.RRN,
-			Acquirer: v.Acquirer,
+			Acquirer: v.Acquirer, AskedAtUs: v.AskedAtUS,
 		}}
 	case c.Clearing != nil:
 		l := c.Clearing

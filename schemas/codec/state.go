@@ -193,7 +193,7 @@ func PaymentRecordToProto(r *payment.Record) *paymentsv1.PaymentRecord {
 		CounterpartyDigest: r.CounterpartyDigest, Pins: pinsInto(&paymentsv1.Pins{}, &r.Pins), Instrument: r.Instrument,
 		ExpiresAtUs: r.ExpiresAtUS, Rail: railTo(r.Rail), Quote: string(r.Quote), QuotedPayment: string(r.QuotedPayment),
 		DisputeTaken: r.DisputeTaken, DisputeFeeMinor: r.DisputeFeeMinor, DisputeOccurredAtUs: r.DisputeOccurredAtUS,
-		Card: string(r.Card), Financial: r.Financial, LeftMinor: r.LeftMinor,
+		Card: string(r.Card), Financial: r.Financial, LeftMinor: r.LeftMinor, AskedAtUs: r.AskedAtUS,
 	}
 }
 
@@ -207,7 +207,7 @@ func PaymentRecordFromProto(m *paymentsv1.PaymentRecord) (payment.Record, error)
 		FraudScore: m.GetFraudScore(), RefundedMinor: m.GetRefundedMinor(), RefundedTargetMinor: m.GetRefundedTargetMinor(),
 		DeadlineUS: m.GetDeadlineUs(), CounterpartyCountry: m.GetCounterpartyCountry(), CounterpartyDigest: m.GetCounterpartyDigest(),
 		Instrument: m.GetInstrument(), ExpiresAtUS: m.GetExpiresAtUs(), DisputeTaken: m.GetDisputeTaken(), DisputeFeeMinor: m.GetDisputeFeeMinor(),
-		Financial: m.GetFinancial(), LeftMinor: m.GetLeftMinor(), DisputeOccurredAtUS: m.GetDisputeOccurredAtUs(),
+		Financial: m.GetFinancial(), LeftMinor: m.GetLeftMinor(), AskedAtUS: m.GetAskedAtUs(), DisputeOccurredAtUS: m.GetDisputeOccurredAtUs(),
 	}
 	if err := checkVersion("payment record", m.GetVersion()); err != nil {
 		return payment.Record{}, err

@@ -2590,8 +2590,9 @@ type CardTransaction struct {
 	Rrn             string                 `protobuf:"bytes,13,opt,name=rrn,proto3" json:"rrn,omitempty"`
 	Stan            string                 `protobuf:"bytes,14,opt,name=stan,proto3" json:"stan,omitempty"`
 	TransmittedAtUs int64                  `protobuf:"varint,15,opt,name=transmitted_at_us,json=transmittedAtUs,proto3" json:"transmitted_at_us,omitempty"`
-	StandIn         bool                   `protobuf:"varint,16,opt,name=stand_in,json=standIn,proto3" json:"stand_in,omitempty"` // AUTHORIZATION_ADVICE: this house has granted it at the door, without waiting for the decision
-	Refused         bool                   `protobuf:"varint,17,opt,name=refused,proto3" json:"refused,omitempty"`                // AUTHORIZATION_ADVICE: it was refused elsewhere
+	StandIn         bool                   `protobuf:"varint,16,opt,name=stand_in,json=standIn,proto3" json:"stand_in,omitempty"`         // AUTHORIZATION_ADVICE: this house has granted it at the door, without waiting for the decision
+	Refused         bool                   `protobuf:"varint,17,opt,name=refused,proto3" json:"refused,omitempty"`                        // AUTHORIZATION_ADVICE: it was refused elsewhere
+	AskedAtUs       int64                  `protobuf:"varint,18,opt,name=asked_at_us,json=askedAtUs,proto3" json:"asked_at_us,omitempty"` // stand-ins: accepted_at of the AUTHORIZATION that the door has answered; 0: told before this was
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -2745,6 +2746,13 @@ func (x *CardTransaction) GetRefused() bool {
 	return false
 }
 
+func (x *CardTransaction) GetAskedAtUs() int64 {
+	if x != nil {
+		return x.AskedAtUs
+	}
+	return 0
+}
+
 // Reversal leaves left_minor of the authorization named by payment_id.
 type Reversal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2754,7 +2762,8 @@ type Reversal struct {
 	StandIn       bool                   `protobuf:"varint,4,opt,name=stand_in,json=standIn,proto3" json:"stand_in,omitempty"`         // this house has refused it at the door, without waiting for the decision
 	Rrn           string                 `protobuf:"bytes,5,opt,name=rrn,proto3" json:"rrn,omitempty"`
 	Acquirer      string                 `protobuf:"bytes,6,opt,name=acquirer,proto3" json:"acquirer,omitempty"`
-	Currency      string                 `protobuf:"bytes,7,opt,name=currency,proto3" json:"currency,omitempty"` // of left_minor, and of what is taken back; empty: reversed before this was told
+	Currency      string                 `protobuf:"bytes,7,opt,name=currency,proto3" json:"currency,omitempty"`                       // of left_minor, and of what is taken back; empty: reversed before this was told
+	AskedAtUs     int64                  `protobuf:"varint,8,opt,name=asked_at_us,json=askedAtUs,proto3" json:"asked_at_us,omitempty"` // stand-ins: accepted_at of the AUTHORIZATION that the door has answered; 0: told before this was
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2836,6 +2845,13 @@ func (x *Reversal) GetCurrency() string {
 		return x.Currency
 	}
 	return ""
+}
+
+func (x *Reversal) GetAskedAtUs() int64 {
+	if x != nil {
+		return x.AskedAtUs
+	}
+	return 0
 }
 
 // Clearing moves the money of a card payment. payment_id is the authorization where one is named.
@@ -3351,7 +3367,7 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\aFxQuote\x12!\n" +
 	"\famount_minor\x18\x01 \x01(\x03R\vamountMinor\x12\x1a\n" +
 	"\bcurrency\x18\x02 \x01(\tR\bcurrency\x12'\n" +
-	"\x0ftarget_currency\x18\x03 \x01(\tR\x0etargetCurrency\"\xad\x04\n" +
+	"\x0ftarget_currency\x18\x03 \x01(\tR\x0etargetCurrency\"\xcd\x04\n" +
 	"\x0fCardTransaction\x12!\n" +
 	"\famount_minor\x18\x01 \x01(\x03R\vamountMinor\x12\x1a\n" +
 	"\bcurrency\x18\x02 \x01(\tR\bcurrency\x12\x1c\n" +
@@ -3371,7 +3387,8 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\x04stan\x18\x0e \x01(\tR\x04stan\x12*\n" +
 	"\x11transmitted_at_us\x18\x0f \x01(\x03R\x0ftransmittedAtUs\x12\x19\n" +
 	"\bstand_in\x18\x10 \x01(\bR\astandIn\x12\x18\n" +
-	"\arefused\x18\x11 \x01(\bR\arefused\"\xc3\x01\n" +
+	"\arefused\x18\x11 \x01(\bR\arefused\x12\x1e\n" +
+	"\vasked_at_us\x18\x12 \x01(\x03R\taskedAtUs\"\xe3\x01\n" +
 	"\bReversal\x12\x1d\n" +
 	"\n" +
 	"left_minor\x18\x01 \x01(\x03R\tleftMinor\x12\x12\n" +
@@ -3381,7 +3398,8 @@ const file_schemas_payments_v1_commands_proto_rawDesc = "" +
 	"\bstand_in\x18\x04 \x01(\bR\astandIn\x12\x10\n" +
 	"\x03rrn\x18\x05 \x01(\tR\x03rrn\x12\x1a\n" +
 	"\bacquirer\x18\x06 \x01(\tR\bacquirer\x12\x1a\n" +
-	"\bcurrency\x18\a \x01(\tR\bcurrency\"\xf0\x01\n" +
+	"\bcurrency\x18\a \x01(\tR\bcurrency\x12\x1e\n" +
+	"\vasked_at_us\x18\b \x01(\x03R\taskedAtUs\"\xf0\x01\n" +
 	"\bClearing\x12!\n" +
 	"\famount_minor\x18\x01 \x01(\x03R\vamountMinor\x12\x1a\n" +
 	"\bcurrency\x18\x02 \x01(\tR\bcurrency\x12\x16\n" +

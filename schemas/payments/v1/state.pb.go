@@ -386,6 +386,7 @@ type PaymentRecord struct {
 	DisputeFeeMinor     int64                  `protobuf:"varint,41,opt,name=dispute_fee_minor,json=disputeFeeMinor,proto3" json:"dispute_fee_minor,omitempty"`               // disputes: charged so far, in target_currency
 	DisputeOccurredAtUs int64                  `protobuf:"varint,42,opt,name=dispute_occurred_at_us,json=disputeOccurredAtUs,proto3" json:"dispute_occurred_at_us,omitempty"` // disputes: the latest time of what is known of it; 0: not told
 	LeftMinor           int64                  `protobuf:"varint,43,opt,name=left_minor,json=leftMinor,proto3" json:"left_minor,omitempty"`                                   // authorizations that were declined: what a reversal leaves of what a stand-in grants; 0: all
+	AskedAtUs           int64                  `protobuf:"varint,44,opt,name=asked_at_us,json=askedAtUs,proto3" json:"asked_at_us,omitempty"`                                 // authorizations: when the acquirer asked last
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -710,6 +711,13 @@ func (x *PaymentRecord) GetDisputeOccurredAtUs() int64 {
 func (x *PaymentRecord) GetLeftMinor() int64 {
 	if x != nil {
 		return x.LeftMinor
+	}
+	return 0
+}
+
+func (x *PaymentRecord) GetAskedAtUs() int64 {
+	if x != nil {
+		return x.AskedAtUs
 	}
 	return 0
 }
@@ -1229,7 +1237,7 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"day_counts\x18\x06 \x03(\rB\x02\x10\x01R\tdayCounts\x12#\n" +
 	"\rhistory_count\x18\a \x01(\rR\fhistoryCount\x12*\n" +
 	"\x11history_sum_minor\x18\b \x01(\x03R\x0fhistorySumMinor\x12*\n" +
-	"\x11history_max_minor\x18\t \x01(\x03R\x0fhistoryMaxMinor\"\xaa\r\n" +
+	"\x11history_max_minor\x18\t \x01(\x03R\x0fhistoryMaxMinor\"\xca\r\n" +
 	"\rPaymentRecord\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x123\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1f.caudal.payments.v1.CommandKindR\x04kind\x129\n" +
@@ -1280,7 +1288,8 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"\x11dispute_fee_minor\x18) \x01(\x03R\x0fdisputeFeeMinor\x123\n" +
 	"\x16dispute_occurred_at_us\x18* \x01(\x03R\x13disputeOccurredAtUs\x12\x1d\n" +
 	"\n" +
-	"left_minor\x18+ \x01(\x03R\tleftMinor\"\x97\x06\n" +
+	"left_minor\x18+ \x01(\x03R\tleftMinor\x12\x1e\n" +
+	"\vasked_at_us\x18, \x01(\x03R\taskedAtUs\"\x97\x06\n" +
 	"\tRailState\x12;\n" +
 	"\acapture\x18\x01 \x01(\x0e2!.caudal.payments.v1.CaptureMethodR\acapture\x12\x14\n" +
 	"\x05brand\x18\x02 \x01(\tR\x05brand\x12\"\n" +
