@@ -22,19 +22,11 @@ type authorization struct {
 	own      time.Time // when it was transmitted
 	deadline time.Time
 	ticket   door.Ticket
-	twin     *twin
-	undoing  bool // its reversal waits for the log, which ends it
 }
 
 // decide waits for the core, and stands in for it where it is late.
 func (a *authorization) decide() (v verdict) {
-	defer func() {
-		if a.undoing {
-			a.twin.settle(v)
-			return
-		}
-		a.server.twins.part(a, v)
-	}()
+	defer func() { a.server.twins.part(a, v) }()
 	defer a.ticket.Leave()
 	d, err := a.server.await(a.ticket, a.deadline)
 	if err != nil {
@@ -119,8 +111,7 @@ func (a *authorization) balance(d *paymentsv1.Decision) []iso8583.AdditionalAmou
 }
 
 // twins are authorizations in flight. A repeat that overtakes the answer to the first waits for that answer: both came in
-// here, so both are told the same, also where this house stands in. Once answered they are forgotten: the core knows. Where
-// what was answered is still to be reversed, it does not know yet: a repeat that it granted would be taken back behind its answer.
+// here, so both are told the same, also where this house stands in. Once answered they are forgotten: the core knows.
 type twins struct {
 	mu    sync.Mutex
 	first map[string]*twin
@@ -136,12 +127,6 @@ func (t *twin) verdict() verdict {
 	return t.settled
 }
 
-// settle tells those who wait, and those who come later.
-func (t *twin) settle(v verdict) {
-	t.settled = v
-	close(t.done)
-}
-
 // key tells a repeat from another request with the same id, which is the core's to refuse.
 func (a *authorization) key() string { return string(a.id) + string(a.hash) }
 
@@ -152,19 +137,17 @@ func (t *twins) join(a *authorization) (bool, *twin) {
 	if known, ok := t.first[a.key()]; ok {
 		return false, known
 	}
-	a.twin = &twin{done: make(chan struct{})}
-	t.first[a.key()] = a.twin
-	return true, a.twin
+	mine := &twin{done: make(chan struct{})}
+	t.first[a.key()] = mine
+	return true, mine
 }
 
-// part tells the others, and forgets.
+// part tells the others.
 func (t *twins) part(a *authorization, v verdict) {
-	t.forget(a.key())
-	a.twin.settle(v)
-}
-
-func (t *twins) forget(key string) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.first, key)
+	mine := t.first[a.key()]
+	delete(t.first, a.key())
+	t.mu.Unlock()
+	mine.settled = v
+	close(mine.done)
 }

@@ -32,12 +32,11 @@ import (
 type mood int
 
 const (
-	awake   mood = iota
-	asleep       // the log acknowledges, nobody decides
-	deaf         // nothing is acknowledged
-	stalled      // as deaf, but what was handed over stands in the log in its order once resume is called
-	full         // no room
-	broken       // panics
+	awake  mood = iota
+	asleep      // the log acknowledges, nobody decides
+	deaf        // nothing is acknowledged
+	full        // no room
+	broken      // panics
 )
 
 // Amounts that this core declines by, and one behind which it tells more than twelve digits hold.
@@ -56,13 +55,6 @@ type core struct {
 	outcomes map[string]*paymentsv1.Decision
 	hashes   map[string][]byte
 	left     int
-	resumed  chan struct{}
-}
-
-// resume acknowledges and decides what a stalled log was given.
-func (c *core) resume() {
-	c.set(awake)
-	close(c.resumed)
 }
 
 func (c *core) set(m mood) {
@@ -141,29 +133,19 @@ func (c *core) decide(cmd *paymentsv1.Command) *paymentsv1.Decision {
 }
 
 func (t *ticket) Acked(ctx context.Context) error {
-	if t.mood == deaf || t.mood == stalled && !t.resumed(ctx) {
+	if t.mood == deaf {
 		<-ctx.Done()
 		return fmt.Errorf("waiting: %w", door.ErrUnavailable)
 	}
 	return nil
 }
 
-// resumed waits for a stalled log; false where ctx ends before.
-func (t *ticket) resumed(ctx context.Context) bool {
-	select {
-	case <-t.core.resumed:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 func (t *ticket) Decision(ctx context.Context) (*paymentsv1.Decision, error) {
-	if t.mood == awake || t.mood == stalled && t.resumed(ctx) {
+	if t.mood == awake {
 		return t.decision, nil
 	}
 	<-ctx.Done()
-	if t.mood == deaf || t.mood == stalled {
+	if t.mood == deaf {
 		return nil, door.ErrUnavailable
 	}
 	return nil, door.ErrPending
@@ -261,7 +243,7 @@ func build(tb testing.TB, change ...func(*server.Config, *server.Ports)) (*house
 	sealer, err := seal.LoadOrCreate(filepath.Join(tb.TempDir(), "seal.key"))
 	check(tb, err)
 	h := &house{
-		core:  &core{outcomes: map[string]*paymentsv1.Decision{}, hashes: map[string][]byte{}, resumed: make(chan struct{})},
+		core:  &core{outcomes: map[string]*paymentsv1.Decision{}, hashes: map[string][]byte{}},
 		world: &world{cards: map[payment.CardKey]door.Card{}}, tb: tb, registry: prometheus.NewRegistry(), log: &logged{}, sealer: sealer,
 	}
 	for number, status := range map[string]paymentsv1.CardStatus{

@@ -22,8 +22,7 @@ func (a *authorization) standIn() verdict {
 	}
 	s.metrics.standIns.WithLabelValues(standInDeclined).Inc()
 	if reversal := a.reversal(); granted || !s.acknowledged(s.life, reversal) {
-		a.undoing = true
-		s.reversals.add(undoing{a.key(), reversal}) // behind the advice, which may come to the log yet
+		s.reversals.add(reversal) // behind the advice, which may come to the log yet
 	}
 	return verdict{code: iso8583.ResponseIssuerUnavailable}
 }
@@ -75,19 +74,12 @@ func (s *Server) acknowledged(ctx context.Context, cmd *paymentsv1.Command) bool
 	return ticket.Acked(ctx) == nil
 }
 
-// undoing is a reversal that waits for the log, and the key of the authorization's twin: until it is written, repeats are answered
-// as the first was.
-type undoing struct {
-	twin     string
-	reversal *paymentsv1.Command
-}
-
 // reversals are those that the log has not acknowledged: the acquirer was told no, and the core may have said yes. They are
 // tried in the order they came, one at a time: what stops one stops all.
 type reversals struct {
 	server *Server
 	mu     sync.Mutex
-	queue  []undoing
+	queue  []*paymentsv1.Command
 	wake   chan struct{}
 	ended  chan struct{} // closed once no more will be added
 	end    sync.Once
@@ -105,14 +97,14 @@ func newReversals(s *Server) *reversals {
 	return &reversals{server: s, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 }
 
-func (r *reversals) add(u undoing) {
+func (r *reversals) add(cmd *paymentsv1.Command) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.queue) >= r.server.cfg.ReversalsMax {
-		r.lose(u)
+		r.lose(cmd)
 		return
 	}
-	r.queue = append(r.queue, u)
+	r.queue = append(r.queue, cmd)
 	r.server.metrics.waiting.Set(float64(len(r.queue)))
 	select {
 	case r.wake <- struct{}{}:
@@ -120,19 +112,18 @@ func (r *reversals) add(u undoing) {
 	}
 }
 
-func (r *reversals) lose(u undoing) {
-	r.server.twins.forget(u.twin)
+func (r *reversals) lose(cmd *paymentsv1.Command) {
 	r.server.metrics.reversals.WithLabelValues(reversalLost).Inc()
-	r.server.ports.Log.Error("reversing stand-in: given up", "payment_id", u.reversal.GetPaymentId(), "account", u.reversal.GetAccount())
+	r.server.ports.Log.Error("reversing stand-in: given up", "payment_id", cmd.GetPaymentId(), "account", cmd.GetAccount())
 }
 
-func (r *reversals) first() (u undoing, some bool) {
+func (r *reversals) first() *paymentsv1.Command {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.queue) == 0 {
-		return undoing{}, false
+		return nil
 	}
-	return r.queue[0], true
+	return r.queue[0]
 }
 
 func (r *reversals) drop() {
@@ -146,21 +137,20 @@ func (r *reversals) drop() {
 func (r *reversals) run(ctx context.Context) {
 	defer r.giveUp()
 	for {
-		u, some := r.first()
-		if !some {
+		cmd := r.first()
+		if cmd == nil {
 			select {
 			case <-r.wake:
 				continue
 			case <-ctx.Done():
 			case <-r.ended:
-				if _, some := r.first(); some {
+				if r.first() != nil {
 					continue
 				}
 			}
 			return
 		}
-		if r.server.acknowledged(ctx, u.reversal) {
-			r.server.twins.forget(u.twin)
+		if r.server.acknowledged(ctx, cmd) {
 			r.server.metrics.reversals.WithLabelValues(reversalWritten).Inc()
 			r.drop()
 			continue
@@ -174,8 +164,8 @@ func (r *reversals) run(ctx context.Context) {
 }
 
 func (r *reversals) giveUp() {
-	for u, some := r.first(); some; u, some = r.first() {
-		r.lose(u)
+	for cmd := r.first(); cmd != nil; cmd = r.first() {
+		r.lose(cmd)
 		r.drop()
 	}
 }
@@ -183,9 +173,7 @@ func (r *reversals) giveUp() {
 // finish says that no more is added, and gives what waits some time.
 func (r *reversals) finish(grace time.Duration) {
 	r.end.Do(func() { close(r.ended) })
-	for until := time.Now().Add(grace); time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
-		if _, some := r.first(); !some {
-			return
-		}
+	for until := time.Now().Add(grace); r.first() != nil && time.Now().Before(until); {
+		time.Sleep(10 * time.Millisecond)
 	}
 }

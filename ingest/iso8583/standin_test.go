@@ -73,43 +73,6 @@ func TestStandInWithoutALog(t *testing.T) {
 	}
 }
 
-// Invariant: whatever the acquirer is told last holds. What was answered 91, and whose reversal is still to be written, is not granted
-// to a repeat in between: the reversal would take back what the repeat was told.
-func TestNoRepeatOvertakesItsReversal(t *testing.T) {
-	h := open(t, quick)
-	h.set(stalled)
-	lines, requests := []*acquirer{}, []iso8583.Message{}
-	for i := range 4 {
-		lines, requests = append(lines, h.dial()), append(requests, message("0200", i, floorMinor))
-		lines[i].write(requests[i])
-	}
-	for i, l := range lines {
-		if got := l.read(); got.ResponseCode != "91" {
-			t.Fatalf("%d: %v", i, got)
-		}
-	}
-	for i, l := range lines { // the first reversals at most have been handed over
-		l.write(requests[i])
-	}
-	time.Sleep(20 * time.Millisecond) // until the repeats are read: that is a matter of the door alone
-	h.resume()
-	for i, l := range lines {
-		if got := l.read(); got.ResponseCode != "91" {
-			t.Errorf("%d, again: %v", i, got)
-		}
-	}
-	h.eventually("all are reversed", func() bool { return h.metric("caudal_ingest_iso8583_waiting_reversals") == 0 })
-	if got := h.count(payment.KindAuthorization); got != len(lines) {
-		t.Errorf("%d authorizations in the log", got)
-	}
-	for _, m := range requests {
-		lines[0].ask(m) // the core knows by now
-	}
-	if got := h.count(payment.KindAuthorization); got != 2*len(lines) {
-		t.Errorf("%d authorizations in the log, the repeats did not come to it", got)
-	}
-}
-
 // Invariant: at the end of the process what could not be written is counted and named, not forgotten in silence.
 func TestReversalsAreLostAloud(t *testing.T) {
 	h := open(t, quick, func(c *server.Config, _ *server.Ports) { c.Grace, c.ReversalsMax = 300*time.Millisecond, 1 })
