@@ -35,6 +35,8 @@ func TestCardFeed(t *testing.T) {
 	second := h.secondDoor("")
 	t.Run("OneLimit", func(t *testing.T) { h.oneLimit(t, second) })
 	t.Run("StandIn", func(t *testing.T) { h.standIn(t, second) })
+	t.Run("AskedAgain", func(t *testing.T) { h.askedAgain(t, second) })
+	t.Run("AnotherRequest", func(t *testing.T) { h.anotherRequest(t, second) })
 	t.Run("KilledDoor", func(t *testing.T) { h.killedDoor(t, second) })
 	if t.Failed() {
 		return
@@ -337,19 +339,16 @@ func (h *house) standIn(t *testing.T, door *feedDoor) {
 	if got := l.ask(purchase(card, 1, "T1", 1_000)); got.ResponseCode != "00" {
 		t.Fatalf("%v", got)
 	}
-	worker := h.worker(0)
-	h.signal(worker, syscall.SIGSTOP)
-	wake := sync.OnceFunc(func() { h.signal(worker, syscall.SIGCONT) })
-	defer wake()
 	above, under, beyond := purchase(card, 2, "T1", 5_001), purchase(card, 3, "T1", 5_000), purchase(card, 4, "T1", 4_500)
 	var answers []iso8583.Message
-	for _, m := range []iso8583.Message{above, under, beyond} {
-		answers = append(answers, l.ask(m))
-	}
+	h.halted(func() {
+		for _, m := range []iso8583.Message{above, under, beyond} {
+			answers = append(answers, l.ask(m))
+		}
+	})
 	if answers[0].ResponseCode != "91" || answers[1].ResponseCode != "00" || answers[2].ResponseCode != "00" || answers[1].AuthCode == "" {
 		t.Fatalf("%v", answers)
 	}
-	wake()
 	// The first was within what was left, and is held no more; the last was beyond it, and is held all the same.
 	h.settles(t, card.account, funds{Posted: fund, Held: 10_500, Available: fund - 10_500})
 	other := posDial(t, h.addresses().CardFeed)
@@ -364,6 +363,71 @@ func (h *house) standIn(t *testing.T, door *feedDoor) {
 		}
 	}
 	h.settles(t, card.account, funds{Posted: fund, Held: 10_500, Available: fund - 10_500})
+}
+
+// halted runs while the worker stands still, and ends once it goes on.
+func (h *house) halted(during func()) {
+	worker := h.worker(0)
+	h.signal(worker, syscall.SIGSTOP)
+	defer h.signal(worker, syscall.SIGCONT)
+	during()
+}
+
+// Invariant: what the acquirer is told last holds, also where it asks again at another door while the first stands in.
+func (h *house) askedAgain(t *testing.T, door *feedDoor) {
+	card, fund := h.feedAccount(t, door, "asked-again", "5200828282828210", 6_000)
+	second, first := posDial(t, door.feed), posDial(t, h.addresses().CardFeed)
+	above, beyond := purchase(card, 1, "T1", 5_001), purchase(card, 2, "T1", 5_000)
+	for _, c := range []struct {
+		asked        iso8583.Message
+		stood, later iso8583.ResponseCode
+	}{{above, "91", "00"}, {beyond, "00", "51"}} {
+		h.halted(func() {
+			for _, l := range []*posLine{second, first} {
+				if err := l.send(&c.asked); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(200 * time.Millisecond) // in the log before the repeat
+			}
+			if got, err := second.receive(); err != nil || got.ResponseCode != c.stood {
+				t.Fatalf("%v %v, want %s", got, err, c.stood)
+			}
+		})
+		if got, err := first.receive(); err != nil || got.ResponseCode != c.later {
+			t.Fatalf("%v %v, want %s", got, err, c.later)
+		}
+		h.settles(t, card.account, funds{Posted: fund, Held: 5_001, Available: fund - 5_001})
+		if got := second.ask(c.asked); got.ResponseCode != c.later {
+			t.Errorf("told %s at last, and now %v", c.later, got)
+		}
+	}
+}
+
+// Invariant: another request under a used key changes nothing of what stands, also where the door answers it itself.
+func (h *house) anotherRequest(t *testing.T, door *feedDoor) {
+	card, fund := h.feedAccount(t, door, "another-request", "5555555555554444", 7_000)
+	l := posDial(t, door.feed)
+	granted, declined := purchase(card, 1, "T1", 4_000), purchase(card, 2, "T1", 9_000)
+	for m, want := range map[*iso8583.Message]iso8583.ResponseCode{&granted: "00", &declined: "51"} {
+		if got := l.ask(*m); got.ResponseCode != want {
+			t.Fatalf("%v, want %s", got, want)
+		}
+	}
+	larger, smaller := granted, declined
+	larger.AmountMinor, smaller.AmountMinor = 9_000, 4_999
+	h.halted(func() {
+		for m, want := range map[*iso8583.Message]iso8583.ResponseCode{&larger: "91", &smaller: "00"} {
+			if got := l.ask(*m); got.ResponseCode != want {
+				t.Fatalf("%v, want %s", got, want)
+			}
+		}
+	})
+	for m, want := range map[*iso8583.Message]iso8583.ResponseCode{&larger: "94", &smaller: "94", &granted: "00", &declined: "51"} {
+		if got := posDial(t, h.addresses().CardFeed).ask(*m); got.ResponseCode != want {
+			t.Errorf("%v, want %s", got, want)
+		}
+	}
+	h.settles(t, card.account, funds{Posted: fund, Held: 4_000, Available: fund - 4_000})
 }
 
 func (d *feedDoor) stoodIn(answer string) (n float64) {

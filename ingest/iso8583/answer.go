@@ -20,6 +20,7 @@ type authorization struct {
 	holder   holder
 	message  iso8583.Message
 	own      time.Time // when it was transmitted
+	asked    int64     // when this house took it in, as the log says
 	deadline time.Time
 	ticket   door.Ticket
 }

@@ -167,6 +167,7 @@ func (s *Server) authorize(m *iso8583.Message, h *holder, own, now, arrived time
 		}
 	}()
 	cmd := h.Command(payment.KindAuthorization, now)
+	a.asked = cmd.GetAcceptedAtUs()
 	cmd.CommandId, cmd.PaymentId, cmd.BodyHash = string(id), string(id), a.hash
 	cmd.Body = &paymentsv1.Command_CardTransaction{CardTransaction: s.transaction(m, h, own)}
 	ticket, v := s.hand(cmd)

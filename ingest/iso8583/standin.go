@@ -46,7 +46,7 @@ func (a *authorization) advice() *paymentsv1.Command {
 	cmd := a.holder.Command(payment.KindAuthorizationAdvice, s.ports.Now())
 	cmd.CommandId, cmd.PaymentId, cmd.BodyHash = string(a.id), string(a.id), a.hash
 	body := s.transaction(&a.message, &a.holder, a.own)
-	body.StandIn = true
+	body.StandIn, body.AskedAtUs = true, a.asked
 	cmd.Body = &paymentsv1.Command_CardTransaction{CardTransaction: body}
 	return cmd
 }
@@ -57,7 +57,7 @@ func (a *authorization) reversal() *paymentsv1.Command {
 	cmd.PaymentId, cmd.BodyHash = string(a.id), a.hash
 	cmd.Body = &paymentsv1.Command_Reversal{Reversal: &paymentsv1.Reversal{
 		Currency: string(a.message.Currency), Card: string(a.holder.Key), ReasonCode: string(iso8583.ResponseIssuerUnavailable), StandIn: true,
-		Rrn: string(a.message.RRN), Acquirer: a.message.MatchKey().AcquirerID,
+		AskedAtUs: a.asked, Rrn: string(a.message.RRN), Acquirer: a.message.MatchKey().AcquirerID,
 	}}
 	return cmd
 }

@@ -1,11 +1,13 @@
 package iso8583_test
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
 	server "github.com/caudalpay/caudal/ingest/iso8583"
 	"github.com/caudalpay/caudal/processors/payment"
+	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	"github.com/caudalpay/caudal/schemas/rails/iso8583"
 )
 
@@ -25,7 +27,7 @@ func TestStandIn(t *testing.T) {
 	}
 	log := h.produced()
 	if granted.ResponseCode != "00" || len(log) != 2 || !log[1].GetCardTransaction().GetStandIn() || log[1].GetPaymentId() != log[0].GetPaymentId() ||
-		log[1].GetCardTransaction().GetAmountMinor() != floorMinor {
+		log[1].GetCardTransaction().GetAmountMinor() != floorMinor || !about(log[1].GetCardTransaction(), log) {
 		t.Fatalf("%v: %v", granted, log)
 	}
 	if code := payment.ID(log[0].GetPaymentId()).AuthorizationCode(); granted.AuthCode != code {
@@ -34,7 +36,7 @@ func TestStandIn(t *testing.T) {
 	refused := a.ask(message("0100", 2, floorMinor+1))
 	log = h.produced()[2:]
 	if refused.ResponseCode != "91" || len(log) != 2 || !log[1].GetReversal().GetStandIn() || log[1].GetReversal().GetLeftMinor() != 0 || log[1].GetReversal().GetCurrency() != "BRL" ||
-		log[1].GetPaymentId() != log[0].GetPaymentId() {
+		log[1].GetPaymentId() != log[0].GetPaymentId() || !about(log[1].GetReversal(), log) {
 		t.Fatalf("%v: %v", refused, log)
 	}
 	dollars := message("0100", 3, 1)
@@ -45,6 +47,11 @@ func TestStandIn(t *testing.T) {
 	if h.metric("caudal_ingest_iso8583_stand_ins_total", "answer", "approved") != 1 || h.metric("caudal_ingest_iso8583_stand_ins_total", "answer", "declined") != 2 {
 		t.Error("not counted")
 	}
+}
+
+// about tells whether the second command says that it answers the first.
+func about(told interface{ GetAskedAtUs() int64 }, log []*paymentsv1.Command) bool {
+	return told.GetAskedAtUs() > 0 && told.GetAskedAtUs() == log[0].GetAcceptedAtUs() && bytes.Equal(log[0].GetBodyHash(), log[1].GetBodyHash())
 }
 
 // Invariant: where the log does not take it, the answer is a decline and the reversal is tried until it is there.

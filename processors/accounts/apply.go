@@ -256,6 +256,7 @@ func (r *reducer) repeated() bool {
 	}
 	if first := r.s.Payment; first != nil {
 		r.rec = nil
+		r.askedAgain(first)
 		r.d.tell(r.d.PaymentID, first)
 		r.d.tellStatus(first.FirstStatus, first)
 		r.d.CapturedMinor, r.d.AuthorizedMinor = 0, 0 // what came later is no part of the first answer
@@ -317,6 +318,9 @@ func (r *reducer) newRecord() {
 	case r.cmd.CardTransaction != nil:
 		r.rec.Kind = payment.KindAuthorization
 		asked(r.rec, r.cmd.CardTransaction)
+		if r.cmd.Kind == payment.KindAuthorization {
+			r.rec.AskedAtUS = r.cmd.AcceptedAtUS
+		}
 		return
 	case r.cmd.FXQuote != nil:
 		q := r.cmd.FXQuote

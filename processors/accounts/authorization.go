@@ -19,6 +19,25 @@ func byCard(rec *payment.Record, card payment.CardKey, amountMinor int64, curren
 	rec.AmountMinor, rec.Currency, rec.TargetAmountMinor, rec.TargetCurrency = amountMinor, currency, amountMinor, currency
 }
 
+// askedAgain remembers in an authorization that its acquirer has repeated it: what a door has answered before is no longer the last word.
+func (r *reducer) askedAgain(rec *payment.Record) {
+	if r.cmd.Kind == payment.KindAuthorization && rec.AskedAtUS != r.cmd.AcceptedAtUS {
+		again := clone(rec)
+		again.AskedAtUS = r.cmd.AcceptedAtUS
+		r.w.Payments = append(r.w.Payments, PaymentWrite{r.d.PaymentID.Identity(), again})
+	}
+}
+
+// otherRequest tells a stand-in's word about another request under the name of an authorization.
+func (r *reducer) otherRequest(rec *payment.Record) bool {
+	return rec.BodyHash != [32]byte{} && rec.BodyHash != r.cmd.BodyHash
+}
+
+// overtaken tells a stand-in's word on a request that was repeated since: its acquirer was told again, and that holds.
+func overtaken(rec *payment.Record, askedAtUS int64) bool {
+	return askedAtUS > 0 && rec.AskedAtUS > 0 && askedAtUS != rec.AskedAtUS
+}
+
 // asked fills an authorization with what the acquirer asks, or tells.
 func asked(rec *payment.Record, t *payment.CardTransaction) {
 	byCard(rec, t.Card, t.AmountMinor, t.Currency)
@@ -54,7 +73,7 @@ func (r *reducer) comesLate() {
 	r.decline(payment.ReasonPaymentState)
 	rec := clone(r.s.Payment)
 	asked(rec, r.cmd.CardTransaction)
-	rec.BodyHash = asking.BodyHash
+	rec.BodyHash, rec.AskedAtUS = asking.BodyHash, asking.AskedAtUS
 	rec.FirstOutcome, rec.FirstStatus, rec.FirstReasons, rec.FirstSeq = r.d.Outcome, rec.Status, r.d.Reasons, r.d.AccountSeq
 	r.store(r.d.PaymentID, rec)
 }
@@ -74,6 +93,12 @@ func (r *reducer) advise() {
 		r.force()
 	case found.Kind != payment.KindAuthorization:
 		r.decline(payment.ReasonPaymentState)
+	case t.StandIn && r.otherRequest(found):
+		r.d.tell(r.d.PaymentID, found)
+		r.d.Reasons = []payment.Reason{payment.ReasonIdempotencyConflict}
+	case t.StandIn && overtaken(found, t.AskedAtUS):
+		r.d.tell(r.d.PaymentID, found)
+		r.d.Reasons = []payment.Reason{payment.ReasonPaymentState}
 	case t.StandIn && !t.Refused && found.Status == payment.StatusFailed && found.FirstOutcome == payment.OutcomeDeclined:
 		r.rec = clone(found)
 		asked(r.rec, t)

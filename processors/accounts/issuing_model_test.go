@@ -38,6 +38,7 @@ type cardAuth struct {
 	day, month                                int32
 	expiresUS                                 int64
 	declined                                  int64 // what of it a stand-in may still grant
+	askedUS                                   int64 // when it was asked for last, as the acquirer's door says; 0: never
 }
 
 func (b *cardBooks) held() (sum int64) {
@@ -87,20 +88,21 @@ func (b *cardBooks) unreserve(a *cardAuth) {
 	}
 }
 
-// authorize is the outcome of an authorization.
-func (b *cardBooks) authorize(key, body string, amount, atUS int64, financial bool) payment.Outcome {
+// authorize is the outcome of an authorization that its door took in at askedUS.
+func (b *cardBooks) authorize(key, body string, amount, atUS, askedUS int64, financial bool) payment.Outcome {
 	a := b.auths[key]
 	switch {
 	case a == nil:
 	case a.body == "":
-		a.body, a.financial, a.firstStatus = body, financial, payment.StatusCancelled
+		a.body, a.askedUS, a.financial, a.firstStatus = body, askedUS, financial, payment.StatusCancelled
 		return payment.OutcomeDeclined
 	case a.body == body:
+		a.askedUS = askedUS
 		return payment.OutcomeRepeated
 	default:
 		return payment.OutcomeConflict
 	}
-	a = &cardAuth{body: body, financial: financial, status: payment.StatusFailed, firstStatus: payment.StatusFailed}
+	a = &cardAuth{body: body, askedUS: askedUS, financial: financial, status: payment.StatusFailed, firstStatus: payment.StatusFailed}
 	b.auths[key] = a
 	was := *b
 	b.turn(atUS)
@@ -122,6 +124,8 @@ func (b *cardBooks) advise(key, body string, amount, atUS int64, t payment.CardT
 		if !t.Refused {
 			b.grant(a, amount, atUS)
 		}
+	case t.StandIn && !a.answeredBy(body, t.AskedAtUS):
+		return
 	case a.status == payment.StatusFailed && !a.forced && t.StandIn && !t.Refused:
 		a.financial, a.forced, a.granted = t.Financial, true, true
 		b.grant(a, amount, atUS)
@@ -131,7 +135,12 @@ func (b *cardBooks) advise(key, body string, amount, atUS int64, t payment.CardT
 	a.firstStatus = a.status
 }
 
-func (b *cardBooks) reverse(key string, v payment.Reversal) payment.Outcome {
+// answeredBy tells whether a stand-in's word is about this request, and what its acquirer was told last.
+func (a *cardAuth) answeredBy(body string, askedUS int64) bool {
+	return a.body == "" || a.body == body && (a.askedUS == askedUS || a.askedUS == 0 || askedUS == 0)
+}
+
+func (b *cardBooks) reverse(key, body string, v payment.Reversal) payment.Outcome {
 	a := b.auths[key]
 	switch {
 	case a == nil && v.LeftMinor > 0:
@@ -141,21 +150,18 @@ func (b *cardBooks) reverse(key string, v payment.Reversal) payment.Outcome {
 	case a == nil:
 		b.auths[key] = &cardAuth{status: payment.StatusCancelled, firstStatus: payment.StatusCancelled, forced: true}
 		return payment.OutcomeApplied
+	case v.StandIn && a.body != "" && a.body != body:
+		return payment.OutcomeDeclined
+	case v.StandIn && !a.answeredBy(body, v.AskedAtUS):
+		return payment.OutcomeApplied
 	case a.status == payment.StatusFailed && v.LeftMinor == 0 && !v.StandIn:
 		a.status = payment.StatusCancelled
 	case a.status == payment.StatusFailed:
 		if v.LeftMinor > 0 && v.Currency != "" && !v.StandIn && (a.declined == 0 || v.LeftMinor < a.declined) {
 			a.declined = v.LeftMinor
 		}
-	case a.financial && a.status == payment.StatusSucceeded && v.LeftMinor < max(a.captured, 1):
-		b.collect(v.LeftMinor - a.captured)
-		a.captured = v.LeftMinor
-		if v.LeftMinor == 0 {
-			a.status = payment.StatusCancelled
-			b.unreserve(a)
-		} else {
-			a.authorized = v.LeftMinor
-		}
+	case a.financial && a.status == payment.StatusSucceeded:
+		b.giveBack(a, v.LeftMinor)
 	case a.financial || a.status != payment.StatusRequiresCapture && a.status != payment.StatusPartiallyCaptured:
 	case v.LeftMinor <= a.captured:
 		a.hold = 0
@@ -167,10 +173,27 @@ func (b *cardBooks) reverse(key string, v payment.Reversal) payment.Outcome {
 	case v.LeftMinor < a.authorized:
 		a.hold, a.authorized = min(a.hold, v.LeftMinor-a.captured), v.LeftMinor
 	}
-	if v.StandIn && v.LeftMinor == 0 && a.granted && a.captured == 0 {
+	if v.StandIn && v.LeftMinor == 0 && a.granted && (a.captured == 0 || a.financial) {
 		a.granted, a.firstStatus = false, payment.StatusFailed
 	}
 	return payment.OutcomeApplied
+}
+
+// giveBack leaves so much of what a single message has posted; what clearings have collected besides stays.
+func (b *cardBooks) giveBack(a *cardAuth, left int64) {
+	cleared := a.captured - a.authorized
+	switch {
+	case left == 0 && cleared == 0:
+		b.collect(-a.authorized)
+		a.captured, a.status = 0, payment.StatusCancelled
+		b.unreserve(a)
+	case left < a.authorized:
+		b.collect(left - a.authorized)
+		a.authorized, a.captured = left, left+cleared
+		if left == 0 {
+			b.unreserve(a)
+		}
+	}
 }
 
 func (b *cardBooks) clear(key string, l payment.Clearing) {
@@ -275,25 +298,39 @@ func (x *cardHouse) draw(t *rapid.T) cardWord {
 	switch rapid.SampledFrom([]string{"authorize", "authorize", "advise", "reverse", "reverse", "clear", "clear"}).Draw(t, "word") {
 	case "authorize":
 		ask := payment.CardTransaction{AmountMinor: amount, Currency: "BRL", Financial: rapid.Bool().Draw(t, "financial"), Card: cardOf("card")}
+		if asking := x.asking(t, name); asking != nil && rapid.Bool().Draw(t, "repeat") {
+			ask = *asking.CardTransaction // at another time, and perhaps another door
+		}
 		w.key, w.cmd = x.transact(payment.KindAuthorization, "alice", name, ask)
 		w.clerk = func(at int64) payment.Outcome {
-			return x.books.authorize(name, body(&w.cmd), amount, at, ask.Financial)
+			return x.books.authorize(name, body(&w.cmd), ask.AmountMinor, at, w.cmd.AcceptedAtUS, ask.Financial)
 		}
 	case "advise":
 		told := payment.CardTransaction{
 			AmountMinor: amount, Currency: "BRL", Financial: rapid.Bool().Draw(t, "financial"), Card: cardOf("card"),
 			StandIn: rapid.Bool().Draw(t, "stand-in"), Refused: rapid.IntRange(0, 3).Draw(t, "refused") == 0,
 		}
+		if asking := x.asking(t, name); told.StandIn && asking != nil {
+			told.AmountMinor, told.Financial = asking.CardTransaction.AmountMinor, asking.CardTransaction.Financial
+			told.AskedAtUS = rapid.SampledFrom([]int64{0, asking.AcceptedAtUS, asking.AcceptedAtUS}).Draw(t, "asked")
+		}
 		w.key, w.cmd = x.transact(payment.KindAuthorizationAdvice, "alice", name, told)
 		w.clerk = func(at int64) payment.Outcome {
-			x.books.advise(name, body(&w.cmd), amount, at, told)
+			x.books.advise(name, body(&w.cmd), told.AmountMinor, at, told)
 			return payment.OutcomeApplied
 		}
 	case "reverse":
 		v := payment.Reversal{LeftMinor: rapid.SampledFrom([]int64{0, 0, 1, amount / 2, amount}).Draw(t, "left"), StandIn: rapid.IntRange(0, 3).Draw(t, "stand-in") == 0}
 		v.Currency = rapid.SampledFrom([]string{"", "BRL", "BRL", "BRL", "USD"}).Draw(t, "currency")
+		asking := x.asking(t, name)
+		if v.StandIn && asking != nil {
+			v.AskedAtUS = rapid.SampledFrom([]int64{0, asking.AcceptedAtUS, asking.AcceptedAtUS}).Draw(t, "asked")
+		}
 		w.key, w.cmd = x.reverse("alice", name, v)
-		w.clerk = func(int64) payment.Outcome { return x.books.reverse(name, v) }
+		if v.StandIn && asking != nil {
+			w.cmd.BodyHash = asking.BodyHash
+		}
+		w.clerk = func(int64) payment.Outcome { return x.books.reverse(name, body(&w.cmd), v) }
 	default:
 		l := payment.Clearing{
 			AmountMinor: amount + 1, Currency: "BRL", Final: rapid.Bool().Draw(t, "final"), Credit: rapid.IntRange(0, 4).Draw(t, "credit") == 0,
@@ -316,6 +353,21 @@ func (x *cardHouse) draw(t *rapid.T) cardWord {
 	w.cmd.Pins.Policy = "issuing@1"
 	x.ids[name] = payment.CardIDFrom(payment.KindAuthorization, accountOf("alice"), name)
 	return w
+}
+
+// asking is one of the authorizations under a name that a door may have answered itself; nil: there is none, or the word is about
+// another request.
+func (x *cardHouse) asking(t *rapid.T, name string) *payment.Command {
+	var all []*payment.Command
+	for i := range x.sent {
+		if cmd := &x.sent[i].cmd; cmd.Kind == payment.KindAuthorization && cmd.PaymentID == x.ids[name] {
+			all = append(all, cmd)
+		}
+	}
+	if len(all) == 0 || rapid.IntRange(0, 9).Draw(t, "another request") == 0 {
+		return nil
+	}
+	return rapid.SampledFrom(all).Draw(t, "asking")
 }
 
 func body(cmd *payment.Command) string { return fmt.Sprintf("%x", cmd.BodyHash) }

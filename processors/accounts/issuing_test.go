@@ -17,7 +17,7 @@ func cardOf(name string) payment.CardKey { return payment.CardKeyFrom(digest(nam
 func (c *caller) transact(kind payment.Kind, name, matchKey string, t payment.CardTransaction) (key string, cmd payment.Command) {
 	id := payment.AccountIDFrom(tenant, merchant, name)
 	told := t
-	told.StandIn, told.Refused = false, false // what is asked is the same, whoever answers it
+	told.StandIn, told.Refused, told.AskedAtUS = false, false, 0 // what is asked is the same, whoever answers it
 	cmd = c.command(kind, id, "")
 	cmd.BodyHash = [32]byte(digest(fmt.Sprint(told)))
 	cmd.PaymentID = payment.CardIDFrom(payment.KindAuthorization, id, matchKey)
@@ -85,14 +85,26 @@ func (x *table) parseCard(t *testing.T, d *datadriven.TestData) (string, payment
 		if p := option(d, "party", ""); p != "" {
 			ask.Counterparty.Digest = digest(p)
 		}
+		if asking := x.asking(d); asking != nil && set(d, "asked") {
+			ask.AskedAtUS = asking.AcceptedAtUS
+		}
 		key, cmd := x.transact(kind, name, word(d, 0), ask)
 		x.payments[word(d, 0)] = cmd.PaymentID
+		if d.Cmd == "authorize" {
+			x.asked[word(d, 0)] = append(x.asked[word(d, 0)], cmd)
+		}
 		cmd.Pins = x.pins()
 		return key, cmd
 	case "reverse":
 		key, cmd := x.reverse(name, word(d, 0), payment.Reversal{
 			LeftMinor: minor(t, option(d, "left", "#0"), "BRL"), Currency: option(d, "in", ""), StandIn: set(d, "standin"),
 		})
+		if asking := x.asking(d); asking != nil && cmd.Reversal.StandIn {
+			cmd.BodyHash = asking.BodyHash
+			if set(d, "asked") {
+				cmd.Reversal.AskedAtUS = asking.AcceptedAtUS
+			}
+		}
 		cmd.Pins = x.pins()
 		return key, cmd
 	case "clear":
@@ -106,6 +118,15 @@ func (x *table) parseCard(t *testing.T, d *datadriven.TestData) (string, payment
 		t.Fatalf("%s: unknown command %s", d.Pos, d.Cmd)
 		return "", payment.Command{}
 	}
+}
+
+// asking is the authorization that a stand-in's word is about: the first of its key, or that of a number; nil: there is none.
+func (x *table) asking(d *datadriven.TestData) *payment.Command {
+	n := number(option(d, "asked", "1"))
+	if all := x.asked[word(d, 0)]; n <= len(all) {
+		return &all[n-1]
+	}
+	return nil
 }
 
 func set(d *datadriven.TestData, name string) bool { return option(d, name, "") != "" }

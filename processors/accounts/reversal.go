@@ -18,6 +18,10 @@ func (r *reducer) reversal() {
 		r.decline(payment.ReasonPaymentState)
 	case inAnotherCurrency(found, r.cmd.Reversal.Currency):
 		r.decline(payment.ReasonPaymentUnknown) // what is taken back is another request, under the same name
+	case r.cmd.Reversal.StandIn && r.otherRequest(found):
+		r.decline(payment.ReasonIdempotencyConflict)
+	case r.cmd.Reversal.StandIn && overtaken(found, r.cmd.Reversal.AskedAtUS):
+		r.d.tell(r.d.PaymentID, found)
 	default:
 		r.takeBack(clone(found))
 	}
@@ -52,7 +56,7 @@ func (r *reducer) takeBack(rec *payment.Record) {
 	default:
 		r.undo(rec, e)
 	}
-	if v.StandIn && v.LeftMinor == 0 && rec.FirstOutcome == payment.OutcomeApproved && rec.Rail.CapturedMinor == 0 {
+	if v.StandIn && v.LeftMinor == 0 && rec.FirstOutcome == payment.OutcomeApproved && (rec.Financial || rec.Rail.CapturedMinor == 0) {
 		// The acquirer was told no while this house was still about to say yes: that answer stands.
 		rec.FirstOutcome, rec.FirstStatus = payment.OutcomeDeclined, payment.StatusFailed
 		rec.FirstReasons = []payment.Reason{payment.ReasonRailRefused}
@@ -103,10 +107,8 @@ func eventOfReversal(rec *payment.Record, v *payment.Reversal) (payment.Event, b
 		}
 	case rail == nil:
 		return 0, false // nothing was granted
-	case rec.Financial && v.LeftMinor > 0 && v.LeftMinor < rail.CapturedMinor:
-		return payment.EventRefunded, true
-	case rec.Financial && v.LeftMinor > 0:
-		return 0, false
+	case rec.Financial && (v.LeftMinor > 0 || rail.CapturedMinor > rail.AuthorizedMinor):
+		return payment.EventRefunded, v.LeftMinor < rail.AuthorizedMinor // clearings have collected the rest
 	case !rec.Financial && v.LeftMinor > rail.CapturedMinor:
 		return payment.EventReduced, v.LeftMinor < rail.AuthorizedMinor
 	}
@@ -130,12 +132,16 @@ func (r *reducer) undo(rec *payment.Record, e payment.Event) {
 		r.releaseHold(rec, max(rail.HoldMinor-(left-rail.CapturedMinor), 0))
 		rail.AuthorizedMinor = left
 	case payment.EventRefundedAll:
-		r.collect(ledger.JournalReturn, rec.Currency, -rail.CapturedMinor)
+		r.collect(ledger.JournalReturn, rec.Currency, -rail.AuthorizedMinor)
 		rail.CapturedMinor = 0
 		r.unreserve(rec)
 	default: // refunded in part
-		r.collect(ledger.JournalReturn, rec.Currency, left-rail.CapturedMinor)
-		rail.CapturedMinor, rail.AuthorizedMinor = left, left
+		back := rail.AuthorizedMinor - left
+		r.collect(ledger.JournalReturn, rec.Currency, -back)
+		rail.CapturedMinor, rail.AuthorizedMinor = rail.CapturedMinor-back, left
+		if left == 0 {
+			r.unreserve(rec)
+		}
 	}
 	r.move(rec, e)
 }

@@ -27,7 +27,7 @@ import (
 //	answer KEY STEP RESULT [amount=MINOR] [closed=yes] [code=C] [connector=C] [reference=R] [of=KEY]
 //	issue CARD NAME [last4=N]            card CARD STATUS [key=K]        (merchant=M)
 //	authorize KEY AMOUNT CUR [on=NAME] [financial=yes] [party=NAME] [country=CC]
-//	advise KEY AMOUNT CUR [financial=yes] [standin=yes] [refused=yes]    reverse KEY [left=MINOR] [in=CUR] [standin=yes]
+//	advise KEY AMOUNT CUR [financial=yes] [standin=yes [asked=N]] [refused=yes]    reverse KEY [left=MINOR] [in=CUR] [standin=yes [asked=N]]
 //	clear KEY AMOUNT CUR [of=KEY] [final=yes] [credit=yes]
 //	tick [after=SECONDS]             state NAME STATUS                balances NAME
 //	any of them with hold=yes        deliver                          again
@@ -35,7 +35,7 @@ import (
 // hold=yes keeps what the command emits on its way, deliver decides the first of it, again decides the last delivered anew.
 func TestTables(t *testing.T) {
 	datadriven.Walk(t, "testdata/tables", func(t *testing.T, path string) {
-		x := &table{house: newHouse(1), caller: caller{now: noon}, names: map[string]string{}, payments: map[string]payment.ID{}}
+		x := &table{house: newHouse(1), caller: caller{now: noon}, names: map[string]string{}, payments: map[string]payment.ID{}, asked: map[string][]payment.Command{}}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string { return x.run(t, d) })
 	})
 }
@@ -48,6 +48,7 @@ type table struct {
 	account  string            // its name
 	payments map[string]payment.ID
 	currency map[string]string
+	asked    map[string][]payment.Command // authorizations, by the names that the file gave them
 	held     []accounts.CommandEmission
 	last     accounts.CommandEmission
 }

@@ -43,11 +43,16 @@ func sampleIssuing(base func(payment.Kind, string) payment.Command) map[string]p
 		}
 		all[kind.String()] = c
 	}
+	told := *c.CardTransaction
+	told.AskedAtUS, told.Refused, c.CardTransaction = at, false, &told
+	all["authorization_advice_stand_in"] = c
 	c = base(payment.KindReversal, "cmd_reversal")
 	c.PaymentID, c.Reversal = auth, &payment.Reversal{LeftMinor: 34, Card: card, ReasonCode: "17", StandIn: true, RRN: "632812000417", Acquirer: "123456"}
 	all["reversal"] = c // as it was written before currencies were told
 	c.Reversal = &payment.Reversal{LeftMinor: 34, Currency: "BRL", Card: card, ReasonCode: "17", RRN: "632812000417", Acquirer: "123456"}
 	all["reversal_in_currency"] = c
+	c.Reversal = &payment.Reversal{Currency: "BRL", Card: card, ReasonCode: "91", StandIn: true, RRN: "632812000417", Acquirer: "123456", AskedAtUS: at}
+	all["reversal_stand_in"] = c
 	c = base(payment.KindClearing, "cl_bn2cvcub2gk6btmgfidqxfrg6vceh35exyrz6gyp")
 	c.PaymentID, c.Clearing = auth, &payment.Clearing{
 		AmountMinor: 1200, Currency: "BRL", Credit: true, Final: true, Card: card, RRN: "632812000417", Acquirer: "123456", MCC: "5411", CardAcceptor: "shop",
@@ -74,6 +79,12 @@ func addIssuing(all map[string]crossing) {
 	rec.Kind, rec.Card, rec.Financial = payment.KindAuthorization, card, true
 	all["payment_record_issuing"] = crossing{
 		rec, func() ([]byte, error) { return codec.EncodePaymentRecord(&rec) }, func(b []byte) (any, error) { return codec.DecodePaymentRecord(b) },
+	}
+	repeated := rec
+	repeated.AskedAtUS = at + 5
+	all["payment_record_asked_again"] = crossing{
+		repeated, func() ([]byte, error) { return codec.EncodePaymentRecord(&repeated) },
+		func(b []byte) (any, error) { return codec.DecodePaymentRecord(b) },
 	}
 	// Declined, and taken back in part before the advice of what the door has granted came.
 	declined := rec
@@ -141,6 +152,8 @@ func TestStrictCardCommands(t *testing.T) {
 		}},
 		"reversed in no currency":   {"reversal", func(m *paymentsv1.Command) { m.GetReversal().Currency = "brl" }},
 		"leaves less than nothing":  {"reversal", func(m *paymentsv1.Command) { m.GetReversal().LeftMinor = -1 }},
+		"answers before 1970":       {"reversal", func(m *paymentsv1.Command) { m.GetReversal().AskedAtUs = -1 }},
+		"answers after all time":    {"authorization_advice", func(m *paymentsv1.Command) { m.GetCardTransaction().AskedAtUs = 1 << 54 }},
 		"reversal of nothing":       {"reversal", func(m *paymentsv1.Command) { m.PaymentId = "" }},
 		"reversal of a payment":     {"reversal", func(m *paymentsv1.Command) { m.PaymentId = string(id(payment.KindPayIn)) }},
 		"clears nothing":            {"clearing", func(m *paymentsv1.Command) { m.GetClearing().AmountMinor = 0 }},
