@@ -421,6 +421,45 @@ func TestSentAgainLate(t *testing.T) {
 	}
 }
 
+// A first sending that nobody knows about, and that a bank finds late: what is sent again it refuses, because it has the transfer.
+// The account must not hear of a refusal, or it gives back money that leaves.
+func TestRefusedResendHidesTheFirstTransfer(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	for name, c := range map[string]struct {
+		found Result // once it was sent again
+		want  Outcome
+	}{
+		"it came late":     {Result{Outcome: OutcomeSent, Reference: "tr", AmountMinor: 100}, OutcomeSent},
+		"nothing is said":  {Result{}, OutcomeUnknown},
+		"it never came":    {Result{Outcome: OutcomeNotFound}, OutcomeRefused},
+		"refused, as told": {Result{Outcome: OutcomeRefused, Reference: "tr"}, OutcomeRefused},
+	} {
+		w := newTestWorker(t, &fake{}, now)
+		w.cfg.Open = func(*paymentsv1.Sealed) (*paymentsv1.Personal, error) { return &paymentsv1.Personal{}, nil }
+		sent := 0
+		w.connectors["bank"] = newConnector("bank", bankWords{
+			find: func(context.Context, Request) (Result, error) {
+				if sent == 0 {
+					return Result{Outcome: OutcomeNotFound}, nil
+				}
+				return c.found, nil
+			},
+			send: func(context.Context, Request) (Result, error) {
+				sent++
+				return refused("duplicate"), nil
+			},
+		}, w.cfg.Guard, w.metrics)
+		w.journal = committing(t, w.metrics)
+		a := &attempt{
+			state: stateUnknown, result: payment.RailUnknown, connector: "bank", number: 1, intendedAt: now.Add(-time.Hour),
+			order: order{ID: "po.send", Operation: OperationSend, Method: methodBank, AmountMinor: 100, Currency: "BRL", OrderedAtUS: now.UnixMicro()},
+		}
+		if r, err := w.resolve(t.Context(), a); err != nil || sent != 1 || r.Outcome != c.want || r.Reference != c.found.Reference {
+			t.Errorf("%s: sent %d times more, told %s of %q, %v", name, sent, r.Outcome, r.Reference, err)
+		}
+	}
+}
+
 // Behind an open breaker nothing is intended: a bank that is away for an hour must not fill the log.
 func TestNoIntentBehindAnOpenBreaker(t *testing.T) {
 	w := newTestWorker(t, &fake{}, time.Unix(1_790_000_000, 0))

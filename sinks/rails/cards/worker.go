@@ -269,23 +269,24 @@ func (w *worker) ask(ctx context.Context, a *attempt, c *connector) (Result, err
 	request.Destination = destination
 	result, err := c.send(ctx, request)
 	w.at(pointAfterCall, a.order.ID)
-	if err == nil && result.Outcome == OutcomeRefused && a.order.Operation.follows() {
+	if err == nil && result.Outcome == OutcomeRefused && (a.order.Operation.follows() || c.can.Deduplicates && number > 1) {
 		return w.turnedDown(ctx, a, c, result), nil
 	}
 	return result, err
 }
 
-// turnedDown is what a refused change comes to. It may be refused because it is done: what carries calls may repeat a PUT or a
-// DELETE, and the answer is then the repeat's. The transaction itself tells; where it does not, nobody knows.
+// turnedDown is what a refused change comes to, or what is sent again under the same id. It may be refused because it is done: what
+// carries calls may repeat a PUT or a DELETE, and the answer is then the repeat's; and the sending before may have come late. The
+// transaction itself tells; where it does not, nobody knows.
 func (w *worker) turnedDown(ctx context.Context, a *attempt, c *connector, told Result) Result {
 	found, err := c.find(ctx, a.request(), a.before)
 	switch {
 	case err != nil || found.Outcome == OutcomeUnknown: // the change was sent, whatever becomes of the question
 		return Result{Reference: told.Reference}
-	case found.Outcome == OutcomeConfirmed:
-		return found
-	default:
+	case found.Outcome == OutcomeNotFound, found.Outcome == OutcomeRefused && a.order.Operation.follows():
 		return told
+	default:
+		return found
 	}
 }
 
