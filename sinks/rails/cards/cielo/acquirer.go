@@ -127,9 +127,12 @@ func (a *Acquirer) Status(ctx context.Context, r cards.Request) (cards.Standing,
 	}
 	var all []cards.Standing
 	for _, id := range ids {
-		s, err := a.byPayment(ctx, id)
+		found, s, err := a.sale(ctx, id)
 		if err != nil {
 			return cards.Standing{}, err
+		}
+		if found.MerchantOrderID != "" && found.MerchantOrderID != r.OwnReference { // a filter that is not understood lists everything
+			return cards.Standing{}, nil
 		}
 		all = append(all, s)
 	}
@@ -156,7 +159,7 @@ func (a *Acquirer) sale(ctx context.Context, id string) (sale, cards.Standing, e
 	switch {
 	case absent(reply):
 		return sale{}, cards.Standing{State: cards.StateAbsent}, nil
-	case !reply.OK() || !reply.Decode(&s):
+	case !reply.OK() || !reply.Decode(&s) || s.Payment.PaymentID != id: // another sale says nothing of this one
 		return sale{}, cards.Standing{}, nil
 	default:
 		return s, s.Payment.standing(), nil

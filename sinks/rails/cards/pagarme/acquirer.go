@@ -93,7 +93,7 @@ func (a *Acquirer) Status(ctx context.Context, r cards.Request) (cards.Standing,
 		switch {
 		case reply.Status == http.StatusNotFound && turnedDown(reply):
 			return cards.Standing{State: cards.StateAbsent}, nil
-		case !reply.OK() || !reply.Decode(&c):
+		case !reply.OK() || !reply.Decode(&c) || c.ID != r.Reference: // another charge says nothing of this one
 			return cards.Standing{}, nil
 		default:
 			return c.standing(), nil

@@ -113,7 +113,7 @@ func (a *Acquirer) Status(ctx context.Context, r cards.Request) (cards.Standing,
 	}
 	var q queryReply
 	switch {
-	case !reply.OK() && !reply.TurnedDown(), !reply.Decode(&q):
+	case !reply.OK() && !reply.TurnedDown(), !reply.Decode(&q), !q.about(r):
 		return cards.Standing{}, nil
 	default:
 		return q.standing(), nil

@@ -129,6 +129,7 @@ type queryReply struct {
 
 type authorizationReply struct {
 	TID        string `json:"tid"`
+	Reference  string `json:"reference"`
 	Status     string `json:"status"`
 	Amount     int64  `json:"amount"`
 	ReturnCode string `json:"returnCode"`
@@ -141,6 +142,19 @@ type captureReply struct {
 type refundReply struct {
 	Amount int64  `json:"amount"`
 	Status string `json:"status"` // Done, Processing, Denied
+}
+
+// about tells whether an answer is about the transaction that was asked for: a filter that is not understood finds any.
+func (q queryReply) about(r cards.Request) bool {
+	a := q.Authorization
+	switch {
+	case a == nil:
+		return true
+	case r.Reference != "":
+		return a.TID == r.Reference
+	default:
+		return a.Reference == "" || a.Reference == r.OwnReference
+	}
 }
 
 func (q queryReply) standing() cards.Standing {
