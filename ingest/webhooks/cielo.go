@@ -62,7 +62,7 @@ func (b cieloBody) dispute() *railsv1.NotifiedDispute {
 	if amount, ok := centavos(string(b.TransactionAmount)); ok {
 		d.AmountMinor = amount
 	}
-	if b.Details.Currency == "REAL" {
+	if d.Currency = b.Details.Currency; d.Currency == "REAL" { // a word that nobody here knows is no pay-in's currency
 		d.Currency = "BRL"
 	}
 	switch {

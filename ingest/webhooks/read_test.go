@@ -36,6 +36,11 @@ func bodies() []struct{ name, dialect, body, want string } {
 			amount_minor: 10000 currency: "BRL" deadline_us: 1734750000000000 reason_code: "4853" tid: "12043402495ERJ76EGDF"}`,
 		},
 		{
+			"chargeback in other money", "cielo", `{"idCase":"c1","process":"PRIMEIRO_CHARGEBACK","transactionAmount":100,"transactionDetails":{"currency":"DOLAR","tid":"t"}}`,
+			`kind: NOTIFICATION_KIND_DISPUTE type: "chargeback" dispute: {id: "c1" stage: DISPUTE_STAGE_DISPUTE stage_word: "PRIMEIRO_CHARGEBACK" amount_minor: 10000
+			currency: "DOLAR" tid: "t"}`,
+		},
+		{
 			"chargeback of a kind nobody knows", "cielo", `{"idCase":"c1","process":"OUTRO","transactionAmount":1.234}`,
 			`kind: NOTIFICATION_KIND_DISPUTE type: "chargeback" dispute: {id: "c1" stage_word: "OUTRO"}`,
 		},
