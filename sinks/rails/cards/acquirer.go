@@ -240,6 +240,21 @@ type Standing struct {
 // before is how a transaction stood ahead of a call: only the difference tells whether the call was done.
 type before struct{ capturedMinor, returnedMinor int64 }
 
+// behind tells a standing that does not show yet what was confirmed: it comes of a copy that is behind, or something was taken back.
+// A difference from it would tell another change than the one that is asked for.
+func (s Standing) behind(o Operation, confirmed before) bool {
+	switch {
+	case s.State == StateVoided: // nothing is left to be changed
+		return false
+	case o == OperationCapture:
+		return s.CapturedMinor < confirmed.capturedMinor
+	case o == OperationRefund:
+		return s.ReturnedMinor < confirmed.returnedMinor
+	default:
+		return false
+	}
+}
+
 // unsupported says why an acquirer cannot do this at all, empty where it can.
 func (c Capabilities) unsupported(r Request) string {
 	switch {

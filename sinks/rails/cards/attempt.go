@@ -82,6 +82,21 @@ func (a *attempt) over() bool {
 	return a.result != payment.RailAccepted && a.result != payment.RailSent
 }
 
+// moved is what an order that was confirmed has changed of its transaction, as far as every acquirer counts it. What a void gives
+// up is not: some count it as given back, and some do not.
+func (a *attempt) moved() before {
+	switch {
+	case a == nil || a.state != stateDone || a.result != payment.RailConfirmed:
+		return before{}
+	case a.order.Operation == OperationCapture, a.order.Operation == OperationCollect:
+		return before{capturedMinor: a.order.AmountMinor}
+	case a.order.Operation == OperationRefund:
+		return before{returnedMinor: a.order.AmountMinor}
+	default:
+		return before{}
+	}
+}
+
 // request is what the other side is asked, now or again.
 func (a *attempt) request() Request {
 	o := a.order

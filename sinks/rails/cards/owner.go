@@ -114,7 +114,7 @@ func newOwner(cfg Config, part int32, client *kgo.Client, connectors map[string]
 	o.committedHeard.Store(noOffset)
 	o.worker = &worker{
 		cfg: cfg, partition: part, connectors: connectors, metrics: m, log: o.log, places: make(chan struct{}, cfg.Concurrency),
-		watched: &o.staged[stageWatched], names: &names{orders: map[string]string{}},
+		watched: &o.staged[stageWatched], names: &names{orders: map[string]string{}}, moved: &moved{all: map[string]before{}},
 	}
 	return o
 }
@@ -155,6 +155,7 @@ func (o *owner) resume() {
 	var waiting []*attempt
 	for _, a := range o.attempts {
 		o.stage(nil, a)
+		o.worker.moved.change(a.order.PaymentID, nil, a)
 		for own := range o.worker.owns(a) {
 			o.worker.names.add(own, a.order.ID)
 		}
@@ -403,6 +404,9 @@ func (o *owner) finish(done outcome) error {
 			for own := range o.worker.owns(o.attempts[id]) {
 				o.worker.names.drop(own)
 			}
+			if a := o.attempts[id]; a != nil {
+				o.worker.moved.change(a.order.PaymentID, a, nil)
+			}
 			delete(o.attempts, id)
 		}
 		return nil
@@ -429,6 +433,7 @@ func (o *owner) learn(kind taskKind, a *attempt) {
 		l.busy = false
 	}
 	o.stage(o.attempts[a.order.ID], a)
+	o.worker.moved.change(a.order.PaymentID, o.attempts[a.order.ID], a)
 	o.attempts[a.order.ID] = a
 	switch a.state {
 	case stateDone, stateFollowed:

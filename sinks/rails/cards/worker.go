@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,10 +41,40 @@ type worker struct {
 	log        *slog.Logger
 	stopping   <-chan struct{} // no new sending, no pause
 	names      *names
+	moved      *moved
 	watched    *atomic.Int64 // how many orders of the partition are watched; nil: none
 	// places are held by orders under way. One that pauses gives its own back: an acquirer that is away must not hold up
 	// the orders of the others.
 	places chan struct{}
+}
+
+// moved is what the confirmed orders of payments have captured and given back. The owner writes it when it learns of one, ahead of
+// the next order of that payment.
+type moved struct {
+	mu  sync.Mutex
+	all map[string]before // by payment id
+}
+
+func (m *moved) of(payment string) before {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.all[payment]
+}
+
+// change takes in that an attempt has become another; nil: it was not there, or is not any more.
+func (m *moved) change(payment string, from, to *attempt) {
+	was, is := from.moved(), to.moved()
+	if was == is {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b := m.all[payment]
+	b.capturedMinor += is.capturedMinor - was.capturedMinor
+	b.returnedMinor += is.returnedMinor - was.returnedMinor
+	if m.all[payment] = b; b == (before{}) {
+		delete(m.all, payment)
+	}
 }
 
 func (w *worker) enter() { w.places <- struct{}{} }
@@ -247,6 +278,9 @@ func (w *worker) ask(ctx context.Context, a *attempt, c *connector) (Result, err
 		}
 		if standing.State != StateAuthorized && standing.State != StateCaptured && standing.State != StateVoided {
 			return Result{}, fmt.Errorf("%w: %s does not say how %s stands", ErrNotSent, c.name, a.order.PaymentID)
+		}
+		if standing.behind(a.order.Operation, w.moved.of(a.order.PaymentID)) {
+			return Result{}, fmt.Errorf("%w: %s does not show yet what it has confirmed of %s", ErrNotSent, c.name, a.order.PaymentID)
 		}
 		if c.can.unfit(a.order.Operation, standing) != "" {
 			return refused(CodeUnsupported), nil

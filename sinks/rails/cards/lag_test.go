@@ -1,0 +1,99 @@
+package cards
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caudalpay/caudal/processors/payment"
+	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
+)
+
+// lagging is an acquirer whose questions are answered by a copy that is behind: for a while they tell how things stood before.
+type lagging struct {
+	*teller
+
+	mu    sync.Mutex
+	stale map[string]Standing // by reference, until it is deleted
+}
+
+func (c *lagging) Status(ctx context.Context, r Request) (Standing, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s, is := c.stale[r.Reference]; is && r.Reference != "" {
+		return s, nil
+	}
+	return c.teller.Status(ctx, r)
+}
+
+func (c *lagging) freeze(t *testing.T, reference string) {
+	t.Helper()
+	s, err := c.teller.Status(t.Context(), Request{Reference: reference})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stale[reference] = s
+}
+
+func (c *lagging) thaw(reference string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.stale, reference)
+}
+
+// What is asked for waits until the acquirer shows what it has confirmed: else a refund that was lost is taken for done, because the
+// one before it, of the same amount, shows late. That holds for the next owner too.
+func TestRefundBehindAnotherThatShowsLate(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		h, b := newHouse(t), newBank(t)
+		c := &lagging{teller: newTeller(b.server.URL), stale: map[string]Standing{}}
+		_, stop := h.start(h.config(map[string]Acquirer{"bank": c}))
+		sale := collect(1, "ok")
+		h.order(sale)
+		ref := final(t, h.answers(sale)[sale.GetOrderId()]).Reference
+		c.freeze(t, ref)
+		one := follow(sale, railsv1.OrderKind_ORDER_KIND_RETURN, 2, "return", 150, ref)
+		h.order(one)
+		if a := final(t, h.answers(one)[one.GetOrderId()]); a.Result != payment.RailConfirmed {
+			t.Fatalf("the first: %+v", a)
+		}
+		if restart {
+			stop()
+			h.start(h.config(map[string]Acquirer{"bank": c}))
+		}
+		two := follow(sale, railsv1.OrderKind_ORDER_KIND_RETURN, 3, "return", 150, ref)
+		two.Instrument = "lost"
+		h.order(two)
+		time.Sleep(300 * time.Millisecond)
+		c.thaw(ref)
+		if a := final(t, h.answers(two)[two.GetOrderId()]); a.Result != payment.RailRefused || a.Code != "not_found" || b.charged(two.GetOrderId()) != 0 {
+			t.Errorf("restarted %t: the second was never done, and is told: %+v", restart, a)
+		}
+		three := follow(sale, railsv1.OrderKind_ORDER_KIND_RETURN, 4, "return", 150, ref)
+		h.order(three)
+		if a := final(t, h.answers(three)[three.GetOrderId()]); a.Result != payment.RailConfirmed || b.by[ref].ReturnedMinor != 300 {
+			t.Errorf("restarted %t: a third is told %+v, and %d are given back", restart, a, b.by[ref].ReturnedMinor)
+		}
+	}
+}
+
+// What is forgotten counts no more, and nothing counts twice.
+func TestMovedFollowsAttempts(t *testing.T) {
+	m := &moved{all: map[string]before{}}
+	open := &attempt{state: stateUnknown, result: payment.RailUnknown, order: order{Operation: OperationRefund, AmountMinor: 150}}
+	done := *open
+	done.state, done.result = stateDone, payment.RailConfirmed
+	m.change("p", nil, open)
+	m.change("p", open, &done)
+	m.change("p", &done, done.slim())
+	if got := m.of("p"); got != (before{returnedMinor: 150}) {
+		t.Errorf("given back: %+v", got)
+	}
+	m.change("p", &done, nil)
+	if len(m.all) != 0 {
+		t.Errorf("kept: %v", m.all)
+	}
+}
