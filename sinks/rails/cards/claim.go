@@ -11,7 +11,7 @@ type told struct {
 	result       Result
 	transfer     bool // a bank says it
 	orderedMinor int64
-	stray        bool // it holds money of an attempt that was given up
+	stray        bool // it holds money of an attempt that was given up, or moved some that no order was confirmed to move
 }
 
 // of compares a notification with what was told: repeated where the two agree.
@@ -85,6 +85,13 @@ func (s Standing) of(n *railsv1.Notification) verdict {
 	default:
 		return verdictLie
 	}
+}
+
+// unordered tells a standing with more captured, or more given back, than the confirmed orders of its payment have moved: one came
+// after it was taken for lost. What a partial capture leaves some call given back, so there only what is captured tells.
+func (s Standing) unordered(confirmed before) bool {
+	return s.CapturedMinor > confirmed.capturedMinor ||
+		s.CapturedMinor > 0 && s.CapturedMinor == s.AuthorizedMinor && !s.Disputed && s.ReturnedMinor > confirmed.returnedMinor
 }
 
 func claimedState(s railsv1.NotifiedState) State {

@@ -52,7 +52,7 @@ const (
 	verdictStale          verdict = "stale"           // was true once
 	verdictLie            verdict = "lie"             // the processor denies it
 	verdictUnknownPayment verdict = "unknown_payment" // of no order of this house
-	verdictUnordered      verdict = "unordered"       // true: the processor holds money of an attempt that was given up
+	verdictUnordered      verdict = "unordered"       // true: the processor holds money of an attempt that was given up, or moved more than it confirmed
 	verdictUnclear        verdict = "unclear"         // the processor did not say
 	verdictOther          verdict = "other"           // about nothing that is executed here
 	verdictOld            verdict = "old"             // of before anything is remembered
@@ -459,7 +459,8 @@ func (w *worker) hear(ctx context.Context, known *attempt, n *note) (*attempt, t
 		return nil, told{}, nil //nolint:nilerr // not sent: asked again later
 	}
 	seen.orderedMinor = a.order.AmountMinor
-	seen.stray = !last && (seen.standing.State == StateAuthorized || seen.standing.State == StateCaptured)
+	seen.stray = !last && (seen.standing.State == StateAuthorized || seen.standing.State == StateCaptured) ||
+		last && !a.asked() && a.result == payment.RailConfirmed && seen.standing.unordered(w.moved.of(a.order.PaymentID))
 	if !last {
 		return nil, seen, nil
 	}

@@ -97,3 +97,41 @@ func TestMovedFollowsAttempts(t *testing.T) {
 		t.Errorf("kept: %v", m.all)
 	}
 }
+
+// An order that was taken for lost, and is done all the same when nobody asks any more, is found by its notification: what the
+// processor has moved is more than it has confirmed.
+func TestDoneAfterItWasTakenForLost(t *testing.T) {
+	for _, kind := range []railsv1.OrderKind{railsv1.OrderKind_ORDER_KIND_CAPTURE, railsv1.OrderKind_ORDER_KIND_RETURN} {
+		for word, want := range map[string]verdict{"ok": verdictRepeated, "lost": verdictUnordered} {
+			h, b := newHouse(t), newBank(t)
+			r, _ := h.start(h.config(map[string]Acquirer{"bank": newNotifier(b.server.URL)}))
+			first := collect(1, "ok")
+			step, move := "return", Request{Operation: OperationRefund, AmountMinor: 400}
+			if kind == railsv1.OrderKind_ORDER_KIND_CAPTURE {
+				first.Kind, first.OrderId = railsv1.OrderKind_ORDER_KIND_AUTHORIZE, first.GetPaymentId()+".authorize"
+				step, move.Operation = "capture", OperationCapture
+			}
+			h.order(first)
+			ref := final(t, h.answers(first)[first.GetOrderId()]).Reference
+			o := follow(first, kind, 1, step, 400, ref)
+			o.Instrument = word
+			h.order(o)
+			if a := final(t, h.answers(o)[o.GetOrderId()]); (a.Result == payment.RailConfirmed) != (word == "ok") {
+				t.Fatalf("%s, %s: %+v", kind, word, a)
+			}
+			n := captured(first)
+			n.Reference = ref
+			b.mu.Lock()
+			if move.Reference, move.OrderID = ref, o.GetOrderId(); word == "lost" {
+				b.do(move)
+			}
+			n.CapturedMinor, n.ReturnedMinor = b.by[ref].CapturedMinor, b.by[ref].ReturnedMinor
+			b.mu.Unlock()
+			h.notify(partitionOf(first), n)
+			eventually(t, "judged", func() bool { return len(judged(t, "bank", r)) > 0 })
+			if got := judged(t, "bank", r); got[want] != 1 {
+				t.Errorf("%s, %s: %v", kind, word, got)
+			}
+		}
+	}
+}
