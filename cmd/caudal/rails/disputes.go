@@ -35,9 +35,18 @@ type Teller struct {
 
 var _ cards.Disputes = (*Teller)(nil)
 
+// findWait is how long the store may take: one that hangs must not hold up the notifications behind a dispute.
+const findWait = 5 * time.Second
+
+func (t *Teller) find(ctx context.Context, name http.RailName) (http.RailPayIn, error) {
+	ctx, cancel := context.WithTimeout(ctx, findWait)
+	defer cancel()
+	return t.PayIns.PayInByRail(ctx, name) //nolint:wrapcheck // Tell says what it was doing
+}
+
 // Tell implements cards.Disputes.
 func (t *Teller) Tell(ctx context.Context, n *railsv1.Notification) (*paymentsv1.Decision, error) {
-	found, err := t.PayIns.PayInByRail(ctx, http.RailName{Connector: n.GetProcessor(), Reference: n.GetReference(), TID: n.GetDispute().GetTid()})
+	found, err := t.find(ctx, http.RailName{Connector: n.GetProcessor(), Reference: n.GetReference(), TID: n.GetDispute().GetTid()})
 	switch {
 	case errors.Is(err, http.ErrNotFound):
 		return nil, fmt.Errorf("%w: %w", cards.ErrNoPayIn, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caudalpay/caudal/cmd/caudal/rails"
@@ -108,4 +109,22 @@ func TestTeller(t *testing.T) {
 			t.Errorf("%s: sent %v", name, f.sent)
 		}
 	}
+}
+
+// frozen is a store that takes a question and never answers it: a halted Postgres, or a network that drops everything.
+type frozen struct{}
+
+func (frozen) PayInByRail(ctx context.Context, _ http.RailName) (http.RailPayIn, error) {
+	<-ctx.Done()
+	return http.RailPayIn{}, ctx.Err()
+}
+
+// A store that hangs keeps a dispute waiting for no longer than one that is away: else a few of them hold up all hints behind them.
+func TestTellerOfAStoreThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, err := (&rails.Teller{PayIns: frozen{}}).Tell(t.Context(), &railsv1.Notification{})
+		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, cards.ErrNoPayIn) || errors.Is(err, cards.ErrContradicted) || errors.Is(err, cards.ErrUndecided) {
+			t.Error(err)
+		}
+	})
 }
