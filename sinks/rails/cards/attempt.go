@@ -97,6 +97,11 @@ func (a *attempt) moved() before {
 	}
 }
 
+// lost tells a change that was called not done because it was not found: it may have come since, and nobody asks.
+func (a *attempt) lost() bool {
+	return a != nil && a.state == stateDone && a.result == payment.RailRefused && a.code == codeNotFound && a.order.Operation.follows()
+}
+
 // request is what the other side is asked, now or again.
 func (a *attempt) request() Request {
 	o := a.order

@@ -300,7 +300,7 @@ func (o *owner) consider(ctx context.Context, n *note) {
 	if _, asking := o.asking[a.order.ID]; asking {
 		return
 	}
-	if !a.asked() && o.worker.repeats(a, n) {
+	if !a.asked() && !o.worker.moved.doubted(a.order.PaymentID) && o.worker.repeats(a, n) {
 		o.judge(n, verdictRepeated)
 		return
 	}

@@ -114,7 +114,7 @@ func newOwner(cfg Config, part int32, client *kgo.Client, connectors map[string]
 	o.committedHeard.Store(noOffset)
 	o.worker = &worker{
 		cfg: cfg, partition: part, connectors: connectors, metrics: m, log: o.log, places: make(chan struct{}, cfg.Concurrency),
-		watched: &o.staged[stageWatched], names: &names{orders: map[string]string{}}, moved: &moved{all: map[string]before{}},
+		watched: &o.staged[stageWatched], names: &names{orders: map[string]string{}}, moved: newMoved(),
 	}
 	return o
 }

@@ -51,8 +51,18 @@ type worker struct {
 // moved is what the confirmed orders of payments have captured and given back. The owner writes it when it learns of one, ahead of
 // the next order of that payment.
 type moved struct {
-	mu  sync.Mutex
-	all map[string]before // by payment id
+	mu   sync.Mutex
+	all  map[string]before // by payment id
+	lost map[string]int    // orders that were taken for lost, by payment id
+}
+
+func newMoved() *moved { return &moved{all: map[string]before{}, lost: map[string]int{}} }
+
+// doubted tells a payment with an order that was taken for lost, and may have come later.
+func (m *moved) doubted(payment string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lost[payment] > 0
 }
 
 func (m *moved) of(payment string) before {
@@ -63,12 +73,21 @@ func (m *moved) of(payment string) before {
 
 // change takes in that an attempt has become another; nil: it was not there, or is not any more.
 func (m *moved) change(payment string, from, to *attempt) {
-	was, is := from.moved(), to.moved()
-	if was == is {
+	was, is, lost := from.moved(), to.moved(), 0
+	if from.lost() {
+		lost--
+	}
+	if to.lost() {
+		lost++
+	}
+	if was == is && lost == 0 {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.lost[payment] += lost; m.lost[payment] == 0 {
+		delete(m.lost, payment)
+	}
 	b := m.all[payment]
 	b.capturedMinor += is.capturedMinor - was.capturedMinor
 	b.returnedMinor += is.returnedMinor - was.returnedMinor
@@ -168,6 +187,9 @@ func (w *worker) never(o order) string {
 		return ""
 	}
 }
+
+// codeNotFound is the code of an order of which the other side knew nothing until it was taken for lost.
+const codeNotFound = "not_found"
 
 func refused(code string) Result { return Result{Outcome: OutcomeRefused, Code: code} }
 
@@ -447,7 +469,7 @@ func (w *worker) resolve(ctx context.Context, a *attempt) (Result, error) {
 // refuse concludes that what is not found was not done.
 func (w *worker) refuse(ctx context.Context, a *attempt, c *connector) Result {
 	if !a.order.Operation.authorizes() || !c.can.VoidsByOwn {
-		return refused("not_found")
+		return refused(codeNotFound)
 	}
 	// The last of doubt: should it stand there after all, it is given up before it is called not done.
 	request := a.request()
@@ -456,7 +478,7 @@ func (w *worker) refuse(ctx context.Context, a *attempt, c *connector) Result {
 	if err != nil || voided.Outcome != OutcomeConfirmed && voided.Outcome != OutcomeNotFound {
 		return Result{} // a refusal may mean that it stands there, and cannot be given up
 	}
-	return refused("not_found")
+	return refused(codeNotFound)
 }
 
 // surelyNot tells whether what is not found by now never will be.

@@ -38,7 +38,7 @@ func newTestWorker(t *testing.T, f *fake, now time.Time) *worker {
 	}
 	cfg.Now = func() time.Time { return now }
 	m := newMetrics(prometheus.NewRegistry())
-	return &worker{cfg: cfg, metrics: m, log: cfg.Logger, names: &names{orders: map[string]string{}}, moved: &moved{all: map[string]before{}}, connectors: map[string]*connector{"bank": newConnector("bank", f, cfg.Guard, m)}}
+	return &worker{cfg: cfg, metrics: m, log: cfg.Logger, names: &names{orders: map[string]string{}}, moved: newMoved(), connectors: map[string]*connector{"bank": newConnector("bank", f, cfg.Guard, m)}}
 }
 
 // An acquirer whose query lags says "absent", and then refuses to void what it has captured: that is proof that it stands
