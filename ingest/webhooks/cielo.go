@@ -57,13 +57,13 @@ func readCielo(body []byte, n *railsv1.Notification) error {
 func (b cieloBody) dispute() *railsv1.NotifiedDispute {
 	d := &railsv1.NotifiedDispute{
 		Id: string(b.Case), StageWord: b.Process, DeadlineUs: endOfDay(b.TreatmentDeadline), ReasonCode: string(b.Reason),
-		Tid: string(b.Details.TID),
+		Tid: string(b.Details.TID), Currency: b.Details.Currency, // a word that nobody here knows is no pay-in's currency
+	}
+	if b.Details.Currency == "REAL" {
+		d.Currency = "BRL"
 	}
 	if amount, ok := centavos(string(b.TransactionAmount)); ok {
 		d.AmountMinor = amount
-	}
-	if d.Currency = b.Details.Currency; d.Currency == "REAL" { // a word that nobody here knows is no pay-in's currency
-		d.Currency = "BRL"
 	}
 	switch {
 	case b.Process == "PRIMEIRO_CHARGEBACK":
