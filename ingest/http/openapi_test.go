@@ -16,6 +16,7 @@ import (
 
 	"github.com/caudalpay/caudal/ingest/disputes"
 	"github.com/caudalpay/caudal/ingest/issuing"
+	"github.com/caudalpay/caudal/processors/ledger"
 	"github.com/caudalpay/caudal/processors/payment"
 	"github.com/caudalpay/caudal/schemas/openapi"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
@@ -35,7 +36,10 @@ type apiSchema struct {
 type apiDocument struct {
 	OpenAPI string `json:"openapi"`
 	Paths   map[string]map[string]struct {
-		Security    *[]any `json:"security"`
+		Security   *[]any `json:"security"`
+		Parameters []struct {
+			Schema apiSchema `json:"schema"`
+		} `json:"parameters"`
 		RequestBody struct {
 			Content map[string]struct {
 				Examples map[string]struct {
@@ -211,12 +215,21 @@ func TestDocumentHasEveryMemberOfABody(t *testing.T) {
 // Invariant: the document has the words of the domain: each kind, status and id that an answer may tell.
 func TestDocumentHasEveryWord(t *testing.T) {
 	doc := readDocument(t)
-	var kinds, asked, statuses, first []string
+	var kinds, asked, statuses, first, journals []string
 	for n := range 256 {
 		if k := payment.Kind(n); k.Prefix() != "" {
 			kinds = append(kinds, k.String())
 			id := string(payment.IDFrom(k, "acc_aaaaaaaaaaaaaaaaaaaa", "shop", "k"))
-			schemas := []string{"PaymentView"}
+			schemas := []string{"PaymentView", "TimelinePage", "StatementLine"}
+			for _, path := range []string{"/transactions/{id}", "/payments/{id}/timeline"} {
+				if pattern := doc.Paths[path]["get"].Parameters[0].Schema.Pattern; !regexp.MustCompile(pattern).MatchString(id) {
+					t.Errorf("%s is not asked for at %s", id, path)
+				}
+			}
+			if related := slices.Contains([]payment.Kind{payment.KindPayIn, payment.KindPayOut, payment.KindTransfer, payment.KindAuthorization}, k); // of operations, quotes and clearings
+			related != regexp.MustCompile(doc.Components.Schemas["PaymentView"].Properties["related_payment_id"].Pattern).MatchString(id) {
+				t.Errorf("PaymentView.related_payment_id is %s: %v", id, related)
+			}
 			if payKind(k.String()) == k {
 				asked = append(asked, k.String())
 				schemas = append(schemas, "PaymentAnswer", "PendingAnswer")
@@ -225,6 +238,14 @@ func TestDocumentHasEveryWord(t *testing.T) {
 				if pattern := doc.Components.Schemas[schema].Properties["payment_id"].Pattern; !regexp.MustCompile(pattern).MatchString(id) {
 					t.Errorf("%s.payment_id is not %s", schema, id)
 				}
+			}
+		}
+		switch j := ledger.JournalKind(n); j { //nolint:exhaustive // the others may stand in a statement
+		case ledger.JournalHold, ledger.JournalRelease: // pending lines, which a statement leaves out
+		case ledger.JournalLate: // between accounts of the house
+		default:
+			if j.String() != ledger.JournalKind(255).String() {
+				journals = append(journals, j.String())
 			}
 		}
 		if _, ok := paymentsv1.PaymentStatus_name[int32(n)]; ok && n > 0 {
@@ -240,6 +261,7 @@ func TestDocumentHasEveryWord(t *testing.T) {
 	}
 	for place, want := range map[string][]string{
 		"PaymentAnswer/kind": asked, "PendingAnswer/kind": asked, "PaymentView/kind": kinds, "PaymentView/status": statuses, "PaymentAnswer/status": first,
+		"StatementLine/journal": journals,
 	} {
 		schema, member, _ := strings.Cut(place, "/")
 		got := slices.Sorted(slices.Values(doc.Components.Schemas[schema].Properties[member].Enum))
