@@ -58,7 +58,7 @@ FROM payments.payments WHERE payment_id = $1 AND tenant = $2 AND merchant = $3 O
 	}
 	page.Status = statusWord(status)
 	operation := string(q.Payment)
-	if of == "" {
+	if of == "" || q.Payment.Kind() == payment.KindFXQuote { // a quote is no operation on the payment that has used it
 		of, operation = operation, ""
 	}
 	rows, err := s.pool.Query(ctx, timelineSQL, of, operation, month, created, int64(q.After), q.Limit+1) //nolint:gosec // a number counts from 1

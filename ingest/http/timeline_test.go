@@ -299,6 +299,18 @@ func TestTimelineWithoutEvents(t *testing.T) {
 	h.want(old) // of before there were events
 }
 
+// TestTimelineOfAQuote: what it tells of stays told once a payment has used it, and is not that payment's.
+func TestTimelineOfAQuote(t *testing.T) {
+	h := openHistory(t)
+	by := payment.IDFrom(payment.KindPayOut, h.account, "shop", "used")
+	used := h.payment(payment.KindFXQuote, "1", "", payment.OutcomeApproved, payment.StatusSucceeded, by, nil)
+	h.decide(used, payment.KindFXQuote, payment.OutcomeApproved, payment.StatusCreated, nil)
+	free := h.payment(payment.KindFXQuote, "2", "", payment.OutcomeApproved, payment.StatusCreated, "", nil)
+	h.decide(free, payment.KindFXQuote, payment.OutcomeApproved, payment.StatusCreated, nil)
+	h.want(used, "command 5/201 +0 fx_quote", "decision 5/101 +3 fx_quote approved created")
+	h.want(free, "command 5/202 +0 fx_quote", "decision 5/102 +3 fx_quote approved created")
+}
+
 // TestTimelineOfATransfer: the payee's side stands before the result that it led to, and says nothing of the payee's account
 // but that. An id that was used before has nothing of that time.
 func TestTimelineOfATransfer(t *testing.T) {
