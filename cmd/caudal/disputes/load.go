@@ -29,11 +29,12 @@ type Options struct {
 	Connector string // who tells, of lines that do not say it; empty: the operator
 }
 
-// Result counts the lines. Invariant: each line that holds anything is either taken or refused.
+// Result counts the lines. Invariant: where nothing stopped the run, each line that holds anything is taken, repeated or refused.
 type Result struct {
-	Lines   int             `json:"lines"`
-	Taken   int             `json:"taken"`
-	Refused []lines.Refusal `json:"refused"` // in the order of the file
+	Lines    int             `json:"lines"`
+	Taken    int             `json:"taken"`
+	Repeated int             `json:"repeated"` // said before, to the letter: nothing has moved
+	Refused  []lines.Refusal `json:"refused"`  // in the order of the file
 }
 
 // word is a line: the body of POST /disputes, or what is wrong with it.
@@ -58,8 +59,12 @@ func Load(ctx context.Context, o Options) (Result, error) {
 	}
 	result := Result{Lines: len(words)}
 	door := lines.Door{Options: o.Options, Path: "/disputes", What: "disputes"}
-	result.Refused, err = lines.Send(ctx, door, told, func(*lines.Line, client.Answer) error {
-		result.Taken++
+	result.Refused, err = lines.Send(ctx, door, told, func(_ *lines.Line, a client.Answer) error {
+		if a.Replayed {
+			result.Repeated++
+		} else {
+			result.Taken++
+		}
 		return nil
 	})
 	return result, err //nolint:wrapcheck // it says at which line
@@ -84,7 +89,9 @@ func read(o Options) (words []word, err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if strings.EqualFold(filepath.Ext(o.File), ".csv") {
-		words, err = readCSV(f)
+		if err = lines.Whole(f); err == nil {
+			words, err = readCSV(f)
+		}
 	} else {
 		words, err = readLines(f)
 	}

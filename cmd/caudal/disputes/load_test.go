@@ -22,6 +22,7 @@ type house struct {
 	mu   sync.Mutex
 	told []string // by pay-in, stage and amount
 	keys map[string]int
+	once bool // a key that comes again is answered as a repeat
 }
 
 func (h *house) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -53,7 +54,11 @@ func (h *house) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case word.Amount == "503" && h.keys[r.Header.Get("Idempotency-Key")] == 0:
 		h.keys[r.Header.Get("Idempotency-Key")]++
 		problem(http.StatusServiceUnavailable, `{"code":"busy"}`)
+	case h.once && h.keys[r.Header.Get("Idempotency-Key")] > 0:
+		w.Header().Set("Idempotency-Replayed", "true")
+		problem(http.StatusOK, `{"status":"`+word.Stage+`"}`)
 	default:
+		h.keys[r.Header.Get("Idempotency-Key")]++
 		h.told = append(h.told, fmt.Sprintf("%s %s %s %s %s", word.PaymentID, word.Stage, word.Amount, word.Connector, word.Reference))
 		problem(http.StatusOK, `{"status":"`+word.Stage+`"}`)
 	}
@@ -62,14 +67,33 @@ func (h *house) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func load(t *testing.T, name, text, token string) (*house, disputes.Result, error) {
 	t.Helper()
 	h := &house{keys: map[string]int{}}
+	r, err := h.load(t, name, text, token)
+	return h, r, err
+}
+
+func (h *house) load(t *testing.T, name, text, token string) (disputes.Result, error) {
+	t.Helper()
 	server := httptest.NewServer(h)
 	defer server.Close()
 	file := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r, err := disputes.Load(t.Context(), disputes.Options{Options: lines.Options{File: file, URL: server.URL, Token: token, Workers: 4}, Connector: "network"})
-	return h, r, err
+	return disputes.Load(t.Context(), disputes.Options{Options: lines.Options{File: file, URL: server.URL, Token: token, Workers: 4}, Connector: "network"}) //nolint:wrapcheck // of the test
+}
+
+// Invariant: a line that says what was said before is told apart from one that was taken: it has moved nothing.
+func TestWhatWasSaidBeforeIsNotTaken(t *testing.T) {
+	line := func(stage string) string {
+		return `{"payment_id":"pi_1","stage":"` + stage + `","amount":100,"reference":"CB"}` + "\n"
+	}
+	h := &house{keys: map[string]int{}, once: true}
+	for i, want := range []disputes.Result{{Lines: 4, Taken: 3, Repeated: 1}, {Lines: 4, Repeated: 4}} {
+		r, err := h.load(t, "f.ndjson", line("dispute")+line("won")+line("pre_arbitration")+line("won"), "secret")
+		if r.Refused = nil; err != nil || fmt.Sprint(r) != fmt.Sprint(want) {
+			t.Errorf("load %d: %+v %v, want %+v", i, r, err, want)
+		}
+	}
 }
 
 // Invariant: every line that holds anything is taken, or named with its number and why. What is wrong with one stops no other.
@@ -176,6 +200,8 @@ func TestFilesThatCannotBeMeant(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"empty.csv":   {"", "empty"},
 		"long.ndjson": {"{}\n" + strings.Repeat("x", 100_000) + "\n", "line 2"},
+		"cut.csv":     {"payment_id,stage,amount,reference\npi_1,dispute,1,CB-47\npi_1,dispute,1,CB-4", "line break"},
+		"amount.csv":  {"payment_id,stage,reference,amount\npi_1,dispute,CB,12", "line break"},
 		"unknown.csv": {"payment_id,stage,amount,ref\npi_1,dispute,1,CB\n", "reference"},
 	} {
 		h, _, err := load(t, name, c.text, "secret")

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -43,6 +44,27 @@ func Scan(r io.Reader, each func(number int, text []byte) error) error {
 	}
 	if err := scanner.Err(); err != nil {
 		return fmt.Errorf("reading line %d, of at most %d bytes: %w", n, lineMax, err)
+	}
+	return nil
+}
+
+// Whole refuses a table whose last line does not end: cut inside its last field, that line would be read as another reference, or a
+// smaller amount. It leaves the reader at the beginning.
+func Whole(r io.ReadSeeker) error {
+	size, err := r.Seek(0, io.SeekEnd)
+	if err == nil && size > 0 {
+		last := make([]byte, 1)
+		if _, err = r.Seek(-1, io.SeekEnd); err == nil {
+			if _, err = io.ReadFull(r, last); err == nil && last[0] != '\n' {
+				return errors.New("nothing was sent: the last line does not end in a line break, so the file may have been cut; where it is whole, add one")
+			}
+		}
+	}
+	if err == nil {
+		_, err = r.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return fmt.Errorf("looking for the end of the file: %w", err)
 	}
 	return nil
 }
