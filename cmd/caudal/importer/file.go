@@ -43,7 +43,10 @@ func (f *file) begin(r io.ReadSeeker, delimiter string) error {
 	if _, err := io.Copy(io.MultiWriter(hash, count), r); err != nil {
 		return err
 	}
-	f.digest, f.lines = hex.EncodeToString(hash.Sum(nil)), max(count.lines()-1, 0)
+	if count.open { // cut inside its last field, the last row would be another amount; and the whole file, by its digest, other payments
+		return errors.New("nothing was sent: the last line does not end in a line break, so the file may have been cut; where it is whole, add one")
+	}
+	f.digest, f.lines = hex.EncodeToString(hash.Sum(nil)), max(count.breaks-1, 0)
 	if _, err := r.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
@@ -104,11 +107,4 @@ func (c *lineCounter) Write(b []byte) (int, error) {
 		c.open = b[len(b)-1] != '\n'
 	}
 	return len(b), nil
-}
-
-func (c *lineCounter) lines() int {
-	if c.open {
-		return c.breaks + 1
-	}
-	return c.breaks
 }

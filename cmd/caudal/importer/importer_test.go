@@ -271,8 +271,11 @@ func TestWhatCannotWorkIsRefusedBeforeTheFirstRow(t *testing.T) {
 	for want, change := range map[string]func(*importer.Options){
 		"names \"a\" twice": func(o *importer.Options) { o.File = write(t, "twice.csv", "a,a\n") },
 		"no such file":      func(o *importer.Options) { o.File = filepath.Join(t.TempDir(), "absent.csv") },
-		"header":            func(o *importer.Options) { o.File = write(t, "empty.csv", "") },
-		"batches up to":     func(o *importer.Options) { o.Batch = 1001 },
+		"line break": func(o *importer.Options) { // the last amount may be cut
+			o.File = write(t, "cut.csv", bankHeader+"1,7,1993-01-01,credit,cash,,1.00,,,\n2,7,1993-01-02,credit,cash,,15")
+		},
+		"header":        func(o *importer.Options) { o.File = write(t, "empty.csv", "") },
+		"batches up to": func(o *importer.Options) { o.Batch = 1001 },
 	} {
 		o := options(h, file)
 		change(&o)
