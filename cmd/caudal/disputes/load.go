@@ -57,6 +57,7 @@ func Load(ctx context.Context, o Options) (Result, error) {
 			return Result{}, fmt.Errorf("encoding line %d: %w", w.line, err)
 		}
 	}
+	doubt(told)
 	result := Result{Lines: len(words)}
 	door := lines.Door{Options: o.Options, Path: "/disputes", What: "disputes"}
 	result.Refused, err = lines.Send(ctx, door, told, func(_ *lines.Line, a client.Answer) error {
@@ -68,6 +69,26 @@ func Load(ctx context.Context, o Options) (Result, error) {
 		return nil
 	})
 	return result, err //nolint:wrapcheck // it says at which line
+}
+
+// doubt refuses what is said again, to the letter, behind other words on its pay-in: it may be news, as a dispute that is won a second
+// time, and under its key it would be taken for a repeat.
+func doubt(told []lines.Line) {
+	last, first := map[string]string{}, map[string]int{}
+	for i := range told {
+		l := &told[i]
+		if l.Refused != "" {
+			continue
+		}
+		if n := first[l.Key]; n > 0 && last[l.Lane] != l.Key {
+			l.Refused = fmt.Sprintf("line %d says the same, and another line stands between them: give each its occurred_at, so that the second is no repeat", n)
+			continue
+		}
+		if first[l.Key] == 0 {
+			first[l.Key] = l.Number
+		}
+		last[l.Lane] = l.Key
+	}
 }
 
 // told is the line to send. Those about one pay-in go in their order: it is what they say.

@@ -88,10 +88,13 @@ func TestWhatWasSaidBeforeIsNotTaken(t *testing.T) {
 		return `{"payment_id":"pi_1","stage":"` + stage + `","amount":100,"reference":"CB"}` + "\n"
 	}
 	h := &house{keys: map[string]int{}, once: true}
-	for i, want := range []disputes.Result{{Lines: 4, Taken: 3, Repeated: 1}, {Lines: 4, Repeated: 4}} {
-		r, err := h.load(t, "f.ndjson", line("dispute")+line("won")+line("pre_arbitration")+line("won"), "secret")
-		if r.Refused = nil; err != nil || fmt.Sprint(r) != fmt.Sprint(want) {
-			t.Errorf("load %d: %+v %v, want %+v", i, r, err, want)
+	for i, want := range []disputes.Result{{Lines: 5, Taken: 3, Repeated: 1}, {Lines: 5, Repeated: 4}} {
+		r, err := h.load(t, "f.ndjson", line("dispute")+line("won")+line("won")+line("pre_arbitration")+line("won"), "secret")
+		if err != nil || len(r.Refused) != 1 || r.Refused[0].Line != 5 || !strings.Contains(r.Refused[0].Detail, "occurred_at") {
+			t.Errorf("load %d: %+v %v", i, r, err)
+		}
+		if r.Refused = nil; fmt.Sprint(r) != fmt.Sprint(want) {
+			t.Errorf("load %d: %+v, want %+v", i, r, want)
 		}
 	}
 }
