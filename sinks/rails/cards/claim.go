@@ -11,7 +11,8 @@ type told struct {
 	result       Result
 	transfer     bool // a bank says it
 	orderedMinor int64
-	stray        bool // it holds money of an attempt that was given up, or moved some that no order was confirmed to move
+	stray        bool // it holds money of an attempt that was given up
+	settled      bool // it is about an order that was confirmed
 }
 
 // of compares a notification with what was told: repeated where the two agree.

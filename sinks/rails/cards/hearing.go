@@ -373,7 +373,7 @@ func (o *owner) compare(n *note, done outcome) {
 	switch v := done.told.of(n.Notification); {
 	case v == verdictRepeated && done.attempt != nil:
 		o.judge(n, verdictConfirmed)
-	case v == verdictRepeated && done.told.stray:
+	case v == verdictRepeated && o.strayed(done):
 		o.judge(n, verdictUnordered)
 	case v == verdictLie:
 		o.again(n, o.cfg.Hearing.Denied, v)
@@ -382,6 +382,13 @@ func (o *owner) compare(n *note, done outcome) {
 	default:
 		o.judge(n, v)
 	}
+}
+
+// strayed tells money at the processor that no order of ours moved: of an attempt that was given up, or more than was confirmed. What is
+// under way may have moved it already.
+func (o *owner) strayed(done outcome) bool {
+	payment := done.order.PaymentID
+	return done.told.stray || done.told.settled && o.lanes[payment] == nil && done.told.standing.unordered(o.worker.moved.of(payment))
 }
 
 // again lets a question be put once more, and gives up after so many.
@@ -459,8 +466,8 @@ func (w *worker) hear(ctx context.Context, known *attempt, n *note) (*attempt, t
 		return nil, told{}, nil //nolint:nilerr // not sent: asked again later
 	}
 	seen.orderedMinor = a.order.AmountMinor
-	seen.stray = !last && (seen.standing.State == StateAuthorized || seen.standing.State == StateCaptured) ||
-		last && !a.asked() && a.result == payment.RailConfirmed && seen.standing.unordered(w.moved.of(a.order.PaymentID))
+	seen.stray = !last && (seen.standing.State == StateAuthorized || seen.standing.State == StateCaptured)
+	seen.settled = last && !a.asked() && a.result == payment.RailConfirmed
 	if !last {
 		return nil, seen, nil
 	}
