@@ -241,7 +241,7 @@ func (c *call) reverse() {
 	case p.status == statusRequiresCapture || p.status == statusPartlyCaptured:
 		c.leave(p, body.GetLeftMinor())
 	}
-	if body.GetStandIn() && body.GetLeftMinor() == 0 && p.first.outcome == paymentsv1.Outcome_OUTCOME_APPROVED && p.issued.captured == 0 {
+	if body.GetStandIn() && body.GetLeftMinor() == 0 && p.first.outcome == paymentsv1.Outcome_OUTCOME_APPROVED && (p.issued.financial || p.issued.captured == 0) {
 		p.first.outcome, p.first.status = paymentsv1.Outcome_OUTCOME_DECLINED, statusFailed
 		p.first.reasons = []paymentsv1.Reason{paymentsv1.Reason_REASON_RAIL_REFUSED}
 	}
@@ -261,17 +261,22 @@ func (c *call) leave(p *pay, left int64) {
 	}
 }
 
-// takeBack returns what a single message has posted.
+// takeBack returns what a single message has posted itself, its authorized. What is captured above that, clearings have collected.
 func (c *call) takeBack(p *pay, left int64) {
 	i := p.issued
-	switch {
-	case left == 0:
-		c.charge(journalReturn, p.currency, -i.captured)
-		i.captured, p.status = 0, statusCancelled
+	back, whole := i.authorized-left, left == 0 && i.captured == i.authorized
+	if back <= 0 && !whole {
+		return
+	}
+	c.charge(journalReturn, p.currency, -back)
+	i.captured -= back
+	if left == 0 {
 		c.acct.unreserve(p)
-	case left < i.captured:
-		c.charge(journalReturn, p.currency, left-i.captured)
-		i.captured, i.authorized = left, left
+	}
+	if whole {
+		p.status = statusCancelled
+	} else {
+		i.authorized = left
 	}
 }
 
