@@ -162,6 +162,9 @@ func (c *call) repeated() bool {
 		return true
 	}
 	d.Outcome, d.Reasons, d.Status = paymentsv1.Outcome_OUTCOME_REPEATED, first.reasons, first.status
+	if c.cmd.GetKind() == kindAuthorization {
+		about.asked = c.cmd.GetAcceptedAtUs()
+	}
 	if c.cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL {
 		c.tellAccount()
 	} else if about != nil {
@@ -203,7 +206,10 @@ func (c *call) draft() *pay {
 	switch p.kind {
 	case kindQuote:
 		p.asQuote(c.cmd.GetFxQuote())
-	case kindAuthorization, kindAdvice:
+	case kindAuthorization:
+		p.asAuthorization(c.cmd.GetCardTransaction())
+		p.asked = c.cmd.GetAcceptedAtUs() // not clamped: the door tells it as it was asked
+	case kindAdvice:
 		p.asAuthorization(c.cmd.GetCardTransaction())
 	case kindClearing:
 		p.asClearing(c.cmd.GetClearing())

@@ -21,6 +21,8 @@ func formed(cmd *paymentsv1.Command) error {
 		{"due_at_us", cmd.GetExpire().GetDueAtUs(), 0, latestUS},
 		{"reported_at_us", cmd.GetRailAnswer().GetReportedAtUs(), 0, latestUS},
 		{"transmitted_at_us", cmd.GetCardTransaction().GetTransmittedAtUs(), 0, latestUS},
+		{"asked_at_us", cmd.GetCardTransaction().GetAskedAtUs(), 0, latestUS},
+		{"asked_at_us", cmd.GetReversal().GetAskedAtUs(), 0, latestUS},
 		{"deadline_us", cmd.GetDispute().GetDeadlineUs(), 0, latestUS},
 		{"occurred_at_us", cmd.GetDispute().GetOccurredAtUs(), 0, latestUS},
 	} {

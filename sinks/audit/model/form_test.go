@@ -46,6 +46,12 @@ func TestTimesOfCommandsHaveBounds(t *testing.T) {
 		"transmitted_at": {"authorize", []string{"a", "100", "BRL"}, map[string]string{"key": "k"}, func(c *paymentsv1.Command, at int64) {
 			c.GetCardTransaction().TransmittedAtUs = at
 		}, 0, last},
+		"asked_at of an advice": {"advise", []string{"a", "100", "BRL"}, map[string]string{"key": "k"}, func(c *paymentsv1.Command, at int64) {
+			c.GetCardTransaction().AskedAtUs = at
+		}, 0, last},
+		"asked_at of a reversal": {"reverse", []string{"a"}, map[string]string{"of": "k"}, func(c *paymentsv1.Command, at int64) {
+			c.GetReversal().AskedAtUs = at
+		}, 0, last},
 		"deadline":    {"dispute", []string{"a"}, dispute, func(c *paymentsv1.Command, at int64) { c.GetDispute().DeadlineUs = at }, 0, last},
 		"occurred_at": {"dispute", []string{"a"}, dispute, func(c *paymentsv1.Command, at int64) { c.GetDispute().OccurredAtUs = at }, 0, last},
 	} {

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"bytes"
 	"cmp"
 	"math"
 	"slices"
@@ -142,10 +143,28 @@ func (c *call) reversedBefore(p *pay) {
 	d, asked := c.out.Decision, c.draft()
 	c.decline(paymentsv1.Reason_REASON_PAYMENT_STATE)
 	p.amount, p.currency, p.target, p.targetCurrency = asked.amount, asked.currency, asked.target, asked.targetCurrency
-	p.issued = asked.issued
+	p.issued, p.asked = asked.issued, asked.asked
 	d.Status = p.status
 	c.amounts(p)
 	p.first = answer{hash: c.cmd.GetBodyHash(), outcome: d.GetOutcome(), reasons: d.GetReasons(), status: p.status}
+}
+
+// otherAsking says why what the door tells of an authorization is not about what stands there: another request had its key, or
+// the acquirer has asked again, and what it was told then holds.
+func (c *call) otherAsking(p *pay, told interface {
+	GetStandIn() bool
+	GetAskedAtUs() int64
+}) paymentsv1.Reason {
+	switch {
+	case !told.GetStandIn(), p == nil, p.issued == nil, p.issued.unasked:
+		return 0
+	case !bytes.Equal(p.first.hash, c.cmd.GetBodyHash()):
+		return paymentsv1.Reason_REASON_IDEMPOTENCY_CONFLICT
+	case told.GetAskedAtUs() > 0 && p.asked > 0 && told.GetAskedAtUs() != p.asked:
+		return paymentsv1.Reason_REASON_PAYMENT_STATE
+	default:
+		return 0
+	}
 }
 
 // advise takes in what somebody else has granted or refused.
@@ -153,6 +172,7 @@ func (c *call) advise() {
 	d, body := c.out.Decision, c.cmd.GetCardTransaction()
 	d.Outcome = paymentsv1.Outcome_OUTCOME_APPLIED
 	p := c.acct.payments[identity(d.GetPaymentId())]
+	other := c.otherAsking(p, body)
 	switch {
 	case p == nil:
 		c.advised()
@@ -160,6 +180,8 @@ func (c *call) advise() {
 	case p.kind != kindAuthorization:
 		c.decline(paymentsv1.Reason_REASON_PAYMENT_STATE)
 		return
+	case other != 0:
+		d.Reasons = []paymentsv1.Reason{other}
 	case p.status == statusFailed && p.first.outcome == paymentsv1.Outcome_OUTCOME_DECLINED && body.GetStandIn() && !body.GetRefused():
 		c.standIn(p)
 	case p.currency != "" && p.currency != body.GetCurrency():
@@ -212,6 +234,7 @@ func (c *call) reverse() {
 	d, body := c.out.Decision, c.cmd.GetReversal()
 	d.Outcome = paymentsv1.Outcome_OUTCOME_APPLIED
 	p := c.authorization(c.cmd.GetPaymentId())
+	other := c.otherAsking(p, body)
 	switch {
 	case p == nil && c.acct.payments[identity(c.cmd.GetPaymentId())] != nil:
 		c.decline(paymentsv1.Reason_REASON_PAYMENT_STATE)
@@ -229,6 +252,13 @@ func (c *call) reverse() {
 		return
 	case body.GetCurrency() != "" && p.currency != "" && body.GetCurrency() != p.currency:
 		c.decline(paymentsv1.Reason_REASON_PAYMENT_UNKNOWN)
+		return
+	case other == paymentsv1.Reason_REASON_IDEMPOTENCY_CONFLICT:
+		c.decline(other)
+		return
+	case other != 0:
+		d.Status = p.status
+		c.amounts(p)
 		return
 	case p.status == statusFailed && body.GetLeftMinor() == 0 && !body.GetStandIn():
 		p.status = statusCancelled // no stand-in may grant it any more

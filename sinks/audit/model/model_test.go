@@ -31,6 +31,7 @@ import (
 //	quote a 1000 USD to=BRL key=q; payin a 1000 USD to=BRL quote=q
 //	issue c a [expiry=2912]; card c status=blocked: on the card's key
 //	authorize a 1000 BRL key=k [financial=yes]; advise a 1000 BRL key=k [standin=yes] [refused=yes]; reverse a of=k [left=10] [standin=yes]
+//	what the door tells: asked=-1m, or asked=+0s for now; a reversal with standin=yes has the hash of the last request of k; hash=h: the hash of that word
 //	clear a 1000 BRL key=c [of=k] [final=yes] [credit=yes]
 //	dispute a of=k key=d stage=lost amount=10 [deadline=+1h] [occurred=-1h] [message=w, or message_id=w as it stands] [code=10.4]; evidence a of=d files=x,y; accept a of=d
 //	clock 2026-03-01T10:00:00Z | +10m
@@ -64,6 +65,7 @@ type world struct {
 	now    time.Time
 	offset int64
 	names  map[string]string // ids and their names
+	hashes map[string][]byte // of the last request that an authorization's id came with
 	kinds  map[string]string // prefixes by identity
 	queue  []model.Emission
 	held   []model.Emission
@@ -84,7 +86,7 @@ func newWorld(t *testing.T) *world {
 			}
 		}
 	}
-	return &world{t: t, p: model.NewPartition(refs), now: time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC), names: map[string]string{}, kinds: map[string]string{}}
+	return &world{t: t, p: model.NewPartition(refs), now: time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC), names: map[string]string{}, hashes: map[string][]byte{}, kinds: map[string]string{}}
 }
 
 func documents() map[string]map[string]proto.Message {
@@ -602,15 +604,38 @@ func (w *world) issuing(cmd *paymentsv1.Command, verb string, plain []string, ar
 			sum := sha256.Sum256([]byte("authorize" + args["body"] + strings.Join(plain, " "))) // of the same request
 			hashed = sum[:]
 		}
+		t.AskedAtUs = w.asked(args)
 		cmd.Body = &paymentsv1.Command_CardTransaction{CardTransaction: t}
 	case "reverse":
 		cmd.Kind, cmd.PaymentId = paymentsv1.CommandKind_COMMAND_KIND_REVERSAL, of
-		cmd.Body = &paymentsv1.Command_Reversal{Reversal: &paymentsv1.Reversal{LeftMinor: w.number(args["left"]), StandIn: args["standin"] != "", Card: args["card"], ReasonCode: args["code"], Currency: args["currency"]}}
+		cmd.Body = &paymentsv1.Command_Reversal{Reversal: &paymentsv1.Reversal{LeftMinor: w.number(args["left"]), StandIn: args["standin"] != "", Card: args["card"], ReasonCode: args["code"], Currency: args["currency"], AskedAtUs: w.asked(args)}}
+		if args["standin"] != "" {
+			hashed = w.hashes[of]
+		}
 	default:
 		cmd.Kind, cmd.CommandId, cmd.PaymentId = paymentsv1.CommandKind_COMMAND_KIND_CLEARING, w.id("cl_", name, args["key"]), of
 		cmd.Body = &paymentsv1.Command_Clearing{Clearing: &paymentsv1.Clearing{AmountMinor: minor, Currency: currency, Final: args["final"] != "", Credit: args["credit"] != "", Card: args["card"]}}
 	}
+	if args["hash"] != "" {
+		sum := sha256.Sum256([]byte(args["hash"]))
+		hashed = sum[:]
+	}
+	if (verb == "authorize" || verb == "advise") && args["standin"] == "" {
+		w.hashes[cmd.GetPaymentId()] = hashed
+	}
 	cmd.BodyHash = hashed
+}
+
+// asked is when the door was asked for what it has answered, from now; 0 where the line does not say.
+func (w *world) asked(args map[string]string) int64 {
+	if args["asked"] == "" {
+		return 0
+	}
+	after, err := time.ParseDuration(args["asked"])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return w.now.Add(after).UnixMicro()
 }
 
 // commandID is a cmd_ id by a name of the history.
