@@ -118,13 +118,14 @@ func (h *House) authorization(a *cardAccount, cmd *paymentsv1.Command) *payments
 	if of := a.recent(h); of != nil && h.rng.IntN(4) == 0 { // again, or nearly, or after its reversal or its advice
 		again := proto.CloneOf(of)
 		again.Kind, again.AcceptedAtUs = paymentsv1.CommandKind_COMMAND_KIND_AUTHORIZATION, 0
-		again.GetCardTransaction().StandIn, again.GetCardTransaction().Refused = false, false
+		again.GetCardTransaction().StandIn, again.GetCardTransaction().Refused, again.GetCardTransaction().AskedAtUs = false, false, 0
 		if again.GetPins() == nil {
 			again.Pins = a.pins()
 		}
 		if h.rng.IntN(5) == 0 {
 			again.BodyHash = h.hash("another request")
 		}
+		a.requests = append(a.requests, again)
 		return again
 	}
 	cmd.Kind = paymentsv1.CommandKind_COMMAND_KIND_AUTHORIZATION
@@ -168,8 +169,19 @@ func (h *House) advice(a *cardAccount, cmd *paymentsv1.Command) {
 		h.transaction(a, cmd)
 	}
 	t := cmd.GetCardTransaction()
-	t.StandIn, t.Refused = h.rng.IntN(2) == 0, h.rng.IntN(5) == 0
+	t.StandIn, t.Refused, t.AskedAtUs = h.rng.IntN(2) == 0, h.rng.IntN(5) == 0, 0
+	if t.GetStandIn() {
+		t.AskedAtUs = h.askedAt(a.recent(h))
+	}
 	h.unpin(cmd)
+}
+
+// askedAt is what the door says of when it was asked: mostly when it was.
+func (h *House) askedAt(of *paymentsv1.Command) int64 {
+	if of == nil || h.rng.IntN(4) == 0 {
+		return 0
+	}
+	return of.GetAcceptedAtUs()
 }
 
 // unpin lets a fact come without a policy, or with one that is not the account's.
@@ -201,6 +213,9 @@ func (h *House) reversal(a *cardAccount, cmd *paymentsv1.Command) {
 	default:
 		r.Currency = of.GetCardTransaction().GetCurrency()
 	}
+	if r.GetStandIn() && h.rng.IntN(8) > 0 {
+		cmd.BodyHash, r.AskedAtUs = of.GetBodyHash(), h.askedAt(of)
+	}
 	cmd.Body = &paymentsv1.Command_Reversal{Reversal: r}
 	h.unpin(cmd)
 }
@@ -227,7 +242,7 @@ func (h *House) standInLater(a *cardAccount, cmd *paymentsv1.Command) {
 	advice := proto.CloneOf(asked)
 	advice.Kind, advice.AcceptedAtUs = paymentsv1.CommandKind_COMMAND_KIND_AUTHORIZATION_ADVICE, 0
 	t = advice.GetCardTransaction()
-	t.StandIn = true
+	t.StandIn, t.AskedAtUs = true, h.askedAt(asked)
 	switch h.rng.IntN(8) {
 	case 0:
 		t.Currency = []string{"EUR", "USD", "BRL"}[h.rng.IntN(3)]
