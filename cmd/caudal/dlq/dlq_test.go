@@ -282,6 +282,7 @@ func (s *system) refuses(well string, discarded int64) {
 	s.refused("is not parked: `caudal dlq list`", "redrive", well, "--reason", "x")
 	s.refused("is parked: `caudal dlq list`", "discard", well, fmt.Sprint(discarded), "--reason", "x")
 	s.refused(`required flag(s) "reason" not set`, "redrive", well)
+	s.refused("--reason says nothing", "redrive", well, "--reason", " ")
 	s.refused("name the accounts to redrive, or say --all", "redrive", "--reason", "x")
 	s.refused("is not an offset", "discard", well, "1/2", "--reason", "x")
 	s.refused("choose table or json", "list", "-o", "xml")

@@ -9,6 +9,7 @@ import (
 	"os/user"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -35,6 +36,12 @@ func (w *wordOptions) flags(c *cobra.Command) {
 	c.Flags().StringVar(&w.reason, "reason", "", "why, for who reads the log later (required)")
 	c.Flags().DurationVar(&w.patience, "timeout", time.Minute, "how long to wait for the worker, from its last sign on")
 	_ = c.MarkFlagRequired("reason") // fails for an unknown flag only
+	c.PreRunE = func(*cobra.Command, []string) error {
+		if strings.TrimSpace(w.reason) == "" {
+			return errors.New("--reason says nothing: who reads the log later wants to know why")
+		}
+		return nil
+	}
 }
 
 func (w *wordOptions) control(verb engine.Verb, offset int64) engine.Control {

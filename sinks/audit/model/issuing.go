@@ -149,12 +149,15 @@ func (c *call) reversedBefore(p *pay) {
 	p.first = answer{hash: c.cmd.GetBodyHash(), outcome: d.GetOutcome(), reasons: d.GetReasons(), status: p.status}
 }
 
-// otherAsking says why what the door tells of an authorization is not about what stands there: another request had its key, or
-// the acquirer has asked again, and what it was told then holds.
-func (c *call) otherAsking(p *pay, told interface {
+// toldByDoor is an ADVICE or a REVERSAL, which may be the door's own word.
+type toldByDoor interface {
 	GetStandIn() bool
 	GetAskedAtUs() int64
-}) paymentsv1.Reason {
+}
+
+// otherAsking says why what the door tells of an authorization is not about what stands there: another request had its key, or
+// the acquirer has asked again, and what it was told then holds.
+func (c *call) otherAsking(p *pay, told toldByDoor) paymentsv1.Reason {
 	switch {
 	case !told.GetStandIn(), p == nil, p.issued == nil, p.issued.unasked:
 		return 0
