@@ -35,10 +35,9 @@ func (w *wordOptions) flags(c *cobra.Command) {
 	c.Flags().StringVar(&w.by, "by", name, "who asks for it; it stands in the log")
 	c.Flags().StringVar(&w.reason, "reason", "", "why, for who reads the log later (required)")
 	c.Flags().DurationVar(&w.patience, "timeout", time.Minute, "how long to wait for the worker, from its last sign on")
-	_ = c.MarkFlagRequired("reason") // fails for an unknown flag only
 	c.PreRunE = func(*cobra.Command, []string) error {
 		if strings.TrimSpace(w.reason) == "" {
-			return errors.New("--reason says nothing: who reads the log later wants to know why")
+			return errors.New("--reason is required: who reads the log later wants to know why")
 		}
 		return nil
 	}
