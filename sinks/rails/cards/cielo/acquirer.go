@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/caudalpay/caudal/sinks/rails/cards"
 	"github.com/caudalpay/caudal/sinks/rails/cards/rest"
@@ -159,7 +160,7 @@ func (a *Acquirer) sale(ctx context.Context, id string) (sale, cards.Standing, e
 	switch {
 	case absent(reply):
 		return sale{}, cards.Standing{State: cards.StateAbsent}, nil
-	case !reply.OK() || !reply.Decode(&s) || s.Payment.PaymentID != id: // another sale says nothing of this one
+	case !reply.OK() || !reply.Decode(&s) || !strings.EqualFold(s.Payment.PaymentID, id): // another sale says nothing of this one
 		return sale{}, cards.Standing{}, nil
 	default:
 		return s, s.Payment.standing(), nil
