@@ -21,7 +21,7 @@ func byCard(rec *payment.Record, card payment.CardKey, amountMinor int64, curren
 
 // askedAgain remembers in an authorization that its acquirer has repeated it: what a door has answered before is no longer the last word.
 func (r *reducer) askedAgain(rec *payment.Record) {
-	if r.cmd.Kind == payment.KindAuthorization && rec.AskedAtUS != r.cmd.AcceptedAtUS {
+	if r.cmd.Kind == payment.KindAuthorization && rec.AskedAtUS < r.cmd.AcceptedAtUS {
 		again := clone(rec)
 		again.AskedAtUS = r.cmd.AcceptedAtUS
 		r.w.Payments = append(r.w.Payments, PaymentWrite{r.d.PaymentID.Identity(), again})
@@ -33,9 +33,10 @@ func (r *reducer) otherRequest(rec *payment.Record) bool {
 	return rec.BodyHash != [32]byte{} && rec.BodyHash != r.cmd.BodyHash
 }
 
-// overtaken tells a stand-in's word on a request that was repeated since: its acquirer was told again, and that holds.
+// overtaken tells a stand-in's word on a request that was repeated since: its acquirer was told again, and that holds. Times compare, and
+// not places in the log: doors write to it apart, and what was asked later may not have come to it at all.
 func overtaken(rec *payment.Record, askedAtUS int64) bool {
-	return askedAtUS > 0 && rec.AskedAtUS > 0 && askedAtUS != rec.AskedAtUS
+	return askedAtUS > 0 && askedAtUS < rec.AskedAtUS
 }
 
 // asked fills an authorization with what the acquirer asks, or tells.

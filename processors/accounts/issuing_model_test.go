@@ -38,7 +38,7 @@ type cardAuth struct {
 	day, month                                int32
 	expiresUS                                 int64
 	declined                                  int64 // what of it a stand-in may still grant
-	askedUS                                   int64 // when it was asked for last, as the acquirer's door says; 0: never
+	askedUS                                   int64 // when it was asked for last, as its door says; 0: never
 }
 
 func (b *cardBooks) held() (sum int64) {
@@ -97,7 +97,7 @@ func (b *cardBooks) authorize(key, body string, amount, atUS, askedUS int64, fin
 		a.body, a.askedUS, a.financial, a.firstStatus = body, askedUS, financial, payment.StatusCancelled
 		return payment.OutcomeDeclined
 	case a.body == body:
-		a.askedUS = askedUS
+		a.askedUS = max(a.askedUS, askedUS)
 		return payment.OutcomeRepeated
 	default:
 		return payment.OutcomeConflict
@@ -137,7 +137,7 @@ func (b *cardBooks) advise(key, body string, amount, atUS int64, t payment.CardT
 
 // answeredBy tells whether a stand-in's word is about this request, and what its acquirer was told last.
 func (a *cardAuth) answeredBy(body string, askedUS int64) bool {
-	return a.body == "" || a.body == body && (a.askedUS == askedUS || a.askedUS == 0 || askedUS == 0)
+	return a.body == "" || a.body == body && (askedUS >= a.askedUS || askedUS == 0)
 }
 
 func (b *cardBooks) reverse(key, body string, v payment.Reversal) payment.Outcome {
