@@ -102,6 +102,11 @@ func (a *attempt) lost() bool {
 	return a != nil && a.state == stateDone && a.result == payment.RailRefused && a.code == codeNotFound && a.order.Operation.follows()
 }
 
+// changes tells what has changed its transaction, or was called not done because it was not found.
+func (a *attempt) changes() bool {
+	return a.lost() || a != nil && a.state == stateDone && a.result == payment.RailConfirmed && a.order.Operation.follows()
+}
+
 // request is what the other side is asked, now or again.
 func (a *attempt) request() Request {
 	o := a.order

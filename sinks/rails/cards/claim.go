@@ -11,8 +11,9 @@ type told struct {
 	result       Result
 	transfer     bool // a bank says it
 	orderedMinor int64
-	stray        bool // it holds money of an attempt that was given up
-	settled      bool // it is about an order that was confirmed
+	stray        bool       // it holds money of an attempt that was given up
+	settled      bool       // it is about an order that was confirmed
+	late         []*attempt // orders of its payment that were taken for lost, and have come: they are answered
 }
 
 // of compares a notification with what was told: repeated where the two agree.

@@ -7,7 +7,8 @@
 // An order with an intent and no outcome is asked for until the other side knows, and sent again only where that deduplicates
 // for ever. The outcome and its answer are one transaction, so a restart gives the same answers again.
 //
-// Refused means surely not done. A timeout, a cut connection, a 5xx and an answer that cannot be read are UNKNOWN. A call
+// Refused means surely not done; a capture or refund that was not found for long, and is done all the same, is told once it shows, and
+// nothing is sent in its place. A timeout, a cut connection, a 5xx and an answer that cannot be read are UNKNOWN. A call
 // that never left this process is neither: it is tried again, here or at the next acquirer or bank.
 //
 // A bank's answer is no end. What it has taken is followed until it is paid, failed or returned, and what is paid or failed is

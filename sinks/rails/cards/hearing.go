@@ -314,6 +314,10 @@ func (o *owner) consider(ctx context.Context, n *note) {
 		}
 	}
 	o.asking[a.order.ID] = false
+	if !a.asked() && o.worker.moved.doubted(a.order.PaymentID) {
+		t.alone = o.lane(a.order.PaymentID)
+		t.alone.busy = true
+	}
 	o.inquire(ctx, t)
 }
 
@@ -348,6 +352,13 @@ func (o *owner) answered(done outcome) {
 		} else if a := o.attempts[done.order.ID]; missed && a != nil && a.asked() {
 			o.await(a) // its poll came due meanwhile
 		}
+		if done.alone != nil {
+			done.alone.busy = false
+			for _, late := range done.told.late {
+				o.learn(done.kind, late)
+			}
+			o.offer(done.alone)
+		}
 		for _, n := range done.notes {
 			o.compare(n, done)
 		}
@@ -371,10 +382,10 @@ func (o *owner) named(n *note, own string, s told) {
 // compare judges a notification by what its processor said when asked.
 func (o *owner) compare(n *note, done outcome) {
 	switch v := done.told.of(n.Notification); {
-	case v == verdictRepeated && done.attempt != nil:
-		o.judge(n, verdictConfirmed)
 	case v == verdictRepeated && o.strayed(done):
 		o.judge(n, verdictUnordered)
+	case v == verdictRepeated && (done.attempt != nil || len(done.told.late) > 0):
+		o.judge(n, verdictConfirmed)
 	case v == verdictLie:
 		o.again(n, o.cfg.Hearing.Denied, v)
 	case v == verdictUnclear:
@@ -448,8 +459,8 @@ func (w *worker) forward(ctx context.Context, n *note) error {
 
 // hear asks for an order that somebody was notified about. It answers where there is news, also of what was taken for failed,
 // and leaves everything as it was where there is none: no notification, true or false, moves when an order is asked for next.
-func (w *worker) hear(ctx context.Context, known *attempt, n *note) (*attempt, told, error) {
-	a := *known
+func (w *worker) hear(ctx context.Context, known *attempt, t task) (*attempt, told, error) {
+	a, n := *known, t.notes[0]
 	request, c, last := a.request(), w.connectors[a.connector], true
 	if !a.asked() {
 		c, last = w.connectors[n.GetProcessor()], w.current(&a, n)
@@ -470,6 +481,10 @@ func (w *worker) hear(ctx context.Context, known *attempt, n *note) (*attempt, t
 	seen.settled = last && !a.asked() && a.result == payment.RailConfirmed
 	if !last {
 		return nil, seen, nil
+	}
+	if seen.settled && t.alone != nil {
+		seen.late, err = w.catchUp(ctx, a.order.PaymentID, seen.standing)
+		return nil, seen, err
 	}
 	result := w.believed(&a, seen.result)
 	if ranked(result.Outcome.told()) <= ranked(a.result) {

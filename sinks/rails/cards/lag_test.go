@@ -2,6 +2,7 @@ package cards
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -102,17 +103,18 @@ func TestMovedFollowsAttempts(t *testing.T) {
 		t.Error("what was taken for lost is not doubted")
 	}
 	m.change("p", &lost, nil)
-	if len(m.all) != 0 || len(m.lost) != 0 {
-		t.Errorf("kept: %v %v", m.all, m.lost)
+	if len(m.all) != 0 || len(m.changes) != 0 {
+		t.Errorf("kept: %v %v", m.all, m.changes)
 	}
 }
 
-// An order that was taken for lost, and is done all the same when nobody asks any more, is found by its notification: what the
-// processor has moved is more than it has confirmed.
+// An order that was taken for lost, and is done all the same when nobody asks any more, is found by its notification, and answered: what
+// the processor has moved is more than it has confirmed, by just that. Where it is another amount, a person has to see it.
 func TestDoneAfterItWasTakenForLost(t *testing.T) {
 	for _, kind := range []railsv1.OrderKind{railsv1.OrderKind_ORDER_KIND_CAPTURE, railsv1.OrderKind_ORDER_KIND_RETURN} {
-		for words, want := range map[string]verdict{"ok": verdictRepeated, "lost": verdictUnordered, "ok silent": verdictRepeated, "lost silent": verdictUnordered} {
+		for words, want := range map[string]verdict{"ok": verdictRepeated, "lost": verdictConfirmed, "lost partly": verdictUnordered, "ok silent": verdictRepeated, "lost silent": verdictConfirmed, "lost partly silent": verdictUnordered} {
 			word, silent := strings.CutSuffix(words, " silent") // as Cielo is, which says only that something has changed
+			word, partly := strings.CutSuffix(word, " partly")
 			h, b := newHouse(t), newBank(t)
 			r, _ := h.start(h.config(map[string]Acquirer{"bank": newNotifier(b.server.URL)}))
 			first := collect(1, "ok")
@@ -131,6 +133,9 @@ func TestDoneAfterItWasTakenForLost(t *testing.T) {
 			}
 			n := captured(first)
 			n.Reference = ref
+			if partly {
+				move.AmountMinor--
+			}
 			b.mu.Lock()
 			if move.Reference, move.OrderID = ref, o.GetOrderId(); word == "lost" {
 				b.do(move)
@@ -144,6 +149,11 @@ func TestDoneAfterItWasTakenForLost(t *testing.T) {
 			eventually(t, "judged", func() bool { return len(judged(t, "bank", r)) > 0 })
 			if got := judged(t, "bank", r); got[want] != 1 {
 				t.Errorf("%s, %s: %v", kind, words, got)
+			}
+			if all := h.answers(o)[o.GetOrderId()]; want == verdictConfirmed {
+				toldLate(t, all)
+			} else if rs := results(all); slices.Contains(rs, payment.RailRefused) && slices.Contains(rs, payment.RailConfirmed) {
+				t.Errorf("%s, %s: answered %v", kind, words, rs)
 			}
 		}
 	}

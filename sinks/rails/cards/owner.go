@@ -70,6 +70,7 @@ type task struct {
 	offset int64 // of the record that is finished with it; -1: none
 	ids    []string
 	notes  []*note // that ask for it
+	alone  *lane   // held for a question, so that no order of its payment moves anything meanwhile; nil: none
 }
 
 type taskKind uint8
@@ -367,7 +368,7 @@ func (o *owner) start(ctx context.Context, t task) {
 		done := outcome{task: t}
 		switch t.kind {
 		case taskExecute:
-			done.attempt, done.err = o.worker.execute(ctx, t.order, t.offset)
+			done.attempt, done.told.late, done.err = o.worker.execute(ctx, t.order, t.offset)
 		case taskPoll:
 			done.attempt, done.err = o.worker.poll(ctx, known)
 		case taskAgain:
@@ -377,7 +378,7 @@ func (o *owner) start(ctx context.Context, t task) {
 		case taskForget:
 			done.err = o.worker.forget(ctx, t.ids)
 		case taskHear:
-			done.attempt, done.told, done.err = o.worker.hear(ctx, known, t.notes[0])
+			done.attempt, done.told, done.err = o.worker.hear(ctx, known, t)
 		case taskName:
 			done.own, done.told, done.err = o.worker.name(ctx, t.notes[0])
 		case taskForward:
@@ -417,6 +418,9 @@ func (o *owner) finish(done outcome) error {
 		delete(o.asking, done.order.ID)
 	default:
 	}
+	for _, late := range done.told.late {
+		o.learn(taskHear, late)
+	}
 	if done.attempt != nil {
 		o.learn(done.kind, done.attempt)
 	}
@@ -432,12 +436,15 @@ func (o *owner) learn(kind taskKind, a *attempt) {
 	if kind == taskExecute || kind == taskWait {
 		l.busy = false
 	}
-	o.stage(o.attempts[a.order.ID], a)
-	o.worker.moved.change(a.order.PaymentID, o.attempts[a.order.ID], a)
-	o.attempts[a.order.ID] = a
+	known, was := a, o.attempts[a.order.ID]
+	if a.state == stateDone || a.state == stateFollowed {
+		known = a.slim()
+	}
+	o.stage(was, known)
+	o.worker.moved.change(a.order.PaymentID, was, known)
+	o.attempts[a.order.ID] = known
 	switch a.state {
 	case stateDone, stateFollowed:
-		o.attempts[a.order.ID] = a.slim()
 		if l.blocked == a.order.ID {
 			l.blocked = ""
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -48,54 +47,6 @@ type worker struct {
 	places chan struct{}
 }
 
-// moved is what the confirmed orders of payments have captured and given back. The owner writes it when it learns of one, ahead of
-// the next order of that payment.
-type moved struct {
-	mu   sync.Mutex
-	all  map[string]before // by payment id
-	lost map[string]int    // orders that were taken for lost, by payment id
-}
-
-func newMoved() *moved { return &moved{all: map[string]before{}, lost: map[string]int{}} }
-
-// doubted tells a payment with an order that was taken for lost, and may have come later.
-func (m *moved) doubted(payment string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.lost[payment] > 0
-}
-
-func (m *moved) of(payment string) before {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.all[payment]
-}
-
-// change takes in that an attempt has become another; nil: it was not there, or is not any more.
-func (m *moved) change(payment string, from, to *attempt) {
-	was, is, lost := from.moved(), to.moved(), 0
-	if from.lost() {
-		lost--
-	}
-	if to.lost() {
-		lost++
-	}
-	if was == is && lost == 0 {
-		return
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.lost[payment] += lost; m.lost[payment] == 0 {
-		delete(m.lost, payment)
-	}
-	b := m.all[payment]
-	b.capturedMinor += is.capturedMinor - was.capturedMinor
-	b.returnedMinor += is.returnedMinor - was.returnedMinor
-	if m.all[payment] = b; b == (before{}) {
-		delete(m.all, payment)
-	}
-}
-
 func (w *worker) enter() { w.places <- struct{}{} }
 func (w *worker) leave() { <-w.places }
 
@@ -105,12 +56,16 @@ func (w *worker) at(p point, orderID string) {
 	}
 }
 
-// execute brings an order that was never tried to an outcome, or to UNKNOWN, and answers it. An error ends the partition.
-func (w *worker) execute(ctx context.Context, o order, offset int64) (*attempt, error) {
+// execute brings an order that was never tried to an outcome, or to UNKNOWN, and answers it, together with the orders that it finds to
+// have come late. An error ends the partition.
+func (w *worker) execute(ctx context.Context, o order, offset int64) (_ *attempt, late []*attempt, _ error) {
 	a := &attempt{order: o, offset: offset}
 	result, err := w.try(ctx, a)
+	if earlier := (*earlierError)(nil); errors.As(err, &earlier) {
+		result, late, err = refused(codeEarlierDone), earlier.orders, nil
+	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	now := w.cfg.Now()
 	prior := a.learn(w.believed(a, result), now)
@@ -118,7 +73,7 @@ func (w *worker) execute(ctx context.Context, o order, offset int64) (*attempt, 
 		w.log.Warn("order with an unknown outcome", "payment_id", o.PaymentID, "order", o.ID, "connector", a.connector)
 	}
 	w.schedule(a, now)
-	return a, w.settle(ctx, a, prior)
+	return a, late, w.settle(ctx, a, prior, late...)
 }
 
 // believed is what the other side says, unless it tells another amount than was ordered: then one of the two is wrong about
@@ -135,14 +90,30 @@ func (w *worker) believed(a *attempt, r Result) Result {
 	return Result{Code: r.Code, Reference: r.Reference}
 }
 
-// settle makes what was learnt durable together with its answer. Prior is what was told before.
-func (w *worker) settle(ctx context.Context, a *attempt, prior payment.RailResult) error {
+// settle makes what was learnt durable together with its answer. Prior is what was told before. Orders that came late are settled with
+// it, all or nothing, and are told first.
+func (w *worker) settle(ctx context.Context, a *attempt, prior payment.RailResult, late ...*attempt) error {
+	var with []*kgo.Record
+	for _, l := range late {
+		answer, err := l.answer()
+		if err != nil {
+			return err
+		}
+		record, err := l.record(w.partition)
+		if err != nil {
+			return err
+		}
+		with = append(with, answer, record)
+	}
 	answers, err := a.answers(prior)
 	if err != nil {
 		return err
 	}
-	if err := w.note(ctx, a, answers...); err != nil {
+	if err := w.note(ctx, a, append(with, answers...)...); err != nil {
 		return err
+	}
+	for _, l := range late {
+		w.metrics.answers.WithLabelValues(l.result.String()).Inc()
 	}
 	w.metrics.answers.WithLabelValues(a.result.String()).Inc()
 	w.at(pointAfterAnswer, a.order.ID)
@@ -197,6 +168,9 @@ func refused(code string) Result { return Result{Outcome: OutcomeRefused, Code: 
 func (w *worker) try(ctx context.Context, a *attempt) (Result, error) {
 	if why := w.never(a.order); why != "" {
 		return refused(why), nil
+	}
+	if w.moved.overtook(a.order) {
+		return refused(codeEarlierDone), nil
 	}
 	began, pause, resends := w.cfg.Now(), w.cfg.Patience.First, w.cfg.Patience.Resends
 	patience := w.cfg.Patience.of(a.order.Operation)
@@ -303,6 +277,9 @@ func (w *worker) ask(ctx context.Context, a *attempt, c *connector) (Result, err
 		}
 		if standing.behind(a.order.Operation, w.moved.of(a.order.PaymentID)) {
 			return Result{}, fmt.Errorf("%w: %s does not show yet what it has confirmed of %s", ErrNotSent, c.name, a.order.PaymentID)
+		}
+		if err := w.doubt(a, c, standing); err != nil {
+			return Result{}, err
 		}
 		if c.can.unfit(a.order.Operation, standing) != "" {
 			return refused(CodeUnsupported), nil
