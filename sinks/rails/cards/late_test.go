@@ -2,6 +2,7 @@ package cards
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -96,31 +97,34 @@ func toldLate(t *testing.T, all []payment.Command) {
 func TestOrderedAgainAfterTheLostOneHasCome(t *testing.T) {
 	for kind, change := range changes() {
 		for _, restart := range []bool{false, true} {
-			h, b := newHouse(t), newBank(t)
-			cfg := h.config(map[string]Acquirer{"bank": several(b.server.URL)})
-			_, stop := h.start(cfg)
-			first, ref := h.begun(1, kind)
-			one := follow(first, kind, 1, change.step, 400, ref)
-			h.lose(one)
-			b.come(one, change.op, 400)
-			if restart {
-				stop()
-				h.start(cfg)
-			}
-			two := follow(first, kind, 2, change.step, 400, ref)
-			two.OrderedAtUs = time.Now().UnixMicro()
-			h.order(two)
-			all := h.answers(two)
-			if a := final(t, all[two.GetOrderId()]); a.Result != payment.RailRefused || a.Code != "earlier_done" || b.charged(two.GetOrderId()) != 0 || figure(change.op, b.moved(ref)) != 400 {
-				t.Errorf("%s, restarted %t: ordered again: %+v, and the bank has moved %+v", change.step, restart, a, b.moved(ref))
-			}
-			toldLate(t, all[one.GetOrderId()])
-			three := follow(first, kind, 3, change.step, 150, ref)
-			three.OrderedAtUs = time.Now().UnixMicro()
-			h.order(three)
-			if a := final(t, h.answers(three)[three.GetOrderId()]); a.Result != payment.RailConfirmed || figure(change.op, b.moved(ref)) != 550 {
-				t.Errorf("%s, restarted %t: ordered knowing it: %+v, and the bank has moved %+v", change.step, restart, a, b.moved(ref))
-			}
+			t.Run(fmt.Sprintf("%s, restarted %t", change.step, restart), func(t *testing.T) {
+				t.Parallel()
+				h, b := newHouse(t), newBank(t)
+				cfg := h.config(map[string]Acquirer{"bank": several(b.server.URL)})
+				_, stop := h.start(cfg)
+				first, ref := h.begun(1, kind)
+				one := follow(first, kind, 1, change.step, 400, ref)
+				h.lose(one)
+				b.come(one, change.op, 400)
+				if restart {
+					stop()
+					h.start(cfg)
+				}
+				two := follow(first, kind, 2, change.step, 400, ref)
+				two.OrderedAtUs = time.Now().UnixMicro()
+				h.order(two)
+				all := h.answers(two)
+				if a := final(t, all[two.GetOrderId()]); a.Result != payment.RailRefused || a.Code != "earlier_done" || b.charged(two.GetOrderId()) != 0 || figure(change.op, b.moved(ref)) != 400 {
+					t.Errorf("%s, restarted %t: ordered again: %+v, and the bank has moved %+v", change.step, restart, a, b.moved(ref))
+				}
+				toldLate(t, all[one.GetOrderId()])
+				three := follow(first, kind, 3, change.step, 150, ref)
+				three.OrderedAtUs = time.Now().UnixMicro()
+				h.order(three)
+				if a := final(t, h.answers(three)[three.GetOrderId()]); a.Result != payment.RailConfirmed || figure(change.op, b.moved(ref)) != 550 {
+					t.Errorf("%s, restarted %t: ordered knowing it: %+v, and the bank has moved %+v", change.step, restart, a, b.moved(ref))
+				}
+			})
 		}
 	}
 }
@@ -129,6 +133,7 @@ func TestOrderedAgainAfterTheLostOneHasCome(t *testing.T) {
 func TestOrderedAgainAndKilled(t *testing.T) {
 	for _, p := range []point{pointAfterOutcome, pointAfterAnswer, pointBeforeCommit} {
 		t.Run(string(p), func(t *testing.T) {
+			t.Parallel()
 			h, b := newHouse(t), newBank(t)
 			cfg := h.config(map[string]Acquirer{"bank": newTeller(b.server.URL)})
 			_, stop := h.start(cfg)
@@ -182,23 +187,26 @@ func TestOrderedAgainBeforeTheNotification(t *testing.T) {
 // Invariant: what nobody can explain is not added to. A person sees it, and nothing is called done for it.
 func TestOrderedAgainBehindWhatNobodyExplains(t *testing.T) {
 	for kind, change := range changes() {
-		h, b := newHouse(t), newBank(t)
-		cfg := h.config(map[string]Acquirer{"bank": several(b.server.URL)})
-		cfg.Patience.FollowUp = 300 * time.Millisecond
-		h.start(cfg)
-		first, ref := h.begun(1, kind)
-		one := follow(first, kind, 1, change.step, 400, ref)
-		h.lose(one)
-		b.come(one, change.op, 150)
-		two := follow(first, kind, 2, change.step, 400, ref)
-		h.order(two)
-		all := h.answers(two)
-		if a := final(t, all[two.GetOrderId()]); a.Result != payment.RailRefused || a.Code != "unavailable" || b.charged(two.GetOrderId()) != 0 {
-			t.Errorf("%s: %+v, and the bank has moved %+v", change.step, a, b.moved(ref))
-		}
-		if a := final(t, all[one.GetOrderId()]); a.Result != payment.RailRefused {
-			t.Errorf("%s: the lost one: %+v", change.step, a)
-		}
+		t.Run(change.step, func(t *testing.T) {
+			t.Parallel()
+			h, b := newHouse(t), newBank(t)
+			cfg := h.config(map[string]Acquirer{"bank": several(b.server.URL)})
+			cfg.Patience.FollowUp = 300 * time.Millisecond
+			h.start(cfg)
+			first, ref := h.begun(1, kind)
+			one := follow(first, kind, 1, change.step, 400, ref)
+			h.lose(one)
+			b.come(one, change.op, 150)
+			two := follow(first, kind, 2, change.step, 400, ref)
+			h.order(two)
+			all := h.answers(two)
+			if a := final(t, all[two.GetOrderId()]); a.Result != payment.RailRefused || a.Code != "unavailable" || b.charged(two.GetOrderId()) != 0 {
+				t.Errorf("%s: %+v, and the bank has moved %+v", change.step, a, b.moved(ref))
+			}
+			if a := final(t, all[one.GetOrderId()]); a.Result != payment.RailRefused {
+				t.Errorf("%s: the lost one: %+v", change.step, a)
+			}
+		})
 	}
 }
 
@@ -377,4 +385,28 @@ func TestNothingIsSentMeanwhile(t *testing.T) {
 		t.Errorf("what has not come is answered %v", rs)
 	}
 	eventually(t, "judged", func() bool { return judged(t, "bank", r)[verdictRepeated] == 1 })
+}
+
+// What is to be given up, and was captured late, is told as captured, and is not given up.
+func TestGivenUpAfterTheLostCaptureHasCome(t *testing.T) {
+	h, b := newHouse(t), newBank(t)
+	h.start(h.config(map[string]Acquirer{"bank": newTeller(b.server.URL)}))
+	first, ref := h.begun(1, railsv1.OrderKind_ORDER_KIND_CAPTURE)
+	one := follow(first, railsv1.OrderKind_ORDER_KIND_CAPTURE, 1, "capture", 400, ref)
+	h.lose(one)
+	b.come(one, OperationCapture, 400)
+	void := follow(first, railsv1.OrderKind_ORDER_KIND_VOID, 2, "void", first.GetAmountMinor(), ref)
+	h.order(void)
+	all := h.answers(void)
+	if a := final(t, all[void.GetOrderId()]); a.Result != payment.RailRefused || a.Code != "earlier_done" || b.moved(ref) != (before{capturedMinor: 400}) {
+		t.Errorf("%+v, and the bank has moved %+v", a, b.moved(ref))
+	}
+	closed := false
+	for _, c := range all[one.GetOrderId()] {
+		closed = c.RailAnswer.Result == payment.RailConfirmed && c.RailAnswer.Closed
+	}
+	if !closed {
+		t.Error("an acquirer that takes one capture has not said so")
+	}
+	toldLate(t, all[one.GetOrderId()])
 }
