@@ -161,13 +161,18 @@ func TestAnswersWithoutTheCore(t *testing.T) {
 		{name: "granted, though it was taken back before", wanted: iso8583.ResponseNoAction, told: iso8583.ResponseApproved, took: deadline, available: 1000},
 		{name: "the same by the core", wanted: iso8583.ResponseNoAction, told: iso8583.ResponseApproved, wrong: 1, available: 1000},
 		{name: "granted, though its key was granted for another", wanted: iso8583.ResponseDuplicate, told: iso8583.ResponseApproved, took: deadline, first: &authorization{code: iso8583.ResponseApproved}, available: 1000},
-		{name: "granted, where its key was refused for another", wanted: iso8583.ResponseDuplicate, told: iso8583.ResponseApproved, took: deadline, first: &authorization{code: iso8583.ResponseInsufficientFunds}, available: 700},
+		{name: "granted, where its key was refused for another", wanted: iso8583.ResponseDuplicate, told: iso8583.ResponseApproved, took: deadline, first: &authorization{code: iso8583.ResponseInsufficientFunds}, available: 1000},
+		{name: "declined, though its key was granted for another", wanted: iso8583.ResponseDuplicate, told: iso8583.ResponseIssuerUnavailable, took: deadline, first: &authorization{code: iso8583.ResponseApproved, hold: 200}, available: 1000},
+		{name: "declined, though it was granted before", wanted: iso8583.ResponseApproved, told: iso8583.ResponseIssuerUnavailable, took: deadline, first: &authorization{code: iso8583.ResponseApproved, hold: 200}, available: 1200},
 		{name: "the same by the core", wanted: iso8583.ResponseDuplicate, told: iso8583.ResponseApproved, first: &authorization{code: iso8583.ResponseApproved}, wrong: 1, available: 1000},
 		{name: "declined, and the answer was lost", wanted: iso8583.ResponseApproved, told: iso8583.ResponseDoNotHonour, resent: true, available: 1000},
 		{name: "declined by the core", wanted: iso8583.ResponseApproved, told: iso8583.ResponseDoNotHonour, took: deadline, wrong: 1, available: 1000},
 	} {
 		a := &Acquirer{cfg: Config{Deadline: deadline}, report: newReport(1, 1)}
 		of := &account{available: 1000}
+		if c.first != nil && c.first.code.Approves() {
+			of.open = []*authorization{c.first}
+		}
 		ex := &exchange{
 			account: of, message: iso8583.Message{MTI: iso8583.AuthorizationRequest, AmountMinor: 300}, accept: []iso8583.ResponseCode{c.wanted},
 			first: c.first, resent: c.resent,

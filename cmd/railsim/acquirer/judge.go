@@ -44,9 +44,9 @@ func (a *Acquirer) judge(ex *exchange, response *iso8583.Message, latency time.D
 		ex.account.plan = slices.Insert(ex.account.plan, 0, &exchange{
 			account: ex.account, message: repeated(ex.message), accept: ex.accept, grant: ex.grant,
 		})
-	case code == iso8583.ResponseIssuerUnavailable: // declined without the core: nothing is held, by the first of its key neither
+	case code == iso8583.ResponseIssuerUnavailable: // declined without the core: nothing is held, by what it repeats neither
 		a.report.standIn()
-		if ex.first != nil && stoodIn {
+		if ex.first != nil && wanted != iso8583.ResponseDuplicate && stoodIn { // of another request under its key nothing is taken back
 			a.forget(ex)
 		}
 	case code == wanted:
@@ -56,11 +56,8 @@ func (a *Acquirer) judge(ex *exchange, response *iso8583.Message, latency time.D
 		a.force(ex, response)
 	case code == iso8583.ResponseApproved && wanted == iso8583.ResponseNoAction && stoodIn: // and the core knows that it was taken back
 		a.report.standIn()
-	case code == iso8583.ResponseApproved && wanted == iso8583.ResponseDuplicate && stoodIn: // and the core knows the first of this key
+	case code == iso8583.ResponseApproved && wanted == iso8583.ResponseDuplicate && stoodIn: // and the core, which knows the key, holds nothing
 		a.report.standIn()
-		if !ex.first.code.Approves() {
-			a.force(ex, response)
-		}
 	case code == iso8583.ResponseDoNotHonour && ex.resent && ex.isRequest(): // declined without the core, and that answer was lost
 		a.report.standIn()
 	case slices.Contains(ex.accept, code):
