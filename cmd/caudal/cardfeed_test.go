@@ -41,6 +41,9 @@ func TestCardFeed(t *testing.T) {
 	if t.Failed() {
 		return
 	}
+	if said := second.out.String(); !strings.Contains(said, "/payins") || strings.Contains(said, "curl -s 'as given'") { // it has ended
+		t.Errorf("the second door says to try: %s", said)
+	}
 	h.stop()
 	verifyStrictly(t, h.data)
 }

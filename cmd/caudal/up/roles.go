@@ -374,6 +374,10 @@ func (in *running) welcome(w io.Writer) {
 		_, _ = fmt.Fprintf(w, "\nUp: %s. Ctrl-C stops it.\n\n  data, logs   %s\n", strings.Join(in.options.Roles, ", "), in.options.Data) // the terminal may be gone
 		return
 	}
+	token, none := "$(cat "+filepath.Join(in.options.Data, tokenFile)+")", "none of "+keysFile+" is in "+tokenFile+": take one that its keeper has given you"
+	if in.token == "" {
+		token = "TOKEN_OF_YOURS"
+	}
 	_, _ = fmt.Fprintf(w, `
 Up. Ctrl-C stops all of it; the next start goes on with the same data.
 
@@ -386,13 +390,15 @@ Up. Ctrl-C stops all of it; the next start goes on with the same data.
 
 Try it:
 
-  TOKEN=$(cat %[6]s)
+  TOKEN=%[6]s
   curl -s http://%[1]s/accounts -H "Authorization: Bearer $TOKEN" -H "Idempotency-Key: open-maria" \
     -H "Content-Type: application/json" \
     -d '{"external_id":"maria-1","customer_id":"maria","kind":"person","currencies":["BRL"],"kyc_level":1,"policy":"standard"}'
   curl -s http://%[1]s/payins -H "Authorization: Bearer $TOKEN" -H "Idempotency-Key: in-1" \
     -H "Content-Type: application/json" \
     -d '{"account_id":"ACCOUNT_ID","amount":15000,"currency":"BRL","method":{"type":"cash"},"reference":"first deposit"}'
-  curl -s '%[4]s' --data-binary "SELECT kind, outcome, count() FROM payment_facts GROUP BY ALL ORDER BY ALL FORMAT PrettyCompact"
-`, in.options.HTTP, cmp.Or(in.token, "none of "+keysFile+" is in "+tokenFile+": take one that its keeper has given you"), in.parts.Postgres, clickhouse, in.options.Data, filepath.Join(in.options.Data, tokenFile), cmp.Or(in.options.CardFeed.Address, "closed")) // the terminal may be gone
+`, in.options.HTTP, cmp.Or(in.token, none), in.parts.Postgres, clickhouse, in.options.Data, token, cmp.Or(in.options.CardFeed.Address, "closed")) // the terminal may be gone
+	if in.parts.clickhouse != nil { // who has given one knows how to ask it
+		_, _ = fmt.Fprintf(w, "  curl -s '%s' --data-binary \"SELECT kind, outcome, count() FROM payment_facts GROUP BY ALL ORDER BY ALL FORMAT PrettyCompact\"\n", clickhouse) // likewise
+	}
 }
