@@ -1,6 +1,7 @@
 package dlq
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,10 +36,18 @@ func (w *wordOptions) flags(c *cobra.Command) {
 	c.Flags().StringVar(&w.by, "by", name, "who asks for it; it stands in the log")
 	c.Flags().StringVar(&w.reason, "reason", "", "why, for who reads the log later (required)")
 	c.Flags().DurationVar(&w.patience, "timeout", time.Minute, "how long to wait for the worker, from its last sign on")
-	c.PreRunE = func(*cobra.Command, []string) error {
-		if strings.TrimSpace(w.reason) == "" {
-			return errors.New("--reason is required: who reads the log later wants to know why")
-		}
+	_ = c.MarkFlagRequired("reason") // fails for an unknown flag only
+	c.PreRunE = func(*cobra.Command, []string) error { return cmp.Or(c.ValidateRequiredFlags(), w.check()) }
+}
+
+// check refuses a word that would stand in the log without a name or a reason.
+func (w *wordOptions) check() error {
+	switch {
+	case strings.TrimSpace(w.reason) == "":
+		return errors.New("--reason: say why, for who reads the log later")
+	case strings.TrimSpace(w.by) == "":
+		return errors.New("--by: say who asks for it; it stands in the log")
+	default:
 		return nil
 	}
 }
