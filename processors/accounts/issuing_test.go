@@ -86,7 +86,7 @@ func (x *table) parseCard(t *testing.T, d *datadriven.TestData) (string, payment
 			ask.Counterparty.Digest = digest(p)
 		}
 		if asking := x.asking(d); asking != nil && set(d, "asked") {
-			ask.AskedAtUS = asking.AcceptedAtUS
+			ask.AskedAtUS = asking.AcceptedAtUS + int64(number(option(d, "later", "0")))*second
 		}
 		key, cmd := x.transact(kind, name, word(d, 0), ask)
 		x.payments[word(d, 0)] = cmd.PaymentID
@@ -102,7 +102,7 @@ func (x *table) parseCard(t *testing.T, d *datadriven.TestData) (string, payment
 		if asking := x.asking(d); asking != nil && cmd.Reversal.StandIn {
 			cmd.BodyHash = asking.BodyHash
 			if set(d, "asked") {
-				cmd.Reversal.AskedAtUS = asking.AcceptedAtUS
+				cmd.Reversal.AskedAtUS = asking.AcceptedAtUS + int64(number(option(d, "later", "0")))*second
 			}
 		}
 		cmd.Pins = x.pins()

@@ -27,7 +27,7 @@ import (
 //	answer KEY STEP RESULT [amount=MINOR] [closed=yes] [code=C] [connector=C] [reference=R] [of=KEY]
 //	issue CARD NAME [last4=N]            card CARD STATUS [key=K]        (merchant=M)
 //	authorize KEY AMOUNT CUR [on=NAME] [financial=yes] [party=NAME] [country=CC]
-//	advise KEY AMOUNT CUR [financial=yes] [standin=yes [asked=N]] [refused=yes]    reverse KEY [left=MINOR] [in=CUR] [standin=yes [asked=N]]
+//	advise KEY AMOUNT CUR [financial=yes] [standin=yes [asked=N [later=SECONDS]]] [refused=yes]    reverse KEY [left=MINOR] [in=CUR] [standin=yes [asked=N [later=SECONDS]]]
 //	clear KEY AMOUNT CUR [of=KEY] [final=yes] [credit=yes]
 //	tick [after=SECONDS]             state NAME STATUS                balances NAME
 //	any of them with hold=yes        deliver                          again

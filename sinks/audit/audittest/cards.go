@@ -178,10 +178,14 @@ func (h *House) advice(a *cardAccount, cmd *paymentsv1.Command) {
 
 // askedAt is what the door says of when it was asked: mostly when it was.
 func (h *House) askedAt(of *paymentsv1.Command) int64 {
-	if of == nil || h.rng.IntN(4) == 0 {
+	switch at := of.GetAcceptedAtUs(); {
+	case at == 0 || h.rng.IntN(4) == 0:
 		return 0
+	case h.rng.IntN(6) == 0: // that asking never came to the log
+		return at + h.rng.Int64N(3)*500_000
+	default:
+		return at
 	}
-	return of.GetAcceptedAtUs()
 }
 
 // unpin lets a fact come without a policy, or with one that is not the account's.
