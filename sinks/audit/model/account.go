@@ -163,7 +163,7 @@ func (c *call) repeated() bool {
 	}
 	d.Outcome, d.Reasons, d.Status = paymentsv1.Outcome_OUTCOME_REPEATED, first.reasons, first.status
 	if c.cmd.GetKind() == kindAuthorization {
-		about.asked = c.cmd.GetAcceptedAtUs()
+		about.asked = max(about.asked, c.cmd.GetAcceptedAtUs())
 	}
 	if c.cmd.GetKind() == paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL {
 		c.tellAccount()

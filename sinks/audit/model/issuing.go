@@ -156,14 +156,14 @@ type toldByDoor interface {
 }
 
 // otherAsking says why what the door tells of an authorization is not about what stands there: another request had its key, or
-// the acquirer has asked again, and what it was told then holds.
+// the acquirer has asked again since, and what it was told then holds.
 func (c *call) otherAsking(p *pay, told toldByDoor) paymentsv1.Reason {
 	switch {
 	case !told.GetStandIn(), p == nil, p.issued == nil, p.issued.unasked:
 		return 0
 	case !bytes.Equal(p.first.hash, c.cmd.GetBodyHash()):
 		return paymentsv1.Reason_REASON_IDEMPOTENCY_CONFLICT
-	case told.GetAskedAtUs() > 0 && p.asked > 0 && told.GetAskedAtUs() != p.asked:
+	case told.GetAskedAtUs() > 0 && told.GetAskedAtUs() < p.asked:
 		return paymentsv1.Reason_REASON_PAYMENT_STATE
 	default:
 		return 0

@@ -125,7 +125,7 @@ type pay struct {
 	quote    string    // whose rate it has used
 	usedBy   string    // quotes: the payment that did
 	issued   *issued   // authorizations: what stands granted
-	asked    int64     // authorizations: accepted_at of the last request with its body hash; 0: none has come
+	asked    int64     // authorizations: the highest accepted_at of the requests with its body hash; 0: none has come
 	disputed *disputed // disputes: what was told, and where the money is
 }
 
