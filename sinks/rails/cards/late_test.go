@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -407,6 +408,70 @@ func TestGivenUpAfterTheLostCaptureHasCome(t *testing.T) {
 	}
 	if !closed {
 		t.Error("an acquirer that takes one capture has not said so")
+	}
+	toldLate(t, all[one.GetOrderId()])
+}
+
+// mute cannot be asked about one order.
+type mute struct {
+	*notifier
+
+	order string
+	asked atomic.Int64
+}
+
+func (c *mute) Status(ctx context.Context, r Request) (Standing, error) {
+	if r.OrderID == c.order {
+		c.asked.Add(1)
+		return Standing{}, ErrNotSent
+	}
+	return c.notifier.Status(ctx, r)
+}
+
+// A question that is not sent lets go of its payment.
+func TestAQuestionThatFailsLetsGo(t *testing.T) {
+	h, b := newHouse(t), newBank(t)
+	c := &mute{notifier: newNotifier(b.server.URL), order: collect(1, "ok").GetOrderId()}
+	h.start(h.config(map[string]Acquirer{"bank": c}))
+	kind := railsv1.OrderKind_ORDER_KIND_RETURN
+	first, ref := h.begun(1, kind)
+	one := follow(first, kind, 1, "return", 400, ref)
+	h.lose(one)
+	h.notify(partitionOf(first), captured(first))
+	eventually(t, "asked", func() bool { return c.asked.Load() > 0 })
+	two := follow(first, kind, 2, "return", 100, ref)
+	two.OrderedAtUs = time.Now().UnixMicro()
+	h.order(two)
+	if a := final(t, h.answers(two)[two.GetOrderId()]); a.Result != payment.RailConfirmed {
+		t.Errorf("%+v", a)
+	}
+}
+
+// A process that stops in the middle of a question leaves nothing held.
+func TestStoppedInTheQuestion(t *testing.T) {
+	h, b := newHouse(t), newBank(t)
+	c := &gated{notifier: newNotifier(b.server.URL), asked: make(chan struct{}, 1), order: collect(1, "ok").GetOrderId()}
+	cfg := h.config(map[string]Acquirer{"bank": c})
+	_, stop := h.start(cfg)
+	kind := railsv1.OrderKind_ORDER_KIND_RETURN
+	first, ref := h.begun(1, kind)
+	one := follow(first, kind, 1, "return", 400, ref)
+	h.lose(one)
+	c.gate.Lock()
+	b.come(one, OperationRefund, 400)
+	n := captured(first)
+	n.ReturnedMinor = 400
+	h.notify(partitionOf(first), n)
+	<-c.asked
+	two := follow(first, kind, 2, "return", 400, ref)
+	two.OrderedAtUs = time.Now().UnixMicro()
+	h.order(two)
+	go func() { time.Sleep(200 * time.Millisecond); c.gate.Unlock() }()
+	stop()
+	h.start(cfg)
+	all := h.answers(two)
+	if a := final(t, all[two.GetOrderId()]); a.Code != "earlier_done" || b.moved(ref).returnedMinor != 400 {
+		t.Errorf("%+v %+v", a, b.moved(ref))
 	}
 	toldLate(t, all[one.GetOrderId()])
 }
