@@ -81,18 +81,10 @@ func (m *moved) overtook(o order) bool {
 func (m *moved) late(payment string, o Operation, s Standing) (come []*attempt, sure bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var lost []*attempt
-	for _, a := range m.changes[payment] {
-		if a.order.Operation == o && a.lost() {
-			lost = append(lost, a)
-		}
-	}
+	lost := m.missing(payment, o)
 	if len(lost) == 0 || s.State != StateCaptured && s.State != StateVoided {
 		return nil, true
 	}
-	slices.SortFunc(lost, func(a, b *attempt) int {
-		return cmp.Or(cmp.Compare(a.before.figure(o), b.before.figure(o)), cmp.Compare(a.order.OrderedAtUS, b.order.OrderedAtUS), cmp.Compare(a.order.ID, b.order.ID))
-	})
 	first := lost[0].before.figure(o)
 	more := before{capturedMinor: s.CapturedMinor, returnedMinor: s.ReturnedMinor}.figure(o) - first
 	for _, a := range m.changes[payment] {
@@ -104,6 +96,60 @@ func (m *moved) late(payment string, o Operation, s Standing) (come []*attempt, 
 		return nil, true
 	}
 	return s.explained(o, lost, more)
+}
+
+// missing are the orders of a payment that were taken for lost, in the order in which they were sent. The caller holds the lock.
+func (m *moved) missing(payment string, o Operation) []*attempt {
+	var lost []*attempt
+	for _, a := range m.changes[payment] {
+		if a.order.Operation == o && a.lost() {
+			lost = append(lost, a)
+		}
+	}
+	slices.SortFunc(lost, func(a, b *attempt) int {
+		return cmp.Or(cmp.Compare(a.before.figure(o), b.before.figure(o)), cmp.Compare(a.order.OrderedAtUS, b.order.OrderedAtUS), cmp.Compare(a.order.ID, b.order.ID))
+	})
+	return lost
+}
+
+// beside gives the lost orders that make a difference of so much behind the look of an order still open, and whether that order itself is
+// part of it; none where the amount does not tell.
+func (m *moved) beside(open *attempt, more int64) (come []*attempt, done bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	lost := m.missing(open.order.PaymentID, open.order.Operation)
+	with, without := adding(lost, more-open.order.AmountMinor), adding(lost, more)
+	if with != nil && without != nil {
+		return nil, false
+	}
+	return append(with, without...), with != nil
+}
+
+// besides takes out of what was found of an open order what lost orders of its payment, which have come meanwhile, have moved.
+func (w *worker) besides(ctx context.Context, a *attempt, found Result) (Result, []*attempt) {
+	o := a.order.Operation
+	if found.Outcome != OutcomeConfirmed || found.AmountMinor == a.order.AmountMinor || o != OperationCapture && o != OperationRefund {
+		return found, nil
+	}
+	come, done := w.moved.beside(a, found.AmountMinor)
+	if len(come) == 0 {
+		return found, nil
+	}
+	seen, err := w.connectors[a.connector].look(ctx, a.request(), a.before)
+	if err != nil || seen.standing.Disputed || seen.result.AmountMinor != found.AmountMinor {
+		return found, nil // asked again later
+	}
+	late := w.overdue(come, o, seen.standing)
+	if done {
+		found.AmountMinor = a.order.AmountMinor
+		return found, late
+	}
+	if o == OperationCapture { // what they have moved stood before this one
+		a.before.capturedMinor += found.AmountMinor
+	} else {
+		a.before.returnedMinor += found.AmountMinor
+	}
+	return Result{Outcome: OutcomeNotFound}, late
 }
 
 // explained gives those lost orders that have moved so much more. What a partial capture leaves some call given back, and some what is

@@ -370,7 +370,7 @@ func (o *owner) start(ctx context.Context, t task) {
 		case taskExecute:
 			done.attempt, done.told.late, done.err = o.worker.execute(ctx, t.order, t.offset)
 		case taskPoll:
-			done.attempt, done.err = o.worker.poll(ctx, known)
+			done.attempt, done.told.late, done.err = o.worker.poll(ctx, known)
 		case taskAgain:
 			done.err = o.worker.again(ctx, known)
 		case taskWait:

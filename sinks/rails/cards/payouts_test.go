@@ -388,7 +388,7 @@ func TestUnansweredQuestions(t *testing.T) {
 			state: stateFollowed, result: payment.RailConfirmed, connector: "bank", reference: "tr", polls: 7, reportedAt: now.Add(-48 * time.Hour),
 			order: order{ID: "po.send", Operation: OperationSend, Method: methodBank, AmountMinor: 100, Account: string(accountOf(1))},
 		}
-		a, err := w.poll(t.Context(), known)
+		a, _, err := w.poll(t.Context(), known)
 		if err != nil || a.result != payment.RailConfirmed || a.state != stateFollowed || a.polls != c.counts || a.nextPoll.Sub(now) != c.asked {
 			t.Errorf("%s: %v, %+v, next after %v", name, err, a, a.nextPoll.Sub(now))
 		}

@@ -353,24 +353,25 @@ func (w *worker) rest(ctx context.Context, d time.Duration) error {
 
 // poll asks for an order that may have been sent, or of which a bank may say something else by now. It answers where there
 // is news, or nothing was told before.
-func (w *worker) poll(ctx context.Context, known *attempt) (*attempt, error) {
+func (w *worker) poll(ctx context.Context, known *attempt) (*attempt, []*attempt, error) {
 	a := *known
 	first := a.state == stateIntended && a.result == payment.RailUnspecified // its owner died before it could say that nobody knows
 	found, err := w.resolve(ctx, &a)
 	now := w.cfg.Now()
 	switch {
 	case err != nil && !errors.Is(err, ErrNotSent):
-		return nil, err
+		return nil, nil, err
 	case err != nil && !first && a.state == known.state: // nobody was asked: that is no poll
 		a.nextPoll = now.Add(w.cfg.Guard.BreakerDelay)
-		return &a, nil
+		return &a, nil, nil
 	}
+	found, late := w.besides(ctx, &a, found)
 	result := w.believed(&a, found)
 	w.metrics.polls.WithLabelValues(result.Outcome.String()).Inc()
 	if first || ranked(result.Outcome.told()) > ranked(a.result) {
 		prior := a.learn(result, now)
 		w.schedule(&a, now)
-		return &a, w.settle(ctx, &a, prior)
+		return &a, late, w.settle(ctx, &a, prior, late...)
 	}
 	if a.state == stateIntended {
 		a.state = stateUnknown
@@ -380,7 +381,11 @@ func (w *worker) poll(ctx context.Context, known *attempt) (*attempt, error) {
 	if result.Outcome == OutcomeUnknown && a.stage() == stageWatched { // nothing was said: the pause has no reason to grow
 		a.nextPoll = now.Add(w.cfg.Watch.First)
 	}
-	return &a, w.note(ctx, &a)
+	if err := w.note(ctx, &a); err != nil || len(late) == 0 {
+		return &a, nil, err
+	}
+	// Should the process end here, the lost ones are found when the next is about to be sent.
+	return &a, late, w.settle(ctx, late[0], payment.RailRefused, late[1:]...)
 }
 
 // schedule says when an order is asked for next. What nobody knows, and what a bank has not finished, follows the polls, from
