@@ -56,7 +56,7 @@ type Record struct {
 	Card      CardKey // authorizations and clearings
 	Financial bool    // authorizations: a single message, posted at once
 	LeftMinor int64   // authorizations that were declined: what a reversal leaves of what a stand-in grants; 0: all
-	AskedAtUS int64   // authorizations: when the acquirer asked last, of what is asked in the log; 0: it never did
+	AskedAtUS int64   // authorizations: when the acquirer asked last, as its doors say; 0: it never did
 }
 
 // Rail is what a payment's rail has granted and done so far. Amounts are in the payment's currency unless said.

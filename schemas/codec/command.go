@@ -238,6 +238,9 @@ func currencyFits(c string) bool {
 	return len(c) == 3 && c[0] >= 'A' && c[0] <= 'Z' && c[1] >= 'A' && c[1] <= 'Z' && c[2] >= 'A' && c[2] <= 'Z'
 }
 
+// timeFits tells a time that a command may carry; 0: none.
+func timeFits(us int64) bool { return us >= 0 && us <= TimeMaxUS }
+
 func kycLevelFrom(b *paymentsv1.SetKycLevel) (*payment.SetKYCLevel, error) {
 	level, err := small("KYC level", b.GetKycLevel(), 3)
 	if err != nil {
@@ -404,7 +407,7 @@ func railAnswerFrom(b *paymentsv1.RailAnswer) (*payment.RailAnswer, error) {
 		len(b.GetReference()) > textMax || len(b.GetTid()) > textMax {
 		return nil, refuse("answer with an order id, code, connector, reference or tid too long")
 	}
-	if b.GetAmountMinor() < 0 || b.GetReportedAtUs() < 0 || b.GetReportedAtUs() > TimeMaxUS {
+	if b.GetAmountMinor() < 0 || !timeFits(b.GetReportedAtUs()) {
 		return nil, refuse("answer of %d at %d", b.GetAmountMinor(), b.GetReportedAtUs())
 	}
 	return &payment.RailAnswer{

@@ -17,7 +17,7 @@ func disputeFrom(b *paymentsv1.Dispute) (*payment.Dispute, error) {
 	if err != nil || stage == payment.DisputeStageUnspecified {
 		return nil, refuse("dispute in stage %d", b.GetStage())
 	}
-	if b.GetAmountMinor() <= 0 || b.GetDeadlineUs() < 0 || b.GetDeadlineUs() > TimeMaxUS || b.GetOccurredAtUs() < 0 || b.GetOccurredAtUs() > TimeMaxUS {
+	if b.GetAmountMinor() <= 0 || !timeFits(b.GetDeadlineUs()) || !timeFits(b.GetOccurredAtUs()) {
 		return nil, refuse("dispute of %d since %d until %d", b.GetAmountMinor(), b.GetOccurredAtUs(), b.GetDeadlineUs())
 	}
 	if id := b.GetMessageId(); id != "" && !payment.IsCommandID(id) {

@@ -119,8 +119,7 @@ func cardTransactionFrom(kind payment.Kind, b *paymentsv1.CardTransaction) (*pay
 	if err != nil {
 		return nil, err
 	}
-	if b.GetAmountMinor() < 0 || !currencyFits(b.GetCurrency()) || b.GetTransmittedAtUs() < 0 || b.GetTransmittedAtUs() > TimeMaxUS ||
-		b.GetAskedAtUs() < 0 || b.GetAskedAtUs() > TimeMaxUS {
+	if b.GetAmountMinor() < 0 || !currencyFits(b.GetCurrency()) || !timeFits(b.GetTransmittedAtUs()) || !timeFits(b.GetAskedAtUs()) {
 		return nil, refuse("card transaction of %d %q at %d", b.GetAmountMinor(), b.GetCurrency(), b.GetTransmittedAtUs())
 	}
 	if kind == payment.KindAuthorization && (b.GetStandIn() || b.GetRefused()) {
@@ -148,7 +147,7 @@ func reversalFrom(b *paymentsv1.Reversal) (*payment.Reversal, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.GetLeftMinor() < 0 || b.GetAskedAtUs() < 0 || b.GetAskedAtUs() > TimeMaxUS {
+	if b.GetLeftMinor() < 0 || !timeFits(b.GetAskedAtUs()) {
 		return nil, refuse("reversal that leaves %d of what was asked at %d", b.GetLeftMinor(), b.GetAskedAtUs())
 	}
 	if b.GetCurrency() != "" && !currencyFits(b.GetCurrency()) {

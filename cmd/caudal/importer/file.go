@@ -11,9 +11,9 @@ import (
 	"io"
 	"os"
 	"strings"
-)
 
-const byteOrderMark = "\xef\xbb\xbf"
+	"github.com/caudalpay/caudal/cmd/caudal/lines"
+)
 
 // file is a CSV file with its header read.
 type file struct {
@@ -39,20 +39,20 @@ func open(path, delimiter string) (*file, error) {
 }
 
 func (f *file) begin(r io.ReadSeeker, delimiter string) error {
-	hash, count := sha256.New(), &lineCounter{}
-	if _, err := io.Copy(io.MultiWriter(hash, count), r); err != nil {
+	if err := lines.Whole(r); err != nil { // the whole file would, by its digest, be other payments than the one that was cut
+		return err //nolint:wrapcheck // the caller says of which file
+	}
+	hash, breaks := sha256.New(), breakCounter(0)
+	if _, err := io.Copy(io.MultiWriter(hash, &breaks), r); err != nil {
 		return err
 	}
-	if count.open { // cut inside its last field, the last row would be another amount; and the whole file, by its digest, other payments
-		return errors.New("nothing was sent: the last line does not end in a line break, so the file may have been cut; where it is whole, add one")
-	}
-	f.digest, f.lines = hex.EncodeToString(hash.Sum(nil)), max(count.breaks-1, 0)
+	f.digest, f.lines = hex.EncodeToString(hash.Sum(nil)), max(int(breaks)-1, 0)
 	if _, err := r.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
 	buffered := bufio.NewReaderSize(r, 1<<20)
-	if mark, err := buffered.Peek(len(byteOrderMark)); err == nil && string(mark) == byteOrderMark {
-		if _, err := buffered.Discard(len(byteOrderMark)); err != nil {
+	if mark, err := buffered.Peek(len(lines.Mark)); err == nil && string(mark) == lines.Mark {
+		if _, err := buffered.Discard(len(lines.Mark)); err != nil {
 			return err
 		}
 	}
@@ -96,15 +96,10 @@ func (f *file) next() (*row, *refused, error) {
 	return &row{number: f.number, line: line, cells: cells}, nil, nil
 }
 
-type lineCounter struct {
-	breaks int
-	open   bool
-}
+// breakCounter counts line breaks.
+type breakCounter int
 
-func (c *lineCounter) Write(b []byte) (int, error) {
-	if len(b) > 0 {
-		c.breaks += bytes.Count(b, []byte{'\n'})
-		c.open = b[len(b)-1] != '\n'
-	}
+func (c *breakCounter) Write(b []byte) (int, error) {
+	*c += breakCounter(bytes.Count(b, []byte{'\n'}))
 	return len(b), nil
 }

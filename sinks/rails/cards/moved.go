@@ -126,18 +126,14 @@ func (m *moved) beside(open *attempt, more int64) (come []*attempt, done bool) {
 }
 
 // besides takes out of what was found of an open order what lost orders of its payment, which have come meanwhile, have moved.
-func (w *worker) besides(ctx context.Context, a *attempt, found Result) (Result, []*attempt) {
-	o := a.order.Operation
-	if found.Outcome != OutcomeConfirmed || found.AmountMinor == a.order.AmountMinor || o != OperationCapture && o != OperationRefund {
+func (w *worker) besides(a *attempt, seen told) (Result, []*attempt) {
+	o, found := a.order.Operation, seen.result
+	if found.Outcome != OutcomeConfirmed || found.AmountMinor == a.order.AmountMinor || seen.standing.Disputed || o != OperationCapture && o != OperationRefund {
 		return found, nil
 	}
 	come, done := w.moved.beside(a, found.AmountMinor)
 	if len(come) == 0 {
 		return found, nil
-	}
-	seen, err := w.connectors[a.connector].look(ctx, a.request(), a.before)
-	if err != nil || seen.standing.Disputed || seen.result.AmountMinor != found.AmountMinor {
-		return found, nil // asked again later
 	}
 	late := w.overdue(come, o, seen.standing)
 	if done {

@@ -415,7 +415,7 @@ func TestSentAgainLate(t *testing.T) {
 			state: stateUnknown, result: payment.RailUnknown, connector: "bank", intendedAt: now.Add(-since),
 			order: order{ID: "po.send", Operation: OperationSend, Method: methodBank, AmountMinor: 100, Currency: "BRL", OrderedAtUS: now.UnixMicro()},
 		}
-		if _, err := w.resolve(t.Context(), a); err != nil || sent != want {
+		if _, _, err := w.resolve(t.Context(), a); err != nil || sent != want {
 			t.Errorf("%v after it was sent: sent %d times more, %v", since, sent, err)
 		}
 	}
@@ -454,7 +454,7 @@ func TestRefusedResendHidesTheFirstTransfer(t *testing.T) {
 			state: stateUnknown, result: payment.RailUnknown, connector: "bank", number: 1, intendedAt: now.Add(-time.Hour),
 			order: order{ID: "po.send", Operation: OperationSend, Method: methodBank, AmountMinor: 100, Currency: "BRL", OrderedAtUS: now.UnixMicro()},
 		}
-		if r, err := w.resolve(t.Context(), a); err != nil || sent != 1 || r.Outcome != c.want || r.Reference != c.found.Reference {
+		if r, _, err := w.resolve(t.Context(), a); err != nil || sent != 1 || r.Outcome != c.want || r.Reference != c.found.Reference {
 			t.Errorf("%s: sent %d times more, told %s of %q, %v", name, sent, r.Outcome, r.Reference, err)
 		}
 	}

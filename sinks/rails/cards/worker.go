@@ -356,7 +356,7 @@ func (w *worker) rest(ctx context.Context, d time.Duration) error {
 func (w *worker) poll(ctx context.Context, known *attempt) (*attempt, []*attempt, error) {
 	a := *known
 	first := a.state == stateIntended && a.result == payment.RailUnspecified // its owner died before it could say that nobody knows
-	found, err := w.resolve(ctx, &a)
+	found, late, err := w.resolve(ctx, &a)
 	now := w.cfg.Now()
 	switch {
 	case err != nil && !errors.Is(err, ErrNotSent):
@@ -365,7 +365,6 @@ func (w *worker) poll(ctx context.Context, known *attempt) (*attempt, []*attempt
 		a.nextPoll = now.Add(w.cfg.Guard.BreakerDelay)
 		return &a, nil, nil
 	}
-	found, late := w.besides(ctx, &a, found)
 	result := w.believed(&a, found)
 	w.metrics.polls.WithLabelValues(result.Outcome.String()).Inc()
 	if first || ranked(result.Outcome.told()) > ranked(a.result) {
@@ -432,20 +431,22 @@ func (w *worker) watch(a *attempt, now time.Time) {
 // resolve finds out what became of an order: NotFound where it is too early to conclude anything from that. What a bank that
 // deduplicates does not know is sent again: where the call before comes late, it is the same one. The error is ErrNotSent where
 // nobody was asked; another ends the partition.
-func (w *worker) resolve(ctx context.Context, a *attempt) (Result, error) {
+func (w *worker) resolve(ctx context.Context, a *attempt) (Result, []*attempt, error) {
 	c := w.connectors[a.connector]
 	if c == nil {
 		w.log.Error("order at a connector that is not configured", "order", a.order.ID, "connector", a.connector)
-		return Result{}, nil
+		return Result{}, nil, nil
 	}
-	result, err := c.find(ctx, a.request(), a.before)
-	if err != nil || result.Outcome != OutcomeNotFound || !a.open() || !w.surelyNot(c, a) {
-		return result, err
+	seen, err := c.look(ctx, a.request(), a.before)
+	if err != nil || seen.result.Outcome != OutcomeNotFound || !a.open() || !w.surelyNot(c, a) {
+		result, late := w.besides(a, seen)
+		return result, late, err
 	}
 	if c.can.Deduplicates && w.never(a.order) == "" {
-		return w.ask(ctx, a, c)
+		result, err := w.ask(ctx, a, c)
+		return result, nil, err
 	}
-	return w.refuse(ctx, a, c), nil
+	return w.refuse(ctx, a, c), nil, nil
 }
 
 // refuse concludes that what is not found was not done.

@@ -54,7 +54,7 @@ func TestRefusedVoidIsNoProofOfAbsence(t *testing.T) {
 		state: stateUnknown, connector: "bank", own: "o", intendedAt: now.Add(-time.Hour),
 		order: order{ID: "p.collect", Operation: OperationCollect, AmountMinor: 100, Currency: "BRL"},
 	}
-	if r, err := w.resolve(t.Context(), a); err != nil || r.Outcome == OutcomeRefused {
+	if r, _, err := w.resolve(t.Context(), a); err != nil || r.Outcome == OutcomeRefused {
 		t.Errorf("the charge may stand, its void was refused, and the account is told: %v %s %v", r.Outcome, r.Code, err)
 	}
 }
