@@ -747,6 +747,7 @@ type RailState struct {
 	ExpiresAtUs      int64                  `protobuf:"varint,20,opt,name=expires_at_us,json=expiresAtUs,proto3" json:"expires_at_us,omitempty"`     // when what is authorised and not captured is given up; 0: never
 	DisputedMinor    int64                  `protobuf:"varint,21,opt,name=disputed_minor,json=disputedMinor,proto3" json:"disputed_minor,omitempty"` // pay-ins: taken or held for disputes, in currency
 	ReasonCode       string                 `protobuf:"bytes,22,opt,name=reason_code,json=reasonCode,proto3" json:"reason_code,omitempty"`           // disputes: the card network's
+	LateAtUs         int64                  `protobuf:"varint,23,opt,name=late_at_us,json=lateAtUs,proto3" json:"late_at_us,omitempty"`              // pay-ins: the highest reported_at of the late answers to its captures and refunds; 0: none
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -933,6 +934,13 @@ func (x *RailState) GetReasonCode() string {
 		return x.ReasonCode
 	}
 	return ""
+}
+
+func (x *RailState) GetLateAtUs() int64 {
+	if x != nil {
+		return x.LateAtUs
+	}
+	return 0
 }
 
 // RailTerms are what the pinned policy and fee schedule say of a payment that a rail executes: an answer pins nothing.
@@ -1289,7 +1297,7 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"\x16dispute_occurred_at_us\x18* \x01(\x03R\x13disputeOccurredAtUs\x12\x1d\n" +
 	"\n" +
 	"left_minor\x18+ \x01(\x03R\tleftMinor\x12\x1e\n" +
-	"\vasked_at_us\x18, \x01(\x03R\taskedAtUs\"\x97\x06\n" +
+	"\vasked_at_us\x18, \x01(\x03R\taskedAtUs\"\xb5\x06\n" +
 	"\tRailState\x12;\n" +
 	"\acapture\x18\x01 \x01(\x0e2!.caudal.payments.v1.CaptureMethodR\acapture\x12\x14\n" +
 	"\x05brand\x18\x02 \x01(\tR\x05brand\x12\"\n" +
@@ -1315,7 +1323,9 @@ const file_schemas_payments_v1_state_proto_rawDesc = "" +
 	"\rexpires_at_us\x18\x14 \x01(\x03R\vexpiresAtUs\x12%\n" +
 	"\x0edisputed_minor\x18\x15 \x01(\x03R\rdisputedMinor\x12\x1f\n" +
 	"\vreason_code\x18\x16 \x01(\tR\n" +
-	"reasonCode\"\xbd\x02\n" +
+	"reasonCode\x12\x1c\n" +
+	"\n" +
+	"late_at_us\x18\x17 \x01(\x03R\blateAtUs\"\xbd\x02\n" +
 	"\tRailTerms\x120\n" +
 	"\x14authorization_ttl_us\x18\x01 \x01(\x03R\x12authorizationTtlUs\x12&\n" +
 	"\x0fover_capture_bp\x18\x02 \x01(\x05R\roverCaptureBp\x12!\n" +

@@ -90,26 +90,29 @@ func (OrderKind) EnumDescriptor() ([]byte, []int) {
 
 // Order is emitted by a decision; a connector executes it once by order_id and answers as a RAIL_ANSWER command.
 type Order struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
-	OrderId       string                 `protobuf:"bytes,2,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"` // stable: payment id and step
-	Kind          OrderKind              `protobuf:"varint,3,opt,name=kind,proto3,enum=caudal.rails.v1.OrderKind" json:"kind,omitempty"`
-	Method        string                 `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
-	Tenant        string                 `protobuf:"bytes,5,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	Merchant      string                 `protobuf:"bytes,6,opt,name=merchant,proto3" json:"merchant,omitempty"`
-	Account       string                 `protobuf:"bytes,7,opt,name=account,proto3" json:"account,omitempty"`
-	PaymentId     string                 `protobuf:"bytes,8,opt,name=payment_id,json=paymentId,proto3" json:"payment_id,omitempty"` // the payment concerned; the answer names it
-	AmountMinor   int64                  `protobuf:"varint,9,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"`
-	Currency      string                 `protobuf:"bytes,10,opt,name=currency,proto3" json:"currency,omitempty"`
-	Instrument    string                 `protobuf:"bytes,11,opt,name=instrument,proto3" json:"instrument,omitempty"`
-	Sealed        *v1.Sealed             `protobuf:"bytes,12,opt,name=sealed,proto3" json:"sealed,omitempty"`
-	DeadlineUs    int64                  `protobuf:"varint,13,opt,name=deadline_us,json=deadlineUs,proto3" json:"deadline_us,omitempty"`
-	Connector     string                 `protobuf:"bytes,14,opt,name=connector,proto3" json:"connector,omitempty"`                           // who has authorised it: CAPTURE, VOID, INCREMENT, RETURN
-	Reference     string                 `protobuf:"bytes,15,opt,name=reference,proto3" json:"reference,omitempty"`                           // and its own id of that
-	Brand         string                 `protobuf:"bytes,16,opt,name=brand,proto3" json:"brand,omitempty"`                                   // COLLECT, AUTHORIZE
-	Installments  uint32                 `protobuf:"varint,17,opt,name=installments,proto3" json:"installments,omitempty"`                    // COLLECT, AUTHORIZE
-	Final         bool                   `protobuf:"varint,18,opt,name=final,proto3" json:"final,omitempty"`                                  // CAPTURE: what is left after it is given up
-	OrderedAtUs   int64                  `protobuf:"varint,19,opt,name=ordered_at_us,json=orderedAtUs,proto3" json:"ordered_at_us,omitempty"` // accepted_at of the decision that orders it
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Version      uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	OrderId      string                 `protobuf:"bytes,2,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"` // stable: payment id and step
+	Kind         OrderKind              `protobuf:"varint,3,opt,name=kind,proto3,enum=caudal.rails.v1.OrderKind" json:"kind,omitempty"`
+	Method       string                 `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
+	Tenant       string                 `protobuf:"bytes,5,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Merchant     string                 `protobuf:"bytes,6,opt,name=merchant,proto3" json:"merchant,omitempty"`
+	Account      string                 `protobuf:"bytes,7,opt,name=account,proto3" json:"account,omitempty"`
+	PaymentId    string                 `protobuf:"bytes,8,opt,name=payment_id,json=paymentId,proto3" json:"payment_id,omitempty"` // the payment concerned; the answer names it
+	AmountMinor  int64                  `protobuf:"varint,9,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"`
+	Currency     string                 `protobuf:"bytes,10,opt,name=currency,proto3" json:"currency,omitempty"`
+	Instrument   string                 `protobuf:"bytes,11,opt,name=instrument,proto3" json:"instrument,omitempty"`
+	Sealed       *v1.Sealed             `protobuf:"bytes,12,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	DeadlineUs   int64                  `protobuf:"varint,13,opt,name=deadline_us,json=deadlineUs,proto3" json:"deadline_us,omitempty"`
+	Connector    string                 `protobuf:"bytes,14,opt,name=connector,proto3" json:"connector,omitempty"`                           // who has authorised it: CAPTURE, VOID, INCREMENT, RETURN
+	Reference    string                 `protobuf:"bytes,15,opt,name=reference,proto3" json:"reference,omitempty"`                           // and its own id of that
+	Brand        string                 `protobuf:"bytes,16,opt,name=brand,proto3" json:"brand,omitempty"`                                   // COLLECT, AUTHORIZE
+	Installments uint32                 `protobuf:"varint,17,opt,name=installments,proto3" json:"installments,omitempty"`                    // COLLECT, AUTHORIZE
+	Final        bool                   `protobuf:"varint,18,opt,name=final,proto3" json:"final,omitempty"`                                  // CAPTURE: what is left after it is given up
+	OrderedAtUs  int64                  `protobuf:"varint,19,opt,name=ordered_at_us,json=orderedAtUs,proto3" json:"ordered_at_us,omitempty"` // accepted_at of the decision that orders it
+	// The highest reported_at of the late answers to captures and refunds of the payment that the account had taken in; 0: none. A
+	// connector's own time, told back to it.
+	LateAtUs      int64 `protobuf:"varint,20,opt,name=late_at_us,json=lateAtUs,proto3" json:"late_at_us,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -277,11 +280,18 @@ func (x *Order) GetOrderedAtUs() int64 {
 	return 0
 }
 
+func (x *Order) GetLateAtUs() int64 {
+	if x != nil {
+		return x.LateAtUs
+	}
+	return 0
+}
+
 var File_schemas_rails_v1_orders_proto protoreflect.FileDescriptor
 
 const file_schemas_rails_v1_orders_proto_rawDesc = "" +
 	"\n" +
-	"\x1dschemas/rails/v1/orders.proto\x12\x0fcaudal.rails.v1\x1a\"schemas/payments/v1/commands.proto\"\xd5\x04\n" +
+	"\x1dschemas/rails/v1/orders.proto\x12\x0fcaudal.rails.v1\x1a\"schemas/payments/v1/commands.proto\"\xf3\x04\n" +
 	"\x05Order\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x19\n" +
 	"\border_id\x18\x02 \x01(\tR\aorderId\x12.\n" +
@@ -306,7 +316,9 @@ const file_schemas_rails_v1_orders_proto_rawDesc = "" +
 	"\x05brand\x18\x10 \x01(\tR\x05brand\x12\"\n" +
 	"\finstallments\x18\x11 \x01(\rR\finstallments\x12\x14\n" +
 	"\x05final\x18\x12 \x01(\bR\x05final\x12\"\n" +
-	"\rordered_at_us\x18\x13 \x01(\x03R\vorderedAtUs*\xcc\x01\n" +
+	"\rordered_at_us\x18\x13 \x01(\x03R\vorderedAtUs\x12\x1c\n" +
+	"\n" +
+	"late_at_us\x18\x14 \x01(\x03R\blateAtUs*\xcc\x01\n" +
 	"\tOrderKind\x12\x1a\n" +
 	"\x16ORDER_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12ORDER_KIND_COLLECT\x10\x01\x12\x13\n" +
