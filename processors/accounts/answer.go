@@ -238,7 +238,9 @@ func (r *reducer) answerOperation(id payment.ID, step string, paid *payment.Reco
 		changed = true
 		paidChanged = r.applyOperation(rec, paid, e)
 	case payment.Late:
-		changed = r.late(r.cmd.PaymentID, paid, rec, step)
+		if changed = r.late(r.cmd.PaymentID, paid, rec, step); changed { // its later orders tell the rail what this account knows
+			paid.Rail.LateAtUS, paidChanged = max(paid.Rail.LateAtUS, r.cmd.RailAnswer.ReportedAtUS), true
+		}
 	default:
 	}
 	r.d.tellStatus(rec.Status, rec)

@@ -169,5 +169,6 @@ type Order struct {
 	Installments     uint8
 	Final            bool // captures: what is left after it is given up
 	OrderedAtUS      int64
+	LateAtUS         int64 // what had come late of the payment's captures and refunds, as its rail told the time; 0: nothing
 	DeadlineUS       int64 // 0: none
 }

@@ -62,6 +62,7 @@ func (r *reducer) sendOrder(o Order, paid *payment.Record) {
 	default: // about what somebody has authorised
 		o.Connector, o.Reference = paid.Rail.Connector, paid.Rail.Reference
 	}
+	o.LateAtUS = paid.Rail.LateAtUS
 	r.d.GivenOrderID = o.OrderID
 	r.out = append(r.out, Emission{Order: &o})
 }

@@ -127,6 +127,9 @@ func (x *table) order(o *accounts.Order) string {
 	if o.Final {
 		b.WriteString(", final")
 	}
+	if o.LateAtUS != 0 {
+		fmt.Fprintf(&b, ", knows what came late until %d", o.LateAtUS)
+	}
 	return b.String() + "\n"
 }
 
@@ -283,7 +286,7 @@ func (x *table) railAnswer(d *datadriven.TestData) (string, payment.Command) {
 	a := payment.RailAnswer{
 		OrderID: accounts.OrderID(waits, word(d, 1)), Code: option(d, "code", ""), Connector: option(d, "connector", ""),
 		Reference: option(d, "reference", ""), AmountMinor: int64(number(option(d, "amount", "0"))),
-		Closed: option(d, "closed", "") != "",
+		Closed: option(d, "closed", "") != "", ReportedAtUS: int64(number(option(d, "reported", "0"))),
 	}
 	for a.Result.String() != word(d, 2) {
 		if a.Result++; a.Result > payment.RailReturned {

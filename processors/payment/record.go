@@ -78,6 +78,7 @@ type Rail struct {
 	FeeMinor         int64 // charged with what is captured
 	FeeReturnedMinor int64
 	ExpiresAtUS      int64 // when what is authorised and not captured is given up; 0: never
+	LateAtUS         int64 // pay-ins: the highest reported time of the late answers to its captures and refunds; 0: none
 	DisputedMinor    int64 // pay-ins: taken or held for disputes
 
 	Ordered       bool // the rail was asked

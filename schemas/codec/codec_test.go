@@ -120,6 +120,7 @@ func crossings() map[string]crossing {
 	capture := order
 	capture.Kind, capture.Connector, capture.Reference, capture.Brand = accounts.OrderKindCapture, "cielo", "24bc8366", "elo"
 	capture.Installments, capture.Final, capture.OrderedAtUS = 3, true, at
+	capture.LateAtUS = at - 1
 	all["order_capture"] = crossing{
 		orderWith{capture, sealed},
 		func() ([]byte, error) { return codec.EncodeOrder(&capture, sealed) },

@@ -47,7 +47,7 @@ func EncodeOrder(o *accounts.Order, sealed *paymentsv1.Sealed) ([]byte, error) {
 		Version: Version, OrderId: o.OrderID, Kind: railsv1.OrderKind(o.Kind), Method: o.Method, Tenant: o.Tenant, Merchant: o.Merchant,
 		Account: string(o.Account), PaymentId: string(o.PaymentID), AmountMinor: o.AmountMinor, Currency: o.Currency,
 		Instrument: o.Instrument, Sealed: sealed, DeadlineUs: o.DeadlineUS, Connector: o.Connector, Reference: o.Reference,
-		Brand: o.Brand, Installments: uint32(o.Installments), Final: o.Final, OrderedAtUs: o.OrderedAtUS,
+		Brand: o.Brand, Installments: uint32(o.Installments), Final: o.Final, OrderedAtUs: o.OrderedAtUS, LateAtUs: o.LateAtUS,
 	})
 }
 
@@ -60,7 +60,7 @@ func DecodeOrder(b []byte) (accounts.Order, *paymentsv1.Sealed, error) {
 	o := accounts.Order{
 		OrderID: m.GetOrderId(), Method: m.GetMethod(), Tenant: m.GetTenant(), Merchant: m.GetMerchant(),
 		AmountMinor: m.GetAmountMinor(), Currency: m.GetCurrency(), Instrument: m.GetInstrument(), DeadlineUS: m.GetDeadlineUs(),
-		Connector: m.GetConnector(), Reference: m.GetReference(), Brand: m.GetBrand(), Final: m.GetFinal(), OrderedAtUS: m.GetOrderedAtUs(),
+		Connector: m.GetConnector(), Reference: m.GetReference(), Brand: m.GetBrand(), Final: m.GetFinal(), OrderedAtUS: m.GetOrderedAtUs(), LateAtUS: m.GetLateAtUs(),
 	}
 	err := checkVersion("order", m.GetVersion())
 	if err == nil {

@@ -159,7 +159,7 @@ func sampleRailRecord() payment.Record {
 	r.Rail = &payment.Rail{
 		Capture: payment.CaptureManual, Brand: "elo", Installments: 3, Connector: "cielo", Reference: "24bc8366",
 		AuthorizedMinor: 1234, CapturedMinor: 500, CapturingMinor: 100, RefundingMinor: 7, HoldMinor: 120, FeeMinor: 5, FeeReturnedMinor: 1, ExpiresAtUS: at + 2,
-		Ordered: true, Late: true, LateReturned: true, OperationOpen: true, Closing: true, Final: true,
+		Ordered: true, Late: true, LateReturned: true, LateAtUS: at, OperationOpen: true, Closing: true, Final: true,
 		Terms: payment.RailTerms{
 			AuthorizationTTLUS: 7, OverCaptureBP: 8, FeeReturned: true, CurrentRate: true,
 			Fee: payment.FeeTerms{RatePPM: 9, FixedMinor: 10, MinMinor: 11, MaxMinor: 12},

@@ -253,7 +253,7 @@ func railTo(r *payment.Rail) *paymentsv1.RailState {
 		Connector: r.Connector, Reference: r.Reference, AuthorizedMinor: r.AuthorizedMinor, CapturedMinor: r.CapturedMinor,
 		CapturingMinor: r.CapturingMinor, RefundingMinor: r.RefundingMinor, HoldMinor: r.HoldMinor,
 		FeeMinor: r.FeeMinor, FeeReturnedMinor: r.FeeReturnedMinor, Ordered: r.Ordered, Late: r.Late, LateReturned: r.LateReturned, ExpiresAtUs: r.ExpiresAtUS,
-		OperationOpen: r.OperationOpen, Closing: r.Closing, Final: r.Final, DisputedMinor: r.DisputedMinor, ReasonCode: r.ReasonCode,
+		OperationOpen: r.OperationOpen, Closing: r.Closing, Final: r.Final, DisputedMinor: r.DisputedMinor, ReasonCode: r.ReasonCode, LateAtUs: r.LateAtUS,
 	}
 	if t := r.Terms; t != (payment.RailTerms{}) {
 		m.Terms = &paymentsv1.RailTerms{
@@ -286,7 +286,7 @@ func railFrom(m *paymentsv1.RailState) (*payment.Rail, error) {
 		RefundingMinor: m.GetRefundingMinor(), HoldMinor: m.GetHoldMinor(), FeeMinor: m.GetFeeMinor(), FeeReturnedMinor: m.GetFeeReturnedMinor(),
 		Ordered: m.GetOrdered(), Late: m.GetLate(), LateReturned: m.GetLateReturned(), OperationOpen: m.GetOperationOpen(),
 		Closing: m.GetClosing(), Final: m.GetFinal(), ExpiresAtUS: m.GetExpiresAtUs(),
-		DisputedMinor: m.GetDisputedMinor(), ReasonCode: m.GetReasonCode(),
+		DisputedMinor: m.GetDisputedMinor(), ReasonCode: m.GetReasonCode(), LateAtUS: m.GetLateAtUs(),
 		Terms: payment.RailTerms{
 			AuthorizationTTLUS: t.GetAuthorizationTtlUs(), OverCaptureBP: t.GetOverCaptureBp(), FeeReturned: t.GetFeeReturned(),
 			CurrentRate: t.GetCurrentRate(), Fee: payment.FeeTerms{

@@ -102,6 +102,9 @@ func (a *attempt) lost() bool {
 	return a != nil && a.state == stateDone && a.result == payment.RailRefused && a.code == codeNotFound && a.order.Operation.follows()
 }
 
+// cameLate tells one that was lost, and has been done all the same.
+func (a *attempt) cameLate() bool { return a.result == payment.RailConfirmed && a.code == codeCameLate }
+
 // changes tells what has changed its transaction, or was called not done because it was not found.
 func (a *attempt) changes() bool {
 	return a.lost() || a != nil && a.state == stateDone && a.result == payment.RailConfirmed && a.order.Operation.follows()

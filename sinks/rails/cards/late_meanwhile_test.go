@@ -3,7 +3,6 @@ package cards
 import (
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/caudalpay/caudal/processors/payment"
 	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
@@ -30,7 +29,6 @@ func TestLateBetweenTheLookAndTheCallEnds(t *testing.T) {
 			one := follow(first, kind, 1, "return", 400, ref)
 			h.lose(one)
 			two := follow(first, kind, 2, "return", 150, ref)
-			two.OrderedAtUs = time.Now().UnixMicro()
 			two.Instrument = word
 			var once atomic.Bool
 			f := func(p point, id string) {
@@ -41,7 +39,6 @@ func TestLateBetweenTheLookAndTheCallEnds(t *testing.T) {
 			armed.Store(&f)
 			h.order(two)
 			three := follow(first, kind, 3, "return", 50, ref)
-			three.OrderedAtUs = time.Now().UnixMicro()
 			h.order(three)
 			n := captured(first)
 			n.ReturnedMinor = b.moved(ref).returnedMinor
@@ -69,7 +66,7 @@ func TestBothComeOnceTheAcquirerIsBack(t *testing.T) {
 			one := follow(first, kind, 1, "s", 200, ref)
 			h.lose(one)
 			two := follow(first, kind, 2, "s", 200, ref)
-			two.OrderedAtUs, two.Instrument = time.Now().UnixMicro(), "lost"
+			two.Instrument = "lost"
 			h.order(two)
 			for len(b.asked) > 0 {
 				<-b.asked
@@ -80,7 +77,6 @@ func TestBothComeOnceTheAcquirerIsBack(t *testing.T) {
 			stop()
 			h.start(cfg)
 			three := follow(first, kind, 3, "s", 50, ref)
-			three.OrderedAtUs = time.Now().UnixMicro()
 			h.order(three)
 			all := h.answers(three) // it waits behind the others
 			for _, o := range []*railsv1.Order{one, two} {

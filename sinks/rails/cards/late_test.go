@@ -112,7 +112,6 @@ func TestOrderedAgainAfterTheLostOneHasCome(t *testing.T) {
 					h.start(cfg)
 				}
 				two := follow(first, kind, 2, change.step, 400, ref)
-				two.OrderedAtUs = time.Now().UnixMicro()
 				h.order(two)
 				all := h.answers(two)
 				if a := final(t, all[two.GetOrderId()]); a.Result != payment.RailRefused || a.Code != "earlier_done" || b.charged(two.GetOrderId()) != 0 || figure(change.op, b.moved(ref)) != 400 {
@@ -120,7 +119,7 @@ func TestOrderedAgainAfterTheLostOneHasCome(t *testing.T) {
 				}
 				toldLate(t, all[one.GetOrderId()])
 				three := follow(first, kind, 3, change.step, 150, ref)
-				three.OrderedAtUs = time.Now().UnixMicro()
+				three.LateAtUs = lateAt(all[one.GetOrderId()])
 				h.order(three)
 				if a := final(t, h.answers(three)[three.GetOrderId()]); a.Result != payment.RailConfirmed || figure(change.op, b.moved(ref)) != 550 {
 					t.Errorf("%s, restarted %t: ordered knowing it: %+v, and the bank has moved %+v", change.step, restart, a, b.moved(ref))
@@ -144,7 +143,6 @@ func TestOrderedAgainAndKilled(t *testing.T) {
 			stop()
 			b.come(one, OperationRefund, 400)
 			two := follow(first, railsv1.OrderKind_ORDER_KIND_RETURN, 2, "return", 400, ref)
-			two.OrderedAtUs = time.Now().UnixMicro()
 			h.order(two)
 			if err := spawn(t, h, b, p).Wait(); err == nil {
 				t.Fatal("the child was to be killed")
@@ -160,30 +158,46 @@ func TestOrderedAgainAndKilled(t *testing.T) {
 	}
 }
 
-// What was ordered before anybody knew that the lost one had come is not sent either, also where a notification has told it first.
+// Invariant: what was ordered before its account knew that the lost one had come is not sent either, also where a notification has told
+// it first, and whoever orders knowing it is served: whatever the clock of the door says that took the order.
 func TestOrderedAgainBeforeTheNotification(t *testing.T) {
-	h, b := newHouse(t), newBank(t)
-	r, _ := h.start(h.config(map[string]Acquirer{"bank": newNotifier(b.server.URL)}))
-	first, ref := h.begun(1, railsv1.OrderKind_ORDER_KIND_RETURN)
-	one := follow(first, railsv1.OrderKind_ORDER_KIND_RETURN, 1, "return", 400, ref)
-	h.lose(one)
-	b.come(one, OperationRefund, 400)
-	two := follow(first, railsv1.OrderKind_ORDER_KIND_RETURN, 2, "return", 400, ref)
-	two.OrderedAtUs = time.Now().UnixMicro()
-	n := captured(first)
-	n.ReturnedMinor = 400
-	h.notify(partitionOf(first), n)
-	eventually(t, "judged", func() bool { return len(judged(t, "bank", r)) > 0 })
-	if got := judged(t, "bank", r); got[verdictConfirmed] != 1 {
-		t.Errorf("judged %v", got)
+	for _, ahead := range []time.Duration{0, time.Hour, -time.Hour} {
+		t.Run(fmt.Sprintf("by a clock %s ahead", ahead), func(t *testing.T) {
+			t.Parallel()
+			h, b := newHouse(t), newBank(t)
+			r, _ := h.start(h.config(map[string]Acquirer{"bank": newNotifier(b.server.URL)}))
+			kind := railsv1.OrderKind_ORDER_KIND_RETURN
+			first, ref := h.begun(1, kind)
+			one := follow(first, kind, 1, "return", 400, ref)
+			h.lose(one)
+			b.come(one, OperationRefund, 400)
+			n := captured(first)
+			n.ReturnedMinor = 400
+			h.notify(partitionOf(first), n)
+			eventually(t, "judged", func() bool { return len(judged(t, "bank", r)) > 0 })
+			if got := judged(t, "bank", r); got[verdictConfirmed] != 1 {
+				t.Errorf("judged %v", got)
+			}
+			two := follow(first, kind, 2, "return", 400, ref)
+			two.OrderedAtUs = time.Now().Add(ahead).UnixMicro()
+			h.order(two)
+			all := h.answers(two)
+			if a := final(t, all[two.GetOrderId()]); a.Result != payment.RailRefused || a.Code != "earlier_done" || b.charged(two.GetOrderId()) != 0 {
+				t.Errorf("%+v, and the bank has moved %+v", a, b.moved(ref))
+			}
+			toldLate(t, all[one.GetOrderId()])
+			three := follow(first, kind, 3, "return", 150, ref)
+			three.OrderedAtUs, three.LateAtUs = two.GetOrderedAtUs(), lateAt(all[one.GetOrderId()])
+			h.order(three)
+			if a := final(t, h.answers(three)[three.GetOrderId()]); a.Result != payment.RailConfirmed || b.moved(ref).returnedMinor != 550 {
+				t.Errorf("ordered knowing it: %+v, and the bank has moved %+v", a, b.moved(ref))
+			}
+		})
 	}
-	h.order(two)
-	all := h.answers(two)
-	if a := final(t, all[two.GetOrderId()]); a.Result != payment.RailRefused || a.Code != "earlier_done" || b.charged(two.GetOrderId()) != 0 {
-		t.Errorf("%+v, and the bank has moved %+v", a, b.moved(ref))
-	}
-	toldLate(t, all[one.GetOrderId()])
 }
+
+// lateAt is when an order was said to have come late: what its account tells with each order from then on.
+func lateAt(told []payment.Command) int64 { return told[len(told)-1].RailAnswer.ReportedAtUS }
 
 // Invariant: what nobody can explain is not added to. A person sees it, and nothing is called done for it.
 func TestOrderedAgainBehindWhatNobodyExplains(t *testing.T) {
@@ -308,6 +322,7 @@ func TestLateOrdersOneAfterTheOther(t *testing.T) {
 	for _, a := range []*attempt{first, done, second} {
 		m.change("p", nil, a)
 	}
+	var stamps []int64
 	for _, step := range []struct {
 		returned int64
 		want     string
@@ -318,7 +333,7 @@ func TestLateOrdersOneAfterTheOther(t *testing.T) {
 		for _, a := range w.overdue(come, OperationRefund, s) {
 			got += a.order.ID
 			m.change("p", first, a)
-			first = second
+			first, stamps = second, append(stamps, micro(a.reportedAt))
 		}
 		if got != step.want || !sure {
 			t.Errorf("given back %d: %q, sure %t; want %q", step.returned, got, sure, step.want)
@@ -330,11 +345,21 @@ func TestLateOrdersOneAfterTheOther(t *testing.T) {
 	if m.doubted("p") || m.of("p") != (before{returnedMinor: 800}) {
 		t.Errorf("in the end: %+v", m.of("p"))
 	}
-	before := order{ID: "next", Operation: OperationRefund, PaymentID: "p", OrderedAtUS: micro(now)}
-	after := before
-	after.OrderedAtUS++
-	if !m.overtook(before) || m.overtook(after) {
-		t.Error("whoever orders before it is known is not served, and whoever does after it is")
+	none := order{ID: "next", Operation: OperationRefund, PaymentID: "p", OrderedAtUS: micro(now.Add(time.Hour))}
+	one, both := none, none
+	one.LateAtUS, both.LateAtUS = stamps[0], stamps[1]
+	if !m.overtook(none) || !m.overtook(one) || m.overtook(both) {
+		t.Error("whoever orders before both are known is not served, and whoever does after that is")
+	}
+	next, later := newMoved(), lost("later", 100, 0)
+	later.result, later.code, later.reportedAt = payment.RailConfirmed, codeCameLate, now.Add(time.Hour)
+	next.change("p", nil, later)
+	for after := later.reportedAt; after.Before(later.reportedAt.Add(3 * time.Microsecond)); {
+		at := next.lateNow(now.Add(time.Nanosecond))
+		if at.UnixMicro() <= after.UnixMicro() {
+			t.Fatalf("told at %s behind %s, which an owner before told by a clock an hour ahead", at, after)
+		}
+		after = at
 	}
 }
 
@@ -371,7 +396,6 @@ func TestNothingIsSentMeanwhile(t *testing.T) {
 	h.notify(partitionOf(first), captured(first))
 	<-c.asked
 	two := follow(first, railsv1.OrderKind_ORDER_KIND_RETURN, 2, "return", 400, ref)
-	two.OrderedAtUs = time.Now().UnixMicro()
 	h.order(two)
 	time.Sleep(300 * time.Millisecond)
 	if n := b.charged(two.GetOrderId()); n != 0 {
@@ -440,7 +464,6 @@ func TestAQuestionThatFailsLetsGo(t *testing.T) {
 	h.notify(partitionOf(first), captured(first))
 	eventually(t, "asked", func() bool { return c.asked.Load() > 0 })
 	two := follow(first, kind, 2, "return", 100, ref)
-	two.OrderedAtUs = time.Now().UnixMicro()
 	h.order(two)
 	if a := final(t, h.answers(two)[two.GetOrderId()]); a.Result != payment.RailConfirmed {
 		t.Errorf("%+v", a)
@@ -464,7 +487,6 @@ func TestStoppedInTheQuestion(t *testing.T) {
 	h.notify(partitionOf(first), n)
 	<-c.asked
 	two := follow(first, kind, 2, "return", 400, ref)
-	two.OrderedAtUs = time.Now().UnixMicro()
 	h.order(two)
 	go func() { time.Sleep(200 * time.Millisecond); c.gate.Unlock() }()
 	stop()

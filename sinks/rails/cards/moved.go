@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/caudalpay/caudal/processors/payment"
 )
@@ -23,6 +24,7 @@ type moved struct {
 	mu      sync.Mutex
 	all     map[string]before     // by payment id
 	changes map[string][]*attempt // that were confirmed or lost, by payment id
+	lateAt  time.Time             // of the latest that has come late
 }
 
 func newMoved() *moved { return &moved{all: map[string]before{}, changes: map[string][]*attempt{}} }
@@ -60,19 +62,34 @@ func (m *moved) change(payment string, from, to *attempt) {
 	}
 	if to.changes() {
 		all = append(all, to)
+		if to.cameLate() && to.reportedAt.After(m.lateAt) {
+			m.lateAt = to.reportedAt
+		}
 	}
 	if m.changes[payment] = all; len(all) == 0 {
 		delete(m.changes, payment)
 	}
 }
 
-// overtook tells an order that was given before anybody knew that one before it has come late. Whoever gave it took that one for failed.
+// overtook tells an order that was given before its account knew that one before it has come late: it took that one for failed.
 func (m *moved) overtook(o order) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.ContainsFunc(m.changes[o.PaymentID], func(a *attempt) bool {
-		return a.order.Operation == o.Operation && a.result == payment.RailConfirmed && a.code == codeCameLate && micro(a.reportedAt) >= o.OrderedAtUS
+		return a.order.Operation == o.Operation && a.cameLate() && micro(a.reportedAt) > o.LateAtUS
 	})
+}
+
+// lateNow is the time of an order that has come late: after all that were told before, whatever the clock does, since by it an account
+// tells which of them it knows.
+func (m *moved) lateNow(now time.Time) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if now = now.Truncate(time.Microsecond); !now.After(m.lateAt) {
+		now = m.lateAt.Add(time.Microsecond)
+	}
+	m.lateAt = now
+	return now
 }
 
 // late gives the captures or refunds that were taken for lost and have come, as a standing shows. It shows so where it has moved by
@@ -217,7 +234,7 @@ func (w *worker) doubt(a *attempt, c *connector, s Standing) error {
 
 // overdue takes in that lost orders have come. From here on they count as what was done last: what stands before them is seen.
 func (w *worker) overdue(come []*attempt, o Operation, s Standing) []*attempt {
-	now, stood := w.cfg.Now(), before{capturedMinor: s.CapturedMinor, returnedMinor: s.ReturnedMinor}
+	stood := before{capturedMinor: s.CapturedMinor, returnedMinor: s.ReturnedMinor}
 	late := make([]*attempt, len(come))
 	for i, known := range come {
 		a := *known
@@ -227,7 +244,7 @@ func (w *worker) overdue(come []*attempt, o Operation, s Standing) []*attempt {
 			a.before.returnedMinor -= a.order.AmountMinor
 		}
 		stood = a.before
-		a.learn(w.believed(&a, Result{Outcome: OutcomeConfirmed, Code: codeCameLate, Reference: s.Reference, TID: s.TID, AmountMinor: a.order.AmountMinor}), now)
+		a.learn(w.believed(&a, Result{Outcome: OutcomeConfirmed, Code: codeCameLate, Reference: s.Reference, TID: s.TID, AmountMinor: a.order.AmountMinor}), w.moved.lateNow(w.cfg.Now()))
 		w.log.Warn("order taken for lost has come", "payment_id", a.order.PaymentID, "order", a.order.ID, "connector", a.connector, "amount_minor", a.order.AmountMinor)
 		late[i] = &a
 	}

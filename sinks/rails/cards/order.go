@@ -40,6 +40,7 @@ type order struct {
 	Reference    string
 	DeadlineUS   int64
 	OrderedAtUS  int64
+	LateAtUS     int64 // when the latest came late of what its account knew to have come late of the payment, by connectors' time; 0: nothing
 	// Sealed names the destination of a payout, until somebody has it.
 	Sealed *paymentsv1.Sealed
 }
@@ -72,7 +73,7 @@ func orderFrom(m *railsv1.Order) order {
 		ID: m.GetOrderId(), Operation: operationOf(m.GetKind()), Method: m.GetMethod(), Tenant: m.GetTenant(), Merchant: m.GetMerchant(),
 		Account: m.GetAccount(), PaymentID: m.GetPaymentId(), AmountMinor: m.GetAmountMinor(), Currency: m.GetCurrency(),
 		Instrument: m.GetInstrument(), Brand: m.GetBrand(), Installments: max(1, m.GetInstallments()),
-		Connector: m.GetConnector(), Reference: m.GetReference(), DeadlineUS: m.GetDeadlineUs(), OrderedAtUS: m.GetOrderedAtUs(),
+		Connector: m.GetConnector(), Reference: m.GetReference(), DeadlineUS: m.GetDeadlineUs(), OrderedAtUS: m.GetOrderedAtUs(), LateAtUS: m.GetLateAtUs(),
 		Sealed: m.GetSealed(),
 	}
 }
@@ -83,7 +84,7 @@ func orderTo(o order) *railsv1.Order {
 		Version: formatVersion, OrderId: o.ID, Kind: kindOf(o.Operation), Method: o.Method, Tenant: o.Tenant, Merchant: o.Merchant,
 		Account: o.Account, PaymentId: o.PaymentID, AmountMinor: o.AmountMinor, Currency: o.Currency, Instrument: o.Instrument,
 		Brand: o.Brand, Installments: o.Installments, Connector: o.Connector, Reference: o.Reference,
-		DeadlineUs: o.DeadlineUS, OrderedAtUs: o.OrderedAtUS,
+		DeadlineUs: o.DeadlineUS, OrderedAtUs: o.OrderedAtUS, LateAtUs: o.LateAtUS,
 		Sealed: o.Sealed,
 	}
 }
