@@ -230,6 +230,9 @@ func (c *call) tooLate(r, of *pay, e event) {
 		return
 	}
 	r.late = true
+	if r.kind == kindCapture || r.kind == kindRefund {
+		of.lateAt = max(of.lateAt, c.cmd.GetRailAnswer().GetReportedAtUs()) // the rail's clock, as it tells it
+	}
 	c.out.Decision.Reasons = []paymentsv1.Reason{paymentsv1.Reason_REASON_RAIL_LATE}
 	if e == eventAuthorized {
 		body := c.cmd.GetRailAnswer()

@@ -107,10 +107,10 @@ func evidenceText(files []*paymentsv1.EvidenceFile) string {
 
 // Order writes an order as text: everything but what is sealed.
 func Order(o *railsv1.Order) string {
-	return fmt.Sprintf("%s %s of %s: %d %s by %s for %s/%s %s, instrument %q brand %q installments %d, connector %q reference %q, final %v, ordered at %d, deadline %d, version %d",
+	return fmt.Sprintf("%s %s of %s: %d %s by %s for %s/%s %s, instrument %q brand %q installments %d, connector %q reference %q, final %v, ordered at %d, late at %d, deadline %d, version %d",
 		word(o.GetKind(), "ORDER_KIND_"), o.GetOrderId(), o.GetPaymentId(), o.GetAmountMinor(), o.GetCurrency(), o.GetMethod(), o.GetTenant(), o.GetMerchant(),
 		o.GetAccount(), o.GetInstrument(), o.GetBrand(), o.GetInstallments(), o.GetConnector(), o.GetReference(), o.GetFinal(), o.GetOrderedAtUs(),
-		o.GetDeadlineUs(), o.GetVersion())
+		o.GetLateAtUs(), o.GetDeadlineUs(), o.GetVersion())
 }
 
 // Journals writes the journals as text, the postings of each sorted.

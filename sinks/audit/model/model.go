@@ -121,6 +121,7 @@ type pay struct {
 	final    bool    // captures: what is left after it is given up
 	late     bool    // what the rail did too late was taken in
 	lateBack bool    // payouts: and has come back
+	lateAt   int64   // pay-ins: the highest reported_at of what came late of its captures and refunds; 0: none
 
 	quote    string    // whose rate it has used
 	usedBy   string    // quotes: the payment that did

@@ -27,7 +27,7 @@ import (
 //	payin a 1000 BRL [to=USD] [method=cash] [key=k] [body=b] [party=x] [country=XX] [policy=p]
 //	payout, transfer (with payee=b) alike; refund a of=k [amount=10]; approve a of=k [as=pi_]; decline a of=k; kyc a level=2; tick
 //	capture a of=k [amount=10] [final=yes], void, increment alike: on the pay-in k; key=c is the operation's own
-//	answer a of=k [op=c] step=capture result=confirmed [amount=10] [by=cielo] [ref=r] [tid=t] [code=00] [closed=yes]: to an order of k, or of its operation c
+//	answer a of=k [op=c] step=capture result=confirmed [amount=10] [by=cielo] [ref=r] [tid=t] [code=00] [closed=yes] [reported=-1m]: to an order of k, or of its operation c
 //	quote a 1000 USD to=BRL key=q; payin a 1000 USD to=BRL quote=q
 //	issue c a [expiry=2912]; card c status=blocked: on the card's key
 //	authorize a 1000 BRL key=k [financial=yes]; advise a 1000 BRL key=k [standin=yes] [refused=yes]; reverse a of=k [left=10] [standin=yes]
@@ -281,6 +281,9 @@ func (w *world) printOrder(out *strings.Builder, o *railsv1.Order) {
 	if o.GetFinal() {
 		out.WriteString(" final")
 	}
+	if late := o.GetLateAtUs(); late != 0 {
+		fmt.Fprintf(out, " late=%s", time.UnixMicro(late).UTC().Format("02T15:04"))
+	}
 	out.WriteString("\n")
 }
 
@@ -502,6 +505,7 @@ func (w *world) answer(cmd *paymentsv1.Command, name string, args map[string]str
 		OrderId: cmp.Or(args["as"], w.kinds[waits], "pi_") + waits + "." + args["step"],
 		Result:  paymentsv1.RailResult(paymentsv1.RailResult_value["RAIL_RESULT_"+strings.ToUpper(args["result"])]),
 		Code:    args["code"], Connector: args["by"], Reference: args["ref"], Tid: args["tid"], AmountMinor: w.number(args["amount"]), Closed: args["closed"] != "",
+		ReportedAtUs: w.after(args["reported"]),
 	}}
 }
 
@@ -604,11 +608,11 @@ func (w *world) issuing(cmd *paymentsv1.Command, verb string, plain []string, ar
 			sum := sha256.Sum256([]byte("authorize" + args["body"] + strings.Join(plain, " "))) // of the same request
 			hashed = sum[:]
 		}
-		t.AskedAtUs = w.asked(args)
+		t.AskedAtUs = w.after(args["asked"])
 		cmd.Body = &paymentsv1.Command_CardTransaction{CardTransaction: t}
 	case "reverse":
 		cmd.Kind, cmd.PaymentId = paymentsv1.CommandKind_COMMAND_KIND_REVERSAL, of
-		cmd.Body = &paymentsv1.Command_Reversal{Reversal: &paymentsv1.Reversal{LeftMinor: w.number(args["left"]), StandIn: args["standin"] != "", Card: args["card"], ReasonCode: args["code"], Currency: args["currency"], AskedAtUs: w.asked(args)}}
+		cmd.Body = &paymentsv1.Command_Reversal{Reversal: &paymentsv1.Reversal{LeftMinor: w.number(args["left"]), StandIn: args["standin"] != "", Card: args["card"], ReasonCode: args["code"], Currency: args["currency"], AskedAtUs: w.after(args["asked"])}}
 		if args["standin"] != "" {
 			hashed = w.hashes[of]
 		}
@@ -626,12 +630,12 @@ func (w *world) issuing(cmd *paymentsv1.Command, verb string, plain []string, ar
 	cmd.BodyHash = hashed
 }
 
-// asked is when the door was asked for what it has answered, from now; 0 where the line does not say.
-func (w *world) asked(args map[string]string) int64 {
-	if args["asked"] == "" {
+// after is a time by its distance from now; 0 where the line does not say.
+func (w *world) after(distance string) int64 {
+	if distance == "" {
 		return 0
 	}
-	after, err := time.ParseDuration(args["asked"])
+	after, err := time.ParseDuration(distance)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -655,23 +659,10 @@ func (w *world) disputing(cmd *paymentsv1.Command, verb, name string, args map[s
 			Stage:       paymentsv1.DisputeStage(paymentsv1.DisputeStage_value["DISPUTE_STAGE_"+strings.ToUpper(args["stage"])]),
 			AmountMinor: w.number(args["amount"]), ReasonCode: args["code"], Connector: "cielo", Reference: args["key"],
 		}
-		if args["deadline"] != "" {
-			after, err := time.ParseDuration(args["deadline"])
-			if err != nil {
-				w.t.Fatal(err)
-			}
-			told.DeadlineUs = w.now.Add(after).UnixMicro()
-		}
+		told.DeadlineUs, told.OccurredAtUs = w.after(args["deadline"]), w.after(args["occurred"])
 		told.MessageId = args["message_id"]
 		if args["message"] != "" {
 			told.MessageId = commandID(args["message"])
-		}
-		if args["occurred"] != "" {
-			after, err := time.ParseDuration(args["occurred"])
-			if err != nil {
-				w.t.Fatal(err)
-			}
-			told.OccurredAtUs = w.now.Add(after).UnixMicro()
 		}
 		cmd.Body = &paymentsv1.Command_Dispute{Dispute: told}
 	case "evidence":

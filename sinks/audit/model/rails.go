@@ -199,6 +199,7 @@ func (c *call) aside(lines []line) []line {
 func (c *call) order(p, of *pay, step string, o *railsv1.Order) {
 	o.Version, o.OrderId, o.PaymentId, o.Method, o.Account = 1, p.id+"."+step, of.id, of.method, c.acct.key
 	o.Tenant, o.Merchant, o.OrderedAtUs = c.acct.tenant, c.acct.merchant, c.acct.last
+	o.LateAtUs = of.lateAt
 	c.out.Orders = append(c.out.Orders, o)
 	c.out.Decision.GivenOrderId = o.GetOrderId()
 }

@@ -22,6 +22,7 @@ type outside struct {
 	orders   []*asked
 	payments []*known
 	postings map[string]*big.Int // posted and pending, by account and currency
+	late     map[string]int64    // by payment: the highest time at which the rail did what the books had given up
 	serial   int
 }
 
@@ -47,10 +48,11 @@ type known struct {
 // Invariant: captured stays within what the policy allows, refunds within what is captured.
 // Invariant: a payment of which all is captured goes on only for captures that wait for their answer.
 // Invariant: clearing is what the rail has moved, order by order.
+// Invariant: an order tells what had come late of its payment's captures and refunds when it was given, not more and not less.
 // Invariant: when every payment has ended, nothing is held and nothing is on its way.
 func TestRandomRails(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		o := &outside{T: rt, w: newWorld(t), postings: map[string]*big.Int{}}
+		o := &outside{T: rt, w: newWorld(t), postings: map[string]*big.Int{}, late: map[string]int64{}}
 		for _, policy := range []string{"rail", "back", "give"} {
 			o.do("open", []string{policy, "BRL,USD"}, map[string]string{"policy": policy})
 			o.do("payin", []string{policy, "30000", "BRL"}, map[string]string{"policy": policy})
@@ -106,10 +108,14 @@ func (o *outside) took(cmd *paymentsv1.Command, r model.Result) {
 		if order.GetAccount() != d.GetAccount() || order.GetTenant() != tenant || order.GetMerchant() != merchant || order.GetOrderedAtUs() != d.GetAcceptedAtUs() {
 			o.Fatalf("not by the decision's account, owner and time: %s", model.Order(order))
 		}
+		if order.GetLateAtUs() != o.late[order.GetPaymentId()] {
+			o.Fatalf("%d has come late: %s", o.late[order.GetPaymentId()], model.Order(order))
+		}
 		o.orders = append(o.orders, &asked{Order: order, account: o.w.names[order.GetAccount()]})
 	}
 	if a := cmd.GetRailAnswer(); a != nil {
 		o.moved(a, d)
+		o.cameLate(a, d)
 	}
 	o.learn(d)
 }
@@ -144,6 +150,15 @@ func (o *outside) moved(a *paymentsv1.RailAnswer, d *paymentsv1.Decision) {
 	default:
 	}
 	x.answered = x.answered || done && told || a.GetResult() == paymentsv1.RailResult_RAIL_RESULT_REFUSED
+}
+
+// cameLate notes when the rail did what was taken in too late.
+func (o *outside) cameLate(a *paymentsv1.RailAnswer, d *paymentsv1.Decision) {
+	_, step, _ := strings.Cut(a.GetOrderId(), ".")
+	if (step == "capture" || step == "return") && slices.Contains(d.GetReasons(), paymentsv1.Reason_REASON_RAIL_LATE) {
+		of := d.GetRelatedPaymentId()
+		o.late[of] = max(o.late[of], a.GetReportedAtUs())
+	}
 }
 
 // learn keeps what a decision tells of the payment it is about.
@@ -240,7 +255,7 @@ func (o *outside) answer(x *asked, result paymentsv1.RailResult, told int64) {
 	record, step, _ := strings.Cut(x.GetOrderId(), ".")
 	args := map[string]string{
 		"of": o.w.names[x.GetPaymentId()[3:]][1:], "step": step, "amount": fmt.Sprint(told), "result": word(result, "RAIL_RESULT_"),
-		"op": o.w.names[record[3:]][1:],
+		"op": o.w.names[record[3:]][1:], "reported": rapid.SampledFrom([]string{"", "-1h", "-1m", "+0s", "+10m"}).Draw(o.T, "reported"),
 	}
 	o.do("answer", []string{x.account}, args)
 }
