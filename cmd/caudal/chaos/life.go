@@ -178,7 +178,9 @@ func (l *load) answer(cmd *payment.Command) {
 func (l *load) said(o order, result payment.RailResult) payment.Command {
 	cmd := l.command(payment.KindRailAnswer, o.payment.Account())
 	cmd.PaymentID, cmd.CommandID = o.payment, payment.CommandIDFrom(string(cmd.Account), loadMerchant, o.id)
-	cmd.RailAnswer = &payment.RailAnswer{OrderID: o.id, Result: result, Code: "00", Connector: "sim", Reference: o.id, AmountMinor: o.minor}
+	cmd.RailAnswer = &payment.RailAnswer{
+		OrderID: o.id, Result: result, Code: "00", Connector: "sim", Reference: o.id, AmountMinor: o.minor, ReportedAtUS: cmd.AcceptedAtUS,
+	}
 	return cmd
 }
 

@@ -16,6 +16,7 @@ type railAccount struct {
 	id, policy string
 	payments   []string
 	charged    []*railsv1.Order // of money from a card
+	byCard     []string         // payments that a card's rail was asked for
 	answers    []*paymentsv1.Command
 	quotes     []*paymentsv1.Instruction // of which a payment may use one
 	disputes   []*paymentsv1.Command
@@ -86,6 +87,9 @@ func (h *House) hearOrders(all []*railAccount, seen *[Partitions]int) {
 				if a.id == o.GetAccount() && (o.GetKind() == railsv1.OrderKind_ORDER_KIND_COLLECT || o.GetKind() == railsv1.OrderKind_ORDER_KIND_CAPTURE) {
 					a.charged = append(a.charged, o)
 				}
+				if a.id == o.GetAccount() && (o.GetKind() == railsv1.OrderKind_ORDER_KIND_COLLECT || o.GetKind() == railsv1.OrderKind_ORDER_KIND_AUTHORIZE) {
+					a.byCard = append(a.byCard, o.GetPaymentId())
+				}
 				if a.id == o.GetAccount() {
 					a.answers = append(a.answers, h.answersTo(o)...)
 				}
@@ -110,6 +114,7 @@ func (h *House) answersTo(o *railsv1.Order) []*paymentsv1.Command {
 		a := &paymentsv1.RailAnswer{
 			OrderId: order, Result: results[h.rng.IntN(len(results))], Code: fmt.Sprint(h.rng.IntN(100)),
 			Connector: "sim", Reference: "ref-" + fmt.Sprint(h.rng.IntN(1000)), Closed: h.rng.IntN(6) == 0,
+			ReportedAtUs: h.rng.Int64N(1_000_000), // later answers tell earlier times too
 		}
 		if h.rng.IntN(3) == 0 { // whatever the answer
 			a.Tid = fmt.Sprint("tid-", h.rng.IntN(1000))
@@ -162,7 +167,11 @@ func (h *House) railStep(a *railAccount) {
 		cmd.PaymentId = cmd.GetCommandId()
 		a.payments = append(a.payments, cmd.GetPaymentId())
 	} else {
-		cmd.PaymentId = a.payments[max(0, len(a.payments)-1-h.rng.IntN(6))]
+		of := a.payments
+		if len(a.byCard) > 0 && h.rng.IntN(4) > 0 { // most operations on others are declined
+			of = a.byCard
+		}
+		cmd.PaymentId = of[max(0, len(of)-1-h.rng.IntN(6))]
 	}
 	h.railBody(kind, cmd, key)
 	if in := cmd.GetInstruction(); in != nil {
