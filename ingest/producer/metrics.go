@@ -6,9 +6,9 @@ import (
 )
 
 type metrics struct {
-	acked, busy, failed           prometheus.Counter
-	delivered, unclaimed, garbled prometheus.Counter
-	ackSeconds, replySeconds      prometheus.Histogram
+	acked, busy, failed                  prometheus.Counter
+	delivered, unclaimed, garbled, ahead prometheus.Counter
+	ackSeconds, replySeconds             prometheus.Histogram
 }
 
 func newMetrics(reg prometheus.Registerer, b *buffer) metrics {
@@ -33,6 +33,9 @@ func newMetrics(reg prometheus.Registerer, b *buffer) metrics {
 		delivered: replies.WithLabelValues("delivered"),
 		unclaimed: replies.WithLabelValues("unclaimed"),
 		garbled:   replies.WithLabelValues("undecodable"),
+		ahead: auto.NewCounter(prometheus.CounterOpts{
+			Name: "caudal_ingest_replies_ahead_total", Help: "Replies whose decision is dated more than a minute ahead of this process's clock.",
+		}),
 		ackSeconds: auto.NewHistogram(prometheus.HistogramOpts{
 			Name: "caudal_ingest_acknowledge_seconds", Help: "From submission to the broker's acknowledgement of all of it, one command or a batch.", Buckets: buckets,
 		}),

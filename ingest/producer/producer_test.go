@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -36,12 +37,17 @@ func cluster(t *testing.T) *kfake.Cluster {
 
 func start(t *testing.T, brokers []string, change func(*producer.Config)) *producer.Producer {
 	t.Helper()
+	return startWith(t, brokers, prometheus.NewRegistry(), change)
+}
+
+func startWith(t *testing.T, brokers []string, metrics *prometheus.Registry, change func(*producer.Config)) *producer.Producer {
+	t.Helper()
 	cfg := producer.DefaultConfig()
 	cfg.Brokers, cfg.ReplyPartition, cfg.Log = brokers, 2, slog.New(slog.DiscardHandler)
 	if change != nil {
 		change(&cfg)
 	}
-	p, err := producer.New(cfg, prometheus.NewRegistry())
+	p, err := producer.New(cfg, metrics)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +168,7 @@ func decide(t *testing.T, brokers []string, mute *atomic.Bool) {
 	done := make(chan struct{})
 	reply := func(cmd *paymentsv1.Command, outcome paymentsv1.Outcome, commit kgo.TransactionEndTry) {
 		value, err := proto.Marshal(&paymentsv1.Reply{Version: 1, ReplyId: cmd.GetReplyId(), Decision: &paymentsv1.Decision{
-			Outcome: outcome, CommandId: cmd.GetCommandId(),
+			Outcome: outcome, CommandId: cmd.GetCommandId(), AcceptedAtUs: cmd.GetAcceptedAtUs(),
 		}})
 		if err == nil {
 			err = client.BeginTransaction()
@@ -222,6 +228,29 @@ func TestWaitersGetTheCommittedDecision(t *testing.T) {
 	mute.Store(true)
 	if _, err := p.SubmitAndWait(t.Context(), "acc_0", command("late"), 50*time.Millisecond); !errors.Is(err, door.ErrPending) {
 		t.Fatalf("undecided: %v", err)
+	}
+}
+
+// A door whose clock runs ahead takes its accounts with it: the others see their decisions dated ahead, and count them.
+func TestDecisionsAheadOfTheClockAreCounted(t *testing.T) {
+	c := cluster(t)
+	decide(t, c.ListenAddrs(), new(atomic.Bool))
+	metrics := prometheus.NewRegistry()
+	p := ready(t, startWith(t, c.ListenAddrs(), metrics, nil))
+	for _, ahead := range []time.Duration{-time.Hour, 0, 30 * time.Second, 2 * time.Minute, time.Hour} {
+		cmd := command(ahead.String())
+		cmd.AcceptedAtUs = time.Now().Add(ahead).UnixMicro()
+		if _, err := p.SubmitAndWait(t.Context(), "acc_1", cmd, 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	families, err := metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == "caudal_ingest_replies_ahead_total" })
+	if at < 0 || families[at].GetMetric()[0].GetCounter().GetValue() != 2 {
+		t.Errorf("two of five are from more than a minute ahead: %v", families)
 	}
 }
 

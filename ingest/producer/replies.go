@@ -18,6 +18,10 @@ import (
 // replyVersion is the format of a Reply this package reads.
 const replyVersion = 1
 
+// clocksApart is how far ahead of this process's clock a decision may be dated before that is counted. A decision has the time of the
+// latest door that wrote to its account: where one runs ahead, the others see it here.
+const clocksApart = time.Minute
+
 // replies holds who waits for which decision. Ids count up from a random start, so that an answer to an earlier
 // process on the same partition wakes nobody.
 type replies struct {
@@ -68,6 +72,9 @@ func (p *Producer) deliver(r *kgo.Record) {
 		p.metrics.garbled.Inc()
 		p.cfg.Log.Error("decoding reply", "partition", r.Partition, "offset", r.Offset, "version", reply.GetVersion(), "error", err)
 		return
+	}
+	if reply.GetDecision().GetAcceptedAtUs() > time.Now().Add(clocksApart).UnixMicro() {
+		p.metrics.ahead.Inc()
 	}
 	answer, ok := p.replies.claim(reply.GetReplyId())
 	if !ok {
