@@ -355,7 +355,7 @@ func TestLateOrdersOneAfterTheOther(t *testing.T) {
 	later.result, later.code, later.reportedAt = payment.RailConfirmed, codeCameLate, now.Add(time.Hour)
 	next.change("p", nil, later)
 	for after := later.reportedAt; after.Before(later.reportedAt.Add(3 * time.Microsecond)); {
-		at := next.lateNow(now.Add(time.Nanosecond))
+		at := next.lateNow("p", now.Add(time.Nanosecond))
 		if at.UnixMicro() <= after.UnixMicro() {
 			t.Fatalf("told at %s behind %s, which an owner before told by a clock an hour ahead", at, after)
 		}

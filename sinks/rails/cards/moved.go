@@ -24,10 +24,10 @@ type moved struct {
 	mu      sync.Mutex
 	all     map[string]before     // by payment id
 	changes map[string][]*attempt // that were confirmed or lost, by payment id
-	lateAt  time.Time             // of the latest that has come late
+	lateAt  map[string]time.Time  // of the latest that has come late, by payment id
 }
 
-func newMoved() *moved { return &moved{all: map[string]before{}, changes: map[string][]*attempt{}} }
+func newMoved() *moved { return &moved{all: map[string]before{}, changes: map[string][]*attempt{}, lateAt: map[string]time.Time{}} }
 
 // doubted tells a payment with an order that was taken for lost, and may have come later.
 func (m *moved) doubted(payment string) bool {
@@ -62,12 +62,13 @@ func (m *moved) change(payment string, from, to *attempt) {
 	}
 	if to.changes() {
 		all = append(all, to)
-		if to.cameLate() && to.reportedAt.After(m.lateAt) {
-			m.lateAt = to.reportedAt
+		if to.cameLate() && to.reportedAt.After(m.lateAt[payment]) {
+			m.lateAt[payment] = to.reportedAt
 		}
 	}
 	if m.changes[payment] = all; len(all) == 0 {
 		delete(m.changes, payment)
+		delete(m.lateAt, payment)
 	}
 }
 
@@ -76,19 +77,27 @@ func (m *moved) overtook(o order) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.ContainsFunc(m.changes[o.PaymentID], func(a *attempt) bool {
-		return a.order.Operation == o.Operation && a.cameLate() && micro(a.reportedAt) > o.LateAtUS
+		return a.order.Operation == o.Operation.replaced() && a.cameLate() && micro(a.reportedAt) > o.LateAtUS
 	})
 }
 
-// lateNow is the time of an order that has come late: after all that were told before, whatever the clock does, since by it an account
-// tells which of them it knows.
-func (m *moved) lateNow(now time.Time) time.Time {
+// replaced is what an order may have been given in the place of: what was captured is not there to be given up.
+func (o Operation) replaced() Operation {
+	if o == OperationVoid {
+		return OperationCapture
+	}
+	return o
+}
+
+// lateNow is the time of an order that has come late: after all of its payment that were told before, whatever the clock does, since by it
+// the account tells which of them it knows.
+func (m *moved) lateNow(payment string, now time.Time) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if now = now.Truncate(time.Microsecond); !now.After(m.lateAt) {
-		now = m.lateAt.Add(time.Microsecond)
+	if now = now.Truncate(time.Microsecond); !now.After(m.lateAt[payment]) {
+		now = m.lateAt[payment].Add(time.Microsecond)
 	}
-	m.lateAt = now
+	m.lateAt[payment] = now
 	return now
 }
 
@@ -217,10 +226,7 @@ func (e *earlierError) Error() string {
 
 // doubt looks for orders of a payment that have come late, before another is sent: an error where there is one, or may be one.
 func (w *worker) doubt(a *attempt, c *connector, s Standing) error {
-	o := a.order.Operation
-	if o == OperationVoid {
-		o = OperationCapture // what was captured is not there to be given up
-	}
+	o := a.order.Operation.replaced()
 	come, sure := w.moved.late(a.order.PaymentID, o, s)
 	switch {
 	case len(come) > 0:
@@ -244,7 +250,7 @@ func (w *worker) overdue(come []*attempt, o Operation, s Standing) []*attempt {
 			a.before.returnedMinor -= a.order.AmountMinor
 		}
 		stood = a.before
-		a.learn(w.believed(&a, Result{Outcome: OutcomeConfirmed, Code: codeCameLate, Reference: s.Reference, TID: s.TID, AmountMinor: a.order.AmountMinor}), w.moved.lateNow(w.cfg.Now()))
+		a.learn(w.believed(&a, Result{Outcome: OutcomeConfirmed, Code: codeCameLate, Reference: s.Reference, TID: s.TID, AmountMinor: a.order.AmountMinor}), w.moved.lateNow(a.order.PaymentID, w.cfg.Now()))
 		w.log.Warn("order taken for lost has come", "payment_id", a.order.PaymentID, "order", a.order.ID, "connector", a.connector, "amount_minor", a.order.AmountMinor)
 		late[i] = &a
 	}
@@ -261,5 +267,12 @@ func (w *worker) catchUp(ctx context.Context, paymentID string, s Standing) ([]*
 	if len(late) == 0 {
 		return nil, nil
 	}
-	return late, w.settle(ctx, late[0], payment.RailRefused, late[1:]...)
+	return late, w.settleLate(ctx, late)
+}
+
+// settleLate settles orders that have come late and nothing besides: each is told behind those of an earlier time, by which an account tells
+// what it knows.
+func (w *worker) settleLate(ctx context.Context, late []*attempt) error {
+	last := len(late) - 1
+	return w.settle(ctx, late[last], payment.RailRefused, late[:last]...)
 }

@@ -384,7 +384,7 @@ func (w *worker) poll(ctx context.Context, known *attempt) (*attempt, []*attempt
 		return &a, nil, err
 	}
 	// Should the process end here, the lost ones are found when the next is about to be sent.
-	return &a, late, w.settle(ctx, late[0], payment.RailRefused, late[1:]...)
+	return &a, late, w.settleLate(ctx, late)
 }
 
 // schedule says when an order is asked for next. What nobody knows, and what a bank has not finished, follows the polls, from
