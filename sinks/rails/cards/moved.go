@@ -27,7 +27,9 @@ type moved struct {
 	lateAt  map[string]time.Time  // of the latest that has come late, by payment id
 }
 
-func newMoved() *moved { return &moved{all: map[string]before{}, changes: map[string][]*attempt{}, lateAt: map[string]time.Time{}} }
+func newMoved() *moved {
+	return &moved{all: map[string]before{}, changes: map[string][]*attempt{}, lateAt: map[string]time.Time{}}
+}
 
 // doubted tells a payment with an order that was taken for lost, and may have come later.
 func (m *moved) doubted(payment string) bool {
