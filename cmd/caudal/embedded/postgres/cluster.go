@@ -142,8 +142,9 @@ func (c cluster) checkVersion(ctx context.Context) error {
 }
 
 // vacate waits until no process works in the cluster, which is so for a moment after a postmaster or its
-// parent was killed, and then removes the pid file such a death leaves behind. Without that, a pid that
-// another Postgres of the same user has meanwhile (in a container, after a restart) blocks the start.
+// parent was killed, and then removes the locks such a death leaves behind, of the cluster and of its socket. Without
+// that, a pid that is not reaped yet, or that another process of the same user has meanwhile (in a container, after a
+// restart), blocks the start.
 func (c cluster) vacate(ctx context.Context) error {
 	deadline := time.Now().Add(15 * time.Second)
 	for {
@@ -163,9 +164,10 @@ func (c cluster) vacate(ctx context.Context) error {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	err := os.Remove(filepath.Join(c.dir, "postmaster.pid"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("removing stale pid file: %w", err)
+	for _, lock := range []string{"postmaster.pid", ".s.PGSQL." + port + ".lock"} {
+		if err := os.Remove(filepath.Join(c.dir, lock)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing a stale lock: %w", err)
+		}
 	}
 	return nil
 }

@@ -3,7 +3,9 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	osexec "os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -112,6 +114,50 @@ func TestKilledServerIsBack(t *testing.T) {
 	}
 	if acknowledged < 3 {
 		t.Fatalf("only %d inserts", acknowledged)
+	}
+}
+
+// What a killed server leaves behind names a process that may be there still: not reaped yet, or, in a container after a restart, another of the
+// same user. The data folder is this process's own, so neither blocks the start.
+func TestLocksLeftBehindBlockNothing(t *testing.T) {
+	data := t.TempDir()
+	home := embedtest.Binaries(t).PostgresHome
+	start := func() *postgres.Server {
+		t.Helper()
+		server, err := postgres.Start(t.Context(), postgres.Config{Home: home, Data: data})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return server
+	}
+	if err := start().Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	cluster := filepath.Join(data, "pgdata")
+	info, err := os.Stat(cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner, _ := info.Sys().(*syscall.Stat_t)
+	other := osexec.Command("sleep", "60")
+	if os.Getuid() == 0 {
+		other.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: owner.Uid, Gid: owner.Gid}}
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = other.Process.Kill(); _ = other.Wait() })
+	for _, name := range []string{"postmaster.pid", ".s.PGSQL.5432.lock"} {
+		path := filepath.Join(cluster, name)
+		if err := os.WriteFile(path, fmt.Appendf(nil, "%d\n%s\n", other.Process.Pid, cluster), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chown(path, int(owner.Uid), int(owner.Gid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := start().Stop(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
 
