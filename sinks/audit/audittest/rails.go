@@ -84,18 +84,23 @@ func (h *House) hearOrders(all []*railAccount, seen *[Partitions]int) {
 				h.t.Fatal(err)
 			}
 			for _, a := range all {
-				if a.id == o.GetAccount() && (o.GetKind() == railsv1.OrderKind_ORDER_KIND_COLLECT || o.GetKind() == railsv1.OrderKind_ORDER_KIND_CAPTURE) {
-					a.charged = append(a.charged, o)
-				}
-				if a.id == o.GetAccount() && (o.GetKind() == railsv1.OrderKind_ORDER_KIND_COLLECT || o.GetKind() == railsv1.OrderKind_ORDER_KIND_AUTHORIZE) {
-					a.byCard = append(a.byCard, o.GetPaymentId())
-				}
 				if a.id == o.GetAccount() {
-					a.answers = append(a.answers, h.answersTo(o)...)
+					h.hear(a, o)
 				}
 			}
 		}
 	}
+}
+
+func (h *House) hear(a *railAccount, o *railsv1.Order) {
+	kind := o.GetKind()
+	if kind == railsv1.OrderKind_ORDER_KIND_COLLECT || kind == railsv1.OrderKind_ORDER_KIND_CAPTURE {
+		a.charged = append(a.charged, o)
+	}
+	if kind == railsv1.OrderKind_ORDER_KIND_COLLECT || kind == railsv1.OrderKind_ORDER_KIND_AUTHORIZE {
+		a.byCard = append(a.byCard, o.GetPaymentId())
+	}
+	a.answers = append(a.answers, h.answersTo(o)...)
 }
 
 // answersTo is what a rail says of an order, by and by: mostly the truth, which it may take back.

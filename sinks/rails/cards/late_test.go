@@ -70,14 +70,6 @@ func (b *bank) moved(reference string) before {
 	return before{capturedMinor: s.CapturedMinor, returnedMinor: s.ReturnedMinor}
 }
 
-// of is the figure that an operation changes.
-func figure(op Operation, b before) int64 {
-	if op == OperationCapture {
-		return b.capturedMinor
-	}
-	return b.returnedMinor
-}
-
 // toldLate tells an order that was answered REFUSED, and CONFIRMED once it had come.
 func toldLate(t *testing.T, all []payment.Command) {
 	t.Helper()
@@ -114,14 +106,14 @@ func TestOrderedAgainAfterTheLostOneHasCome(t *testing.T) {
 				two := follow(first, kind, 2, change.step, 400, ref)
 				h.order(two)
 				all := h.answers(two)
-				if a := final(t, all[two.GetOrderId()]); a.Result != payment.RailRefused || a.Code != "earlier_done" || b.charged(two.GetOrderId()) != 0 || figure(change.op, b.moved(ref)) != 400 {
+				if a := final(t, all[two.GetOrderId()]); a.Result != payment.RailRefused || a.Code != "earlier_done" || b.charged(two.GetOrderId()) != 0 || b.moved(ref).figure(change.op) != 400 {
 					t.Errorf("%s, restarted %t: ordered again: %+v, and the bank has moved %+v", change.step, restart, a, b.moved(ref))
 				}
 				toldLate(t, all[one.GetOrderId()])
 				three := follow(first, kind, 3, change.step, 150, ref)
 				three.LateAtUs = lateAt(all[one.GetOrderId()])
 				h.order(three)
-				if a := final(t, h.answers(three)[three.GetOrderId()]); a.Result != payment.RailConfirmed || figure(change.op, b.moved(ref)) != 550 {
+				if a := final(t, h.answers(three)[three.GetOrderId()]); a.Result != payment.RailConfirmed || b.moved(ref).figure(change.op) != 550 {
 					t.Errorf("%s, restarted %t: ordered knowing it: %+v, and the bank has moved %+v", change.step, restart, a, b.moved(ref))
 				}
 			})

@@ -1,7 +1,6 @@
 package cards
 
 import (
-	"context"
 	"log/slog"
 	"testing"
 	"time"
@@ -9,9 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/caudalpay/caudal/processors/payment"
-	"github.com/caudalpay/caudal/schemas/codec"
 	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
-	"github.com/caudalpay/caudal/schemas/topics"
 )
 
 // A clock that was a year ahead once, when one order had come late, is put right. What comes late of another account's payment then is not
@@ -61,21 +58,11 @@ func TestGivenUpBeforeTheNotification(t *testing.T) {
 // lates are the answers of a code came_late to some orders, in the order of the log: that in which their account takes them in.
 func (h *house) lates(n int) (all []payment.Command) {
 	h.t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(h.brokers...), kgo.ConsumeTopics(topics.Commands),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(50*time.Millisecond))
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(h.t.Context(), 20*time.Second)
-	defer cancel()
-	for len(all) < n && ctx.Err() == nil {
-		client.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
-			if c, _, err := codec.DecodeCommand(r.Value); err == nil && c.RailAnswer != nil && c.RailAnswer.Code == codeCameLate {
-				all = append(all, c)
-			}
-		})
-	}
+	h.listen(20*time.Second, func() bool { return len(all) >= n }, func(_ *kgo.Record, c payment.Command) {
+		if c.RailAnswer.Code == codeCameLate {
+			all = append(all, c)
+		}
+	})
 	if len(all) != n {
 		h.t.Fatalf("%d came late, want %d", len(all), n)
 	}

@@ -114,7 +114,7 @@ func (m *moved) late(payment string, o Operation, s Standing) (come []*attempt, 
 		return nil, true
 	}
 	first := lost[0].before.figure(o)
-	more := before{capturedMinor: s.CapturedMinor, returnedMinor: s.ReturnedMinor}.figure(o) - first
+	more := s.moved().figure(o) - first
 	for _, a := range m.changes[payment] {
 		if a.order.Operation == o && !a.lost() && a.before.figure(o) >= first {
 			more -= a.order.AmountMinor
@@ -168,11 +168,7 @@ func (w *worker) besides(a *attempt, seen told) (Result, []*attempt) {
 		found.AmountMinor = a.order.AmountMinor
 		return found, late
 	}
-	if o == OperationCapture { // what they have moved stood before this one
-		a.before.capturedMinor += found.AmountMinor
-	} else {
-		a.before.returnedMinor += found.AmountMinor
-	}
+	a.before.add(o, found.AmountMinor) // what they have moved stood before this one
 	return Result{Outcome: OutcomeNotFound}, late
 }
 
@@ -211,6 +207,19 @@ func adding(lost []*attempt, amount int64) []*attempt {
 	return nil
 }
 
+func (s Standing) moved() before {
+	return before{capturedMinor: s.CapturedMinor, returnedMinor: s.ReturnedMinor}
+}
+
+// add moves so much more by captures or refunds.
+func (b *before) add(o Operation, amount int64) {
+	if o == OperationCapture {
+		b.capturedMinor += amount
+	} else {
+		b.returnedMinor += amount
+	}
+}
+
 func (b before) figure(o Operation) int64 {
 	if o == OperationCapture {
 		return b.capturedMinor
@@ -242,15 +251,12 @@ func (w *worker) doubt(a *attempt, c *connector, s Standing) error {
 
 // overdue takes in that lost orders have come. From here on they count as what was done last: what stands before them is seen.
 func (w *worker) overdue(come []*attempt, o Operation, s Standing) []*attempt {
-	stood := before{capturedMinor: s.CapturedMinor, returnedMinor: s.ReturnedMinor}
+	stood := s.moved()
 	late := make([]*attempt, len(come))
 	for i, known := range come {
 		a := *known
-		if a.before = stood; o == OperationCapture {
-			a.before.capturedMinor -= a.order.AmountMinor
-		} else {
-			a.before.returnedMinor -= a.order.AmountMinor
-		}
+		a.before = stood
+		a.before.add(o, -a.order.AmountMinor)
 		stood = a.before
 		a.learn(w.believed(&a, Result{Outcome: OutcomeConfirmed, Code: codeCameLate, Reference: s.Reference, TID: s.TID, AmountMinor: a.order.AmountMinor}), w.moved.lateNow(a.order.PaymentID, w.cfg.Now()))
 		w.log.Warn("order taken for lost has come", "payment_id", a.order.PaymentID, "order", a.order.ID, "connector", a.connector, "amount_minor", a.order.AmountMinor)

@@ -19,10 +19,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/caudalpay/caudal/processors/payment"
-	"github.com/caudalpay/caudal/schemas/codec"
 	paymentsv1 "github.com/caudalpay/caudal/schemas/payments/v1"
 	railsv1 "github.com/caudalpay/caudal/schemas/rails/v1"
-	"github.com/caudalpay/caudal/schemas/topics"
 )
 
 // payer is a bank that pays out. The destination says what becomes of a transfer: "<faults>|<outcomes>", faults by comma for the
@@ -172,28 +170,12 @@ func payout(n int, destination string) *railsv1.Order {
 // told reads what an order was told, each result once, until the last of them was.
 func (h *house) told(o *railsv1.Order, last payment.RailResult) (all []payment.RailResult) {
 	h.t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(h.brokers...), kgo.ConsumeTopics(topics.Commands),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(50*time.Millisecond))
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(h.t.Context(), 30*time.Second)
-	defer cancel()
-	for !slices.Contains(all, last) {
-		fetches := client.PollFetches(ctx)
-		if ctx.Err() != nil {
-			h.t.Fatalf("%s was never told %s, only %v", o.GetOrderId(), last, all)
+	if !h.listen(30*time.Second, func() bool { return slices.Contains(all, last) }, func(_ *kgo.Record, c payment.Command) {
+		if c.RailAnswer.OrderID == o.GetOrderId() && !slices.Contains(all, c.RailAnswer.Result) {
+			all = append(all, c.RailAnswer.Result)
 		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			c, _, err := codec.DecodeCommand(r.Value)
-			if err != nil {
-				h.t.Fatal(err)
-			}
-			if c.RailAnswer.OrderID == o.GetOrderId() && !slices.Contains(all, c.RailAnswer.Result) {
-				all = append(all, c.RailAnswer.Result)
-			}
-		})
+	}) {
+		h.t.Fatalf("%s was never told %s, only %v", o.GetOrderId(), last, all)
 	}
 	return all
 }

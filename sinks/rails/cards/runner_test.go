@@ -155,8 +155,8 @@ func (h *house) order(orders ...*railsv1.Order) {
 	}
 }
 
-// answers reads all answers until each of the orders has a final one.
-func (h *house) answers(orders ...*railsv1.Order) map[string][]payment.Command {
+// listen hands on the commands of the log from its start, until all is heard: false where that takes longer.
+func (h *house) listen(within time.Duration, heard func() bool, take func(*kgo.Record, payment.Command)) bool {
 	h.t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(h.brokers...), kgo.ConsumeTopics(topics.Commands),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(50*time.Millisecond))
@@ -164,32 +164,42 @@ func (h *house) answers(orders ...*railsv1.Order) map[string][]payment.Command {
 		h.t.Fatal(err)
 	}
 	defer client.Close()
-	all := map[string][]payment.Command{}
-	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(h.t.Context(), within)
 	defer cancel()
-	missing := map[string]bool{}
-	for _, o := range orders {
-		missing[o.GetOrderId()] = true
-	}
-	for len(missing) > 0 {
+	for !heard() {
 		fetches := client.PollFetches(ctx)
 		if ctx.Err() != nil {
-			h.t.Fatalf("no final answer to %v; all: %+v", missing, all)
+			return false
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			c, _, err := codec.DecodeCommand(r.Value)
 			if err != nil {
 				h.t.Fatal(err)
 			}
-			if string(r.Key) != string(c.Account) {
-				h.t.Errorf("an answer to %s under the key %s", c.Account, r.Key)
-			}
-			id := c.RailAnswer.OrderID
-			all[id] = append(all[id], c)
-			if c.RailAnswer.Result == payment.RailConfirmed || c.RailAnswer.Result == payment.RailRefused {
-				delete(missing, id)
-			}
+			take(r, c)
 		})
+	}
+	return true
+}
+
+// answers reads all answers until each of the orders has a final one.
+func (h *house) answers(orders ...*railsv1.Order) map[string][]payment.Command {
+	h.t.Helper()
+	all, missing := map[string][]payment.Command{}, map[string]bool{}
+	for _, o := range orders {
+		missing[o.GetOrderId()] = true
+	}
+	if !h.listen(time.Minute, func() bool { return len(missing) == 0 }, func(r *kgo.Record, c payment.Command) {
+		if string(r.Key) != string(c.Account) {
+			h.t.Errorf("an answer to %s under the key %s", c.Account, r.Key)
+		}
+		id := c.RailAnswer.OrderID
+		all[id] = append(all[id], c)
+		if c.RailAnswer.Result == payment.RailConfirmed || c.RailAnswer.Result == payment.RailRefused {
+			delete(missing, id)
+		}
+	}) {
+		h.t.Fatalf("no final answer to %v; all: %+v", missing, all)
 	}
 	return all
 }

@@ -284,7 +284,7 @@ func (w *worker) ask(ctx context.Context, a *attempt, c *connector) (Result, err
 		if c.can.unfit(a.order.Operation, standing) != "" {
 			return refused(CodeUnsupported), nil
 		}
-		a.before = before{capturedMinor: standing.CapturedMinor, returnedMinor: standing.ReturnedMinor}
+		a.before = standing.moved()
 	}
 	w.at(pointBeforeIntent, a.order.ID)
 	a.state, a.number, a.intendedAt, a.polls = stateIntended, number, w.cfg.Now(), 0
