@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/metrics"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -107,7 +108,7 @@ func TestLargeStateRestartsFromDisk(t *testing.T) {
 	if read < records {
 		t.Fatalf("the first start read %d records", read)
 	}
-	seen := 0
+	var seen atomic.Int64 // partitions work side by side
 	r, tail, read := startOn(t, cfg, func(ctx *engine.Context, _ []byte) error {
 		ctx.Side(engine.ScopeKey).Put("payment", "0", []byte("new"))
 		all := ctx.Side(engine.ScopeKey).Scan("payment", "", "", 0)
@@ -119,7 +120,7 @@ func TestLargeStateRestartsFromDisk(t *testing.T) {
 		if len(all) != 11 || all[0].ID != "0" || len(ctx.Value()) != 100 {
 			return fmt.Errorf("%d records, cell %q", len(all), ctx.Value())
 		}
-		seen++
+		seen.Add(1)
 		return nil
 	})
 	for i := range 500 {
@@ -130,8 +131,8 @@ func TestLargeStateRestartsFromDisk(t *testing.T) {
 	if read > 100 {
 		t.Errorf("the second start read %d records", read)
 	}
-	if seen != 500 {
-		t.Errorf("%d of 500 keys had their state", seen)
+	if seen.Load() != 500 {
+		t.Errorf("%d of 500 keys had their state", seen.Load())
 	}
 	t.Logf("%d side records: in full %v, from disk %v", records, full, tail)
 }
