@@ -151,10 +151,12 @@ func (r *reducer) takenBack(rec *payment.Record, before payment.Status) {
 	r.unreserve(rec)
 	if before == payment.StatusSent || before == payment.StatusPaid {
 		r.bookOrSuspend(returned(r.key, rec))
-		return
+	} else {
+		r.release(rec)
 	}
-	r.release(rec)
-	r.d.Reasons = []payment.Reason{payment.ReasonRailRefused}
+	if rec.Status == payment.StatusFailed {
+		r.d.Reasons = []payment.Reason{payment.ReasonRailRefused}
+	}
 }
 
 // returned is the reverse of a payout's posting, without its fee where that is kept.

@@ -34,10 +34,9 @@ func (r *reducer) dispute() {
 	}
 	e, _ := q.Stage.Event()
 	occurred := min(q.OccurredAtUS, r.d.AcceptedAtUS) // nobody's clock may shut out what is told later
-	late := occurred > 0 && occurred < rec.DisputeOccurredAtUS
-	if late || payment.Next(payment.FamilyDispute, rec.Status, e).Effect != payment.Move {
+	if comesLate(rec, e, occurred) || payment.Next(payment.FamilyDispute, rec.Status, e).Effect != payment.Move {
 		r.d.tell(r.d.PaymentID, rec)
-		r.heardOf(rec, e, occurred)
+		r.heardOf(rec, occurred)
 		return // older than what is known, or the same
 	}
 	if paid != nil && !count(rec, paid, e) {
@@ -61,10 +60,18 @@ func (r *reducer) dispute() {
 	}
 }
 
-// heardOf remembers how late a message is that moves nothing: one of a time before it comes too late. A dispute that is won is
-// lost by a pre-arbitration between the two, which is still to come.
-func (r *reducer) heardOf(rec *payment.Record, e payment.Event, occurred int64) {
-	if occurred > rec.DisputeOccurredAtUS && (rec.Status != payment.StatusWon || e != payment.EventLost) {
+// comesLate tells whether a message is older than what is known. What loses a dispute that is won is a pre-arbitration: a loss that does
+// not say that it came about behind the win may be an old one.
+func comesLate(rec *payment.Record, e payment.Event, occurred int64) bool {
+	if rec.Status == payment.StatusWon && e == payment.EventLost {
+		return occurred <= rec.DisputeOccurredAtUS
+	}
+	return occurred > 0 && occurred < rec.DisputeOccurredAtUS
+}
+
+// heardOf remembers how late a message is that moves nothing: one of a time before it comes too late.
+func (r *reducer) heardOf(rec *payment.Record, occurred int64) {
+	if occurred > rec.DisputeOccurredAtUS {
 		rec.DisputeOccurredAtUS = occurred
 		r.store(r.d.PaymentID, rec)
 	}

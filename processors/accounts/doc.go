@@ -23,7 +23,7 @@ var ErrMalformed = errors.New("malformed command")
 // ErrInvariant marks a state that must not be.
 var ErrInvariant = errors.New("broken invariant")
 
-// DuePerTickMax is how many due entries one tick takes out; the rest waits for the next tick.
+// DuePerTickMax is how many due entries one tick takes out; another tick follows for the rest.
 const DuePerTickMax = 1000
 
 const (

@@ -10,10 +10,11 @@ import (
 // early as that. A deadline passes up to a minute late, never early.
 func TickReachUS(minute int64) int64 { return minute * minuteUS }
 
-// tick turns what is due on the partition into commands. A minute that is not above the last does nothing.
+// tick turns what is due on the partition into commands, so many at once that a transaction holds them; another tick follows where
+// there may be more. A minute below the last does nothing.
 func (r *reducer) tick() {
 	minute := r.cmd.Tick.Minute
-	if minute <= r.s.LastMinute {
+	if minute < r.s.LastMinute {
 		return
 	}
 	r.w.Minute = &minute
@@ -32,5 +33,8 @@ func (r *reducer) tick() {
 			Kind: payment.KindExpire, Account: due.Account, CommandID: payment.CommandIDFrom(key, "", name), PaymentID: due.Payment,
 			AcceptedAtUS: r.d.AcceptedAtUS, Expire: &payment.Expire{Purpose: due.Purpose, DueAtUS: due.AtUS},
 		}, false)
+	}
+	if len(r.w.DueRemove) == DuePerTickMax {
+		r.emit(r.key, payment.Command{Kind: payment.KindTick, AcceptedAtUS: r.d.AcceptedAtUS, Tick: &payment.Tick{Minute: minute}}, false)
 	}
 }

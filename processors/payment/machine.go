@@ -197,11 +197,11 @@ none       -         -     -          -         -         -
 in_review  x         x     x          x         x         x
 created    pending   sent  paid       failed    failed    =
 pending    =         sent  paid       failed    failed    =
-sent       =         =     paid       returned  returned  =
+sent       =         =     paid       failed    returned  =
 paid       =         =     =          !         returned  =
 succeeded  x         x     x          x         x         x
 returned   =         =     =          =         =         =
-failed     =         L     L          =         L         =
+failed     =         =     L          =         L         =
 expired    x         x     x          x         x         x
 `
 	transferTable = `
@@ -241,7 +241,7 @@ none             pre_dispute  dispute  pre_arbitration  won  lost  -         -
 pre_dispute      =            dispute  pre_arbitration  won  lost  .         lost
 dispute          =            =        pre_arbitration  won  lost  .         lost
 pre_arbitration  =            =        =                won  lost  .         lost
-won              =            =        pre_arbitration  =    =     x         x
+won              =            =        pre_arbitration  =    lost  x         x
 lost             =            =        =                won  =     x         x
 `
 	// A dual message is authorised first and cleared later; a single one is both, and what it gives back is a refund. An

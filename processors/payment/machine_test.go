@@ -97,7 +97,7 @@ func asked(e payment.Event) bool {
 // card the other side has the last word: what it has granted, takes back or collects is a fact.
 func TestFinalIsFinal(t *testing.T) {
 	for _, f := range families {
-		back := []payment.Event{payment.EventRefunded, payment.EventRefundedAll, payment.EventReturned, payment.EventPreArbitration, payment.EventWon}
+		back := []payment.Event{payment.EventRefunded, payment.EventRefundedAll, payment.EventReturned, payment.EventPreArbitration, payment.EventWon, payment.EventLost}
 		if f.family == payment.FamilyAuthorization {
 			back = append(back, payment.EventAdvised, payment.EventAdvisedFinancial, payment.EventCaptured, payment.EventCapturedAll, payment.EventReversed)
 		}

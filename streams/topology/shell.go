@@ -168,7 +168,7 @@ func loadDue(partition side, s *accounts.Snapshot, minute int64) error {
 	} else if b != nil {
 		return fmt.Errorf("last minute of %d bytes", len(b))
 	}
-	if minute <= s.LastMinute {
+	if minute < s.LastMinute {
 		return nil
 	}
 	for _, e := range partition.Scan(DueKind, "", dueAfter(accounts.TickReachUS(minute)), accounts.DuePerTickMax) {
@@ -266,7 +266,11 @@ func (s *accountsShell) emit(r record, emissions []accounts.Emission, d *account
 			if err != nil {
 				return fmt.Errorf("encoding command: %w", err)
 			}
-			r.Emit(topics.Commands, e.Command.Key, b)
+			if e.Command.Command.Kind == payment.KindTick { // of this partition, which its key alone does not lead to
+				r.EmitTo(topics.Commands, r.Partition(), e.Command.Key, b)
+			} else {
+				r.Emit(topics.Commands, e.Command.Key, b)
+			}
 		case e.Directory != nil:
 			b, err := codec.EncodeDirectoryEntry(e.Directory)
 			if err != nil {
