@@ -55,9 +55,6 @@ func (n *network) take(t *rapid.T, c *caller, o *accounts.Order) {
 	done := rapid.IntRange(0, 3).Draw(t, "fate") > 0
 	if !done || rapid.IntRange(0, 5).Draw(t, "wrong") == 0 { // the second: refused, and done after all
 		say(payment.RailRefused, 0)
-		if o.Kind == accounts.OrderKindSend {
-			n.outside.heard(n) // refused after it was sent would mean that it came back
-		}
 	}
 	if !done {
 		return

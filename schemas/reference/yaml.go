@@ -256,6 +256,8 @@ func (c *check) rails(y policyYAML, p *referencev1.Policy) {
 		}
 	}
 	if y.Bank != nil {
+		// A payout may come back for 30 days behind the bank's last news of it.
+		c.must(y.RetentionDays > 60, "retention_days", "is not above 60, and the policy pays out by bank")
 		p.Bank = &referencev1.BankPolicy{ReturnFee: c.refundFee("bank.return_fee", y.Bank.ReturnFee)}
 	}
 	if issuing := y.Issuing; issuing != nil {

@@ -86,7 +86,7 @@ func (AttemptState) EnumDescriptor() ([]byte, []int) {
 // order again that may have been sent.
 type Attempt struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
-	Version             uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"` // format version, 1
+	Version             uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"` // format version, 2; 1 where own references are of the order's id alone, without its time
 	State               AttemptState           `protobuf:"varint,2,opt,name=state,proto3,enum=caudal.rails.v1.AttemptState" json:"state,omitempty"`
 	Order               *Order                 `protobuf:"bytes,3,opt,name=order,proto3" json:"order,omitempty"`                                   // whole: it is asked for, or sent again, after its own record is committed; what is sealed only until the rail has it
 	Offset              int64                  `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"`                                // of the order's record

@@ -20,9 +20,9 @@ const CodeUnsupported = "unsupported"
 // (ErrNotSent); whatever else happens is in the result. They end when ctx ends. Safe for concurrent use.
 type Port interface {
 	Capabilities() Capabilities
-	// OwnReference is the id under which the other side knows an attempt at an order: another attempt has another one,
+	// OwnReference is the id under which the other side knows an attempt at an order, whose name says: another attempt has another one,
 	// but where Capabilities say that it Deduplicates.
-	OwnReference(orderID string, attempt uint32) string
+	OwnReference(order string, attempt uint32) string
 }
 
 // Acquirer speaks the dialect of one acquirer.

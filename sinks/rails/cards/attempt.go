@@ -3,6 +3,7 @@ package cards
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 type attempt struct {
 	state      railsv1.AttemptState
 	order      order
+	undated    bool // begun by a connector whose references were of the order's id alone
 	offset     int64
 	connector  string
 	own        string // our reference
@@ -44,6 +46,21 @@ const (
 	stateDone     = railsv1.AttemptState_ATTEMPT_STATE_DONE
 	stateFollowed = railsv1.AttemptState_ATTEMPT_STATE_FOLLOWED
 )
+
+// The versions of attempts.
+const (
+	attemptVersionUndated = 1
+	attemptVersion        = 2
+)
+
+// name is what our references of the attempts at an order are made of. The order's time is part of it: an id may be used again once the
+// record of its payment has left, and those who know the first by a reference know it for ever.
+func (a *attempt) name() string {
+	if a.undated || a.order.OrderedAtUS == 0 {
+		return a.order.ID
+	}
+	return a.order.ID + "@" + strconv.FormatInt(a.order.OrderedAtUS, 10)
+}
 
 // open tells that the order may have been sent and nobody knows what became of it.
 func (a *attempt) open() bool { return a.state == stateIntended || a.state == stateUnknown }
@@ -169,8 +186,12 @@ func (a *attempt) learn(r Result, now time.Time) (prior payment.RailResult) {
 
 // record is the attempt's, for the partition of its order.
 func (a *attempt) record(partition int32) (*kgo.Record, error) {
+	version := uint32(attemptVersion)
+	if a.undated {
+		version = attemptVersionUndated
+	}
 	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(&railsv1.Attempt{
-		Version: formatVersion, State: a.state, Order: orderTo(a.order), Offset: a.offset,
+		Version: version, State: a.state, Order: orderTo(a.order), Offset: a.offset,
 		Connector: a.connector, OwnReference: a.own, Number: a.number, IntendedAtUs: micro(a.intendedAt),
 		CapturedBeforeMinor: a.before.capturedMinor, ReturnedBeforeMinor: a.before.returnedMinor,
 		Polls: a.polls, NextPollAtUs: micro(a.nextPoll), Result: paymentsv1.RailResult(a.result),
@@ -188,12 +209,13 @@ func decodeAttempt(b []byte) (*attempt, error) {
 	if err := proto.Unmarshal(b, m); err != nil {
 		return nil, fmt.Errorf("%w attempt: %w", ErrUndecodable, err)
 	}
-	if m.GetVersion() != formatVersion || m.GetOrder() == nil || len(m.ProtoReflect().GetUnknown()) > 0 ||
+	undated := m.GetVersion() == attemptVersionUndated
+	if (!undated && m.GetVersion() != attemptVersion) || m.GetOrder() == nil || len(m.ProtoReflect().GetUnknown()) > 0 ||
 		m.GetResult() < 0 || m.GetResult() > paymentsv1.RailResult_RAIL_RESULT_RETURNED {
 		return nil, fmt.Errorf("%w attempt at %q: version %d", ErrUndecodable, m.GetOrder().GetOrderId(), m.GetVersion())
 	}
 	return &attempt{
-		state: m.GetState(), order: orderFrom(m.GetOrder()), offset: m.GetOffset(),
+		state: m.GetState(), order: orderFrom(m.GetOrder()), undated: undated, offset: m.GetOffset(),
 		connector: m.GetConnector(), own: m.GetOwnReference(), number: m.GetNumber(), intendedAt: timeOf(m.GetIntendedAtUs()),
 		before: before{capturedMinor: m.GetCapturedBeforeMinor(), returnedMinor: m.GetReturnedBeforeMinor()},
 		polls:  m.GetPolls(), nextPoll: timeOf(m.GetNextPollAtUs()), result: payment.RailResult(m.GetResult()), //nolint:gosec // checked above

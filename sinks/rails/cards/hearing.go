@@ -127,8 +127,8 @@ func (n *names) drop(own string) {
 }
 
 // own is our reference of an attempt. It tells the partition, so that a notification finds it.
-func (w *worker) own(c *connector, orderID string, number uint32) string {
-	return ownref.Mark(c.port.OwnReference(orderID, number), w.partition)
+func (w *worker) own(c *connector, a *attempt, number uint32) string {
+	return ownref.Mark(c.port.OwnReference(a.name(), number), w.partition)
 }
 
 // owns are our references of all attempts at an order, wherever they were made.
@@ -139,7 +139,7 @@ func (w *worker) owns(a *attempt) map[string]struct{} {
 	}
 	for number := uint32(1); number <= a.number; number++ {
 		for _, c := range w.connectors {
-			all[w.own(c, a.order.ID, number)] = struct{}{}
+			all[w.own(c, a, number)] = struct{}{}
 		}
 	}
 	return all
@@ -500,7 +500,7 @@ func (w *worker) hear(ctx context.Context, known *attempt, t task) (*attempt, to
 // current tells whether a notification is about the attempt that was the last.
 func (w *worker) current(a *attempt, n *note) bool {
 	c := w.connectors[a.connector]
-	return c != nil && a.connector == n.GetProcessor() && nameOf(w.own(c, a.order.ID, a.number)) == nameOf(n.GetOwnReference())
+	return c != nil && a.connector == n.GetProcessor() && nameOf(w.own(c, a, a.number)) == nameOf(n.GetOwnReference())
 }
 
 // repeats tells a notification of what was answered already, to the word: for that nobody has to be asked. One that says

@@ -255,7 +255,7 @@ func (w *worker) ask(ctx context.Context, a *attempt, c *connector) (Result, err
 	default:
 	}
 	number := a.number + 1
-	a.connector, a.own = c.name, w.own(c, a.order.ID, number)
+	a.connector, a.own = c.name, w.own(c, a, number)
 	if c.can.unsupported(a.request()) != "" {
 		return refused(CodeUnsupported), nil
 	}
