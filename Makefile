@@ -16,7 +16,7 @@ FAULTS ?= 30
 KAFKA := go run ./streams/streamtest/kafkad/run
 BANK := ../shared/data/czech-bank-1993/transactions.csv
 
-.PHONY: help build run test lint gen bench bench-engine verify kill-test chaos soak demo-lifecycle kafka-up kafka-down test-kafka clean
+.PHONY: help build run test race lint gen bench bench-engine verify kill-test chaos soak demo-lifecycle kafka-up kafka-down test-kafka clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,6 +32,10 @@ test: build ## every test, with the real broker protocol, a real Postgres and th
 	@bin/caudal fetch
 	@test -f $(BANK) || echo "ATTENTION: $(BANK) is not there, so 38,168 real bank movements go unproven" >&2
 	@go test -timeout 14m -p 2 ./...
+
+race: build ## every part's tests under Go's race detector, but those that count allocations (needs a C compiler)
+	@bin/caudal fetch
+	@CGO_ENABLED=1 go test -race -timeout 30m -p 2 -skip 'Alloc' ./processors/... ./schemas/... ./streams/... ./ingest/... ./sinks/...
 
 lint: ## golangci-lint
 	@$(GOLANGCI_LINT) run --timeout 15m ./...

@@ -220,13 +220,23 @@ func (s *stored) run(records int, spoil ...func(*engine.Engine)) {
 		}
 		if err == nil {
 			if reg, ok := s.cfg.Registerer.(*prometheus.Registry); ok {
-				s.told = gathered(s.t, reg)
+				s.told = s.weighed(reg)
 			}
 			r.stop()
 			return
 		}
 		s.t.Logf("ended: %v", err)
 		r.cancel()
+	}
+}
+
+// weighed gives the metrics when the state was weighed, which it is behind the commit that the lag tells of.
+func (s *stored) weighed(reg *prometheus.Registry) map[string]float64 {
+	s.t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if told := gathered(s.t, reg); told["caudal_streams_state_bytes"] > 0 || time.Now().After(end) {
+			return told
+		}
 	}
 }
 
