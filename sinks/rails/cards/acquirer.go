@@ -307,9 +307,9 @@ func (s Standing) outcome(o Operation, b before) Result {
 			r.Outcome = OutcomeConfirmed
 			return r
 		}
-		return s.difference(r, s.ReturnedMinor-b.returnedMinor)
+		return s.givenBack(r, s.ReturnedMinor-b.returnedMinor)
 	case OperationRefund:
-		return s.difference(r, s.ReturnedMinor-b.returnedMinor)
+		return s.givenBack(r, s.ReturnedMinor-b.returnedMinor)
 	case OperationUnknown, OperationIncrement, OperationSend:
 	}
 	return r
@@ -327,6 +327,16 @@ func (s Standing) authorization(o Operation, r Result) Result {
 		r.Outcome, r.AmountMinor = OutcomeConfirmed, s.CapturedMinor
 	}
 	return r
+}
+
+// givenBack is the outcome of what gives up or gives back. Some call given back what is disputed: where that may be what has moved, the
+// order may not have been done.
+func (s Standing) givenBack(r Result, moved int64) Result {
+	if s.Disputed && moved > 0 {
+		r.Code = ""
+		return r
+	}
+	return s.difference(r, moved)
 }
 
 // difference is the outcome of what changes a transaction: something moved since, or nothing did.

@@ -170,6 +170,7 @@ func TestStandingOutcome(t *testing.T) {
 	partly := Standing{State: StateCaptured, AuthorizedMinor: 100, CapturedMinor: 60, ReturnedMinor: 10}
 	voided := Standing{State: StateVoided, AuthorizedMinor: 100, ReturnedMinor: 100}
 	quiet := Standing{State: StateVoided, AuthorizedMinor: 100}
+	disputed := Standing{State: StateCaptured, AuthorizedMinor: 100, CapturedMinor: 60, ReturnedMinor: 60, Disputed: true}
 	for _, c := range []struct {
 		s      Standing
 		o      Operation
@@ -197,6 +198,11 @@ func TestStandingOutcome(t *testing.T) {
 		{quiet, OperationVoid, before{}, OutcomeConfirmed, 0},
 		{voided, OperationRefund, before{capturedMinor: 100}, OutcomeConfirmed, 100},
 		{voided, OperationRefund, before{capturedMinor: 100, returnedMinor: 100}, OutcomeRefused, 0},
+		// What is given back may be what is disputed; what was captured is not.
+		{disputed, OperationRefund, before{capturedMinor: 60}, OutcomeUnknown, 0},
+		{disputed, OperationVoid, before{capturedMinor: 60}, OutcomeUnknown, 0},
+		{disputed, OperationRefund, before{capturedMinor: 60, returnedMinor: 60}, OutcomeNotFound, 0},
+		{disputed, OperationCapture, before{}, OutcomeConfirmed, 60},
 		{Standing{State: StateAbsent}, OperationCollect, before{}, OutcomeNotFound, 0},
 		// It stood there when the intent was written: that it is gone says nothing of what was done to it.
 		{Standing{State: StateAbsent}, OperationCapture, before{}, OutcomeUnknown, 0},

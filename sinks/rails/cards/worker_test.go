@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caudalpay/caudal/processors/payment"
 )
 
 // fake is an acquirer that says what it is told to say.
@@ -114,5 +116,55 @@ func TestKindNobodyKnows(t *testing.T) {
 	o := order{ID: "po.send", Operation: OperationUnknown, AmountMinor: 1, Currency: "BRL", OrderedAtUS: time.Now().UnixMicro()}
 	if r, err := w.try(t.Context(), &attempt{order: o}); err != nil || r.Code != CodeUnsupported {
 		t.Errorf("%+v %v", r, err)
+	}
+}
+
+// changing is an order that changes the transaction "ch" at the bank.
+func changing(id string, op Operation, now time.Time) order {
+	return order{
+		ID: id, Operation: op, Method: methodCard, AmountMinor: 1000, Currency: "BRL", PaymentID: "pi", Account: string(accountOf(1)),
+		Connector: "bank", Reference: "ch", OrderedAtUS: now.UnixMicro(),
+	}
+}
+
+// A refund of all that was captured, of which nobody knows whether it arrived, and a holder who contests the charge meanwhile. Some acquirers call
+// what is disputed given back: the dispute must not be taken for the refund, or the account pays for both.
+func TestADisputeIsNotTheRefundUnderWay(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	w := newTestWorker(t, &fake{
+		can:    Capabilities{Currencies: []string{"BRL"}, Synchronous: true, TellsDisputes: true},
+		stands: Standing{State: StateCaptured, Reference: "ch", AuthorizedMinor: 1000, CapturedMinor: 1000, ReturnedMinor: 1000, Disputed: true},
+	}, now)
+	w.journal = committing(t, w.metrics)
+	for _, since := range []time.Duration{5 * time.Second, 48 * time.Hour} {
+		known := &attempt{
+			state: stateUnknown, result: payment.RailUnknown, connector: "bank", own: "re.return", number: 1, intendedAt: now.Add(-since),
+			before: before{capturedMinor: 1000}, reference: "ch", order: changing("re.return", OperationRefund, now),
+		}
+		a, _, err := w.poll(t.Context(), known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.state != stateUnknown || a.nextPoll.IsZero() {
+			t.Errorf("%v after it was sent: what is given back is what the holder contests, and the account is told that its refund of %d is %s", since, a.amount, a.result)
+		}
+	}
+}
+
+// What the acquirer itself says of a refund is believed, whoever contests the charge.
+func TestARefundOfWhatIsDisputedIsAnswered(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	for result, said := range map[payment.RailResult]Result{
+		payment.RailConfirmed: {Outcome: OutcomeConfirmed, Reference: "ch", AmountMinor: 1000},
+		payment.RailRefused:   {Outcome: OutcomeRefused, Code: "charged back"},
+	} {
+		w := newTestWorker(t, &fake{
+			can: Capabilities{Currencies: []string{"BRL"}, Synchronous: true, TellsDisputes: true}, answers: []Result{said},
+			stands: Standing{State: StateCaptured, Reference: "ch", AuthorizedMinor: 1000, CapturedMinor: 1000, ReturnedMinor: 1000, Disputed: true},
+		}, now)
+		w.places, w.journal = make(chan struct{}, 1), committing(t, w.metrics)
+		if a, _, err := w.execute(t.Context(), changing("re.return", OperationRefund, now), 0); err != nil || a.result != result {
+			t.Errorf("%+v, and the account is told %s %q: %v", said, a.result, a.code, err)
+		}
 	}
 }
