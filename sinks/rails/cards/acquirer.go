@@ -303,11 +303,7 @@ func (s Standing) outcome(o Operation, b before) Result {
 	case OperationCapture:
 		return s.difference(r, s.CapturedMinor-b.capturedMinor)
 	case OperationVoid:
-		if s.State == StateVoided && s.ReturnedMinor == 0 { // not told
-			r.Outcome = OutcomeConfirmed
-			return r
-		}
-		return s.givenBack(r, s.ReturnedMinor-b.returnedMinor)
+		return s.void(r, s.ReturnedMinor-b.returnedMinor)
 	case OperationRefund:
 		return s.givenBack(r, s.ReturnedMinor-b.returnedMinor)
 	case OperationUnknown, OperationIncrement, OperationSend:
@@ -327,6 +323,15 @@ func (s Standing) authorization(o Operation, r Result) Result {
 		r.Outcome, r.AmountMinor = OutcomeConfirmed, s.CapturedMinor
 	}
 	return r
+}
+
+// void is the outcome of one. What stands voided is given up, whoever has done it: also where it stood so before, or how much is not told.
+func (s Standing) void(r Result, moved int64) Result {
+	if s.State == StateVoided && moved <= 0 {
+		r.Outcome = OutcomeConfirmed
+		return r
+	}
+	return s.givenBack(r, moved)
 }
 
 // givenBack is the outcome of what gives up or gives back. Some call given back what is disputed: where that may be what has moved, the

@@ -195,7 +195,9 @@ func TestStandingOutcome(t *testing.T) {
 		{voided, OperationCollect, before{}, OutcomeRefused, 0},
 		{voided, OperationCapture, before{}, OutcomeRefused, 0},
 		{voided, OperationVoid, before{}, OutcomeConfirmed, 100},
+		{voided, OperationVoid, before{returnedMinor: 100}, OutcomeConfirmed, 0},
 		{quiet, OperationVoid, before{}, OutcomeConfirmed, 0},
+		{quiet, OperationVoid, before{returnedMinor: 40}, OutcomeConfirmed, 0},
 		{voided, OperationRefund, before{capturedMinor: 100}, OutcomeConfirmed, 100},
 		{voided, OperationRefund, before{capturedMinor: 100, returnedMinor: 100}, OutcomeRefused, 0},
 		// What is given back may be what is disputed; what was captured is not.

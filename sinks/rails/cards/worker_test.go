@@ -168,3 +168,22 @@ func TestARefundOfWhatIsDisputedIsAnswered(t *testing.T) {
 		}
 	}
 }
+
+// What stands voided at the acquirer is given up, whoever has done it: a void that was called lost and came late, or the acquirer itself. Who
+// voids it again has to be told so, or it stands authorised in the books for ever. Nothing is captured of it all the same.
+func TestAVoidOfWhatStandsVoidedIsDone(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	turned := Result{Outcome: OutcomeRefused, Code: "already voided", Reference: "ch"}
+	for name, returned := range map[string]int64{"what was given up is told": 1000, "it is not told": 0} {
+		w := newTestWorker(t, &fake{
+			can: Capabilities{Currencies: []string{"BRL"}, Synchronous: true}, voided: turned, answers: []Result{turned},
+			stands: Standing{State: StateVoided, Reference: "ch", AuthorizedMinor: 1000, ReturnedMinor: returned},
+		}, now)
+		w.places, w.journal = make(chan struct{}, 1), committing(t, w.metrics)
+		for op, result := range map[Operation]payment.RailResult{OperationVoid: payment.RailConfirmed, OperationCapture: payment.RailRefused} {
+			if a, _, err := w.execute(t.Context(), changing("o", op, now), 0); err != nil || a.result != result {
+				t.Errorf("%s: the account is told of its %s %s %q: %v", name, op, a.result, a.code, err)
+			}
+		}
+	}
+}
