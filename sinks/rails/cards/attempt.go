@@ -159,6 +159,7 @@ func ranked(r payment.RailResult) int {
 // learn takes in what was said, and gives what was told before.
 func (a *attempt) learn(r Result, now time.Time) (prior payment.RailResult) {
 	prior = a.result
+	followed := a.state == stateFollowed
 	a.code, a.amount, a.closed, a.reportedAt = tidy(r.Code), max(0, r.AmountMinor), r.Closed, now
 	if r.Reference != "" {
 		a.reference = tidy(r.Reference)
@@ -174,8 +175,9 @@ func (a *attempt) learn(r Result, now time.Time) (prior payment.RailResult) {
 		a.amount = 0
 	default:
 	}
-	// What a bank has under a reference it may still say something else about.
-	if a.order.Operation == OperationSend && a.result != payment.RailReturned && a.state == stateDone && a.reference != "" {
+	// What a bank has it may still say something else about, also without a reference of its own: it is asked by ours.
+	has := followed || a.reference != "" || a.result != payment.RailRefused
+	if a.order.Operation == OperationSend && a.result != payment.RailReturned && a.state == stateDone && has {
 		a.state, a.polls = stateFollowed, 0
 	}
 	if a.state != stateUnknown {

@@ -442,6 +442,35 @@ func TestRefusedResendHidesTheFirstTransfer(t *testing.T) {
 	}
 }
 
+// A bank is asked by our reference. One that tells no id of its own has the transfer all the same: it is asked until the transfer has come to its
+// end, or the payout is pending for ever and its money held. What a bank never had is not asked for.
+func TestAcceptedWithoutAnIDOfTheBanksIsFollowed(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	for said, want := range map[Outcome]bool{OutcomeAccepted: true, OutcomeSent: true, OutcomeConfirmed: true, OutcomeRefused: false} {
+		w := newTestWorker(t, &fake{}, now)
+		w.cfg.Open = func(*paymentsv1.Sealed) (*paymentsv1.Personal, error) { return &paymentsv1.Personal{}, nil }
+		w.connectors["bank"] = newConnector("bank", bankWords{
+			send: func(context.Context, Request) (Result, error) { return Result{Outcome: said, AmountMinor: 100}, nil },
+			find: func(context.Context, Request) (Result, error) {
+				return Result{Outcome: OutcomeRefused, Code: "closed"}, nil
+			},
+		}, w.cfg.Guard, w.metrics)
+		w.places, w.journal = make(chan struct{}, 1), committing(t, w.metrics)
+		a, _, err := w.execute(t.Context(), order{
+			ID: "po.send", Operation: OperationSend, Method: methodBank, AmountMinor: 100, Currency: "BRL", Account: string(accountOf(1)), OrderedAtUS: now.UnixMicro(),
+		}, 0)
+		if err != nil || a.result != said.told() || a.asked() != want {
+			t.Fatalf("%s: told %s, asked for %t: %v", said, a.result, a.asked(), err)
+		}
+		if said != OutcomeAccepted {
+			continue
+		}
+		if a, _, err = w.poll(t.Context(), a); err != nil || a.result != payment.RailRefused || a.stage() != stageWatched {
+			t.Errorf("failed behind its yes: told %s, %s: %v", a.result, a.state, err)
+		}
+	}
+}
+
 // Behind an open breaker nothing is intended: a bank that is away for an hour must not fill the log.
 func TestNoIntentBehindAnOpenBreaker(t *testing.T) {
 	w := newTestWorker(t, &fake{}, time.Unix(1_790_000_000, 0))
