@@ -16,6 +16,14 @@ type told struct {
 	late         []*attempt // orders of its payment that were taken for lost, and have come: they are answered
 }
 
+// holds tells money of a payer that is there, or that a bank has sent or is about to.
+func (t told) holds() bool {
+	if !t.transfer {
+		return t.standing.State == StateAuthorized || t.standing.State == StateCaptured
+	}
+	return t.result.Outcome == OutcomeAccepted || t.result.Outcome == OutcomeSent || t.result.Outcome == OutcomeConfirmed
+}
+
 // of compares a notification with what was told: repeated where the two agree.
 func (t told) of(n *railsv1.Notification) verdict {
 	if !t.transfer {

@@ -461,13 +461,14 @@ func (w *worker) forward(ctx context.Context, n *note) error {
 // and leaves everything as it was where there is none: no notification, true or false, moves when an order is asked for next.
 func (w *worker) hear(ctx context.Context, known *attempt, t task) (*attempt, told, error) {
 	a, n := *known, t.notes[0]
-	request, c, last := a.request(), w.connectors[a.connector], true
-	if !a.asked() {
-		c, last = w.connectors[n.GetProcessor()], w.current(&a, n)
+	request, c := a.request(), w.connectors[a.connector]
+	last := a.order.Operation.follows() || w.current(&a, n) // a note is about what made the transaction: what changes it has one connector
+	switch {
+	case !last: // of an attempt before it, which surely did not move money
+		c = w.connectors[n.GetProcessor()]
+		request.Reference, request.OwnReference = "", n.GetOwnReference()
+	case !a.asked():
 		request.Reference, request.OwnReference = a.reference, n.GetOwnReference()
-		if !last { // of an attempt before it, which surely did not charge
-			request.Reference = ""
-		}
 	}
 	if c == nil {
 		return nil, told{}, nil
@@ -477,7 +478,7 @@ func (w *worker) hear(ctx context.Context, known *attempt, t task) (*attempt, to
 		return nil, told{}, nil //nolint:nilerr // not sent: asked again later
 	}
 	seen.orderedMinor = a.order.AmountMinor
-	seen.stray = !last && (seen.standing.State == StateAuthorized || seen.standing.State == StateCaptured)
+	seen.stray = !last && seen.holds()
 	seen.settled = last && !a.asked() && a.result == payment.RailConfirmed
 	if !last {
 		return nil, seen, nil

@@ -364,6 +364,39 @@ func TestChargedAfterAll(t *testing.T) {
 	}
 }
 
+// A bank that was said to have got nothing, so that the payout went to the next, tells that it has sent it. It is asked itself, whatever became of
+// the payout: it may have been paid twice, and that is no repeat.
+func TestTheBankThatWasGivenUpIsAskedItself(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	for _, state := range []railsv1.AttemptState{stateFollowed, stateUnknown, stateDone} {
+		for found, stray := range map[Outcome]bool{OutcomeSent: true, OutcomeReturned: false, OutcomeNotFound: false} {
+			w := newTestWorker(t, &fake{}, now)
+			asked := map[string]int{}
+			for name, said := range map[string]Outcome{"first": found, "second": OutcomeSent} {
+				w.connectors[name] = newConnector(name, bankWords{find: func(context.Context, Request) (Result, error) {
+					asked[name]++
+					return Result{Outcome: said, Reference: "tr-" + name, AmountMinor: 100}, nil
+				}}, w.cfg.Guard, w.metrics)
+			}
+			known := &attempt{
+				state: state, result: payment.RailSent, connector: "second", number: 2, own: "po.send", reference: "tr-second", reportedAt: now,
+				order: order{ID: "po.send", Operation: OperationSend, Method: methodBank, AmountMinor: 100, Account: string(accountOf(1)), PaymentID: "po"},
+			}
+			n := &note{Notification: &railsv1.Notification{
+				Processor: "first", OwnReference: w.own(w.connectors["first"], known, 1), Reference: "tr-first",
+				State: railsv1.NotifiedState_NOTIFIED_STATE_SENT, CapturedMinor: 100,
+			}}
+			learnt, seen, err := w.hear(t.Context(), known, task{kind: taskHear, order: known.order, offset: noOffset, notes: []*note{n}})
+			if err != nil || learnt != nil || asked["first"] != 1 || asked["second"] != 0 || seen.stray != stray {
+				t.Errorf("%s, and the first says %s: asked %v, given up and has it %t, learnt %+v: %v", state, found, asked, seen.stray, learnt, err)
+			}
+			if v := seen.of(n.Notification); (v == verdictRepeated) != stray {
+				t.Errorf("%s, and the first says %s: %s", state, found, v)
+			}
+		}
+	}
+}
+
 // What is no hint is counted and passed over: a dispute without an amount, other connectors' notifications, noise.
 func TestWhatIsNoHint(t *testing.T) {
 	h, b := newHouse(t), newBank(t)
