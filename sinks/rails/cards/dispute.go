@@ -83,7 +83,7 @@ func (h Hearing) patience(v verdict) time.Duration {
 		return math.MaxInt64
 	case verdictUnclear:
 		return h.Unanswered
-	case verdictUnknownPayment, verdictLie, verdictPending:
+	case verdictUnknownPayment, verdictLie, verdictPending, verdictAhead:
 		return h.Behind
 	default:
 		return 0
@@ -92,6 +92,9 @@ func (h Hearing) patience(v verdict) time.Duration {
 
 // judgeDispute ends a notification of a dispute.
 func (o *owner) judgeDispute(n *note, v verdict) {
+	if v == verdictAhead {
+		v = verdictContradicted
+	}
 	d := n.GetDispute()
 	o.metrics.disputes.WithLabelValues(n.GetProcessor(), stageWord(d.GetStage()), string(v)).Inc()
 	say := o.log.Info
@@ -170,7 +173,7 @@ func decided(d *paymentsv1.Decision, stage railsv1.DisputeStage) verdict {
 	case because(paymentsv1.Reason_REASON_PAYMENT_UNKNOWN):
 		return verdictUnknownPayment // a charge that is not answered yet has captured nothing
 	case because(paymentsv1.Reason_REASON_RAIL_AMOUNT):
-		return verdictContradicted
+		return verdictAhead // of one that is won, perhaps: nothing makes it wait for another dispute of its pay-in
 	default:
 		return verdictRefused
 	}

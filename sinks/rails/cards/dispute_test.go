@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -150,10 +151,15 @@ func TestDisputeIsJudgedByItsDecision(t *testing.T) {
 	if got := contests(t, r); !equalCounts(got, want) {
 		t.Errorf("judged %v\nwant   %v", got, want)
 	}
+	times := map[string]int{}
 	for _, event := range d.events() {
+		times[event]++
 		if event == "incomplete" || answers[event].want == "" {
 			t.Errorf("%q was told to an account", event)
 		}
+	}
+	if times["other"] != 1 || times["currency"] != 1 || times["amount"] < 2 {
+		t.Errorf("told so often: %v", times)
 	}
 }
 
@@ -164,6 +170,34 @@ func equalCounts(a, b map[string]int) bool {
 		}
 	}
 	return len(a) == len(b)
+}
+
+// A dispute is won, and the next of the same charge is opened under another name, which waits for nothing that is told of the first: its account
+// finds the amount taken still, and declines it. It is told again, or what the card network took is not in the books.
+func TestADisputeAheadOfTheOneThatIsWonIsToldAgain(t *testing.T) {
+	h, b := newHouse(t), newBank(t)
+	tried := make(chan struct{})
+	var first sync.Once
+	var won atomic.Bool
+	d := &desk{answer: func(n *railsv1.Notification, nth int) (*paymentsv1.Decision, error) {
+		switch {
+		case n.GetDispute().GetId() == "first":
+			<-tried // its account is slower
+			won.Store(true)
+		case !won.Load():
+			first.Do(func() { close(tried) })
+			return &paymentsv1.Decision{Outcome: paymentsv1.Outcome_OUTCOME_DECLINED, Reasons: []paymentsv1.Reason{paymentsv1.Reason_REASON_RAIL_AMOUNT}}, nil
+		}
+		return stands(n, nth)
+	}}
+	cfg := h.disputing(b, d)
+	cfg.Hearing.Behind = time.Minute
+	r, _ := h.start(cfg)
+	h.notify(0, contested("e1", "first", stageWon), contested("e2", "second", stageOpen))
+	eventually(t, "both verdicts", func() bool { return len(contests(t, r)) == 2 })
+	if got := contests(t, r); got["won confirmed"] != 1 || got["dispute confirmed"] != 1 {
+		t.Errorf("judged %v, told %v", got, d.events())
+	}
 }
 
 // Invariant: what is told of one dispute reaches its account in the order in which it came, and another dispute waits for none of it.

@@ -62,6 +62,7 @@ const (
 	verdictContradicted verdict = "contradicted" // the books say otherwise: the amount, the currency, or what the same event told before
 	verdictRefused      verdict = "refused"      // by the account, for another reason
 	verdictPending      verdict = "pending"      // in the log, and not decided
+	verdictAhead        verdict = "ahead"        // more than other disputes of its pay-in leave: contradicted, if none of them is told to be won
 	verdictUntold       verdict = ""             // something of this house does not work
 )
 
