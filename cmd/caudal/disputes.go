@@ -22,12 +22,15 @@ func disputesCommand() *cobra.Command {
 		Long: "Sends each line as POST /disputes does, in order per pay-in: a .csv file with a header, else one JSON object per line, with\n" +
 			"the members payment_id, stage, amount, reference, and optionally reason_code, connector, deadline, occurred_at. What is refused is\n" +
 			"listed by line, and stops nothing else; running it again changes nothing, since what is said to the letter as before is taken once.\n" +
-			"Where a dispute may come to a stage twice, occurred_at tells the second time from the first. The key needs the scope operator.",
+			"Where a dispute may come to a stage twice, occurred_at tells the second time from the first. A line is stale where the dispute is past\n" +
+			"what it says: it is listed with where the dispute stands, and moves nothing. The key needs the scope operator. Exit codes: 0 no line was\n" +
+			"refused, 1 one was.",
 	}
 	load.Flags().StringVar(&o.Connector, "connector", "", "who tells, of lines without a connector (default operator)")
 	c.AddCommand(loadCommand(load, &o.Options, func(ctx context.Context) (loaded, error) {
 		r, err := disputes.Load(ctx, o)
-		return loaded{result: r, lines: r.Lines, refused: r.Refused, footers: []table.Row{{r.Lines, "taken", r.Taken}, {"", "repeated", r.Repeated}}}, err //nolint:wrapcheck // it says at which line
+		footers := []table.Row{{r.Lines, "taken", r.Taken}, {"", "repeated", r.Repeated}, {"", "stale", len(r.Stale)}}
+		return loaded{result: r, lines: r.Lines, refused: r.Refused, stale: r.Stale, footers: footers}, err //nolint:wrapcheck // it says at which line
 	}))
 	return c
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -17,6 +18,7 @@ type loaded struct {
 	result  any // as JSON
 	lines   int // 0: nothing was sent
 	refused []lines.Refusal
+	stale   []lines.Refusal // named too, and no failure
 	footers []table.Row
 }
 
@@ -55,7 +57,7 @@ func loadCommand(c *cobra.Command, o *lines.Options, load func(context.Context) 
 	return c
 }
 
-// print draws the lines that changed nothing, and what became of the others.
+// print draws the lines that somebody may want to look at, and what became of the others.
 func (l *loaded) print(cmd *cobra.Command, output string) error {
 	if output == "json" {
 		return printJSON(cmd.OutOrStdout(), l.result)
@@ -64,8 +66,8 @@ func (l *loaded) print(cmd *cobra.Command, output string) error {
 	t.SetOutputMirror(cmd.OutOrStdout())
 	t.SetStyle(table.StyleLight)
 	t.Style().Format.Footer = text.FormatDefault
-	t.AppendHeader(table.Row{"line", "refused", "why"})
-	for _, r := range l.refused {
+	t.AppendHeader(table.Row{"line", "code", "why"})
+	for _, r := range slices.Concat(l.refused, l.stale) {
 		t.AppendRow(table.Row{r.Line, r.Code, r.Detail})
 	}
 	for _, row := range l.footers {

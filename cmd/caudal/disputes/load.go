@@ -29,12 +29,13 @@ type Options struct {
 	Connector string // who tells, of lines that do not say it; empty: the operator
 }
 
-// Result counts the lines. Invariant: where nothing stopped the run, each line that holds anything is taken, repeated or refused.
+// Result counts the lines. Invariant: where nothing stopped the run, each line that holds anything is taken, repeated, stale or refused.
 type Result struct {
 	Lines    int             `json:"lines"`
 	Taken    int             `json:"taken"`
 	Repeated int             `json:"repeated"` // said before, to the letter: nothing has moved
-	Refused  []lines.Refusal `json:"refused"`  // in the order of the file
+	Stale    []lines.Refusal `json:"stale"`    // the dispute is past what the line says, also where that was said before: nothing has moved
+	Refused  []lines.Refusal `json:"refused"`  // both in the order of the file
 }
 
 // word is a line: the body of POST /disputes, or what is wrong with it.
@@ -51,24 +52,49 @@ func Load(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("reading %s: %w", o.File, err)
 	}
-	told := make([]lines.Line, len(words))
+	told, stages := make([]lines.Line, len(words)), map[int]any{}
 	for i, w := range words {
+		stages[w.line] = w.body["stage"]
 		if told[i], err = w.told(); err != nil {
 			return Result{}, fmt.Errorf("encoding line %d: %w", w.line, err)
 		}
 	}
 	doubt(told)
-	result := Result{Lines: len(words)}
+	result := Result{Lines: len(words), Stale: []lines.Refusal{}}
 	door := lines.Door{Options: o.Options, Path: "/disputes", What: "disputes"}
-	result.Refused, err = lines.Send(ctx, door, told, func(_ *lines.Line, a client.Answer) error {
-		if a.Replayed {
-			result.Repeated++
-		} else {
-			result.Taken++
-		}
-		return nil
+	result.Refused, err = lines.Send(ctx, door, told, func(l *lines.Line, a client.Answer) error {
+		return result.take(l.Number, stages[l.Number], a)
 	})
+	slices.SortFunc(result.Stale, func(a, b lines.Refusal) int { return a.Line - b.Line })
 	return result, err //nolint:wrapcheck // it says at which line
+}
+
+// take counts a line that the house did not refuse. A stage that moves a dispute, or finds it there, leaves the status of its name.
+func (r *Result) take(line int, stage any, a client.Answer) error {
+	var dispute struct {
+		Status string `json:"status"`
+	}
+	if err := json.Unmarshal(a.Body, &dispute); err != nil {
+		return fmt.Errorf("decoding: %w", err)
+	}
+	switch {
+	case dispute.Status != stage:
+		r.Stale = append(r.Stale, stale(line, dispute.Status, a.Replayed))
+	case a.Replayed:
+		r.Repeated++
+	default:
+		r.Taken++
+	}
+	return nil
+}
+
+// stale names a line that a dispute is past. A repeat gets the first answer, and the dispute may have gone on since.
+func stale(line int, status string, again bool) lines.Refusal {
+	detail := "the dispute stands at " + status
+	if again {
+		detail = "said before, when the dispute stood at " + status
+	}
+	return lines.Refusal{Line: line, Code: "stale", Detail: detail}
 }
 
 // doubt refuses what is said again, to the letter, behind other words on its pay-in: it may be news, as a dispute that is won a second

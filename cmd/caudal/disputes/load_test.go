@@ -1,6 +1,7 @@
 package disputes_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -22,7 +23,8 @@ type house struct {
 	mu   sync.Mutex
 	told []string // by pay-in, stage and amount
 	keys map[string]int
-	once bool // a key that comes again is answered as a repeat
+	once bool   // a key that comes again is answered as a repeat
+	at   string // where a dispute stands that nothing moves; empty: it goes where it is told to
 }
 
 func (h *house) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -56,11 +58,11 @@ func (h *house) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem(http.StatusServiceUnavailable, `{"code":"busy"}`)
 	case h.once && h.keys[r.Header.Get("Idempotency-Key")] > 0:
 		w.Header().Set("Idempotency-Replayed", "true")
-		problem(http.StatusOK, `{"status":"`+word.Stage+`"}`)
+		problem(http.StatusOK, `{"status":"`+cmp.Or(h.at, word.Stage)+`"}`)
 	default:
 		h.keys[r.Header.Get("Idempotency-Key")]++
 		h.told = append(h.told, fmt.Sprintf("%s %s %s %s %s", word.PaymentID, word.Stage, word.Amount, word.Connector, word.Reference))
-		problem(http.StatusOK, `{"status":"`+word.Stage+`"}`)
+		problem(http.StatusOK, `{"status":"`+cmp.Or(h.at, word.Stage)+`"}`)
 	}
 }
 
@@ -96,6 +98,33 @@ func TestWhatWasSaidBeforeIsNotTaken(t *testing.T) {
 		if r.Refused = nil; fmt.Sprint(r) != fmt.Sprint(want) {
 			t.Errorf("load %d: %+v, want %+v", i, r, want)
 		}
+	}
+}
+
+// Invariant: a line that the dispute is past has moved nothing: it is not counted as taken, however often it is told, and is named with
+// where the dispute stands.
+func TestWhatComesTooLateIsNotTaken(t *testing.T) {
+	text := `{"payment_id":"pi_1","stage":"dispute","amount":100,"reference":"CB"}` + "\n" +
+		`{"payment_id":"pi_1","stage":"won","amount":100,"reference":"CB"}` + "\n" +
+		`{"payment_id":"pi_1","stage":"lost","amount":100,"reference":"CB"}` + "\n"
+	h := &house{keys: map[string]int{}, once: true, at: "won"}
+	for i, c := range []struct {
+		taken, repeated int
+		why             string
+	}{{1, 0, "the dispute stands at won"}, {0, 1, "said before, when the dispute stood at won"}} {
+		r, err := h.load(t, "f.ndjson", text, "secret")
+		want := disputes.Result{Lines: 3, Taken: c.taken, Repeated: c.repeated, Stale: []lines.Refusal{{Line: 1, Code: "stale", Detail: c.why}, {Line: 3, Code: "stale", Detail: c.why}}}
+		if err != nil || fmt.Sprint(r) != fmt.Sprint(want) {
+			t.Errorf("load %d: %+v %v, want %+v", i, r, err, want)
+		}
+	}
+	var many strings.Builder
+	for i := range 50 { // by several workers at once
+		fmt.Fprintf(&many, `{"payment_id":"pi_%d","stage":"lost","amount":100,"reference":"CB"}`+"\n", i)
+	}
+	r, err := h.load(t, "many.ndjson", many.String(), "secret")
+	if err != nil || len(r.Stale) != 50 || !slices.IsSortedFunc(r.Stale, func(a, b lines.Refusal) int { return a.Line - b.Line }) {
+		t.Errorf("%+v %v", r.Stale, err)
 	}
 }
 
