@@ -168,6 +168,9 @@ func readLines(r io.Reader) ([]word, error) {
 		words = append(words, w)
 		return nil
 	})
+	if err == nil && len(words) == 0 { // a file that nobody has written must not look like one that was loaded
+		err = errors.New("the file is empty: each of its lines is a JSON object")
+	}
 	return words, err //nolint:wrapcheck // it says at which line
 }
 

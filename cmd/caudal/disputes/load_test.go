@@ -202,9 +202,13 @@ func TestKeyOfAMerchantEndsTheRun(t *testing.T) {
 	if _, err := disputes.Load(t.Context(), disputes.Options{Options: lines.Options{File: filepath.Join(t.TempDir(), "none"), Workers: 1}}); err == nil {
 		t.Error("a file that is not there was loaded")
 	}
+	file := filepath.Join(t.TempDir(), "f.ndjson")
+	if err := os.WriteFile(file, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, workers := range []int{0, -3} {
-		if _, err := disputes.Load(t.Context(), disputes.Options{Options: lines.Options{File: os.DevNull, Workers: workers}}); err == nil {
-			t.Errorf("%d workers sent", workers)
+		if _, err := disputes.Load(t.Context(), disputes.Options{Options: lines.Options{File: file, Workers: workers}}); err == nil || !strings.Contains(err.Error(), "workers") {
+			t.Errorf("%d workers sent: %v", workers, err)
 		}
 	}
 }
@@ -230,11 +234,13 @@ func TestSaidTwice(t *testing.T) {
 // A file that cannot be meant is not loaded in part, and its error says what to change.
 func TestFilesThatCannotBeMeant(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
-		"empty.csv":   {"", "empty"},
-		"long.ndjson": {"{}\n" + strings.Repeat("x", 100_000) + "\n", "line 2"},
-		"cut.csv":     {"payment_id,stage,amount,reference\npi_1,dispute,1,CB-47\npi_1,dispute,1,CB-4", "line break"},
-		"amount.csv":  {"payment_id,stage,reference,amount\npi_1,dispute,CB,12", "line break"},
-		"unknown.csv": {"payment_id,stage,amount,ref\npi_1,dispute,1,CB\n", "reference"},
+		"empty.csv":    {"", "empty"},
+		"empty.ndjson": {"", "empty"},
+		"blank.ndjson": {"\ufeff\n \n\n", "empty"},
+		"long.ndjson":  {"{}\n" + strings.Repeat("x", 100_000) + "\n", "line 2"},
+		"cut.csv":      {"payment_id,stage,amount,reference\npi_1,dispute,1,CB-47\npi_1,dispute,1,CB-4", "line break"},
+		"amount.csv":   {"payment_id,stage,reference,amount\npi_1,dispute,CB,12", "line break"},
+		"unknown.csv":  {"payment_id,stage,amount,ref\npi_1,dispute,1,CB\n", "reference"},
 	} {
 		h, _, err := load(t, name, c.text, "secret")
 		if err == nil || !strings.Contains(err.Error(), c.want) || len(h.told) > 0 {
