@@ -219,7 +219,7 @@ func (s *Server) declined(p *prepared, d *paymentsv1.Decision) answer {
 		default:
 		}
 	}
-	problem := s.problems.make(id, "Declined: "+strings.Join(reasons, ", ")+".")
+	problem := s.problems.make(id, s.meanings.detail(p.kind, reasons))
 	if p.id != "" {
 		problem.Instance = p.place()
 	}

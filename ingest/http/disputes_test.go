@@ -131,9 +131,14 @@ func TestDisputeIsToldOnceUnderAKey(t *testing.T) {
 	for amount, want := range map[string]struct {
 		status int
 		id     http.ErrorID
-	}{"666": {409, http.ErrorRequestDeclined}, "668": {404, http.ErrorPaymentUnknown}, "503": {503, http.ErrorBusy}} {
+		detail string // what to change
+	}{
+		"666": {409, http.ErrorRequestDeclined, "Declined: rail_amount. The amount is above what is left of the captured amount, or another than this dispute was told with before."},
+		"668": {404, http.ErrorPaymentUnknown, "connector and reference name a dispute of another pay-in."},
+		"503": {503, http.ErrorBusy, ""},
+	} {
 		r := d.tell("k", d.told("dispute", amount, ""))
-		if p := r.problem(t); r.status != want.status || p.Code != want.id {
+		if p := r.problem(t); r.status != want.status || p.Code != want.id || !strings.HasSuffix(p.Detail, want.detail) {
 			t.Errorf("%s: %d %s", amount, r.status, r.body)
 		}
 	}
@@ -210,11 +215,15 @@ func TestDeclinedContestTellsWhy(t *testing.T) {
 		status int
 		id     http.ErrorID
 		reason string
-	}{"late": {409, http.ErrorRequestDeclined, "deadline_passed"}, "unknown": {404, http.ErrorDisputeUnknown, "payment_unknown"}} {
+		detail string
+	}{
+		"late":    {409, http.ErrorRequestDeclined, "deadline_passed", "it takes no evidence, and cannot be accepted."},
+		"unknown": {404, http.ErrorDisputeUnknown, "payment_unknown", "Declined: payment_unknown. No such dispute."},
+	} {
 		r := d.post("/disputes/"+id+"/evidence", reference, evidence(evidenceFile(reference)))
 		var p http.DeclinedProblem
 		r.decode(t, &p)
-		if r.status != want.status || p.Code != want.id || !slices.Equal(p.Reasons, []string{want.reason}) || p.Instance != "/disputes/"+id || p.Payment != nil {
+		if r.status != want.status || p.Code != want.id || !slices.Equal(p.Reasons, []string{want.reason}) || p.Instance != "/disputes/"+id || p.Payment != nil || !strings.HasSuffix(p.Detail, want.detail) {
 			t.Errorf("%s: %d %s", reference, r.status, r.body)
 		}
 		if again := d.post("/disputes/"+id+"/evidence", reference, evidence(evidenceFile(reference))); !bytes.Equal(again.body, r.body) || again.header["Idempotency-Replayed"] != "true" {

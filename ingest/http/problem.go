@@ -70,7 +70,7 @@ func catalogue() []errorEntry {
 		{ErrorInsufficientScope, fasthttp.StatusForbidden, "The key may not do this", "The key is known and lacks the scope that this call needs."},
 		{ErrorNotFound, fasthttp.StatusNotFound, "Nothing is here", "No such address, or no such object of this merchant."},
 		{ErrorAccountUnknown, fasthttp.StatusNotFound, "The account is unknown", "The account named does not exist, or belongs to somebody else."},
-		{ErrorPaymentUnknown, fasthttp.StatusNotFound, "The payment is unknown", "The payment named does not exist, or belongs to somebody else."},
+		{ErrorPaymentUnknown, fasthttp.StatusNotFound, "The payment is unknown", "The payment named does not exist, or belongs to somebody else. Of what is told of a dispute also: connector and reference name a dispute of another pay-in."},
 		{ErrorDisputeUnknown, fasthttp.StatusNotFound, "The dispute is unknown", "The dispute named does not exist, or belongs to somebody else."},
 		{ErrorCardUnknown, fasthttp.StatusNotFound, "The card is unknown", "The card named does not exist, or belongs to somebody else."},
 		{ErrorMethodNotAllowed, fasthttp.StatusMethodNotAllowed, "The method is not allowed here", "The Allow header lists what is."},

@@ -28,19 +28,40 @@ func TestErrorsAreDocumented(t *testing.T) {
 	}
 }
 
+// Invariant: each reason has one meaning, and perhaps others by the kind of request; docs/errors.md has the words that a decline says, and
+// may say more behind them.
 func TestReasonsAreDocumented(t *testing.T) {
 	b, err := os.ReadFile("../../docs/errors.md")
 	if err != nil {
 		t.Fatal(err)
+	}
+	ms := newMeanings()
+	if len(ms) != len(reasonEntries()) {
+		t.Errorf("%d of %d entries are distinct", len(ms), len(reasonEntries()))
 	}
 	for n := range 256 {
 		word := payment.Reason(n).String()
 		if word == "unknown" || word == "unspecified" {
 			continue
 		}
-		if !strings.Contains(string(b), fmt.Sprintf("\n| %d | `%s` | ", n, word)) {
-			t.Errorf("docs/errors.md lacks reason %d %s", n, word)
+		row := regexp.MustCompile(fmt.Sprintf(`(?m)^\| %d \| .%s. \| .*$`, n, word)).FindString(string(b))
+		if usual := ms[said{reason: word}]; usual == "" || !strings.HasPrefix(row, fmt.Sprintf("| %d | `%s` | %s", n, word, usual)) {
+			t.Errorf("docs/errors.md says of reason %d %s: %q, a decline %q", n, word, row, usual)
 		}
+		for _, e := range reasonEntries() {
+			if e.reason.String() == word && !strings.Contains(row, e.meaning) {
+				t.Errorf("docs/errors.md does not say of reason %d %s: %s", n, word, e.meaning)
+			}
+		}
+	}
+}
+
+func TestDeclineSaysWhatEachReasonMeans(t *testing.T) {
+	got := newMeanings().detail(payment.KindPayOut, []string{"limit_day", "insufficient_funds"})
+	want := "Declined: limit_day, insufficient_funds. Over the day's limit of the customer's KYC level. " +
+		"The available balance, with the overdraft, does not cover amount and fee."
+	if got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

@@ -33,6 +33,7 @@ type Server struct {
 	cfg      Config
 	ports    Ports
 	problems problems
+	meanings meanings
 	router   *router
 	decoders *decoders
 	batches  *sync.Pool
@@ -63,7 +64,7 @@ func New(cfg Config, ports Ports) (*Server, error) {
 		return nil, fmt.Errorf("making trace ids: %w", err)
 	}
 	s := &Server{
-		cfg: cfg, ports: ports, problems: newProblems(), decoders: newDecoders(), batches: newBatches(), recent: newRecent(cfg.RecentKeys),
+		cfg: cfg, ports: ports, problems: newProblems(), meanings: newMeanings(), decoders: newDecoders(), batches: newBatches(), recent: newRecent(cfg.RecentKeys),
 		metrics: newMetrics(ports.Metrics), prefix: hex.EncodeToString(random[:]),
 		exporter: fasthttpadaptor.NewFastHTTPHandler(promhttp.HandlerFor(ports.Gatherer, promhttp.HandlerOpts{})),
 	}
