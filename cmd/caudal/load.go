@@ -66,9 +66,9 @@ func (l *loaded) print(cmd *cobra.Command, output string) error {
 	t.SetOutputMirror(cmd.OutOrStdout())
 	t.SetStyle(table.StyleLight)
 	t.Style().Format.Footer = text.FormatDefault
-	t.AppendHeader(table.Row{"line", "code", "why"})
+	t.AppendHeader(table.Row{"line", "code", "why", "about"})
 	for _, r := range slices.Concat(l.refused, l.stale) {
-		t.AppendRow(table.Row{r.Line, r.Code, r.Detail})
+		t.AppendRow(table.Row{r.Line, r.Code, r.Detail, r.Instance})
 	}
 	for _, row := range l.footers {
 		t.AppendFooter(row)

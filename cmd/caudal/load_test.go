@@ -39,7 +39,7 @@ func TestDisputesLoadNamesWhatMovedNothing(t *testing.T) {
 		fails      bool
 	}{
 		{http.StatusOK, `{"status":"won"}`, `(?s)1 .*stale .*the dispute stands at won .*taken .* 0 .*stale .* 1 `, false},
-		{http.StatusConflict, `{"code":"request_declined","detail":"Declined."}`, `(?s)1 .*request_declined .*stale .* 0 `, true},
+		{http.StatusConflict, `{"code":"request_declined","detail":"Declined.","instance":"/disputes/dp_1"}`, `(?s)1 .*request_declined .*/disputes/dp_1 .*stale .* 0 `, true},
 	} {
 		out, err := execute(t, "disputes", "load", file, "--token", "t", "--url", answering(t, c.status, c.body))
 		if !regexp.MustCompile(c.want).MatchString(out) || (err != nil) != c.fails {

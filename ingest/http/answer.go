@@ -179,7 +179,7 @@ func (s *Server) decided(p *prepared, d *paymentsv1.Decision, granted func(*paym
 	case paymentsv1.Outcome_OUTCOME_DECLINED:
 		a = s.declined(p, d)
 	case paymentsv1.Outcome_OUTCOME_CONFLICT:
-		a = s.conflict()
+		a = s.knownOtherwise(p)
 	default:
 		s.ports.Log.Error("reading decision: unknown outcome", "outcome", int32(d.GetOutcome()), "account", string(p.account))
 		return refusal(s.problem(ErrorInternal, "The decision cannot be read."))
@@ -191,6 +191,17 @@ func (s *Server) decided(p *prepared, d *paymentsv1.Decision, granted func(*paym
 
 func (s *Server) conflict() answer {
 	return refusal(s.problems.make(ErrorIdempotencyConflict, "The same key came with another body before; nothing changed."))
+}
+
+// knownOtherwise answers what the log knows with other contents. A clearing it knows by what it is, whatever key that comes under.
+func (s *Server) knownOtherwise(p *prepared) answer {
+	if p.kind != payment.KindClearing {
+		return s.conflict()
+	}
+	problem := s.problems.make(ErrorIdempotencyConflict, "The item is in the books already with other contents: another card of the account, amount, currency, "+
+		"processing code, MCC, merchant or RRN. Nothing changed.")
+	problem.Instance = p.place()
+	return refusal(problem)
 }
 
 func (s *Server) declined(p *prepared, d *paymentsv1.Decision) answer {

@@ -106,8 +106,9 @@ func TestClearingIsTakenOnce(t *testing.T) {
 			}
 		}
 	}
-	if r := d.clear("third", collected(byID(card), "000001", "501", "")); r.status != 422 || r.problem(t).Code != http.ErrorIdempotencyConflict {
-		t.Errorf("the item with another amount: %d %s", r.status, r.body)
+	other := d.clear("third", collected(byID(card), "000001", "501", ""))
+	if p := other.problem(t); other.status != 422 || p.Code != http.ErrorIdempotencyConflict || !strings.Contains(p.Detail, "in the books already") || p.Instance != "/transactions/"+answer.ClearingID {
+		t.Errorf("the item with another amount: %d %s", other.status, other.body)
 	}
 	before := len(d.produced())
 	for _, prefer := range []string{"wait=1", "respond-async"} {

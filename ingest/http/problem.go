@@ -81,7 +81,7 @@ func catalogue() []errorEntry {
 		{ErrorMediaType, fasthttp.StatusUnsupportedMediaType, "The media type is not supported", "Bodies are application/json; batches may be application/x-ndjson as well. No content coding is taken."},
 		{ErrorInvalidRequest, fasthttp.StatusUnprocessableEntity, "The request breaks a rule", "`violations` lists what is wrong, each with the JSON pointer of its place. Nothing was recorded; the key may be used again."},
 		{ErrorMethodUnavailable, fasthttp.StatusUnprocessableEntity, "The payment method is not available", "No rail exists for this method and kind. Methods `book` and `cash` settle at once; `card` takes pay-ins and `bank` payouts, where the account's policy has them."},
-		{ErrorIdempotencyConflict, fasthttp.StatusUnprocessableEntity, "The key was used for another request", "The same Idempotency-Key of the same account came with another body. Nothing changed."},
+		{ErrorIdempotencyConflict, fasthttp.StatusUnprocessableEntity, "The key was used for another request", "The same Idempotency-Key of the same account came with another body. Nothing changed. Of a clearing also, under any key: the item is in the books already with other contents; `instance` names it."},
 		{ErrorRateLimited, fasthttp.StatusTooManyRequests, "Too many requests", "More notifications of this processor came than are taken in a second. Nothing was recorded. Retry after the time in Retry-After."},
 		{ErrorHeadersTooLarge, fasthttp.StatusRequestHeaderFieldsTooLarge, "The headers are too large", "Request line and headers have at most 8 KiB."},
 		{ErrorInternal, fasthttp.StatusInternalServerError, "Something broke", "The house is at fault. A retry with the same Idempotency-Key is safe."},

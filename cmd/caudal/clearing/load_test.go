@@ -45,6 +45,8 @@ func (h *house) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case item.Amount == "404":
 		problem(http.StatusNotFound, `{"code":"card_unknown","violations":[{"pointer":"/number","detail":"no such card of yours"}]}`)
+	case item.Amount == "422":
+		problem(http.StatusUnprocessableEntity, `{"code":"idempotency_conflict","detail":"The item is in the books already.","instance":"/transactions/cl_1"}`)
 	case item.Amount == "999":
 		problem(http.StatusAccepted, `{"status":"pending"}`)
 	case item.Amount == "409" && h.keys[key] == 0:
@@ -117,6 +119,16 @@ func TestEachItemIsInTheBooksOrNamed(t *testing.T) {
 	}
 	if a, b := slices.Index(h.told, "000001 100"), slices.Index(h.told, "000006 200"); a < 0 || b < a {
 		t.Errorf("the items of one authorization came as %q", h.told)
+	}
+}
+
+// Invariant: an item that is in the books with other contents is named with the clearing that stands there: whoever clears it up needs both.
+func TestItemThatIsKnownOtherwiseIsNamed(t *testing.T) {
+	h := &house{keys: map[string]int{}}
+	r, err := h.load(t, "secret", header, line("000001", "000000", "422", "BRL", ""), trailer(1, `"BRL":{"debit":422,"credit":0}`))
+	want := lines.Refusal{Line: 2, Code: "idempotency_conflict", Detail: "The item is in the books already.", Instance: "/transactions/cl_1"}
+	if err != nil || len(r.Refused) != 1 || r.Refused[0] != want {
+		t.Errorf("%+v %v", r, err)
 	}
 }
 

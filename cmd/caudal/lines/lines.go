@@ -80,9 +80,10 @@ type Line struct {
 
 // Refusal is a line that changed nothing.
 type Refusal struct {
-	Line   int    `json:"line"` // of the file, from 1
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
+	Line     int    `json:"line"` // of the file, from 1
+	Code     string `json:"code"`
+	Detail   string `json:"detail"`
+	Instance string `json:"instance,omitempty"` // where what it is about stands in the API, where the answer says so
 }
 
 // Options say what to load, and where to.
@@ -202,6 +203,7 @@ func (l *Line) send(ctx context.Context, api *client.Client, door *Door) (client
 func (l *Line) problem(a client.Answer) (*Refusal, error) {
 	var problem struct {
 		client.Problem
+		Instance   string                             `json:"instance"`
 		Violations []struct{ Pointer, Detail string } `json:"violations"`
 	}
 	if err := json.Unmarshal(a.Body, &problem); err != nil {
@@ -210,5 +212,5 @@ func (l *Line) problem(a client.Answer) (*Refusal, error) {
 	for _, v := range problem.Violations {
 		problem.Detail = strings.TrimSpace(problem.Detail + " " + v.Pointer + ": " + v.Detail + ".")
 	}
-	return &Refusal{Line: l.Number, Code: problem.Code, Detail: problem.Detail}, nil
+	return &Refusal{Line: l.Number, Code: problem.Code, Detail: problem.Detail, Instance: problem.Instance}, nil
 }
