@@ -108,9 +108,17 @@ func (d *decoder) month(into *int32) error {
 		d.add(codeMalformed, "a month is expected, as 2029-12")
 		return nil
 	}
-	*into = int32(at.Year()%100*100) + int32(at.Month()) //nolint:gosec // below 9912
+	*into = yearMonth(at)
 	return nil
 }
+
+// yearMonth is a month as a card has it: YYMM.
+func yearMonth(at time.Time) int32 {
+	return int32(at.Year()%100*100) + int32(at.Month()) //nolint:gosec // below 9912
+}
+
+// expirySlack is for how long a month that has passed is taken: somewhere it is still that month, and a request may come again.
+const expirySlack = 24 * time.Hour
 
 func (s *Server) postCards(c *call) answer {
 	var r cardRequest
@@ -215,6 +223,9 @@ func (s *Server) issue(caller *Caller, r *cardRequest, idempotency string) (prep
 	entry, ok := s.owned(caller, r.account)
 	if !ok {
 		return prepared{}, s.problems.make(ErrorAccountUnknown, "", violation("/account_id", codeUnknown, "no such account of yours")), nil
+	}
+	if r.expiry < yearMonth(s.ports.Now().UTC().Add(-expirySlack)) {
+		return prepared{}, s.problems.make(ErrorInvalidRequest, "", violation("/expiry", codeOutOfRange, "the month has passed: the card would never pay")), nil
 	}
 	if !s.enrols(entry.Policy, r.number) {
 		return prepared{}, s.problems.make(ErrorInvalidRequest, "", violation("/number", codeNotIssued, "the account's policy issues no numbers that begin so")), nil

@@ -5,7 +5,9 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/encoding/prototext"
 
@@ -189,6 +191,42 @@ func TestCardRefusals(t *testing.T) {
 	}
 	if len(d.produced()) > 0 {
 		t.Errorf("%d commands", len(d.produced()))
+	}
+}
+
+// Invariant: no card is enrolled that could never pay: the last month is taken until a day after its end, by the door's clock in UTC.
+func TestExpiredCardIsNotEnrolled(t *testing.T) {
+	var now atomic.Int64
+	d := openDoor(t, func(_ *http.Config, p *http.Ports) {
+		p.Now = func() time.Time { return time.UnixMicro(now.Load()).In(time.FixedZone("", 3*3600)) }
+	})
+	for _, c := range []struct {
+		at, expiry string
+		status     int
+	}{
+		{"2029-12-31T12:00:00Z", "2029-12", 201},
+		{"2030-01-01T23:59:59Z", "2029-12", 201},
+		{"2030-01-02T00:00:00Z", "2029-12", 422},
+		{"2030-01-02T00:00:00Z", "2030-01", 201},
+		{"2030-01-02T00:00:00Z", "2020-01", 422},
+	} {
+		at, err := time.Parse(time.RFC3339, c.at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now.Store(at.UnixMicro())
+		number := map[string]string{"2029-12": cardNumber, "2030-01": "4242424242424242", "2020-01": "5105105105105100"}[c.expiry]
+		before := len(d.produced())
+		r := d.post("/cards", c.at+c.expiry, cardBody(d.shop, number, c.expiry))
+		if r.status != c.status {
+			t.Errorf("%s at %s: %d %s", c.expiry, c.at, r.status, r.body)
+		}
+		if r.status != 422 {
+			continue
+		}
+		if p := r.problem(t); len(p.Violations) != 1 || *p.Violations[0].Pointer != "/expiry" || p.Violations[0].Code != "out_of_range" || len(d.produced()) != before {
+			t.Errorf("%s at %s: %s, %d commands", c.expiry, c.at, r.body, len(d.produced())-before)
+		}
 	}
 }
 
