@@ -91,8 +91,14 @@ func TestGoldenBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, got := range map[string][]byte{"attempt.bin": record.Value, "answer.bin": answer.Value} {
-		path := filepath.Join("testdata", "golden", "v1", name)
+	before := *a
+	before.undated = true
+	older, err := before.record(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, got := range map[string][]byte{"v1/attempt.bin": older.Value, "v2/attempt.bin": record.Value, "v1/answer.bin": answer.Value} {
+		path := filepath.Join("testdata", "golden", name)
 		if *rewrite {
 			if err := os.WriteFile(path, got, 0o600); err != nil {
 				t.Fatal(err)

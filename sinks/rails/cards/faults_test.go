@@ -75,7 +75,7 @@ func TestFaults(t *testing.T) {
 			t.Errorf("%s: told %d of %d", c.words, a.AmountMinor, orders[i].GetAmountMinor())
 		}
 		b.mu.Lock()
-		if own := newTeller(b.server.URL).OwnReference(id, 1); (b.voids[own] > 0) != (c.code == "not_found") {
+		if own := newTeller(b.server.URL).OwnReference(nameOfOrder(orders[i]), 1); (b.voids[own] > 0) != (c.code == "not_found") {
 			t.Errorf("%s: voided %d times by our reference", c.words, b.voids[own])
 		}
 		b.mu.Unlock()

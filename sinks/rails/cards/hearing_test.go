@@ -63,9 +63,12 @@ func behind(n int, partition int32) *railsv1.Order {
 	}
 }
 
+// nameOfOrder is what our references of an order are made of.
+func nameOfOrder(o *railsv1.Order) string { return (&attempt{order: orderFrom(o)}).name() }
+
 // ownOf is our reference of an attempt at an order.
 func ownOf(o *railsv1.Order, attempt uint32) string {
-	return ownref.Mark((&notifier{}).OwnReference(o.GetOrderId(), attempt), partitionOf(o))
+	return ownref.Mark((&notifier{}).OwnReference(nameOfOrder(o), attempt), partitionOf(o))
 }
 
 // captured is what an acquirer notifies of a collect.
