@@ -99,7 +99,7 @@ func payOutFate(status paymentsv1.PaymentStatus, e event) fate {
 	switch {
 	case slices.Contains(moves[e], status):
 		return fateMoves
-	case status == statusFailed && (e == eventSent || e == eventConfirmed || e == eventReturned):
+	case status == statusFailed && (e == eventConfirmed || e == eventReturned):
 		return fateLate
 	case status == statusPaid && e == eventRefused:
 		return fateContradiction
@@ -431,14 +431,17 @@ func (c *call) payOutAnswered(p *pay, e event) {
 		}
 	default: // refused, returned
 		c.acct.unreserve(p)
-		if !left {
+		if left {
+			c.bringBack(p)
+		} else {
 			c.move(journalRelease, reversed(p.hold)...)
-			p.status = statusFailed
-			c.out.Decision.Reasons = []paymentsv1.Reason{paymentsv1.Reason_REASON_RAIL_REFUSED}
+		}
+		if left && e == eventReturned {
+			p.status = statusReturned
 			return
 		}
-		c.bringBack(p)
-		p.status = statusReturned
+		p.status = statusFailed
+		c.out.Decision.Reasons = []paymentsv1.Reason{paymentsv1.Reason_REASON_RAIL_REFUSED}
 	}
 }
 

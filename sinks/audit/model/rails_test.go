@@ -138,8 +138,12 @@ func (o *outside) moved(a *paymentsv1.RailAnswer, d *paymentsv1.Decision) {
 	done := a.GetResult() == paymentsv1.RailResult_RAIL_RESULT_CONFIRMED
 	switch x.GetKind() {
 	case railsv1.OrderKind_ORDER_KIND_SEND:
-		if (done || a.GetResult() == paymentsv1.RailResult_RAIL_RESULT_SENT) && told && !x.over {
+		sent := a.GetResult() == paymentsv1.RailResult_RAIL_RESULT_SENT && d.GetStatus() != paymentsv1.PaymentStatus_PAYMENT_STATUS_FAILED // else an old word
+		if (done || sent) && told && !x.over {
 			x.moved = true
+		}
+		if slices.Contains(d.GetReasons(), paymentsv1.Reason_REASON_RAIL_REFUSED) { // not sent, or not in the end; it may be paid after all
+			x.moved = false
 		}
 		back := x.moved && told && a.GetResult() == paymentsv1.RailResult_RAIL_RESULT_RETURNED // also too late
 		if back || d.GetStatus() == paymentsv1.PaymentStatus_PAYMENT_STATUS_RETURNED {
