@@ -44,7 +44,7 @@ func (p *pay) leadsTo() statuses {
 	case statusPreArbitration:
 		return statuses{statusWon, statusLost}
 	case statusWon:
-		return statuses{statusPreArbitration}
+		return statuses{statusPreArbitration, statusLost}
 	case statusLost:
 		return statuses{statusWon}
 	default:
@@ -121,8 +121,8 @@ func (c *call) dispute() {
 	case c.isNews(p, to):
 		p.deadline, p.disputed.code, p.disputed.occurred = body.GetDeadlineUs(), cmp.Or(body.GetReasonCode(), p.disputed.code), o
 		c.disputeMoves(p, of, to)
-	case slices.Contains(p.leadsTo(), to): // too late
-	case o > p.disputed.occurred && (p.status != statusWon || to != statusLost):
+	case slices.Contains(p.leadsTo(), to): // too late, or lost without a time to say that it is not
+	case o > p.disputed.occurred:
 		p.disputed.occurred = o // nothing new, but as of later
 	}
 	d.Status = p.status
@@ -136,9 +136,13 @@ func (c *call) dispute() {
 // occurred is when what is told came about, 0 where nobody says: not later than it was heard of.
 func (c *call) occurred() int64 { return min(c.cmd.GetDispute().GetOccurredAtUs(), c.acct.last) }
 
-// isNews tells a stage that the table lets in, and that did not come about before what is known.
+// isNews tells a stage that the table lets in, and that did not come about before what is known. What is won is lost only by what
+// surely came about after it.
 func (c *call) isNews(p *pay, to paymentsv1.PaymentStatus) bool {
 	o := c.occurred()
+	if p.status == statusWon && to == statusLost {
+		return o > p.disputed.occurred
+	}
 	return slices.Contains(p.leadsTo(), to) && (o == 0 || o >= p.disputed.occurred)
 }
 

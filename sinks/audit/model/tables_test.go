@@ -154,7 +154,7 @@ func TestAuthorizationsFollowTheTable(t *testing.T) {
 	}
 }
 
-// TestDisputesFollowTheTable does the same with disputes. Money that has been taken is not taken again: where the status moves,
+// TestDisputesFollowTheTable does the same with disputes, each word later than the one before. Money that has been taken is not taken again: where the status moves,
 // journals say nothing of the cell.
 func TestDisputesFollowTheTable(t *testing.T) {
 	compared := 0
@@ -166,9 +166,9 @@ func TestDisputesFollowTheTable(t *testing.T) {
 			w := newWorld(t)
 			w.play("open a BRL policy=rail", "payin a 10000 BRL method=card policy=rail key=m", "answer a of=m step=collect result=confirmed")
 			if status != "none" {
-				w.play("dispute a of=m key=d amount=100 stage=" + status)
+				w.play("dispute a of=m key=d amount=100 occurred=-2h stage=" + status)
 			}
-			line := "dispute a of=m key=d amount=100 stage=" + event
+			line := "dispute a of=m key=d amount=100 occurred=-1h stage=" + event
 			if event == "evidence" || event == "accept" {
 				line = event + " a of=d files=x policy=none"
 			}
