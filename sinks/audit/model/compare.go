@@ -292,7 +292,7 @@ func (p *Partition) TransferTarget(payer, transfer string) (currency string, amo
 }
 
 // Fingerprint is what makes two emitted commands the same: where it goes, what it asks, of which payment. Commands that
-// come from outside have none.
+// come from outside have none; nor has a TICK, which says the same wherever it comes from.
 func Fingerprint(key string, cmd *paymentsv1.Command) string {
 	switch kind := cmd.GetKind(); kind {
 	case paymentsv1.CommandKind_COMMAND_KIND_OPEN_ACCOUNT, paymentsv1.CommandKind_COMMAND_KIND_SET_KYC_LEVEL:

@@ -10,7 +10,7 @@ import (
 const (
 	minuteUS = int64(60_000_000)
 	dayUS    = int64(86_400_000_000)
-	// expiriesPerTick bounds what one tick sets in motion.
+	// expiriesPerTick bounds what one tick sets in motion; another tick follows one that came to it.
 	expiriesPerTick = 1_000
 )
 
@@ -67,14 +67,21 @@ func (h *dueHeap) Pop() any {
 func (c *call) tick() {
 	c.out.Decision.Outcome = paymentsv1.Outcome_OUTCOME_APPLIED
 	minute := c.cmd.GetTick().GetMinute()
-	if minute <= c.minute {
+	if minute < c.minute {
 		return
 	}
 	c.minute = minute
-	for _, e := range c.due.take(minute*minuteUS, expiriesPerTick) {
+	due := c.due.take(minute*minuteUS, expiriesPerTick)
+	for _, e := range due {
 		c.emit(e.account, &paymentsv1.Command{
 			Kind: paymentsv1.CommandKind_COMMAND_KIND_EXPIRE, PaymentId: e.payment,
 			Body: &paymentsv1.Command_Expire{Expire: &paymentsv1.Expire{Purpose: e.purpose, DueAtUs: e.at}},
+		})
+	}
+	if len(due) == expiriesPerTick { // there may be more
+		c.emit(c.rec.Key, &paymentsv1.Command{
+			Kind: paymentsv1.CommandKind_COMMAND_KIND_TICK, AcceptedAtUs: c.cmd.GetAcceptedAtUs(),
+			Body: &paymentsv1.Command_Tick{Tick: &paymentsv1.Tick{Minute: minute}},
 		})
 	}
 }
