@@ -36,6 +36,8 @@ type partition struct {
 	sums     map[entry]*money
 	orders   map[string][]ordered // due on the orders' topic, by key
 	last     map[string]int64     // the offset of the last decision, by key
+	ticks    []tick
+	follows  map[int64]Difference // ticks that another must follow, by the offset of their command: the place of the decision
 	control  control
 	redriven int64
 	read     int64
@@ -46,7 +48,7 @@ func (a *auditor) readPartition(ctx context.Context, id int32) (err error) {
 		auditor: a, id: id, model: model.NewPartition(a.refs),
 		waiting: map[int64]model.Record{}, decided: map[int64]bool{}, newest: -1,
 		seq: map[string]uint64{}, order: map[string]int64{}, sums: map[entry]*money{}, last: map[string]int64{},
-		orders: map[string][]ordered{}, control: newControl(),
+		orders: map[string][]ordered{}, control: newControl(), follows: map[int64]Difference{},
 	}
 	if p.commands, err = openCursor(a.cfg, topics.Commands, id, a.extents[topics.Commands][id]); err != nil {
 		return err
@@ -72,6 +74,7 @@ func (a *auditor) readPartition(ctx context.Context, id int32) (err error) {
 			return err
 		}
 	}
+	p.checkTicks()
 	if err := p.undecided(ctx); err != nil {
 		return err
 	}
@@ -219,6 +222,10 @@ func (p *partition) compare(r *kgo.Record, d *paymentsv1.Decision, cmd model.Rec
 	}
 	p.expectOrders(r, cmd.Key, want.Orders)
 	for _, e := range want.Emissions {
+		if e.Command.GetTick() != nil {
+			p.follows[cmd.Offset] = Difference{Account: e.Key, Topic: topics.Decisions, Partition: p.id, Offset: r.Offset}
+			continue
+		}
 		p.emission(model.Fingerprint(e.Key, e.Command), e.Key, 1, Difference{Topic: topics.Decisions, Partition: p.id, Offset: r.Offset})
 	}
 }
@@ -266,6 +273,9 @@ func (p *partition) readCommand(ctx context.Context) (bool, error) {
 	cmd := &paymentsv1.Command{}
 	if err := proto.Unmarshal(r.Value, cmd); err == nil && r.Value != nil {
 		rec.Command = cmd
+		if cmd.GetTick() != nil {
+			p.ticks = append(p.ticks, tick{rec.Key, cmd.GetTick().GetMinute(), cmd.GetAcceptedAtUs(), r.Offset, r.Attrs.IsTransactional()})
+		}
 		p.emission(model.Fingerprint(rec.Key, cmd), rec.Key, -1, Difference{Topic: topics.Commands, Partition: p.id, Offset: r.Offset})
 	}
 	p.waiting[r.Offset] = rec

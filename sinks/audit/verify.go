@@ -195,17 +195,23 @@ func (a *auditor) checkEmissions() {
 	for _, what := range slices.Sorted(maps.Keys(a.emissions)) {
 		e := a.emissions[what]
 		d := e.place
-		d.Check, d.Account = CheckEmissions, e.account
+		d.Account = e.account
 		if e.count > 0 {
 			d.Detail = "the command this decision had to emit is not on the log: " + what
 		} else {
 			d.Detail = "no decision emitted this command: " + what
 		}
-		if a.moving {
-			a.findings.behind(d, 1)
-		} else {
-			a.findings.differ(d)
-		}
+		a.differEmission(d)
+	}
+}
+
+// differEmission: while the log moves, one side may be cut off.
+func (a *auditor) differEmission(d Difference) {
+	d.Check = CheckEmissions
+	if a.moving {
+		a.findings.behind(d, 1)
+	} else {
+		a.findings.differ(d)
 	}
 }
 

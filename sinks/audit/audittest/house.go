@@ -152,9 +152,13 @@ func (h *House) put(key string, cmd *paymentsv1.Command) int32 {
 	if cmd.GetTick() != nil {
 		p = h.tickPartition(key)
 	}
+	h.putOn(p, key, cmd)
+	return p
+}
+
+func (h *House) putOn(p int32, key string, cmd *paymentsv1.Command) {
 	h.Commands[p] = append(h.Commands[p], &kgo.Record{Topic: topics.Commands, Partition: p, Key: []byte(key), Value: Encode(h.t, cmd)})
 	h.Queue[p] = append(h.Queue[p], model.Record{Key: key, Partition: p, Offset: int64(len(h.Commands[p]) - 1), Command: cmd})
-	return p
 }
 
 func (h *House) tickPartition(key string) int32 {
@@ -182,6 +186,11 @@ func (h *House) Step(p int32) {
 	}
 	for _, e := range r.Emissions {
 		cmd := proto.CloneOf(e.Command)
+		if cmd.GetTick() != nil { // nobody's, and of this partition, whatever its key
+			cmd.Version = 1
+			h.putOn(p, e.Key, cmd)
+			continue
+		}
 		cmd.AcceptedAtUs, cmd.Tenant, cmd.Merchant = d.GetAcceptedAtUs(), tenant, merchant
 		if cmd.GetPins() == nil {
 			cmd.Pins = rec.Command.GetPins()
@@ -346,6 +355,28 @@ func (h *House) Play(n int) {
 			h.Tick()
 		}
 	}
+	h.Drain()
+}
+
+// PayIn lets one account be paid n times, of which a record each remains.
+func (h *House) PayIn(account string, n int) {
+	for i := range n {
+		id := string(payment.IDFrom(payment.KindPayIn, payment.AccountID(account), merchant, fmt.Sprint("paid-", i)))
+		h.now = h.now.Add(time.Second)
+		h.ask(account, &paymentsv1.Command{
+			Kind: paymentsv1.CommandKind_COMMAND_KIND_PAY_IN, Tenant: tenant, Merchant: merchant, Account: account, CommandId: id, PaymentId: id,
+			BodyHash: h.hash(id), Pins: pins(), Body: &paymentsv1.Command_Instruction{Instruction: &paymentsv1.Instruction{
+				AmountMinor: 100, Currency: "BRL", Method: "book",
+			}},
+		})
+	}
+	h.Drain()
+}
+
+// Pass lets time go by, and what is due by then happen: after days, records leave by the thousand.
+func (h *House) Pass(d time.Duration) {
+	h.now = h.now.Add(d)
+	h.Tick()
 	h.Drain()
 }
 
