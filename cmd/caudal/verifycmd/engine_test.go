@@ -98,6 +98,8 @@ func played(t *testing.T, seed uint64) *audittest.House {
 	h.Play(2500)
 	h.PlayRailsAtRandom(2000)
 	h.PlayCardsAtRandom(2000)
+	h.PayIn(h.Accounts[0], 1100)
+	h.Pass(72 * time.Hour) // all of them leave at once: more than one tick takes
 	return h
 }
 
