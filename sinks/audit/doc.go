@@ -7,7 +7,8 @@
 //
 // Nothing is taken on trust, fraud scores included: the model counts velocity from a full history in the buckets of the
 // specification (6 of 10 s, 12 of 5 min, 24 of 1 h) and halves the amounts' history where the specification does (1,024).
-// Not proven: that sealed data opens, and what no decision carries (names, references).
+// Not proven: that sealed data opens, what no decision carries (names, references), and that the TICK behind a thousand deadlines
+// is the engine's own where a ticker has written the same behind it: that does as well.
 //
 // Each command has exactly one decision, or is parked, dead, or discarded. A decision out of its turn, and a discard, must
 // have an operator's word on the log, under the same key: nobody else may move or drop a command.
