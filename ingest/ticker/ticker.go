@@ -1,6 +1,6 @@
 // Package ticker writes the passing of time to the log: one TICK per partition and minute, so that what is due is a
 // function of the log and not of a clock in the engine. It starts at once and catches nothing up: a tick stands for
-// all minutes before it, and repeats and late ones do nothing, so several tickers may run.
+// all minutes before it, and repeats find nothing left to do and late ones do nothing, so several tickers may run.
 package ticker
 
 import (
