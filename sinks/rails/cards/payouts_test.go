@@ -255,7 +255,7 @@ func TestWatching(t *testing.T) {
 	}
 	eventually(t, "watched", func() bool { return watched(r) == 1 })
 	stop()
-	if n := p.finds["e2e-"+over.GetOrderId()]; n != 1 {
+	if n := p.finds["e2e-"+nameOfOrder(over)]; n != 1 {
 		t.Fatalf("asked %d times before the first pause was over", n)
 	}
 	r, stop = h.start(cfg)
