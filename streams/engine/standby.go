@@ -287,7 +287,6 @@ func (b *standby) turn() (k *kept) {
 		b.held[k.id] = k
 		b.entering = b.entering[1:]
 	}
-	b.count.set(float64(len(b.held)))
 	return k
 }
 
@@ -381,7 +380,8 @@ func (b *standby) look(ctx context.Context) {
 		}
 		k.mu.Unlock()
 	}
-	b.behind.set(float64(behind))
+	b.behind.set(float64(behind)) // before the count: who sees a partition sees how far behind it is
+	b.count.set(float64(len(all)))
 	b.memory.set(float64(memory))
 	b.disk.set(float64(disk))
 }

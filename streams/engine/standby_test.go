@@ -21,8 +21,7 @@ import (
 func onStandby(tb testing.TB, r *running, reg *prometheus.Registry, n int) {
 	tb.Helper()
 	r.eventually(fmt.Sprintf("%d partitions on standby", n), func() bool {
-		now := gathered(tb, reg)
-		return now["caudal_streams_standby_partitions"] == float64(n) && now["caudal_streams_standby_lag_records"] == 0
+		return gathered(tb, reg)["caudal_streams_standby_partitions"] == float64(n) && gathered(tb, reg)["caudal_streams_standby_lag_records"] == 0
 	})
 }
 
